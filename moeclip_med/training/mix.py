@@ -1,0 +1,118 @@
+"""What the network is trained on: a mix of composites, synthetic and real defects, each drawn by its number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moeclip_med.training.composites import symmetric_composite
+from moeclip_med.training.crops import CropSource, cut_by_ellipse, photometric
+from moeclip_med.training.synthetic import synthetic_defect
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    from moeclip_med.training.datasets import IndustrialImage
+
+
+class SampleKind(IntEnum):
+    """Where a training image comes from."""
+
+    COMPOSITE = 0
+    SYNTHETIC = 1
+    REAL = 2
+
+
+@dataclass(frozen=True)
+class MixShares:
+    """Shares of the three kinds of training image; they sum to 1."""
+
+    composite: float = 0.4
+    synthetic: float = 0.3
+    real: float = 0.3
+
+    def __post_init__(self) -> None:
+        shares = (self.composite, self.synthetic, self.real)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise InputError(f"The mix's shares are {shares}; they have to be at least 0 and sum to 1.")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training image.
+
+    Attributes:
+        image: (size, size, 3) uint8.
+        mask: (size, size) bool, True on the defect.
+        kind: Where it comes from.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    kind: SampleKind
+
+
+class Mix:
+    """An endless, reproducible list of training images: `mix[n]` is a function of the seed and n alone."""
+
+    def __init__(
+        self,
+        images: Sequence[IndustrialImage],
+        *,
+        size: int,
+        seed: int,
+        shares: MixShares | None = None,
+        normal_only: Collection[str] = (),
+    ) -> None:
+        """Sort the images into normal and defective.
+
+        Args:
+            images: What crops are taken from.
+            size: Edge length of a training image, pixels.
+            seed: Seed of the list.
+            shares: How often each kind is drawn.
+            normal_only: Categories whose defective images are left out, because their masks are too rough.
+
+        Raises:
+            InputError: There is no normal image, or no defective one though real defects are asked for.
+        """
+        self.shares = shares or MixShares()
+        self.normal = CropSource([image for image in images if image.is_normal])
+        self.defective = CropSource(
+            [image for image in images if not image.is_normal and image.category not in normal_only]
+        )
+        if not len(self.normal):
+            raise InputError(
+                "The training data hold no normal image; add a category with images without masks."
+            )
+        if self.shares.real > 0 and not len(self.defective):
+            raise InputError("The training data hold no defective image; set the share of real defects to 0.")
+        self.size, self.seed = size, seed
+
+    def __getitem__(self, index: int) -> Sample:
+        """The training image with this number."""
+        rng = np.random.default_rng([self.seed, index])
+        draw = rng.random()
+        if draw < self.shares.composite:
+            kind, (image, mask) = SampleKind.COMPOSITE, symmetric_composite(*self._two_normals(rng), rng)
+        elif draw < self.shares.composite + self.shares.synthetic:
+            image, mask = synthetic_defect(*self._two_normals(rng), rng)
+            kind, image = SampleKind.SYNTHETIC, photometric(image, rng)
+        else:
+            kind, (image, mask) = SampleKind.REAL, self._real_defect(rng)
+        return Sample(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), mask, kind)
+
+    def _two_normals(self, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.normal.any_crop(self.size, rng)[0], self.normal.any_crop(self.size, rng)[0]
+
+    def _real_defect(self, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        image, mask = self.defective.any_crop(self.size, rng)
+        image = photometric(image, rng)
+        return cut_by_ellipse(image, mask, rng) if rng.random() < 0.3 else (image, mask)
