@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from moeclip_med.training.fields import (
+    chance,
     defect_mask,
     ellipse_level,
     foreground_mask,
@@ -48,19 +49,19 @@ def symmetric_composite(
     image = symmetric_ground(normal, other, rng)
     for _ in range(int(rng.integers(0, 6))):
         image = add_pair(image, rng)
-    if rng.random() < 0.6:
+    if chance(rng, 0.6):
         image = add_midline(image, rng)
     body = foreground_mask(size, rng)
     body |= body[:, ::-1]
     mask = np.zeros((size, size), dtype=np.bool_)
-    if rng.random() < 0.65:
-        mask = defect_mask(size, rng, one_half(body, rng) if rng.random() < 0.8 else body)
+    if chance(rng, 0.65):
+        mask = defect_mask(size, rng, one_half(body, rng) if chance(rng, 0.8) else body)
         image = add_defect(image, other @ LUMA, mask, rng)
     image = np.clip(image, 0, 1) * soften(body, 1.0)
-    if rng.random() < 0.4:
+    if chance(rng, 0.4):
         image = add_rim(image, body, rng)
     image, mask = place(image, mask, rng)
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         image = ndimage.gaussian_filter(image, size / 256 * rng.uniform(0.4, 1.6))
     grey = np.clip(image, 0, 1).astype(np.float32)
     return np.repeat(grey[..., None], 3, axis=2), mask
@@ -105,7 +106,7 @@ def add_pair(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
         level = ellipse_level(size, centre, (grown[0], grown[1]), side * angle)
         weight = np.maximum(weight, (level > 0).astype(np.float32))
     weight = ndimage.gaussian_filter(weight, scale * rng.uniform(0.5, 3))
-    sign = -1 if rng.random() < DARK_SHARE else 1
+    sign = -1 if chance(rng, DARK_SHARE) else 1
     step = sign * rng.uniform(0.2, 0.9) * float(image.mean())
     return (image + weight * step).astype(np.float32)
 
@@ -128,7 +129,7 @@ def one_half(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
     """The body left or right of the mirror axis."""
     half = body.copy()
     middle = body.shape[1] // 2
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         half[:, middle:] = False
     else:
         half[:, :middle] = False
@@ -138,12 +139,12 @@ def one_half(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
 def add_defect(
     image: NDArray[np.float32], other: NDArray[np.float32], mask: NDArray[np.bool_], rng: Generator
 ) -> NDArray[np.float32]:
-    """A shift of 0.15 to 0.9 of the mean with noise (brighter in three of four), or another texture (20 %)."""
+    """A shift of 0.15 to 0.9 of the mean (brighter in three of four), or another texture (20 %)."""
     size = image.shape[0]
     scale = size / 256
     mean = max(float(image.mean()), 0.1)
-    step = (1 if rng.random() < 0.75 else -1) * rng.uniform(0.15, 0.9) * mean
-    if rng.random() < 0.2:
+    step = (1 if chance(rng, 0.75) else -1) * rng.uniform(0.15, 0.9) * mean
+    if chance(rng, 0.2):
         filling = mean + step + rng.uniform(0.3, 1.0) * centred(other)
     else:
         noise = smooth_noise(size, scale * rng.uniform(1, 8), rng)
@@ -160,7 +161,7 @@ def add_rim(image: NDArray[np.float32], body: NDArray[np.bool_], rng: Generator)
     width = scale * rng.uniform(2, 9)
     rim = ((depth > 0) & (depth <= width)).astype(np.float32)
     gap = ((depth > width) & (depth <= width + scale * rng.uniform(0, 7))).astype(np.float32)
-    image = image * (1 - rng.uniform(0.3, 0.95) * gap) if rng.random() < 0.6 else image
+    image = image * (1 - rng.uniform(0.3, 0.95) * gap) if chance(rng, 0.6) else image
     level = rng.uniform(0.5, 1.0)
     edge = ndimage.gaussian_filter(rim, 0.7 * scale)
     return (image + edge * (level - image)).astype(np.float32)
@@ -175,5 +176,5 @@ def place(
     shift = rng.uniform(-5, 5, 2) * size / 256
     offset = (float(shift[0]), float(shift[1]))
     placed = turn_and_shift(image, angle, scale, offset, order=1)
-    placed_mask = turn_and_shift(mask.astype(np.float32), angle, scale, offset, order=0) > 0.5
+    placed_mask = turn_and_shift(mask.astype(np.float32), angle, scale, offset, order=0) > 0
     return placed, placed_mask

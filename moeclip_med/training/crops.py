@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from moeclip_med.training.fields import foreground_mask
+from moeclip_med.training.fields import chance, foreground_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class CropSource:
         box = random_square(pixels.shape[0], pixels.shape[1], mask, rng)
         image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=box)
         crop = np.asarray(image, dtype=np.float32) / 255
-        if crop.ndim == 2:
+        if image.mode == "L":
             crop = np.repeat(crop[..., None], 3, axis=2)
         small = np.zeros((size, size), dtype=np.bool_)
         if mask is not None:
@@ -59,12 +59,12 @@ class CropSource:
             small = np.asarray(resized, dtype=np.bool_)
         turns = int(rng.integers(0, 4))
         crop, small = np.rot90(crop, turns), np.rot90(small, turns)
-        if rng.random() < 0.5:
+        if chance(rng, 0.5):
             crop, small = crop[:, ::-1], small[:, ::-1]
         return np.ascontiguousarray(crop), np.ascontiguousarray(small)
 
     def any_crop(self, size: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """A crop of an image drawn so that a category's chance grows with the root of its number of images."""
+        """A crop of an image drawn so that a category's chance grows with the root of its size."""
         return self.crop(int(rng.choice(len(self.images), p=self._chances)), size, rng)
 
     def pixels(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
@@ -81,7 +81,7 @@ def random_square(
     """A random square as (left, upper, right, lower), inside an image of the given size."""
     side = max(1, round(min(rows, columns) * float(np.sqrt(rng.uniform(SMALLEST_AREA, 1)))))
     top, left = int(rng.integers(0, rows - side + 1)), int(rng.integers(0, columns - side + 1))
-    if mask is not None and mask.any() and rng.random() < 0.7:
+    if mask is not None and mask.any() and chance(rng, 0.7):
         row, column = divmod(int(rng.choice(np.flatnonzero(mask))), columns)
         top = int(rng.integers(max(0, row - side + 1), min(row, rows - side) + 1))
         left = int(rng.integers(max(0, column - side + 1), min(column, columns - side) + 1))
@@ -93,12 +93,12 @@ def photometric(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float3
     mean = float(image.mean())
     image = (image - mean) * np.float32(rng.uniform(0.6, 1.5)) + mean
     image = image * np.float32(rng.uniform(0.6, 1.4))
-    if rng.random() < 0.4:
+    if chance(rng, 0.4):
         image = image * rng.uniform(0.8, 1.2, 3).astype(np.float32)
     image = np.clip(image, 0, 1)
-    if rng.random() < 0.15:
+    if chance(rng, 0.15):
         image = 1 - image
-    if rng.random() < 0.3:
+    if chance(rng, 0.3):
         sigma = image.shape[0] / 256 * rng.uniform(0.4, 1.6)
         image = ndimage.gaussian_filter(image, (sigma, sigma, 0))
     return image.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Industrial data sets in the layouts they are published in: what is normal, what is defective, where its mask is."""
+"""Industrial data sets in the layouts they are published in: normal images, defective ones, their masks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
-
 from moeclip_transforms.errors import InputError
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +26,7 @@ NORMAL_FOLDERS = frozenset({"good", "ok"})
 class Layout(StrEnum):
     """How a data set is laid out on disk.
 
-    `INDUSTRIAL` is any folder of images with `NAME_mask.png` beside `NAME.*`; an image without a mask is normal.
+    `INDUSTRIAL` is any folder of images with `NAME_mask.png` beside `NAME.*`; without a mask, it is normal.
     """
 
     VISA = "visa"
@@ -84,14 +83,16 @@ def find_images(root: Path, layout: Layout) -> tuple[IndustrialImage, ...]:
         InputError: The folder is missing, holds no image of this layout, or a defective image has no mask.
     """
     if not root.is_dir():
-        raise InputError(f'The data set folder "{root}" does not exist; give the folder it was unpacked to.')
+        msg = f'The data set folder "{root}" does not exist; give the folder it was unpacked to.'
+        raise InputError(msg)
     finders = {Layout.VISA: find_visa, Layout.INDUSTRIAL: find_beside}
     images = sorted(finders.get(layout, find_mvtec)(root), key=lambda image: image.path.as_posix())
     if not images:
-        raise InputError(
+        msg = (
             f'The folder "{root}" holds no image in the layout "{layout}"; '
             f"check the path, or name another layout ({', '.join(Layout)})."
         )
+        raise InputError(msg)
     return tuple(images)
 
 
@@ -122,9 +123,8 @@ def visa_test_images(root: Path) -> frozenset[str]:
     """The paths (below the root) that VisA's one-class split tests on."""
     split = root / "split_csv" / "1cls.csv"
     if not split.is_file():
-        raise InputError(
-            f'"{split}" is missing; VisA\'s test split is named there, take it from the data set.'
-        )
+        msg = f'"{split}" is missing; VisA\'s test split is named there, take it from the data set.'
+        raise InputError(msg)
     with split.open(newline="", encoding="utf-8") as lines:
         return frozenset(row["image"] for row in csv.DictReader(lines) if row["split"] == "test")
 
@@ -148,10 +148,11 @@ def mask_named(folder: Path, image: Path) -> Path:
         for suffix in (".png", ".bmp", image.suffix):
             if (folder / f"{stem}{suffix}").is_file():
                 return folder / f"{stem}{suffix}"
-    raise InputError(
+    msg = (
         f'The defective image "{image}" has no mask in "{folder}"; '
         f"expected {image.stem}_mask.png or {image.stem}.png: complete the data set."
     )
+    raise InputError(msg)
 
 
 def split_categories(
@@ -165,9 +166,10 @@ def split_categories(
     images, held_out = tuple(images), frozenset(held_out)
     known = Counter(image.category for image in images)
     if unknown := sorted(held_out - known.keys()):
-        raise InputError(
+        msg = (
             f'The held-out category "{unknown[0]}" is not in the data; known are {", ".join(sorted(known))}.'
         )
+        raise InputError(msg)
     trained = tuple(image for image in images if image.category not in held_out)
     return trained, tuple(image for image in images if image.category in held_out)
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def chance(rng: Generator, share: float) -> bool:
+    """True in the given share of draws."""
+    return bool(rng.random() < share)
+
+
 def enlarge(field: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Resample a (rows, columns) field to (size, size), bicubic."""
     image = Image.fromarray(field.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
@@ -88,9 +93,9 @@ def defect_mask(size: int, rng: Generator, allowed: NDArray[np.bool_] | None = N
         first, second = rng.uniform(4, 48, 2) * scale
         level = np.maximum(level, ellipse_level(size, (row, column), (first, second), rng.uniform(0, np.pi)))
     roughness = np.float32(rng.uniform(0.05, 0.4))
-    rough = level + roughness * smooth_noise(size, scale * rng.uniform(3, 20), rng)
     # Noise far from every ellipse must not add specks, and at their centres must not erase them.
-    mask: NDArray[np.bool_] = ((rough > 0) & (level > -1)) | (level > 0.75)
+    rough = level + roughness * smooth_noise(size, scale * rng.uniform(3, 20), rng)
+    mask: NDArray[np.bool_] = np.clip(rough, level - 0.75, level + 1) > 0
     if allowed is not None:
         mask &= allowed
     return mask

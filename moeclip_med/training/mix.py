@@ -1,4 +1,4 @@
-"""What the network is trained on: a mix of composites, synthetic and real defects, each drawn by its number."""
+"""What the network is trained on: composites, synthetic and real defects, each drawn by its number."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
+from moeclip_transforms.errors import InputError
 
 from moeclip_med.training.composites import symmetric_composite
 from moeclip_med.training.crops import CropSource, cut_by_ellipse, photometric
+from moeclip_med.training.fields import chance
 from moeclip_med.training.synthetic import synthetic_defect
-from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -40,8 +41,9 @@ class MixShares:
 
     def __post_init__(self) -> None:
         shares = (self.composite, self.synthetic, self.real)
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise InputError(f"The mix's shares are {shares}; they have to be at least 0 and sum to 1.")
+        if min(shares) < 0 or abs(sum(shares) - 1) > np.finfo(np.float32).eps:
+            msg = f"The mix's shares are {shares}; they have to be at least 0 and sum to 1."
+            raise InputError(msg)
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,11 @@ class Mix:
             [image for image in images if not image.is_normal and image.category not in normal_only]
         )
         if not len(self.normal):
-            raise InputError(
-                "The training data hold no normal image; add a category with images without masks."
-            )
+            msg = "The training data hold no normal image; add a category with images without masks."
+            raise InputError(msg)
         if self.shares.real > 0 and not len(self.defective):
-            raise InputError("The training data hold no defective image; set the share of real defects to 0.")
+            msg = "The training data hold no defective image; set the share of real defects to 0."
+            raise InputError(msg)
         self.size, self.seed = size, seed
 
     def __getitem__(self, index: int) -> Sample:
@@ -115,4 +117,4 @@ class Mix:
     def _real_defect(self, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         image, mask = self.defective.any_crop(self.size, rng)
         image = photometric(image, rng)
-        return cut_by_ellipse(image, mask, rng) if rng.random() < 0.3 else (image, mask)
+        return cut_by_ellipse(image, mask, rng) if chance(rng, 0.3) else (image, mask)

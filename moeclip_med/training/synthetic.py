@@ -3,8 +3,8 @@
 A detector that has only seen factory defects takes every dark hole for one. These defects have no preferred
 appearance: what they share is that they differ from their surroundings.
 
-Images are (size, size, 3) float32 in [0, 1]; masks (size, size) bool, True on the defect. Everything is a function
-of its arguments and the generator's state.
+Images are (size, size, 3) float32 in [0, 1]; masks (size, size) bool, True on the defect. Everything is a
+function of its arguments and the generator's state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from moeclip_med.training.fields import defect_mask, foreground_mask, smooth_noise, soften
+from moeclip_med.training.fields import chance, defect_mask, foreground_mask, smooth_noise, soften
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -44,7 +44,7 @@ def fill_by_shift(image: NDArray[np.float32], rng: Generator) -> NDArray[np.floa
     size = image.shape[0]
     deviation = max(float(image.std()), 0.03)
     step = deviation * rng.uniform(0.7, 3.0) * rng.choice([-1.0, 1.0])
-    tint = 1 + 0.3 * rng.standard_normal(3) if rng.random() < 0.3 else np.ones(3)
+    tint = 1 + 0.3 * rng.standard_normal(3) if chance(rng, 0.3) else np.ones(3)
     noise = smooth_noise(size, size / 256 * rng.uniform(1, 6), rng)[..., None]
     return (image + step * tint + deviation * rng.uniform(0, 0.5) * noise).astype(np.float32)
 
@@ -66,14 +66,11 @@ def fill_by_copy(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float
 
 def fill(image: NDArray[np.float32], other: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     """What the defect is filled with: a shift (45 %), another texture (20 %), blur (15 %), a copy (20 %)."""
-    choice = rng.random()
-    if choice < 0.45:
-        return fill_by_shift(image, rng)
-    if choice < 0.65:
+    kind = rng.choice(["shift", "other", "blur", "copy"], p=[0.45, 0.20, 0.15, 0.20])
+    if kind == "other":
         return other
-    if choice < 0.80:
-        return fill_by_blur(image, rng)
-    return fill_by_copy(image, rng)
+    fillers = {"shift": fill_by_shift, "blur": fill_by_blur, "copy": fill_by_copy}
+    return fillers[str(kind)](image, rng)
 
 
 def blend(
@@ -99,11 +96,11 @@ def synthetic_defect(
     """
     size = normal.shape[0]
     image = vary(normal, rng)
-    if rng.random() < 0.6:
+    if chance(rng, 0.6):
         image, other = to_grey(image), to_grey(other)
-    allowed = foreground_mask(size, rng) if rng.random() < 0.6 else np.ones((size, size), dtype=np.bool_)
+    allowed = foreground_mask(size, rng) if chance(rng, 0.6) else np.ones((size, size), dtype=np.bool_)
     mask = np.zeros((size, size), dtype=np.bool_)
-    if rng.random() < 0.7:
+    if chance(rng, 0.7):
         candidate = defect_mask(size, rng, allowed)
         filling = fill(image, other, rng)
         if not visible(image, filling, candidate):
