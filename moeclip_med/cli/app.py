@@ -1,0 +1,104 @@
+"""The command `moeclip-med`: its sub-commands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+from moeclip_transforms.errors import InputError
+
+from moeclip_med import __version__
+from moeclip_med.cli import benchmark, calibrate, demo, export, info, score, train, weights
+from moeclip_med.cli.console import print_error
+
+EXIT_OUR_FAULT = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="moeclip-med",
+    help="Zero-shot anomaly maps for medical images. Research use only: not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - the signature is Typer's
+    if value:
+        typer.echo(f"moeclip-med {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Zero-shot anomaly maps for medical images. Research use only: not a medical device."""
+
+
+app.command("score")(score.score_command)
+app.command("info")(info.info_command)
+app.command("demo")(demo.demo_command)
+app.command("train")(train.train_command)
+app.command("export")(export.export_command)
+app.command("calibrate")(calibrate.calibrate_command)
+app.add_typer(benchmark.benchmark_app, name="benchmark")
+app.add_typer(weights.weights_app, name="weights")
+
+
+def main() -> None:
+    """Run the command line; every error becomes one sentence and an exit code.
+
+    Exit codes: 0 done, 1 our fault, 2 bad input or usage, 3 done but some series failed, 130 interrupted.
+    The environment variable MOECLIP_MED_DEBUG shows tracebacks as well.
+    """
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        print_error("interrupted; nothing partial was left behind")
+        sys.exit(EXIT_INTERRUPTED)
+    except InputError as error:
+        _show_traceback()
+        print_error(str(error))
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        _show_traceback()
+        print_error(_explain_os_error(error))
+        sys.exit(EXIT_BAD_INPUT)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a user never sees a traceback
+        _show_traceback()
+        print_error(
+            f"this is a fault of moeclip-med {__version__}, not of your input: {type(error).__name__}: {error}; "
+            "set MOECLIP_MED_DEBUG=1 and run again for a report that helps to mend it"
+        )
+        sys.exit(EXIT_OUR_FAULT)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_traceback() -> None:
+    if os.environ.get("MOECLIP_MED_DEBUG"):
+        traceback.print_exc()
+
+
+def _explain_os_error(error: OSError) -> str:
+    where = f'"{error.filename}"' if error.filename else "a file"
+    if error.errno == errno.ENOSPC:
+        return f"{where}: the disk is full; free space or choose another output folder"
+    if isinstance(error, PermissionError):
+        return f"{where}: no permission to read or write; change its permissions or choose another folder"
+    return f"{where}: {error.strerror or error}; check the path and try again"

@@ -1,0 +1,73 @@
+"""`moeclip-med info`: what a path holds, from headers alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moeclip_med.cli.console import make_console, print_warning
+from moeclip_med.cli.options import InputArgument
+
+if TYPE_CHECKING:
+    from moeclip_transforms import Series
+
+
+def info_command(
+    path: InputArgument,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the series that a path holds, and which of them would be scored."""
+    from moeclip_transforms import open_source
+
+    with open_source(path) as source:
+        if as_json:
+            unreadable = [{"file": str(file), "reason": reason} for file, reason in source.unreadable]
+            listing = {"series": [_describe(series) for series in source.series], "unreadable": unreadable}
+            typer.echo(json.dumps(listing, indent=2))
+            return
+        _print_table(source.series)
+        for file, reason in source.unreadable:
+            print_warning(f'"{file.name}" is left out: {reason}')
+
+
+def _describe(series: Series) -> dict[str, Any]:
+    columns, rows, slices, time_points = series.shape
+    return {
+        "series": series.uid,
+        "study": series.study_uid,
+        "format": series.format.value,
+        "modality": series.modality,
+        "kind": series.kind.value,
+        "columns": columns,
+        "rows": rows,
+        "slices": slices,
+        "time_points": time_points,
+        "channels": series.channels,
+        "is_clip": series.is_clip,
+        "files": len(series.files),
+        "description": series.description,
+        "left_out_because": series.skip_reason,
+    }
+
+
+def _print_table(found: tuple[Series, ...]) -> None:
+    from rich.table import Table
+
+    table = Table("Series", "Format", "Kind", "Size", "Files", "Description", "Scored?")
+    for series in found:
+        columns, rows, slices, time_points = series.shape
+        size = f"{columns} × {rows} × {slices}" + (f" × {time_points} times" if time_points > 1 else "")
+        kind = f"{series.modality} {series.kind.value}".strip()
+        table.add_row(
+            series.uid,
+            series.format.value,
+            kind,
+            size,
+            str(len(series.files)),
+            series.description,
+            f"no: {series.skip_reason}" if series.skip_reason else "yes",
+        )
+    make_console().print(table)

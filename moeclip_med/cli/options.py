@@ -1,0 +1,42 @@
+"""The options that several commands share, described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from moeclip_transforms.slicing import Plane
+from moeclip_transforms.volume import ImageKind
+
+InputArgument = Annotated[
+    Path,
+    typer.Argument(help="A DICOM file, folder, zip or DICOMDIR, a NIfTI file, or an image.", show_default=False),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="The folder to write results to; made if missing.", show_default=False),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", help="lite, vit-l-14-336, clip-zero-shot:<open_clip name>, or a model folder."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+EngineOption = Annotated[str, typer.Option(help="auto, torch or openvino.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, f32, bf16, f16 or int8.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, results only.")]
+
+PlaneOption = Annotated[
+    Plane, typer.Option(help="Cut slices along this plane; auto: as acquired; all: three planes, averaged.")
+]
+PresetOption = Annotated[
+    ImageKind | None,
+    typer.Option(help="Kind of image, which sets the window.", show_default="from the header"),
+]
+PromptOption = Annotated[
+    str | None, typer.Option(help='What the image shows, e.g. "brain MRI"; needs a model with a text tower.')
+]
+NormalOption = Annotated[list[str] | None, typer.Option("--normal", help="A whole phrase for normal; may be repeated.")]
+AbnormalOption = Annotated[
+    list[str] | None, typer.Option("--abnormal", help="A whole phrase for abnormal; may be repeated.")
+]

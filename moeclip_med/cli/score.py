@@ -1,0 +1,199 @@
+"""`moeclip-med score`: anomaly maps, findings and a report for every series that a path holds."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.slicing import Plane
+
+from moeclip_med.cli.console import make_console, print_error, print_warning, slice_progress
+from moeclip_med.cli.options import (
+    AbnormalOption,
+    DeviceOption,
+    EngineOption,
+    InputArgument,
+    ModelOption,
+    NormalOption,
+    OutputOption,
+    PlaneOption,
+    PrecisionOption,
+    PresetOption,
+    PromptOption,
+    QuietOption,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moeclip_transforms import ImageSource, Series
+
+    from moeclip_med.model import Prompts
+    from moeclip_med.pipeline import ScoreSettings, SeriesResult
+    from moeclip_med.results import ResultFormat
+    from moeclip_med.scoring import Detector
+
+EXIT_SOME_FAILED = 3
+DEFAULT_RESULTS = "nifti,json,csv,report,run"
+
+
+def score_command(  # noqa: PLR0913 - one parameter per option of the command
+    path: InputArgument,
+    output: OutputOption,
+    *,
+    model: ModelOption = "lite",
+    plane: PlaneOption = Plane.AUTO,
+    preset: PresetOption = None,
+    series: Annotated[
+        str | None, typer.Option(help="Score only this SeriesInstanceUID.", show_default="all series")
+    ] = None,
+    time_point: Annotated[int, typer.Option(min=0, help="Which time point of a 4-D image, from 0.")] = 0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Score from which a voxel counts as found.", show_default="the model's"),
+    ] = None,
+    prompt: PromptOption = None,
+    normal: NormalOption = None,
+    abnormal: AbnormalOption = None,
+    results: Annotated[
+        str, typer.Option(help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc.")
+    ] = DEFAULT_RESULTS,
+    routing: Annotated[bool, typer.Option("--routing", help="Also write which expert took each patch.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Also write the network's unbounded map.")] = False,
+    device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Slices per batch.", show_default="chosen by the model")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Score every series that a path holds: anomaly map, findings and report. Research use only."""
+    from moeclip_transforms import open_source
+
+    formats = parse_formats(results, raw=raw, routing=routing)
+    _check_output(output, overwrite=overwrite)
+    with open_source(path) as source:
+        chosen = choose_series(source, series)
+        from moeclip_med.pipeline import ScoreSettings
+        from moeclip_med.scoring import load_detector
+
+        detector = load_detector(
+            model,
+            device=device,
+            engine=engine,
+            precision=precision,
+            prompts=make_prompts(prompt, normal, abnormal),
+        )
+        settings = ScoreSettings(formats, plane, preset, threshold, time_point, batch_size)
+        return _score_all(source, chosen, detector, settings, output, quiet=quiet)
+
+
+def choose_series(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
+    """Give the series to score: the one named, or all that are worth scoring; says what is left out and why."""
+    for path, reason in source.unreadable:
+        print_warning(f'"{path.name}" is left out: {reason}')
+    if uid is not None:
+        named = tuple(found for found in source.series if found.uid == uid)
+        if not named:
+            listing = ", ".join(found.uid for found in source.series)
+            msg = f'"{source.path}" holds no series {uid}; it holds: {listing}'
+            raise InputError(msg)
+        return named
+    for found in source.series:
+        if found.skip_reason:
+            print_warning(f"series {found.uid} is left out: {found.skip_reason}; score it with --series {found.uid}")
+    chosen = tuple(found for found in source.series if not found.skip_reason)
+    if not chosen:
+        msg = f'"{source.path}" holds nothing to score; "moeclip-med info" lists what is there and why it is left out'
+        raise InputError(msg)
+    return chosen
+
+
+def make_prompts(prompt: str | None, normal: list[str] | None, abnormal: list[str] | None) -> Prompts | None:
+    """Make the prompts that the options describe; None if there are none."""
+    if prompt is None and not normal and not abnormal:
+        return None
+    from moeclip_med.model import Prompts
+
+    return Prompts.from_options(class_name=prompt, normal=normal or (), abnormal=abnormal or ())
+
+
+def _score_all(
+    source: ImageSource,
+    chosen: tuple[Series, ...],
+    detector: Detector,
+    settings: ScoreSettings,
+    output: Path,
+    *,
+    quiet: bool,
+) -> int:
+    from moeclip_med.pipeline import score_series
+
+    failures = 0
+    for number, series in enumerate(chosen, start=1):
+        folder = output if len(chosen) == 1 else output / series_folder_name(number, series)
+        try:
+            with slice_progress(f"series {number} of {len(chosen)}", quiet=quiet) as on_slices:
+                result = score_series(source, series, detector, settings, folder, on_slices=on_slices)
+        except InputError as error:
+            if len(chosen) == 1:
+                raise
+            failures += 1
+            print_error(f"series {number} of {len(chosen)}: {error}")
+            continue
+        _print_result(result)
+    return EXIT_SOME_FAILED if failures else 0
+
+
+def series_folder_name(number: int, series: Series) -> str:
+    """Name a series' folder without a UID or a name that could identify a patient."""
+    return f"series-{number:03d}-{hashlib.sha256(series.uid.encode()).hexdigest()[:8]}"
+
+
+def _print_result(result: SeriesResult) -> None:
+    console = make_console()
+    anomaly = result.anomaly
+    for note in anomaly.volume.notes:
+        print_warning(note)
+    weak = anomaly.provenance["result"]["weak_kind_warning"]
+    if weak:
+        print_warning(weak)
+    calibration = "" if anomaly.is_calibrated else ", uncalibrated"
+    timing = anomaly.provenance["timing"]
+    console.print(
+        f"[bold]{len(anomaly.findings)} findings[/] at or above {anomaly.threshold:.2f}{calibration}; "
+        f"highest score {anomaly.peak_score:.2f}; {timing['slices_per_second']:.1f} slices/s"
+    )
+    for name, path in result.files.items():
+        console.print(f"  {name:<9}{path}", markup=False)
+
+
+def parse_formats(names: str, *, raw: bool, routing: bool) -> frozenset[ResultFormat]:
+    """Turn the value of `--results` into formats; `raw` and `routing` add theirs.
+
+    Raises:
+        InputError: If a name is not a result format.
+    """
+    from moeclip_med.results import ResultFormat
+
+    wanted = {name.strip().lower() for name in names.split(",") if name.strip()}
+    wanted |= ({"raw"} if raw else set()) | ({"routing"} if routing else set())
+    known = {member.value for member in ResultFormat}
+    unknown = sorted(wanted - known)
+    if unknown:
+        msg = f'--results: "{unknown[0]}" is not a result format; choose from {", ".join(sorted(known))}'
+        raise InputError(msg)
+    return frozenset(ResultFormat(name) for name in wanted)
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if output.exists() and not output.is_dir():
+        msg = f'--output "{output}" is a file; name a folder'
+        raise InputError(msg)
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        msg = f'--output "{output}" is not empty; name another folder or add --overwrite'
+        raise InputError(msg)

@@ -1,0 +1,95 @@
+"""One series from its files to its results: what `score`, `batch` and `pacs` all do.
+
+The walk: `ImageSource.read` gives a `Volume`; `score_volume` gives an `AnomalyVolume` on the same grid;
+`write_results` writes it, all or nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from moeclip_transforms.slicing import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from moeclip_transforms import ImageKind, ImageSource, Series
+
+    from moeclip_med.results import ResultFormat
+    from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """The choices that are the same for every series of a run.
+
+    Attributes:
+        plane: The plane to cut slices along.
+        kind: The kind of image; from each header if None.
+        threshold: The score from which a voxel counts as found; the model's own if None.
+        formats: The results to write.
+        time_point: Which time point of a 4-D series, from 0.
+        batch_size: Slices per batch; the scorer's default if None.
+    """
+
+    formats: frozenset[ResultFormat]
+    plane: Plane = Plane.AUTO
+    kind: ImageKind | None = None
+    threshold: float | None = None
+    time_point: int = 0
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """What became of one series.
+
+    Attributes:
+        anomaly: The scores and findings.
+        files: The results written, by format name.
+    """
+
+    anomaly: AnomalyVolume
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def score_series(
+    source: ImageSource,
+    series: Series,
+    detector: Detector,
+    settings: ScoreSettings,
+    folder: Path,
+    *,
+    on_slices: Callable[[SliceScores], None] | None = None,
+) -> SeriesResult:
+    """Read, score and write one series.
+
+    Args:
+        source: The open path that holds the series.
+        series: One of `source.series`.
+        detector: The model, ready to run.
+        settings: The choices of the run.
+        folder: Where the results go; made whole or not at all.
+        on_slices: Called after each batch of slices.
+
+    Raises:
+        InputError: If the series cannot be read, scored along this plane, or written in these formats.
+    """
+    from moeclip_med.results import ResultFormat, write_results
+    from moeclip_med.scoring import score_volume
+
+    volume = source.read(series, time_point=settings.time_point)
+    anomaly = score_volume(
+        volume,
+        detector,
+        plane=settings.plane,
+        kind=settings.kind,
+        threshold=settings.threshold,
+        keep_raw=ResultFormat.RAW in settings.formats,
+        keep_routing=ResultFormat.ROUTING in settings.formats,
+        on_slices=on_slices,
+        batch_size=settings.batch_size,
+    )
+    return SeriesResult(anomaly, write_results(anomaly, folder, settings.formats))

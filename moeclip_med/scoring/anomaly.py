@@ -1,0 +1,86 @@
+"""What scoring a volume gives: anomaly scores on the volume's own grid, and the findings in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from moeclip_transforms import Volume
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One connected region of scores at or above the threshold.
+
+    Attributes:
+        rank: 1 for the finding with the highest peak score.
+        label: The value of its voxels in `AnomalyVolume.labels`.
+        volume_ml: Volume in ml; None where the image has no spacing in mm (photographs).
+        area_pixels: Number of voxels (pixels of a photograph).
+        peak_score: Highest score in it, 0 to 1.
+        mean_score: Mean score over it, 0 to 1.
+        peak_voxel: Index (x, y, z) of the highest score.
+        centre_voxel: Score-weighted centre, (x, y, z), in fractional voxel indices.
+        centre_lps_mm: The same point in mm, LPS+ (DICOM's frame); None without orientation.
+        box_start: First voxel (x, y, z) of the bounding box.
+        box_stop: One past the last voxel (x, y, z) of the bounding box.
+        slice_range: First and last index along the slice axis, both included.
+    """
+
+    rank: int
+    label: int
+    volume_ml: float | None
+    area_pixels: int
+    peak_score: float
+    mean_score: float
+    peak_voxel: tuple[int, int, int]
+    centre_voxel: tuple[float, float, float]
+    centre_lps_mm: tuple[float, float, float] | None
+    box_start: tuple[int, int, int]
+    box_stop: tuple[int, int, int]
+    slice_range: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class AnomalyVolume:
+    """Anomaly scores on the grid of the volume they belong to.
+
+    Attributes:
+        volume: The volume that was scored.
+        scores: (x, y, z) float32, 0 to 1; comparable between volumes scored with the same model.
+        threshold: The score from which a voxel counts as found; from the model's metadata unless a user set it.
+        is_calibrated: False until `moeclip-med calibrate` was run for the model: the threshold is then a
+            percentile of normal industrial images, and every output says so.
+        raw: (x, y, z) float32, the network's unbounded map, where it was asked for; else None.
+        routing: (level, x, y, z) uint8, the expert with the largest weight per patch, where asked for; else None.
+        labels: (x, y, z) int32, 0 outside findings, else the finding's label.
+        findings: Sorted by rank.
+        planes: The planes that were scored ("axial", ...); more than one when planes were fused.
+        scored: (x, y, z) bool where scoring was cancelled early, True for scored voxels; None when complete.
+        provenance: Model, hashes, versions, settings and timing: the content of `run.json`.
+    """
+
+    volume: Volume
+    scores: NDArray[np.float32]
+    threshold: float
+    is_calibrated: bool
+    labels: NDArray[np.int32]
+    findings: tuple[Finding, ...]
+    planes: tuple[str, ...]
+    raw: NDArray[np.float32] | None = None
+    routing: NDArray[np.uint8] | None = None
+    scored: NDArray[np.bool_] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """The 4x4 voxel-to-world matrix of the scores, mm, RAS+: the volume's own."""
+        return self.volume.affine
+
+    @property
+    def peak_score(self) -> float:
+        """The highest score, which is the score of the volume as a whole (the paper's rule for medical images)."""
+        return float(self.scores.max())

@@ -1,0 +1,123 @@
+"""A model ready to run on slices: framing and resizing in, anomaly maps on the slices' own pixels out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from moeclip_med.engines import make_engine
+from moeclip_med.weights import load_model
+
+if TYPE_CHECKING:
+    from moeclip_transforms import SquareBox
+    from torch import Tensor
+
+    from moeclip_med.engines import Engine
+    from moeclip_med.model import Prompts
+    from moeclip_med.weights import LoadedModel, ModelMetadata
+
+SCORE_OUTSIDE = 1e-6
+"""The score of pixels outside the frame that the network saw: air, by construction of the frame."""
+
+
+@dataclass(frozen=True)
+class SliceMaps:
+    """Anomaly maps of a batch of slices, on their own pixels.
+
+    Attributes:
+        raw: (batch, rows, columns) float32, the network's unbounded map.
+        routing: (batch, level, rows, columns) uint8, the expert with the largest weight, or None if not asked for.
+    """
+
+    raw: Tensor
+    routing: Tensor | None
+
+
+class Detector:
+    """A loaded model and the engine that runs it.
+
+    Attributes:
+        metadata: What the model is and what its scores mean.
+        identity: SHA-256 over everything that changes a score: adapters, tower, prompts and score scale.
+        engine: How the network runs.
+    """
+
+    def __init__(self, model: LoadedModel, engine: Engine) -> None:
+        self.metadata: ModelMetadata = model.metadata
+        self.identity: str = model.identity_hash
+        self.engine = engine
+        architecture = model.metadata.architecture
+        self._image_size = architecture.image_size
+        self._mean = torch.tensor(architecture.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(architecture.std).view(1, 3, 1, 1)
+
+    @property
+    def frames_foreground(self) -> bool:
+        """Whether the network sees the square around the foreground (True) or the whole slice stretched (False)."""
+        return self.metadata.architecture.framing == "foreground-square"
+
+    def map_slices(self, slices: Tensor, box: SquareBox | None = None, *, want_routing: bool = False) -> SliceMaps:
+        """Map the anomalies of a batch of slices.
+
+        Args:
+            slices: (batch, channel, rows, columns) float32 in [0, 1]; 1 or 3 channels.
+            box: The part of the slices that the network sees, in pixels; None for all of it. It may reach outside
+                the slice: what lies there is shown as black.
+            want_routing: Whether the experts' choices are wanted.
+
+        Returns:
+            Maps on the slices' own pixels.
+        """
+        rows, columns = slices.shape[-2:]
+        margins = _margins(box, rows, columns)
+        framed = functional.pad(slices, margins)
+        size = (self._image_size, self._image_size)
+        resized = functional.interpolate(framed, size=size, mode="bicubic", antialias=True, align_corners=False)
+        images = (resized.clamp_(0.0, 1.0).expand(-1, 3, -1, -1) - self._mean) / self._std
+        output = self.engine.run(images, want_routing=want_routing)
+
+        frame = framed.shape[-2:]
+        outside = float(self.metadata.score_scale.raw(SCORE_OUTSIDE))
+        maps = functional.interpolate(output.maps[:, None].float(), size=frame, mode="bilinear", align_corners=False)
+        raw = functional.pad(maps, [-margin for margin in margins], value=outside)[:, 0]
+        return SliceMaps(raw, self._routing(output.routing, frame, margins) if want_routing else None)
+
+    def _routing(self, levels: tuple[Tensor, ...] | None, frame: tuple[int, int], margins: list[int]) -> Tensor | None:
+        if levels is None:
+            return None
+        enlarged = [functional.interpolate(level[:, None], size=frame, mode="nearest-exact") for level in levels]
+        return functional.pad(torch.cat(enlarged, dim=1), [-margin for margin in margins])
+
+
+def load_detector(
+    model: str = "lite",
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    prompts: Prompts | None = None,
+) -> Detector:
+    """Load a model and make it ready to run.
+
+    Args:
+        model: A name (`lite`, `vit-l-14-336`, `clip-zero-shot:<open_clip name>`) or the path of a model folder.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        engine: `auto`, `torch` or `openvino`.
+        precision: `auto`, `f32`, `bf16`, `f16` or `int8`, as the engine supports them.
+        prompts: What to look for, where the model has a text tower.
+
+    Raises:
+        InputError: For an unknown model, missing weights, or an engine or device that is not there.
+    """
+    loaded = load_model(model, prompts=prompts)
+    return Detector(loaded, make_engine(loaded, engine=engine, device=device, precision=precision))
+
+
+def _margins(box: SquareBox | None, rows: int, columns: int) -> list[int]:
+    """Turn a box into the padding (left, right, top, bottom) that frames it; negative where it crops."""
+    if box is None:
+        return [0, 0, 0, 0]
+    return [-box.column_start, box.column_stop - columns, -box.row_start, box.row_stop - rows]

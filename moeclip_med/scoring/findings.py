@@ -1,0 +1,179 @@
+"""The connected regions of an anomaly volume above a threshold, measured in mm and ml."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from moeclip_med.scoring.anomaly import Finding
+
+if TYPE_CHECKING:
+    from moeclip_transforms import Volume
+    from numpy.typing import NDArray
+
+SMALLEST_VOLUME_ML = 0.1
+"""Regions smaller than this (a sphere of 5.8 mm) are not listed: less than one patch of the network in most scans."""
+
+SMALLEST_AREA_PIXELS = 16
+"""The same for images without a spacing in mm."""
+
+_LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
+
+
+class FindingsResult(NamedTuple):
+    """Labels and findings of one volume.
+
+    Attributes:
+        labels: (x, y, z) int32, 0 outside findings, else `Finding.label` (equal to its rank).
+        findings: Sorted by rank.
+        too_small: How many regions above the threshold were left out as too small.
+    """
+
+    labels: NDArray[np.int32]
+    findings: tuple[Finding, ...]
+    too_small: int
+
+
+def find_findings(scores: NDArray[np.float32], volume: Volume, threshold: float) -> FindingsResult:
+    """List the connected regions with scores at or above a threshold.
+
+    Neighbours are the 26 around a voxel; in a clip, whose frames are no slices of a body, the 8 within the frame.
+
+    Args:
+        scores: (x, y, z) float32, 0 to 1.
+        volume: The volume they belong to; its geometry gives mm and ml.
+        threshold: The lowest score that counts.
+
+    Returns:
+        The labels, the findings ranked by peak score, and the number of regions left out as too small.
+    """
+    components, count = ndimage.label(scores >= threshold, structure=_neighbourhood(volume))
+    inside = components.nonzero()
+    component = components[inside]
+    area = np.bincount(component, minlength=count + 1)
+    if volume.has_orientation:
+        size = np.bincount(component, weights=_slice_voxel_ml(volume)[inside[volume.slice_axis]], minlength=count + 1)
+        large = np.flatnonzero(size >= SMALLEST_VOLUME_ML)
+    else:
+        size = None
+        large = np.flatnonzero(area >= SMALLEST_AREA_PIXELS)
+
+    boxes = ndimage.find_objects(components)
+    peaks = {label: float(_masked(scores, components, label, boxes[label - 1]).max()) for label in large}
+    ranked = sorted(large, key=lambda label: (-peaks[label], -area[label], label))
+    findings = tuple(
+        _measure(
+            scores,
+            components,
+            label,
+            boxes[label - 1],
+            volume,
+            rank,
+            None if size is None else float(size[label]),
+        )
+        for rank, label in enumerate(ranked, start=1)
+    )
+    new_label = np.zeros(count + 1, dtype=np.int32)
+    new_label[ranked] = np.arange(1, len(ranked) + 1)
+    # In place, since these arrays are as large as the volume.
+    labels = np.take(new_label, components, out=components, mode="clip")
+    return FindingsResult(labels, findings, count - len(findings))
+
+
+def voxel_to_lps(volume: Volume, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the place of a fractional voxel index (x, y, z) in mm, LPS+.
+
+    Where no single affine fits (`Volume.is_regular` is False) the acquired slices on both sides are interpolated.
+    """
+    if volume.is_regular or not volume.frame_geometry:
+        ras = volume.affine[:3, :3] @ voxel + volume.affine[:3, 3]
+        return ras * _LPS_FROM_RAS
+    last = len(volume.frame_geometry) - 1
+    below = int(np.clip(np.floor(voxel[2]), 0, last))
+    above = min(below + 1, last)
+    fraction = float(np.clip(voxel[2] - below, 0.0, 1.0))
+    return (1 - fraction) * _in_frame(volume, below, voxel) + fraction * _in_frame(volume, above, voxel)
+
+
+def _in_frame(volume: Volume, index: int, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place the in-plane part of a voxel index in one acquired slice, mm, LPS+."""
+    geometry = volume.frame_geometry[index]
+    column_spacing, row_spacing, _ = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    return (
+        np.asarray(geometry.position)
+        + voxel[0] * column_spacing * np.asarray(geometry.row_direction)
+        + voxel[1] * row_spacing * np.asarray(geometry.column_direction)
+    )
+
+
+def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
+    structure = np.ones((3, 3, 3), dtype=bool)
+    if volume.series.is_clip or not volume.has_orientation:
+        structure[:, :, [0, 2]] = False
+    return structure
+
+
+def _slice_voxel_ml(volume: Volume) -> NDArray[np.float64]:
+    """Volume of one voxel, in ml, for each index along the slice axis."""
+    n_slices = volume.shape[volume.slice_axis]
+    if volume.is_regular or not volume.frame_geometry:
+        return np.full(n_slices, abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000.0)
+    first = volume.frame_geometry[0]
+    normal = np.cross(first.row_direction, first.column_direction)
+    along = np.array([np.dot(normal, frame.position) for frame in volume.frame_geometry])
+    column_spacing, row_spacing, _ = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    thickness = np.abs(np.gradient(along)) if n_slices > 1 else np.linalg.norm(volume.affine[:3, 2:3], axis=0)
+    ml: NDArray[np.float64] = thickness * column_spacing * row_spacing / 1000.0
+    return ml
+
+
+def _masked(
+    scores: NDArray[np.float32], components: NDArray[np.int32], label: int, box: tuple[slice, ...]
+) -> NDArray[np.float32]:
+    return np.where(components[box] == label, scores[box], np.float32(-1.0))
+
+
+def _measure(
+    scores: NDArray[np.float32],
+    components: NDArray[np.int32],
+    label: int,
+    box: tuple[slice, ...],
+    volume: Volume,
+    rank: int,
+    volume_ml: float | None,
+) -> Finding:
+    masked = _masked(scores, components, label, box)
+    start = np.array([part.start for part in box])
+    stop = np.array([part.stop for part in box])
+    voxels = np.argwhere(masked >= 0)
+    weights = masked[masked >= 0].astype(np.float64)
+    centre = start + np.average(voxels, axis=0, weights=weights if weights.sum() > 0 else None)
+    peak = start + np.array(np.unravel_index(int(masked.argmax()), masked.shape))
+    lps = voxel_to_lps(volume, centre) if volume.has_orientation else None
+    axis = volume.slice_axis
+    return Finding(
+        rank=rank,
+        label=rank,
+        volume_ml=volume_ml,
+        area_pixels=len(voxels),
+        peak_score=float(masked.max()),
+        mean_score=float(weights.mean()),
+        peak_voxel=_int_triple(peak),
+        centre_voxel=_float_triple(centre),
+        centre_lps_mm=None if lps is None else _float_triple(lps),
+        box_start=_int_triple(start),
+        box_stop=_int_triple(stop),
+        slice_range=(int(start[axis]), int(stop[axis]) - 1),
+    )
+
+
+def _int_triple(values: NDArray[np.generic]) -> tuple[int, int, int]:
+    x, y, z = (int(value) for value in values)
+    return (x, y, z)
+
+
+def _float_triple(values: NDArray[np.generic]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return (x, y, z)

@@ -1,0 +1,227 @@
+"""Score a volume slice by slice, in batches, in any order, with the result on the volume's own grid.
+
+The slices stream through the network: beside the volume itself only one more array of its size is held, the anomaly
+scores, so memory does not grow with the number of slices in flight or of token maps.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from moeclip_transforms import Plane, fit_window, foreground_box, slice_views
+
+from moeclip_med.scoring.anomaly import AnomalyVolume
+from moeclip_med.scoring.findings import find_findings
+from moeclip_med.scoring.provenance import RunSettings, describe_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from moeclip_transforms import ImageKind, SliceView, Volume, Window
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from moeclip_med.scoring.detector import Detector, SliceMaps
+
+DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """What is known after one batch: handed to `on_slices` for progress bars and live overlays.
+
+    Attributes:
+        view: The plane being scored.
+        indices: The slices of this batch, as indices of the view.
+        scores: (slice, rows, columns) float32, 0 to 1, in the view's orientation; where planes are fused, the fused
+            scores so far.
+        done: Slices scored so far, all planes counted.
+        total: Slices to score, all planes counted.
+    """
+
+    view: SliceView
+    indices: tuple[int, ...]
+    scores: NDArray[np.float32]
+    done: int
+    total: int
+
+
+def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
+    volume: Volume,
+    detector: Detector,
+    *,
+    plane: Plane = Plane.AUTO,
+    kind: ImageKind | None = None,
+    threshold: float | None = None,
+    keep_raw: bool = False,
+    keep_routing: bool = False,
+    order: Iterable[int] | None = None,
+    on_slices: Callable[[SliceScores], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    batch_size: int | None = None,
+) -> AnomalyVolume:
+    """Score a volume.
+
+    Args:
+        volume: The volume, as read.
+        detector: The model, ready to run.
+        plane: The plane to cut slices along; `Plane.ALL` scores three and averages their maps.
+        kind: The kind of image, which decides the intensity window; from the header if None.
+        threshold: The score from which a voxel counts as found; the model's own if None.
+        keep_raw: Keep the network's unbounded map as well.
+        keep_routing: Keep which expert each patch took (of the first plane scored).
+        order: Slice indices in the order to score them (the slice on screen first); others follow. From the first
+            to the last if None. Applies to the first plane.
+        on_slices: Called after each batch.
+        should_stop: Asked before each batch; True ends the run and keeps what was scored.
+        batch_size: Slices per batch.
+
+    Returns:
+        Scores on the volume's own grid, and findings. The same for every batch size and order.
+
+    Raises:
+        InputError: If the plane does not exist for this volume.
+    """
+    started = time.perf_counter()
+    run = _Run(volume, detector, plane, kind or volume.series.kind, keep_routing=keep_routing)
+    run.score_all(
+        order=() if order is None else order,
+        on_slices=on_slices or (lambda _: None),
+        should_stop=should_stop or (lambda: False),
+        batch_size=batch_size or DEFAULT_BATCH_SIZE,
+    )
+    raw = run.raw.copy() if keep_raw else None
+    scores = detector.metadata.score_scale.score(run.raw, out=run.raw)
+    scored = run.scored_voxels()
+    for outside in (None if scored is None else ~scored, volume.padding_mask):
+        if outside is not None:
+            scores[outside] = 0.0
+    limit = detector.metadata.threshold.value if threshold is None else threshold
+    result = find_findings(scores, volume, limit)
+    planes = tuple(view.plane for view in run.views)
+    return AnomalyVolume(
+        volume=volume,
+        scores=scores,
+        threshold=limit,
+        is_calibrated=detector.metadata.threshold.is_calibrated,
+        labels=result.labels,
+        findings=result.findings,
+        planes=planes,
+        raw=raw,
+        routing=run.routing,
+        scored=scored,
+        provenance=describe_run(
+            volume,
+            detector,
+            RunSettings(
+                kind=run.kind,
+                window=run.window,
+                planes=planes,
+                threshold=limit,
+                threshold_source=detector.metadata.threshold.source if threshold is None else "set by the user",
+                slices_scored=run.done,
+                slices_total=run.total,
+                regions_too_small=result.too_small,
+                seconds=time.perf_counter() - started,
+            ),
+        ),
+    )
+
+
+class _Run:
+    """The state of scoring one volume: the raw map so far and what it is made of."""
+
+    def __init__(
+        self, volume: Volume, detector: Detector, plane: Plane, kind: ImageKind, *, keep_routing: bool
+    ) -> None:
+        self.views: tuple[SliceView, ...] = slice_views(volume, plane)
+        self.kind = kind
+        self.window: Window = fit_window(volume, kind)
+        self.raw: NDArray[np.float32] = np.zeros(volume.shape, dtype=np.float32)
+        self.routing: NDArray[np.uint8] | None = None
+        self.done = 0
+        self.total = sum(view.n_slices for view in self.views)
+        self._volume = volume
+        self._detector = detector
+        self._keep_routing = keep_routing
+        self._first_view_done: list[int] = []
+
+    def score_all(
+        self,
+        order: Iterable[int],
+        on_slices: Callable[[SliceScores], None],
+        should_stop: Callable[[], bool],
+        batch_size: int,
+    ) -> None:
+        """Score every view, batch by batch, until done or told to stop."""
+        scale = self._detector.metadata.score_scale
+        for views_before, view in enumerate(self.views):
+            box = foreground_box(self._volume, view, self.window) if self._detector.frames_foreground else None
+            batches = _batches(order if views_before == 0 else (), view.n_slices, batch_size)
+            for indices, slices in self._prepared(view, batches):
+                if should_stop():
+                    return
+                maps = self._detector.map_slices(slices, box, want_routing=self._keep_routing and views_before == 0)
+                fused = self._fuse(view, indices, maps, views_before)
+                self.done += len(indices)
+                on_slices(SliceScores(view, indices, scale.score(fused), self.done, self.total))
+
+    def scored_voxels(self) -> NDArray[np.bool_] | None:
+        """Give (x, y, z) True where a score was computed; None when everywhere."""
+        view = self.views[0]
+        if len(self._first_view_done) == view.n_slices:
+            return None
+        scored = np.zeros(self._volume.shape, dtype=bool)
+        indices = tuple(self._first_view_done)
+        view.put(np.ones((len(indices), view.rows, view.columns), dtype=bool), indices, into=scored)
+        return scored
+
+    def _prepared(
+        self, view: SliceView, batches: Sequence[tuple[int, ...]]
+    ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+        """Cut and window the next batch while the network works on this one."""
+        image = self._volume.image.as_tensor()
+
+        def prepare(indices: tuple[int, ...]) -> Tensor:
+            return torch.as_tensor(self.window.apply(view.take(image, indices)))
+
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare-slices") as pool:
+            upcoming = pool.submit(prepare, batches[0])
+            for indices, following in zip(batches, [*batches[1:], None], strict=True):
+                slices = upcoming.result()
+                if following is not None:
+                    upcoming = pool.submit(prepare, following)
+                yield indices, slices
+
+    def _fuse(
+        self, view: SliceView, indices: tuple[int, ...], maps: SliceMaps, views_before: int
+    ) -> NDArray[np.float32]:
+        """Put the maps in their place; a voxel holds the mean over the views that reached it."""
+        fused: NDArray[np.float32] = maps.raw.numpy()
+        if views_before == 0:
+            self._first_view_done.extend(indices)
+            if maps.routing is not None:
+                self._keep_experts(view, indices, maps.routing.numpy())
+        else:
+            before = view.take(self.raw[None], indices)[:, 0]
+            fused = (before * views_before + fused) / (views_before + 1)
+        view.put(fused, indices, into=self.raw)
+        return fused
+
+    def _keep_experts(self, view: SliceView, indices: tuple[int, ...], experts: NDArray[np.uint8]) -> None:
+        levels = experts.shape[1]
+        if self.routing is None:
+            self.routing = np.zeros((levels, *self._volume.shape), dtype=np.uint8)
+        for level in range(levels):
+            view.put(experts[:, level], indices, into=self.routing[level])
+
+
+def _batches(first: Iterable[int], n_slices: int, batch_size: int) -> list[tuple[int, ...]]:
+    """Cut all slices into batches, the named ones first and each once."""
+    order = list(dict.fromkeys([*(index for index in first if 0 <= index < n_slices), *range(n_slices)]))
+    return [tuple(order[start : start + batch_size]) for start in range(0, n_slices, batch_size)]
