@@ -1,0 +1,88 @@
+"""From an array and an affine to a checked `Volume`: the last step of every reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.geometry import Affine
+from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
+from moeclip_transforms.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from moeclip_transforms.volume import Series
+
+
+def make_volume(
+    array: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    series: Series,
+    *,
+    slice_axis: int,
+    display_range: tuple[float, float] | None = None,
+    notes: tuple[str, ...] = (),
+    **details: Any,
+) -> Volume:
+    """Check an array and its affine and put them together.
+
+    Args:
+        array: (channel, x, y, z) float32; used without a copy.
+        affine: 4x4 voxel-to-world matrix, mm, RAS+.
+        series: Where it came from.
+        slice_axis: The axis along which it was acquired.
+        display_range: Lowest and highest value of images stored ready for display.
+        notes: What the reader had to say.
+        **details: Further attributes of `Volume`.
+
+    Raises:
+        InputError: When no voxel exists, none is finite, or the affine cannot be used.
+    """
+    from monai.data import MetaTensor
+    from torch import from_numpy
+
+    name = series.files[0].name if series.files else series.uid
+    if array.size == 0:
+        raise InputError(f'"{name}" holds no voxels: its size is {"×".join(map(str, array.shape[1:]))}.')
+    try:
+        checked = Affine(affine)
+    except InputError as error:
+        raise InputError(f'"{name}" cannot be placed in space: {error}') from error
+    meta: dict[str, Any] = {
+        "original_affine": from_numpy(checked.matrix.copy()),
+        "spatial_shape": np.array(array.shape[1:]),
+        "space": "RAS",
+    }
+    if display_range is not None:
+        meta[DISPLAY_RANGE_KEY] = display_range
+    image = MetaTensor(from_numpy(array), affine=from_numpy(checked.matrix.copy()), meta=meta)
+    return Volume(
+        image=image,
+        series=series,
+        slice_axis=slice_axis,
+        notes=notes + _value_notes(array, name),
+        **details,
+    )
+
+
+def _value_notes(array: NDArray[np.float32], name: str) -> tuple[str, ...]:
+    """What is wrong with the values themselves; looked at slice by slice to spare memory."""
+    n_bad, low, high = 0, np.inf, -np.inf
+    for index in range(array.shape[3]):
+        plane = array[..., index]
+        finite = np.isfinite(plane)
+        n_bad += plane.size - int(np.count_nonzero(finite))
+        if finite.any():
+            values = plane if finite.all() else plane[finite]
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if n_bad == array.size:
+        raise InputError(f'"{name}" holds no usable value: every voxel is NaN or infinite.')
+    notes = []
+    if n_bad:
+        notes.append(f"{n_bad} of {array.size} values are NaN or infinite; they count as background.")
+    if low == high:
+        notes.append(f"Every voxel has the same value ({low:g}): there is nothing to see in this image.")
+    return tuple(notes)

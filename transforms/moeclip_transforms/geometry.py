@@ -1,0 +1,232 @@
+"""The affine as a value, and resampling of volumes that no single affine describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from moeclip_transforms.volume import FrameGeometry, Volume
+
+RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Turns homogeneous LPS+ coordinates into RAS+ ones, and back: it is its own inverse."""
+
+_ORTHOGONAL_TOLERANCE = 1e-3
+"""Largest cosine between two voxel axes that still counts as a right angle (0.06 degrees)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A voxel-to-world matrix in mm, RAS+ (x to the right, y to the front, z to the head of the patient).
+
+    Voxel indices count centres: index (0, 0, 0) is the centre of the first voxel.
+
+    Attributes:
+        matrix: (4, 4) float64, read-only.
+
+    Raises:
+        InputError: When the matrix is not 4x4, not finite, or squashes an axis to nothing.
+    """
+
+    matrix: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """Copy, check and freeze the matrix."""
+        matrix = np.array(self.matrix, dtype=np.float64)
+        if matrix.shape != (4, 4):
+            raise InputError(f"An affine has the shape (4, 4), but this one has {matrix.shape}.")
+        if not np.isfinite(matrix).all():
+            raise InputError("The affine holds values that are not finite; expected a 4x4 matrix in mm.")
+        norms = np.linalg.norm(matrix[:3, :3], axis=0)
+        if not norms.all() or abs(np.linalg.det(matrix[:3, :3] / np.where(norms == 0, 1, norms))) < 1e-6:
+            raise InputError("The affine is singular: two voxel axes coincide or one has no length.")
+        matrix.setflags(write=False)
+        object.__setattr__(self, "matrix", matrix)
+
+    @classmethod
+    def from_lps(cls, matrix: ArrayLike) -> Affine:
+        """Make one from a (4, 4) matrix whose world is LPS+ (DICOM, ITK)."""
+        return cls(RAS_FROM_LPS @ np.asarray(matrix, dtype=np.float64))
+
+    @classmethod
+    def from_axes(cls, direction: ArrayLike, spacing: ArrayLike, origin: ArrayLike) -> Affine:
+        """Make one from (3, 3) unit columns, spacing (3,) in mm and origin (3,) in mm, RAS+."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.asarray(direction, dtype=np.float64) * np.asarray(spacing, dtype=np.float64)
+        matrix[:3, 3] = np.asarray(origin, dtype=np.float64)
+        return cls(matrix)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Affine) and bool(np.array_equal(self.matrix, other.matrix))
+
+    def __hash__(self) -> int:
+        return hash(self.matrix.tobytes())
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along each axis, mm."""
+        x, y, z = (float(norm) for norm in np.linalg.norm(self.matrix[:3, :3], axis=0))
+        return (x, y, z)
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """World position of voxel (0, 0, 0), mm, RAS+."""
+        x, y, z = (float(value) for value in self.matrix[:3, 3])
+        return (x, y, z)
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """(3, 3): one unit column per voxel axis, RAS+."""
+        return self.matrix[:3, :3] / np.asarray(self.spacing)
+
+    @property
+    def axis_codes(self) -> tuple[str, str, str]:
+        """Where each voxel axis points: one of R, L, A, P, S, I each (the nearest, for oblique axes)."""
+        from nibabel.orientations import aff2axcodes
+
+        x, y, z = aff2axcodes(self.matrix)
+        return (x, y, z)
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether the voxel axes are at right angles; false for a gantry tilt."""
+        cosines = self.direction.T @ self.direction - np.eye(3)
+        return bool(np.abs(cosines).max() < _ORTHOGONAL_TOLERANCE)
+
+    @property
+    def is_right_handed(self) -> bool:
+        """Whether the determinant is positive."""
+        return bool(np.linalg.det(self.matrix[:3, :3]) > 0)
+
+    def tilt(self, slice_axis: int = 2) -> float:
+        """Angle between the slice axis and the normal of the slices, degrees: 0 without gantry tilt."""
+        in_plane = [axis for axis in range(3) if axis != slice_axis]
+        normal = np.cross(self.direction[:, in_plane[0]], self.direction[:, in_plane[1]])
+        axis = self.direction[:, slice_axis]
+        along = abs(float(normal @ axis))
+        across = float(np.linalg.norm(np.cross(normal, axis)))
+        return float(np.degrees(np.arctan2(across, along)))
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel, ml."""
+        return abs(float(np.linalg.det(self.matrix[:3, :3]))) / 1000.0
+
+    def to_lps(self) -> NDArray[np.float64]:
+        """The (4, 4) matrix with world coordinates in LPS+, as DICOM and ITK want it."""
+        return RAS_FROM_LPS @ self.matrix
+
+    def to_world(self, voxels: ArrayLike) -> NDArray[np.float64]:
+        """Map (..., 3) voxel indices to (..., 3) mm, RAS+."""
+        points: NDArray[np.float64] = np.asarray(voxels, dtype=np.float64)
+        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+
+    def to_voxel(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Map (..., 3) mm, RAS+, to (..., 3) fractional voxel indices."""
+        inverse: NDArray[np.float64] = np.linalg.inv(self.matrix)
+        world: NDArray[np.float64] = np.asarray(points, dtype=np.float64)
+        return world @ inverse[:3, :3].T + inverse[:3, 3]
+
+
+def resample_to_orthogonal(
+    values: NDArray[Any],
+    volume: Volume,
+    *,
+    interpolation: Literal["linear", "nearest"] = "linear",
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Resample values on the acquired slices of an irregular volume to an orthogonal, evenly spaced grid.
+
+    The grid keeps the direction and pixel spacing of the slices; its third axis is their normal, its spacing the
+    median gap between slices; it covers every slice. Each plane of the grid is interpolated between its two
+    neighbours among the acquired slices, each shifted to where it really lies: right for gantry tilt and for uneven
+    gaps alike. Outside all slices the value is 0.
+
+    Args:
+        values: (x, y, z) per-voxel values on the volume's grid, z counting the acquired slices.
+        volume: The volume they belong to; its `frame_geometry` says where each slice lies.
+        interpolation: "linear" for scores and intensities, "nearest" for labels.
+
+    Returns:
+        The resampled (x, y, z) array of the same type, and its 4x4 affine, mm, RAS+.
+
+    Raises:
+        InputError: When the volume has no slice positions, or the slices do not share one direction.
+    """
+    frames = volume.frame_geometry
+    if len(frames) != values.shape[2]:
+        raise InputError(
+            f"Resampling needs one slice position for each of the {values.shape[2]} slices, "
+            f"but this volume has {len(frames)}."
+        )
+    grid = _OrthogonalGrid.around(frames, values.shape[:2], volume.affine)
+    nearest = interpolation == "nearest"
+    result: NDArray[Any] = np.zeros(grid.shape, dtype=values.dtype)
+    for plane in range(grid.shape[2]):
+        for frame, weight in grid.neighbours(plane, nearest=nearest):
+            shifted = grid.place(values[:, :, frame], frame, nearest=nearest)
+            result[:, :, plane] += shifted if nearest else (weight * shifted).astype(values.dtype)
+    return result, grid.affine
+
+
+@dataclass(frozen=True)
+class _OrthogonalGrid:
+    """The target of `resample_to_orthogonal`, and where the acquired slices lie in it."""
+
+    affine: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    offsets: NDArray[np.float64]  # (slices, 3): first pixel of each slice in grid voxels
+
+    @classmethod
+    def around(
+        cls, frames: tuple[FrameGeometry, ...], in_plane: tuple[int, ...], affine: NDArray[np.float64]
+    ) -> _OrthogonalGrid:
+        lps_to_ras = RAS_FROM_LPS[:3, :3]
+        row = lps_to_ras @ np.asarray(frames[0].row_direction)
+        column = lps_to_ras @ np.asarray(frames[0].column_direction)
+        normal = np.cross(row, column)
+        positions = np.array([lps_to_ras @ np.asarray(frame.position) for frame in frames])
+        along = positions @ normal
+        if len(frames) > 1 and along[-1] < along[0]:
+            normal, along = -normal, -along
+        gap = float(np.median(np.diff(along))) if len(frames) > 1 else float(np.linalg.norm(affine[:3, 2]))
+        spacing = np.array([*np.linalg.norm(affine[:3, :2], axis=0), gap])
+        basis = np.stack([row, column, normal], axis=1)
+        in_grid = positions @ basis / spacing  # each slice's first pixel, in voxels from the world's origin
+        low, high = in_grid.min(axis=0), in_grid.max(axis=0)
+        counts = np.ceil(np.round(high - low, 6)).astype(int) + [in_plane[0], in_plane[1], 1]
+        matrix = np.eye(4)
+        matrix[:3, :3] = basis * spacing
+        matrix[:3, 3] = basis @ (low * spacing)
+        return cls(matrix, (int(counts[0]), int(counts[1]), int(counts[2])), in_grid - low)
+
+    def neighbours(self, plane: int, *, nearest: bool) -> list[tuple[int, float]]:
+        """The acquired slices on both sides of a plane of the grid, with their weights."""
+        along = self.offsets[:, 2]
+        if plane >= along[-1]:
+            return [(len(along) - 1, 1.0)] if nearest or plane - along[-1] <= 0.5 else []
+        after = int(np.searchsorted(along, plane, side="right"))
+        before = after - 1
+        weight = float((plane - along[before]) / (along[after] - along[before]))
+        if nearest:
+            return [(after if weight > 0.5 else before, 1.0)]
+        return [(before, 1.0 - weight), (after, weight)] if weight > 0 else [(before, 1.0)]
+
+    def place(self, values: NDArray[Any], frame: int, *, nearest: bool) -> NDArray[Any]:
+        """One slice (x, y) moved to its place in the plane of the grid; 0 outside it."""
+        from scipy.ndimage import shift
+
+        canvas: NDArray[Any] = np.zeros(self.shape[:2], dtype=values.dtype if nearest else np.float32)
+        canvas[: values.shape[0], : values.shape[1]] = values
+        offset = np.round(self.offsets[frame, :2], 6)
+        if not offset.any():
+            return canvas
+        moved: NDArray[Any] = shift(canvas, offset, order=0 if nearest else 1, mode="constant", cval=0)
+        return moved

@@ -1,0 +1,186 @@
+"""From stored values to [0, 1]: fixed CT windows, MR percentiles, the stored range of photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeclip_transforms.volume import ImageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from moeclip_transforms.slicing import Array
+    from moeclip_transforms.volume import Volume
+
+CT_WINDOWS: dict[ImageKind, tuple[float, float]] = {
+    ImageKind.CT_BRAIN: (40.0, 80.0),
+    ImageKind.CT_SOFT_TISSUE: (40.0, 400.0),
+    ImageKind.CT_LUNG: (-600.0, 1500.0),
+}
+"""Window level and width in HU, the usual ones of radiology teaching (e.g. Hofer, CT Teaching Manual; Radiopaedia,
+"Windowing (CT)"). Conventions: they are not tuned to any result."""
+
+MR_PERCENTILES = (0.5, 99.5)
+"""Percentiles of the foreground that become 0 and 1 where intensities have no unit. A convention, not tuned."""
+
+DISPLAY_RANGE_KEY = "display_range"
+"""Key in `MetaTensor.meta` under which readers keep (lowest, highest) of images that are stored ready for display."""
+
+_CT_BODY = -300.0  # HU; above it lie fat, soft tissue and bone, below it air and lung
+_DISPLAY_BACKGROUND = 0.04  # share of the display range that still counts as black surround
+_CLEAN_BORDER = 0.5
+_CLEAN_SHARE = 0.1
+_BINS = 65536
+
+
+@dataclass(frozen=True)
+class Window:
+    """A linear map of stored values to [0, 1].
+
+    Attributes:
+        low: The value that becomes 0.
+        high: The value that becomes 1. Where it is not above `low` (a constant volume) everything becomes 0.
+        background: A value that stands for "no measurement" wherever it lies (skull-stripped, masked volumes);
+            it becomes 0. None where there is none.
+        foreground_above: Values above it belong to the foreground; None takes `low`.
+    """
+
+    low: float
+    high: float
+    background: float | None = None
+    foreground_above: float | None = None
+
+    def apply(self, slices: Array) -> Array:
+        """Map values to [0, 1], clipped, float32; NaN, infinities and the background become 0.
+
+        Args:
+            slices: Stored values of any shape, torch or numpy; not changed.
+        """
+        if isinstance(slices, np.ndarray):
+            import torch
+
+            array: NDArray[np.float32] = self._apply(torch.from_numpy(np.ascontiguousarray(slices))).numpy()
+            return array
+        return self._apply(slices.as_tensor() if hasattr(slices, "as_tensor") else slices)
+
+    def foreground(self, slices: Tensor) -> Tensor:
+        """Which values belong to the body or object: bool of the same shape; NaN and infinities do not."""
+        above = self.low if self.foreground_above is None else self.foreground_above
+        inside = slices.isfinite() & (slices > above)
+        return inside if self.background is None else inside & (slices != self.background)
+
+    def _apply(self, values: Tensor) -> Tensor:
+        import torch
+
+        if self.high <= self.low:
+            return torch.zeros(values.shape, dtype=torch.float32, device=values.device)
+        unusable = ~values.isfinite()
+        if self.background is not None:
+            unusable |= values == self.background
+        scaled = (values.float() - self.low).div_(self.high - self.low).clamp_(0.0, 1.0)
+        return scaled.masked_fill_(unusable, 0.0)
+
+
+def fit_window(volume: Volume, kind: ImageKind) -> Window:
+    """The window for a volume, given its kind.
+
+    CT kinds have fixed windows in HU (`CT_WINDOWS`). Images stored ready for display (8-bit photographs, endoscopy)
+    keep their stored range. All others, whose values have no unit, map the 0.5th and 99.5th percentile of the
+    foreground to 0 and 1. The foreground leaves out a value that fills at least half of the volume's border and a
+    tenth of the volume (masked background), else what lies below the triangle threshold of the histogram (Zack et
+    al. 1977, J Histochem Cytochem 25:741), which cuts off the noise of air.
+
+    Args:
+        volume: The volume.
+        kind: The kind of image, from its header or a user.
+    """
+    if kind in CT_WINDOWS:
+        level, width = CT_WINDOWS[kind]
+        return Window(level - width / 2, level + width / 2, foreground_above=_CT_BODY)
+    display_range = volume.image.meta.get(DISPLAY_RANGE_KEY)
+    if display_range is not None and kind is not ImageKind.MR:
+        low, high = (float(bound) for bound in display_range)
+        return Window(low, high, foreground_above=low + _DISPLAY_BACKGROUND * (high - low))
+    return _percentile_window(volume)
+
+
+def _percentile_window(volume: Volume) -> Window:
+    low, high = _finite_range(volume)
+    if high <= low:
+        return Window(low, low)
+    background = _masked_background(volume)
+    counts, edges = _histogram(volume, low, high, background)
+    centres = (edges[:-1] + edges[1:]) / 2
+    first = 0 if background is not None else _triangle_bin(counts)
+    foreground = counts.copy()
+    foreground[:first] = 0
+    shares = np.cumsum(foreground) / foreground.sum()
+    bottom, top = (float(centres[np.searchsorted(shares, share / 100)]) for share in MR_PERCENTILES)
+    if top <= bottom:  # nearly constant: the whole range, so that what little there is stays visible
+        bottom, top = low, high
+    above = float(edges[first]) if first else low - 1.0
+    return Window(bottom, top, background=background, foreground_above=above)
+
+
+def _planes(volume: Volume) -> Iterator[Tensor]:
+    """One slice after the other, so that no second copy of the volume is held."""
+    image = volume.image.as_tensor()
+    for index in range(image.shape[-1]):
+        yield image[..., index]
+
+
+def _finite_range(volume: Volume) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for plane in _planes(volume):
+        finite = plane[plane.isfinite()]
+        if len(finite):
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _masked_background(volume: Volume) -> float | None:
+    """The value that was written where nothing was measured, or None."""
+    image = volume.image.as_tensor()[0]
+    sides = [image[0], image[-1], image[:, 0], image[:, -1]]
+    border: NDArray[Any] = np.concatenate([side.numpy().ravel() for side in sides])
+    values, counts = np.unique(border[np.isfinite(border)], return_counts=True)
+    if len(values) == 0 or counts.max() < _CLEAN_BORDER * len(border):
+        return None
+    value = float(values[counts.argmax()])
+    share = float((image == value).sum()) / image.numel()
+    return value if share >= _CLEAN_SHARE else None
+
+
+def _histogram(
+    volume: Volume, low: float, high: float, background: float | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    edges = np.linspace(low, high, _BINS + 1)
+    counts = np.zeros(_BINS, dtype=np.int64)
+    for plane in _planes(volume):
+        usable = plane.isfinite()
+        if background is not None:
+            usable &= plane != background
+        counts += np.histogram(plane[usable].numpy(), bins=_BINS, range=(low, high))[0]
+    return counts, edges
+
+
+def _triangle_bin(counts: NDArray[np.int64], coarse: int = 256) -> int:
+    """The first bin of the foreground by the triangle method, or 0 when the peak is not at the dark end.
+
+    The histogram is cut at its 99.9th percentile first: a few very bright voxels would flatten the triangle.
+    """
+    top = int(np.searchsorted(np.cumsum(counts), 0.999 * counts.sum())) + 1
+    width = max(1, top // coarse)
+    usable = counts[: top // width * width].reshape(-1, width).sum(axis=1)
+    peak = int(usable.argmax())
+    if len(usable) < 3 or peak > len(usable) // 4:
+        return 0
+    bins = np.arange(peak, len(usable))
+    line = usable[peak] + (usable[-1] - usable[peak]) * (bins - peak) / max(1, len(usable) - 1 - peak)
+    return int(bins[(line - usable[peak:]).argmax()]) * width

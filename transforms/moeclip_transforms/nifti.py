@@ -1,0 +1,191 @@
+"""NIfTI files (.nii, .nii.gz, .hdr/.img): 3-D, 4-D and colour, any orientation."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeclip_transforms.assemble import make_volume
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.geometry import Affine
+from moeclip_transforms.volume import FileFormat, ImageKind, Series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from moeclip_transforms.volume import Volume
+
+_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_CT_AIR = -900.0
+_READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, TypeError, ArithmeticError, KeyError, IndexError)
+
+
+def stable_uid(path: Path) -> str:
+    """An identifier for a file that has none: made from its name, the same wherever the file lies."""
+    return f"{path.suffixes[0].lstrip('.') if path.suffixes else 'file'}-{_digest(path.name)}"
+
+
+def scan_nifti(path: Path) -> Series:
+    """Describe a NIfTI file from its header.
+
+    Raises:
+        InputError: When the header cannot be read, or the file is not a volume.
+    """
+    image = _load(path)
+    shape = tuple(int(size) for size in image.shape)
+    channels = 3 if image.get_data_dtype().fields else 1
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise InputError(
+            f'"{path.name}" has the shape {"×".join(map(str, shape))}; '
+            f"expected a volume of 2 to 4 dimensions, none of them 0."
+        )
+    x, y, z, time = (*shape, 1, 1)[:4]
+    return Series(
+        uid=stable_uid(path),
+        format=FileFormat.NIFTI,
+        files=(path,),
+        modality="",
+        kind=ImageKind.MR if channels == 1 else ImageKind.PLAIN,
+        study_uid="",
+        shape=(x, y, z, time),
+        channels=channels,
+    )
+
+
+def read_nifti(series: Series, *, time_point: int = 0) -> Volume:
+    """Read one time point of a NIfTI file on its own grid.
+
+    World coordinates come from the sform, else the qform (as nibabel chooses), in mm. Where the header has
+    neither, the volume has no orientation.
+
+    Raises:
+        InputError: When the data cannot be read or the header contradicts itself.
+    """
+    path = series.files[0]
+    image = _load(path)
+    array = _voxels(image, series, time_point)
+    header = image.header
+    scale = _MM_PER_UNIT[header.get_xyzt_units()[0]]
+    has_orientation = bool(int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0)
+    notes = _header_notes(header, series, scale)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not has_orientation:
+        zooms = [abs(float(zoom)) or 1.0 for zoom in (*header.get_zooms(), 1.0, 1.0)[:3]]
+        affine = np.diag([*zooms, 1.0])
+    affine = np.diag([scale, scale, scale, 1.0]) @ affine
+    if series.kind is ImageKind.MR and float(np.nanmin(array)) <= _CT_AIR:
+        notes.append(
+            f"The lowest value is {np.nanmin(array):g}, as in CT; NIfTI does not tell the modality, "
+            f'so this is taken for MR: choose the preset "{ImageKind.CT_SOFT_TISSUE}" or '
+            f'"{ImageKind.CT_BRAIN}" if it is a CT.'
+        )
+    return make_volume(
+        array,
+        affine,
+        series,
+        slice_axis=_slice_axis(header, affine, path) if has_orientation else 2,
+        display_range=(0.0, 255.0) if series.channels == 3 else None,
+        has_orientation=has_orientation,
+        time_point=time_point,
+        notes=tuple(notes),
+    )
+
+
+def likely_slice_axis(affine: NDArray[np.float64]) -> int:
+    """The axis along which a volume was probably acquired: the coarsest, or axial when all are alike."""
+    checked = Affine(affine)
+    spacing = np.asarray(checked.spacing)
+    coarsest = int(spacing.argmax())
+    if spacing[coarsest] > 1.05 * np.sort(spacing)[1]:
+        return coarsest
+    return next(axis for axis, code in enumerate(checked.axis_codes) if code in "SI")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _load(path: Path) -> Any:
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        image = nibabel.load(path)
+    except (*_READ_ERRORS, ImageFileError, HeaderDataError) as error:
+        raise InputError(
+            f'"{path.name}" is not a readable NIfTI file ({_reason(error)}); check that it was copied whole.'
+        ) from error
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise InputError(
+            f'"{path.name}" is an {type(image).__name__}, not a NIfTI file, and says too little about '
+            f"orientation; convert it to .nii.gz."
+        )
+    return image
+
+
+def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
+    """(channel, x, y, z) float32 after scl_slope and scl_inter."""
+    path, n_time = series.files[0], series.shape[3]
+    if not 0 <= time_point < n_time:
+        raise InputError(
+            f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
+        )
+    try:
+        if series.channels == 3:
+            stored = np.asarray(image.dataobj)
+            stored = stored[..., time_point] if len(image.shape) == 4 else stored
+            array = np.stack([stored[name] for name in "RGB"]).astype(np.float32)
+            return array.reshape(3, *series.shape[:3])
+        if len(image.shape) == 4:
+            data = np.asarray(image.dataobj[..., time_point])
+            if np.iscomplexobj(data):
+                data = np.abs(data)
+            return np.asarray(data, dtype=np.float32)[None]
+        if np.issubdtype(image.get_data_dtype(), np.complexfloating):
+            return np.abs(np.asarray(image.dataobj)).astype(np.float32).reshape(1, *series.shape[:3])
+        values: NDArray[np.float32] = image.get_fdata(caching="unchanged", dtype=np.float32)
+        return values.reshape(1, *series.shape[:3])
+    except _READ_ERRORS as error:
+        raise InputError(
+            f'The voxels of "{path.name}" cannot be read ({_reason(error)}); '
+            f"the file is truncated or damaged: copy it again."
+        ) from error
+
+
+def _header_notes(header: Any, series: Series, scale: float) -> list[str]:
+    notes = []
+    sform, sform_code = header.get_sform(coded=True)
+    qform, qform_code = header.get_qform(coded=True)
+    if not sform_code and not qform_code:
+        notes.append("The NIfTI header holds no orientation (sform and qform codes are 0): shown as stored.")
+    if sform_code and qform_code:
+        corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=float)
+        corners[:, :3] *= np.array(series.shape[:3]) - 1
+        distance = float(np.abs(corners @ (sform - qform).T).max())
+        if distance > 0.5 * float(np.linalg.norm(sform[:3, :3], axis=0).min()):
+            notes.append(f"The sform and the qform differ by up to {distance:.1f} mm; the sform is used.")
+    if scale != 1.0:
+        notes.append(f"The header's lengths were converted to mm (×{scale:g}).")
+    return notes
+
+
+def _slice_axis(header: Any, affine: NDArray[np.float64], path: Path) -> int:
+    axis = header.get_dim_info()[2]
+    if axis is not None:
+        return int(axis)
+    try:
+        return likely_slice_axis(affine)
+    except InputError as error:
+        raise InputError(f'"{path.name}" cannot be placed in space: {error}') from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what a library complained about, or the name of its error."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__

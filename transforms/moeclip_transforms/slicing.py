@@ -1,0 +1,271 @@
+"""A volume as slices along a plane, shown the radiological way, and back again exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.geometry import Affine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from moeclip_transforms.intensity import Window
+    from moeclip_transforms.volume import Volume
+
+    Array = TypeVar("Array", NDArray[Any], Tensor)
+
+
+class Plane(StrEnum):
+    """Along which plane a volume is cut into slices."""
+
+    AUTO = "auto"
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class EdgeLetters:
+    """The patient directions at the edges of a slice as shown: "R", "L", "A", "P", "S" or "I"."""
+
+    left: str
+    right: str
+    top: str
+    bottom: str
+
+
+@dataclass(frozen=True)
+class SquareBox:
+    """A box that is square in mm, in pixels of a slice; it may reach outside the slice.
+
+    Attributes:
+        row_start: First row.
+        row_stop: One past the last row.
+        column_start: First column.
+        column_stop: One past the last column.
+    """
+
+    row_start: int
+    row_stop: int
+    column_start: int
+    column_stop: int
+
+
+# Radiological convention, for each plane: the directions of increasing row and column.
+_ROW_AND_COLUMN = {"axial": ("P", "L"), "coronal": ("I", "L"), "sagittal": ("I", "P")}
+_PLANE_OF_NORMAL = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
+_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
+_MINIMUM_SHARE = 0.01
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """How the slices of a volume along one plane are taken out, shown, and put back.
+
+    Radiological convention, as if seen from the feet or from the front: axial columns run from the patient's right
+    to the left and rows from front to back; coronal columns from right to left and rows from head to feet; sagittal
+    columns from front to back and rows from head to feet. Images without patient orientation are shown as stored.
+
+    Attributes:
+        plane: "axial", "coronal", "sagittal", or "image" where there is no orientation.
+        axes: The volume axes that become (slice, row, column).
+        flips: Whether (slice, row, column) run against their volume axis.
+        spacing: Distance between (slices, rows, columns), mm.
+        letters: What stands at the edges of a slice as shown; None without orientation.
+        n_slices: Number of slices.
+        rows: Rows of each slice.
+        columns: Columns of each slice.
+    """
+
+    plane: str
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    spacing: tuple[float, float, float]
+    letters: EdgeLetters | None
+    n_slices: int
+    rows: int
+    columns: int
+
+    def take(self, array: Array, indices: Sequence[int]) -> Array:
+        """Cut slices out of a volume.
+
+        Args:
+            array: (channel, x, y, z), torch or numpy.
+            indices: Slice numbers of this view.
+
+        Returns:
+            (slices, channel, rows, columns) of the same type.
+        """
+        order = (self.axes[0] + 1, 0, self.axes[1] + 1, self.axes[2] + 1)
+        wanted = _as_index([self.volume_index(index) for index in indices])
+        flipped = tuple(axis for axis, flip in zip((2, 3), self.flips[1:], strict=True) if flip)
+        if isinstance(array, np.ndarray):
+            taken: NDArray[Any] = array.transpose(order)[wanted]
+            return np.flip(taken, flipped)
+        tensor = array.as_tensor() if hasattr(array, "as_tensor") else array
+        return tensor.permute(order)[wanted].flip(flipped)
+
+    def put(self, slices: NDArray[Any] | Tensor, indices: Sequence[int], into: NDArray[Any] | Tensor) -> None:
+        """Write slices into a volume: the exact inverse of `take`.
+
+        Args:
+            slices: (slices, rows, columns), torch or numpy.
+            indices: Their slice numbers in this view.
+            into: (x, y, z), changed in place.
+        """
+        wanted = _as_index([self.volume_index(index) for index in indices])
+        flipped = tuple(axis for axis, flip in zip((1, 2), self.flips[1:], strict=True) if flip)
+        if isinstance(into, np.ndarray):
+            values = slices if isinstance(slices, np.ndarray) else slices.detach().cpu().numpy()
+            into.transpose(self.axes)[wanted] = np.flip(values, flipped)
+        else:
+            import torch
+
+            tensor = torch.as_tensor(np.ascontiguousarray(slices)) if isinstance(slices, np.ndarray) else slices
+            into.permute(self.axes)[wanted] = tensor.flip(flipped).to(into)
+
+    def volume_index(self, slice_index: int) -> int:
+        """The index along `axes[0]` of the volume that a slice number of this view stands for."""
+        return self.n_slices - 1 - slice_index if self.flips[0] else slice_index
+
+
+def slice_views(volume: Volume, plane: Plane = Plane.AUTO) -> tuple[SliceView, ...]:
+    """The views of a volume along one plane, or along all three.
+
+    Slices keep the order of the volume, so that a slice number means the same in every output.
+
+    Args:
+        volume: The volume.
+        plane: AUTO is the plane in which it was acquired; ALL gives three views.
+
+    Returns:
+        One view, or three (axial, coronal, sagittal).
+
+    Raises:
+        InputError: When a plane other than the acquired one is asked of a volume that has no orientation, a single
+            slice, or slices that no single affine puts in their places.
+    """
+    if not volume.has_orientation:
+        if plane is not Plane.AUTO:
+            raise InputError(
+                f'This image has no patient orientation, so it has no {_plane_words(plane)}; use the plane "auto".'
+            )
+        return (_image_view(volume),)
+    codes = Affine(volume.affine).axis_codes
+    acquired = _PLANE_OF_NORMAL[codes[volume.slice_axis]]
+    wanted = {Plane.AUTO: [acquired], Plane.ALL: list(_ROW_AND_COLUMN)}.get(plane, [plane.value])
+    if wanted != [acquired]:
+        if min(volume.shape) == 1:
+            raise InputError(
+                f"This volume of {_times(volume.shape)} voxels is a single {acquired} slice, so it has no "
+                f'{_plane_words(plane)}; use the plane "auto".'
+            )
+        if not volume.is_regular:
+            raise InputError(
+                f"This volume's slices are unevenly spaced or tilted, so it has no {_plane_words(plane)}; "
+                f'use the plane "auto" ({acquired}, as acquired).'
+            )
+    return tuple(_oriented_view(volume, name, codes) for name in wanted)
+
+
+def foreground_box(volume: Volume, view: SliceView, window: Window) -> SquareBox:
+    """The square around the foreground over all slices of a view.
+
+    A row or column belongs to the foreground when at least 1 % of its pixels do in some slice, so that specks of
+    noise do not widen the box. Without any foreground the box is the square around the whole slice.
+
+    Args:
+        volume: The volume.
+        view: The view whose slices are looked at.
+        window: Tells foreground from background (`Window.foreground`).
+
+    Returns:
+        A box whose sides have equal length in mm (to within one pixel), centred on the foreground.
+    """
+    rows: NDArray[np.bool_] = np.zeros(view.rows, dtype=bool)
+    columns: NDArray[np.bool_] = np.zeros(view.columns, dtype=bool)
+    for indices in _chunks(view.n_slices):
+        mask = window.foreground(view.take(volume.image, indices)).any(1).numpy()
+        rows |= (mask.mean(axis=2) >= _MINIMUM_SHARE).any(axis=0)
+        columns |= (mask.mean(axis=1) >= _MINIMUM_SHARE).any(axis=0)
+    row_range = _extent(rows)
+    column_range = _extent(columns)
+    row_spacing, column_spacing = view.spacing[1:]
+    side = max((row_range[1] - row_range[0]) * row_spacing, (column_range[1] - column_range[0]) * column_spacing)
+    row_start, row_stop = _around(row_range, round(side / row_spacing))
+    column_start, column_stop = _around(column_range, round(side / column_spacing))
+    return SquareBox(row_start, row_stop, column_start, column_stop)
+
+
+def _image_view(volume: Volume) -> SliceView:
+    x, y, z = volume.shape
+    spacing = Affine(volume.affine).spacing
+    return SliceView(
+        plane="image",
+        axes=(2, 1, 0),
+        flips=(False, False, False),
+        spacing=(spacing[2], spacing[1], spacing[0]),
+        letters=None,
+        n_slices=z,
+        rows=y,
+        columns=x,
+    )
+
+
+def _oriented_view(volume: Volume, plane: str, codes: tuple[str, str, str]) -> SliceView:
+    row_code, column_code = _ROW_AND_COLUMN[plane]
+    row_axis = next(axis for axis in range(3) if codes[axis] in (row_code, _OPPOSITE[row_code]))
+    column_axis = next(axis for axis in range(3) if codes[axis] in (column_code, _OPPOSITE[column_code]))
+    axes = (3 - row_axis - column_axis, row_axis, column_axis)
+    spacing = Affine(volume.affine).spacing
+    return SliceView(
+        plane=plane,
+        axes=axes,
+        flips=(False, codes[row_axis] != row_code, codes[column_axis] != column_code),
+        spacing=(spacing[axes[0]], spacing[axes[1]], spacing[axes[2]]),
+        letters=EdgeLetters(_OPPOSITE[column_code], column_code, _OPPOSITE[row_code], row_code),
+        n_slices=volume.shape[axes[0]],
+        rows=volume.shape[axes[1]],
+        columns=volume.shape[axes[2]],
+    )
+
+
+def _as_index(indices: Sequence[int]) -> slice | list[int]:
+    """Neighbouring indices as a slice, which makes a view instead of a copy."""
+    if len(indices) > 0 and list(indices) == list(range(indices[0], indices[0] + len(indices))):
+        return slice(indices[0], indices[0] + len(indices))
+    return list(indices)
+
+
+def _chunks(count: int) -> Iterator[range]:
+    for start in range(0, count, _CHUNK):
+        yield range(start, min(start + _CHUNK, count))
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    found = np.flatnonzero(mask)
+    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, len(mask))
+
+
+def _around(interval: tuple[int, int], length: int) -> tuple[int, int]:
+    """An interval of the given length with the same centre."""
+    start = (interval[0] + interval[1] - length) // 2
+    return start, start + length
+
+
+def _plane_words(plane: Plane) -> str:
+    return "three planes" if plane is Plane.ALL else f"{plane.value} plane"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(str(size) for size in shape)
