@@ -1,0 +1,216 @@
+"""Everything that shapes a network, as one frozen value that is stored beside its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.model import records
+
+TokenInput = Literal["normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry"]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class TowerSpec:
+    """Which frozen backbone, and how it is run.
+
+    Attributes:
+        kind: "openclip" (any image tower of OpenCLIP) or "timm" (a convolutional network of timm, no text tower).
+        name: The library's own name, for OpenCLIP without the suffix "-quickgelu".
+        pretrained: OpenCLIP's tag, such as "openai", or the name of the weights file.
+        activation: "gelu" or "quick_gelu" for OpenCLIP's own transformers; "native" where the tower fixes it.
+            Adapters fit only the activation they were trained with.
+    """
+
+    kind: Literal["openclip", "timm"]
+    name: str
+    pretrained: str
+    activation: Literal["gelu", "quick_gelu", "native"]
+
+
+@dataclass(frozen=True)
+class ExpertsSpec:
+    """The mixture of LoRA experts after each level (paper, section on patch-specialised experts).
+
+    Attributes:
+        count: Number of experts, K.
+        top_k: How many of them a token is sent to.
+        rank: Rank of each expert.
+        alpha: LoRA's α; the product is scaled by α/rank (without effect beyond 1e-6: the norm is matched after it).
+        mixing: Weight of the experts' output in the residual mean; the token keeps 1 - mixing.
+        dropout: Dropout on the experts' input in training.
+        router_start: Standard deviation of the router's start values; 0 ties all experts.
+        expert_start: Standard deviation of the start values of each B; 0 makes the first gradients explode.
+    """
+
+    count: int = 4
+    top_k: int = 2
+    rank: int = 8
+    alpha: float = 16.0
+    mixing: float = 0.1
+    dropout: float = 0.05
+    router_start: float = 0.02
+    expert_start: float = 0.02
+
+
+@dataclass(frozen=True)
+class ProjectionSpec:
+    """From the token features of a level to the space of the prompts; linear layers without bias.
+
+    Attributes:
+        width: Width of the prompts' space.
+        hidden: Width of a hidden layer with LeakyReLU behind it; None for a single linear layer.
+        slope: Negative slope of the LeakyReLUs.
+        ends_with_activation: A LeakyReLU after the last layer, a variant of the released code.
+    """
+
+    width: int
+    hidden: int | None = None
+    slope: float = 0.01
+    ends_with_activation: bool = False
+
+
+@dataclass(frozen=True)
+class BlurSpec:
+    """Gaussian blur on the patch grid, the border reflected without repeating the edge."""
+
+    kernel: int
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that shapes the network; widths and strides come from the tower.
+
+    Attributes:
+        tower: The frozen backbone.
+        levels: After which blocks (counted from 1) experts sit and maps are read.
+        experts: The experts of each level.
+        projection: From token features to the prompts' space, one per level.
+        image_size: Side of the square input in pixels.
+        map_size: Side of the raw anomaly map in pixels.
+        blur: The blur of the map; None for none.
+        token_inputs: What the projection sees of each token, concatenated.
+        surroundings: Side of the neighbourhood, in tokens, that "surroundings" compares with, one per level.
+        windows: Sides of the averaging windows, in tokens (patch average aggregation).
+        prompts: "text" (from the text tower) or "learned" (one normal and one abnormal vector).
+        image_head: "convolution" (the paper's) or "mean" (mean of the last level, one linear layer).
+        logit_scale: Factor of the cosines before the softmax over normal and abnormal, in the patch losses.
+        image_logit_scale: The same for the image's cross-entropy.
+        corners_aligned: Whether maps are resized with aligned corners.
+        mean: Channel means for the input, in [0, 1].
+        std: Channel standard deviations for the input.
+        framing: What of a slice the network sees: the "whole" image, or the "foreground-square" around the body.
+    """
+
+    tower: TowerSpec
+    levels: tuple[int, ...]
+    experts: ExpertsSpec
+    projection: ProjectionSpec
+    image_size: int
+    map_size: int
+    blur: BlurSpec | None
+    token_inputs: tuple[TokenInput, ...] = ("normalised",)
+    surroundings: tuple[int, ...] = ()
+    windows: tuple[int, ...] = (1, 3, 5)
+    prompts: Literal["text", "learned"] = "text"
+    image_head: Literal["convolution", "mean"] = "convolution"
+    logit_scale: float = 100.0
+    image_logit_scale: float = 1.0
+    corners_aligned: bool = True
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    framing: Literal["whole", "foreground-square"] = "whole"
+
+    def __post_init__(self) -> None:
+        """Check what no single field can.
+
+        Raises:
+            InputError: The fields contradict each other.
+        """
+        if not self.levels or list(self.levels) != sorted(set(self.levels)) or self.levels[0] < 1:
+            raise InputError(f"architecture.levels: {self.levels} is not an ascending list of blocks from 1.")
+        if not 1 <= self.experts.top_k <= self.experts.count:
+            raise InputError(
+                f"architecture.experts: top_k {self.experts.top_k} lies outside 1 to {self.experts.count} experts."
+            )
+        if "surroundings" in self.token_inputs and len(self.surroundings) != len(self.levels):
+            raise InputError(
+                f"architecture.surroundings: {len(self.surroundings)} kernels for {len(self.levels)} levels; "
+                "give one per level."
+            )
+        even = [side for side in (*self.windows, *self.surroundings) if side % 2 == 0 or side < 1]
+        if even:
+            raise InputError(f"architecture: window of {even[0]} tokens; windows and surroundings must be odd.")
+        if self.tower.kind == "timm" and self.prompts == "text":
+            raise InputError(
+                f'architecture.prompts: tower "{self.tower.name}" has no text tower; use "learned" prompts.'
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary that `json.dumps` takes."""
+        data: dict[str, Any] = records.to_json(self)
+        return data
+
+    @classmethod
+    def from_json(cls, data: object, where: str = "architecture") -> Architecture:
+        """From parsed JSON; see `moeclip_med.model.records.from_json` for what it refuses."""
+        return records.from_json(cls, data, where)
+
+
+def paper_architecture(
+    name: str = "ViT-L-14-336",
+    pretrained: str = "openai",
+    *,
+    width: int = 768,
+    depth: int = 24,
+    image_size: int = 518,
+    activation: Literal["gelu", "quick_gelu"] = "quick_gelu",
+) -> Architecture:
+    """The paper's setting for an OpenCLIP vision transformer: experts after each quarter of its blocks.
+
+    Args:
+        name: OpenCLIP's name.
+        pretrained: OpenCLIP's tag.
+        width: Width of the text tower.
+        depth: Number of blocks of the image tower.
+        image_size: Side of the input in pixels.
+        activation: QuickGELU, which OpenAI trained with; the released adapters need plain GELU.
+    """
+    return Architecture(
+        tower=TowerSpec("openclip", name, pretrained, activation),
+        levels=tuple(depth * quarter // 4 for quarter in (1, 2, 3, 4)),
+        experts=ExpertsSpec(),
+        projection=ProjectionSpec(width=width),
+        image_size=image_size,
+        map_size=image_size,
+        blur=BlurSpec(kernel=9, sigma=1.5),
+    )
+
+
+def lite_architecture() -> Architecture:
+    """The small model that comes with the package: a convolutional tower, learned prompts, mirror comparison."""
+    return Architecture(
+        tower=TowerSpec("timm", "tf_efficientnet_lite2", "efficientnet-lite2-9656183e", "native"),
+        levels=(3, 5, 7),
+        experts=ExpertsSpec(),
+        projection=ProjectionSpec(width=256, hidden=256),
+        image_size=256,
+        map_size=128,
+        blur=None,
+        token_inputs=("normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry"),
+        surroundings=(15, 9, 5),
+        prompts="learned",
+        image_head="mean",
+        logit_scale=15.0,
+        image_logit_scale=30.0,
+        corners_aligned=False,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        framing="foreground-square",
+    )
