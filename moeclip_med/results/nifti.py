@@ -1,0 +1,96 @@
+"""`anomaly.nii.gz`, `raw.nii.gz` and `routing.nii.gz`: maps on the grid of the input.
+
+The arrays are in the volume's own axes, the affine is the volume's own (mm, RAS+; NIfTI-1, sform), so that
+voxel (i, j, k) of a result is voxel (i, j, k) of the input. Volumes whose slices fit no single affine are
+resampled first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import nibabel as nib
+import numpy as np
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.geometry import resample_to_orthogonal
+from moeclip_transforms.volume import FileFormat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moeclip_transforms import Volume
+    from numpy.typing import NDArray
+
+    from moeclip_med.scoring.anomaly import AnomalyVolume
+
+_SCANNER = 1
+"""NIFTI_XFORM_SCANNER_ANAT: the affine is the scanner's frame."""
+_ALIGNED = 2
+"""NIFTI_XFORM_ALIGNED_ANAT: the affine is someone else's frame; here, of an image without orientation."""
+
+
+def write_scores(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
+    """Write the scores, float32, 0 to 1."""
+    scores, affine = _on_one_grid(anomaly.scores, anomaly.volume)
+    _save(scores.astype(np.float32, copy=False), affine, anomaly.volume, path, "anomaly score, 0 to 1")
+
+
+def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
+    """Write the network's unbounded map, float32.
+
+    Raises:
+        InputError: Where it was not kept while scoring.
+    """
+    if anomaly.raw is None:
+        msg = f"{path.name}: the raw map was not kept while scoring; score again with the raw map asked for."
+        raise InputError(msg)
+    raw, affine = _on_one_grid(anomaly.raw, anomaly.volume)
+    _save(raw.astype(np.float32, copy=False), affine, anomaly.volume, path, "raw anomaly map")
+
+
+def write_routing(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
+    """Write the expert with the largest weight at each place, uint8, (x, y, z, level).
+
+    Raises:
+        InputError: Where it was not kept while scoring.
+    """
+    if anomaly.routing is None:
+        msg = f"{path.name}: the routing was not kept while scoring; score again with the routing asked for."
+        raise InputError(msg)
+    levels = [_on_one_grid(level, anomaly.volume, interpolation="nearest") for level in anomaly.routing]
+    _save(np.stack([level for level, _ in levels], axis=-1), levels[0][1], anomaly.volume, path, "experts taken")
+
+
+def _on_one_grid(
+    values: NDArray[Any], volume: Volume, interpolation: Literal["linear", "nearest"] = "linear"
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The values and their affine: the volume's own, or an orthogonal grid where none fits the slices."""
+    if volume.is_regular:
+        return values, volume.affine
+    return resample_to_orthogonal(values, volume, interpolation=interpolation)
+
+
+def _save(array: NDArray[Any], affine: NDArray[np.float64], volume: Volume, path: Path, what: str) -> None:
+    image: Any = nib.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
+    code = _source_code(volume, affine) or (_SCANNER if volume.has_orientation else _ALIGNED)
+    image.set_sform(affine, code)
+    if _is_rigid(affine):
+        image.set_qform(affine, code)
+    image.header.set_xyzt_units("mm" if volume.has_orientation else "unknown")
+    image.header["descrip"] = f"MoECLIP-Med {what}".encode()
+    nib.save(image, path)
+
+
+def _source_code(volume: Volume, affine: NDArray[np.float64]) -> int:
+    """The coordinate system code of a NIfTI input that still holds (a template stays a template), else 0."""
+    if volume.series.format is not FileFormat.NIFTI:
+        return 0
+    source: Any = nib.load(volume.series.files[0])
+    same = isinstance(source, nib.Nifti1Image) and np.allclose(source.affine, affine, atol=1e-4)
+    return int(source.header["sform_code"] or source.header["qform_code"]) if same else 0
+
+
+def _is_rigid(affine: NDArray[np.float64]) -> bool:
+    """Whether rotation and spacing say it all: a qform cannot hold a shear."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-5))

@@ -1,0 +1,59 @@
+"""What has to be said beside every result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moeclip_med.results.formats import ResultFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from moeclip_med.scoring.anomaly import AnomalyVolume
+
+RESEARCH_USE = "Research use only. Not a medical device."
+
+UNCALIBRATED = (
+    "The threshold is uncalibrated: it is a percentile of normal industrial images, not a measured operating "
+    "point; calibrate the model on cases of your own before relying on the number of findings."
+)
+_NO_SEGMENT = "No DICOM segmentation was written: there is no finding, and a DICOM SEG needs at least one segment."
+_RESAMPLED = (
+    "The slices do not lie on one regular grid (tilted gantry or uneven gaps): NIfTI results were resampled "
+    "to an orthogonal grid, so their shape differs from the series; DICOM results keep the acquired slices."
+)
+_NO_ORIENTATION = "The image holds no patient orientation, so results are in pixels and carry no R, L, A or P."
+
+_ON_A_GRID = frozenset({ResultFormat.NIFTI, ResultFormat.RAW, ResultFormat.ROUTING})
+
+
+def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ()) -> tuple[str, ...]:
+    """Everything a reader of the results has to know, one sentence each.
+
+    Args:
+        anomaly: The scored volume.
+        formats: The formats that are written: some of them have a caveat of their own.
+
+    Returns:
+        The reader's notes about the input first, then those about scores and files.
+    """
+    notes = list(anomaly.volume.notes)
+    if not anomaly.is_calibrated:
+        notes.append(UNCALIBRATED)
+    outcome = anomaly.provenance.get("result", {})
+    if outcome.get("weak_kind_warning"):
+        notes.append(outcome["weak_kind_warning"])
+    if outcome.get("regions_too_small"):
+        notes.append(f"Regions above the threshold left out as too small: {outcome['regions_too_small']}.")
+    if anomaly.scored is not None:
+        share = float(np.mean(anomaly.scored))
+        notes.append(f"Scoring was stopped early: {share:.0%} of the voxels have a score, the others are 0.")
+    if not anomaly.volume.has_orientation:
+        notes.append(_NO_ORIENTATION)
+    if not anomaly.volume.is_regular and _ON_A_GRID & set(formats):
+        notes.append(_RESAMPLED)
+    if ResultFormat.SEG in formats and not anomaly.findings:
+        notes.append(_NO_SEGMENT)
+    return tuple(notes)

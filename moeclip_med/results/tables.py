@@ -1,0 +1,122 @@
+"""`findings.json` and `findings.csv`: the findings as data."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any
+
+from moeclip_med.results.notes import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+
+FORMAT_VERSION = 1
+"""Raised whenever a field of `findings.json` changes its name or meaning."""
+
+CSV_COLUMNS = (
+    "rank",
+    "label",
+    "volume_ml",
+    "area_pixels",
+    "peak_score",
+    "mean_score",
+    "peak_voxel_x",
+    "peak_voxel_y",
+    "peak_voxel_z",
+    "centre_voxel_x",
+    "centre_voxel_y",
+    "centre_voxel_z",
+    "centre_lps_x_mm",
+    "centre_lps_y_mm",
+    "centre_lps_z_mm",
+    "box_start_x",
+    "box_start_y",
+    "box_start_z",
+    "box_stop_x",
+    "box_stop_y",
+    "box_stop_z",
+    "slice_first",
+    "slice_last",
+    "threshold",
+    "is_calibrated",
+)
+
+
+def findings_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[str, Any]:
+    """The content of `findings.json`: plain types only, no identity of a patient.
+
+    Args:
+        anomaly: The scored volume.
+        notes: What has to be said beside the numbers.
+
+    Returns:
+        A dictionary that `json` can write.
+    """
+    return {
+        "format": "moeclip-med findings",
+        "format_version": FORMAT_VERSION,
+        "intended_use": RESEARCH_USE,
+        "peak_score": round(anomaly.peak_score, 6),
+        "threshold": round(anomaly.threshold, 6),
+        "is_calibrated": anomaly.is_calibrated,
+        "is_complete": anomaly.scored is None,
+        "planes": list(anomaly.planes),
+        "shape": list(anomaly.volume.shape),
+        "affine_ras_mm": anomaly.affine.tolist(),
+        "time_point": anomaly.volume.time_point,
+        "notes": list(notes),
+        "findings": [_finding_record(finding) for finding in anomaly.findings],
+    }
+
+
+def write_json(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:
+    """Write `findings.json`."""
+    text = json.dumps(findings_document(anomaly, notes), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_csv(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
+    """Write `findings.csv`: a header, and one line per finding; an unknown value is an empty cell."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(CSV_COLUMNS)
+        for finding in anomaly.findings:
+            row = _csv_row(finding)
+            writer.writerow([*row, round(anomaly.threshold, 6), str(anomaly.is_calibrated).lower()])
+
+
+def _finding_record(finding: Finding) -> dict[str, Any]:
+    return {
+        "rank": finding.rank,
+        "label": finding.label,
+        "volume_ml": _rounded(finding.volume_ml, 4),
+        "area_pixels": finding.area_pixels,
+        "peak_score": round(finding.peak_score, 6),
+        "mean_score": round(finding.mean_score, 6),
+        "peak_voxel": list(finding.peak_voxel),
+        "centre_voxel": [round(value, 3) for value in finding.centre_voxel],
+        "centre_lps_mm": (
+            None if finding.centre_lps_mm is None else [round(value, 3) for value in finding.centre_lps_mm]
+        ),
+        "box_start": list(finding.box_start),
+        "box_stop": list(finding.box_stop),
+        "slice_range": list(finding.slice_range),
+    }
+
+
+def _csv_row(finding: Finding) -> list[Any]:
+    record = _finding_record(finding)
+    scalars = [record[name] for name in CSV_COLUMNS[:6]]
+    triples = [
+        value
+        for name in ("peak_voxel", "centre_voxel", "centre_lps_mm", "box_start", "box_stop")
+        for value in record[name] or ("", "", "")
+    ]
+    return ["" if value is None else value for value in (*scalars, *triples, *record["slice_range"])]
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,103 @@
+"""findings.json, findings.csv and run.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moeclip_med.results import result_notes, write_results
+
+
+def read_json(anomaly, folder, fmt="json"):
+    return json.loads(write_results(anomaly, folder, [fmt])[fmt].read_text(encoding="utf-8"))
+
+
+def read_csv(anomaly, folder):
+    with write_results(anomaly, folder, ["csv"])["csv"].open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_json_tells_findings_threshold_and_that_it_is_uncalibrated(nifti_anomaly, tmp_path):
+    document = read_json(nifti_anomaly, tmp_path / "out")
+    assert document["intended_use"] == "Research use only. Not a medical device."
+    assert document["threshold"] == 0.5
+    assert document["is_calibrated"] is False
+    assert document["is_complete"] is True
+    assert document["peak_score"] == pytest.approx(0.92, abs=1e-6)
+    np.testing.assert_allclose(document["affine_ras_mm"], nifti_anomaly.affine)
+    first = document["findings"][0]
+    assert first["peak_voxel"] == [20, 40, 9]
+    assert first["slice_range"] == list(nifti_anomaly.findings[0].slice_range)
+    assert first["volume_ml"] == pytest.approx(nifti_anomaly.findings[0].volume_ml, abs=1e-4)
+
+
+def test_centre_lps_is_the_affines_world_with_x_and_y_turned_round(nifti_anomaly, tmp_path):
+    first = read_json(nifti_anomaly, tmp_path / "out")["findings"][0]
+    ras = nifti_anomaly.affine @ [*first["centre_voxel"], 1]
+    np.testing.assert_allclose(first["centre_lps_mm"], [-ras[0], -ras[1], ras[2]], atol=0.01)
+
+
+def test_csv_has_the_same_numbers_as_json(nifti_anomaly, tmp_path):
+    rows = read_csv(nifti_anomaly, tmp_path / "a")
+    findings = read_json(nifti_anomaly, tmp_path / "b")["findings"]
+    assert len(rows) == len(findings) == 2
+    for row, finding in zip(rows, findings, strict=True):
+        for name in ("rank", "label", "volume_ml", "area_pixels", "peak_score", "mean_score"):
+            assert float(row[name]) == finding[name]
+        assert [int(row[f"peak_voxel_{axis}"]) for axis in "xyz"] == finding["peak_voxel"]
+        assert [float(row[f"centre_voxel_{axis}"]) for axis in "xyz"] == finding["centre_voxel"]
+        assert [float(row[f"centre_lps_{axis}_mm"]) for axis in "xyz"] == finding["centre_lps_mm"]
+        assert [int(row["slice_first"]), int(row["slice_last"])] == finding["slice_range"]
+        assert row["is_calibrated"] == "false"
+
+
+def test_a_photograph_has_pixels_and_no_millimetres(photo_anomaly, tmp_path):
+    (row,) = read_csv(photo_anomaly, tmp_path / "a")
+    assert row["volume_ml"] == row["centre_lps_x_mm"] == ""
+    (finding,) = read_json(photo_anomaly, tmp_path / "b")["findings"]
+    assert finding["volume_ml"] is None
+    assert finding["centre_lps_mm"] is None
+    assert finding["area_pixels"] == photo_anomaly.findings[0].area_pixels
+
+
+def test_no_finding_is_an_empty_list_under_a_header(nifti_anomaly, tmp_path):
+    anomaly = replace(nifti_anomaly, findings=(), labels=np.zeros_like(nifti_anomaly.labels))
+    assert read_csv(anomaly, tmp_path / "a") == []
+    assert (tmp_path / "a" / "findings.csv").read_text(encoding="utf-8").startswith("rank,label,volume_ml,")
+    assert read_json(anomaly, tmp_path / "b")["findings"] == []
+
+
+def test_an_early_stop_and_the_models_warnings_are_said(nifti_anomaly):
+    scored = np.zeros(nifti_anomaly.volume.shape, dtype=bool)
+    scored[:, :, :6] = True
+    result = {"weak_kind_warning": "This model is weak on polyps.", "regions_too_small": 3}
+    anomaly = replace(nifti_anomaly, scored=scored, is_calibrated=True, provenance={"result": result})
+    assert result_notes(anomaly) == (
+        "This model is weak on polyps.",
+        "Regions above the threshold left out as too small: 3.",
+        "Scoring was stopped early: 25% of the voxels have a score, the others are 0.",
+    )
+
+
+def test_run_record_keeps_the_provenance_and_adds_the_result(nifti_anomaly, tmp_path):
+    record = read_json(nifti_anomaly, tmp_path / "out", "run")
+    for name, content in nifti_anomaly.provenance.items():
+        if name != "result":
+            assert record[name] == content
+    assert record["result"]["slices_scored"] == 24
+    assert record["result"]["findings"] == 2
+
+
+def test_run_record_takes_numpy_numbers_and_refuses_paths(nifti_anomaly, tmp_path):
+    anomaly = replace(nifti_anomaly, provenance={"seconds": np.float32(1.5), "shape": np.arange(2)})
+    record = read_json(anomaly, tmp_path / "a", "run")
+    assert (record["seconds"], record["shape"]) == (1.5, [0, 1])
+    anomaly = replace(nifti_anomaly, provenance={"input": Path("Doe_Jane.nii.gz")})
+    with pytest.raises(TypeError, match=r"provenance holds a (Posix|Windows)Path; only numbers, texts, lists and"):
+        write_results(anomaly, tmp_path / "b", ["run"])
+    assert not (tmp_path / "b").exists()

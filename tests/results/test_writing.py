@@ -1,0 +1,126 @@
+"""All results together or none."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.results import ResultFormat, result_notes, write_results
+from moeclip_med.results import nifti as nifti_writer
+
+PLAIN = (ResultFormat.NIFTI, ResultFormat.CSV, ResultFormat.JSON, ResultFormat.RUN)
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_returns_the_path_of_every_file_and_leaves_nothing_else(nifti_anomaly, tmp_path):
+    folder = tmp_path / "deep" / "out"
+    written = write_results(nifti_anomaly, folder, PLAIN)
+    assert written == {
+        "nifti": folder / "anomaly.nii.gz",
+        "csv": folder / "findings.csv",
+        "json": folder / "findings.json",
+        "run": folder / "run.json",
+    }
+    assert all(path.is_file() for path in written.values())
+    assert listing(folder.parent) == ["out"]
+    assert listing(folder) == ["anomaly.nii.gz", "findings.csv", "findings.json", "run.json"]
+
+
+def test_accepts_names_of_formats_and_refuses_unknown_ones(nifti_anomaly, tmp_path):
+    assert list(write_results(nifti_anomaly, tmp_path / "out", ["csv"])) == ["csv"]
+    with pytest.raises(InputError, match=r'^"jpeg" is no result format; choose from nifti, csv, json,'):
+        write_results(nifti_anomaly, tmp_path / "out", ["jpeg"])
+    with pytest.raises(InputError, match=r"^No result format was named; choose from nifti, csv,"):
+        write_results(nifti_anomaly, tmp_path / "out", [])
+
+
+def test_results_of_an_earlier_run_are_replaced_and_other_files_stay(nifti_anomaly, tmp_path):
+    folder = tmp_path / "out"
+    write_results(nifti_anomaly, folder, PLAIN)
+    (folder / "my notes.txt").write_text("mine")
+    write_results(nifti_anomaly, folder, [ResultFormat.JSON])
+    assert listing(folder) == ["findings.json", "my notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full, nothing was written; free some space or choose another folder."),
+        (errno.EACCES, "there is no permission to write, nothing was written; choose another folder."),
+        (errno.EIO, "the results could not be written (Input/output error); choose another folder."),
+    ],
+)
+def test_a_failed_write_leaves_the_old_results_and_nothing_partial(
+    nifti_anomaly, tmp_path, monkeypatch, number, message
+):
+    folder = tmp_path / "out"
+    write_results(nifti_anomaly, folder, PLAIN)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def half_written(_anomaly, path, _notes):
+        path.write_bytes(b"half")
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(nifti_writer, "write_scores", half_written)
+    with pytest.raises(InputError) as caught:
+        write_results(nifti_anomaly, folder, PLAIN)
+    assert str(caught.value) == f"{folder}: {message}"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert listing(tmp_path) == ["in", "out"]
+
+
+def test_a_failed_rename_brings_the_old_results_back(nifti_anomaly, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    write_results(nifti_anomaly, folder, PLAIN)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rename = Path.rename
+
+    def refuse_csv(self, target):
+        if self.name == "findings.csv" and target.parent == folder:
+            raise PermissionError(errno.EACCES, "locked")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_csv)
+    with pytest.raises(InputError, match="no permission"):
+        write_results(nifti_anomaly, folder, PLAIN)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_mistake_of_ours_leaves_nothing_partial_either(nifti_anomaly, tmp_path, monkeypatch):
+    def broken(_anomaly, path, _notes):
+        path.write_bytes(b"half")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(nifti_writer, "write_scores", broken)
+    with pytest.raises(ZeroDivisionError):
+        write_results(nifti_anomaly, tmp_path / "out", PLAIN)
+    assert listing(tmp_path) == ["in"]
+
+
+def test_a_file_where_the_folder_should_be(nifti_anomaly, tmp_path):
+    (tmp_path / "out").write_text("not a folder")
+    with pytest.raises(InputError, match="out: a file is in the way of this output folder; choose another folder"):
+        write_results(nifti_anomaly, tmp_path / "out", PLAIN)
+    assert (tmp_path / "out").read_text() == "not a folder"
+
+
+def test_no_result_but_the_pixels_names_the_patient_or_the_file(nifti_anomaly, tmp_path):
+    written = write_results(nifti_anomaly, tmp_path / "out", [*PLAIN, ResultFormat.REPORT])
+    for path in written.values():
+        assert b"Doe" not in path.read_bytes(), path.name
+
+
+def test_notes_are_in_the_tables_and_the_record(nifti_anomaly, tmp_path):
+    written = write_results(nifti_anomaly, tmp_path / "out", PLAIN)
+    notes = list(result_notes(nifti_anomaly, PLAIN))
+    assert notes[0].startswith("The threshold is uncalibrated")
+    assert json.loads(written["json"].read_text(encoding="utf-8"))["notes"] == notes
+    assert json.loads(written["run"].read_text(encoding="utf-8"))["result"]["notes"] == notes
