@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -128,32 +128,35 @@ def _percentile_window(volume: Volume) -> Window:
     return Window(bottom, top, background=background, foreground_above=above)
 
 
-def _planes(volume: Volume) -> Iterator[Tensor]:
-    """One slice after the other, so that no second copy of the volume is held."""
-    image = volume.image.as_tensor()
+def _planes(volume: Volume, without: float | None = None) -> Iterator[NDArray[np.float32]]:
+    """The finite values slice by slice, so that no second copy of the volume is held."""
+    image: NDArray[np.float32] = volume.image.as_tensor().numpy()
     for index in range(image.shape[-1]):
-        yield image[..., index]
+        plane = image[..., index]
+        usable = np.isfinite(plane)
+        if without is not None:
+            usable &= plane != without
+        yield plane[usable]
 
 
 def _finite_range(volume: Volume) -> tuple[float, float]:
     low, high = np.inf, -np.inf
-    for plane in _planes(volume):
-        finite = plane[plane.isfinite()]
-        if len(finite):
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    for values in _planes(volume):
+        if len(values):
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
     return (low, high) if low <= high else (0.0, 0.0)
 
 
 def _masked_background(volume: Volume) -> float | None:
     """The value that was written where nothing was measured, or None."""
-    image = volume.image.as_tensor()[0]
+    image: NDArray[np.float32] = volume.image.as_tensor().numpy()[0]
     sides = [image[0], image[-1], image[:, 0], image[:, -1]]
-    border: NDArray[Any] = np.concatenate([side.numpy().ravel() for side in sides])
+    border: NDArray[np.float32] = np.concatenate([side.ravel() for side in sides])
     values, counts = np.unique(border[np.isfinite(border)], return_counts=True)
     if len(values) == 0 or counts.max() < _CLEAN_BORDER * len(border):
         return None
     value = float(values[counts.argmax()])
-    share = float((image == value).sum()) / image.numel()
+    share = np.count_nonzero(image == value) / image.size
     return value if share >= _CLEAN_SHARE else None
 
 
@@ -162,11 +165,8 @@ def _histogram(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     edges = np.linspace(low, high, _BINS + 1)
     counts = np.zeros(_BINS, dtype=np.int64)
-    for plane in _planes(volume):
-        usable = plane.isfinite()
-        if background is not None:
-            usable &= plane != background
-        counts += np.histogram(plane[usable].numpy(), bins=_BINS, range=(low, high))[0]
+    for values in _planes(volume, without=background):
+        counts += np.histogram(values, bins=_BINS, range=(low, high))[0]
     return counts, edges
 
 
