@@ -1,0 +1,135 @@
+"""Findings: sizes in ml, places in LPS+ mm, ranks, and what is too small to list."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moeclip_transforms import FrameGeometry
+from scipy.spatial.transform import Rotation
+
+from moeclip_med.scoring import find_findings
+from moeclip_med.scoring.findings import voxel_to_lps
+
+
+def scores_with(shape, *regions):
+    scores = np.full(shape, 0.1, dtype=np.float32)
+    for box, value in regions:
+        scores[box] = value
+    return scores
+
+
+def test_ranks_findings_by_peak_score_and_labels_their_voxels(make_volume):
+    first, second = np.s_[2:8, 2:8, 2:8], np.s_[12:18, 12:18, 12:18]
+    scores = scores_with((20, 20, 20), (first, 0.7), (second, 0.9))
+
+    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5)
+
+    assert [finding.peak_score for finding in result.findings] == pytest.approx([0.9, 0.7])
+    assert [finding.rank for finding in result.findings] == [1, 2]
+    assert (result.labels[second] == 1).all()
+    assert (result.labels[first] == 2).all()
+    assert np.count_nonzero(result.labels) == 2 * 6**3
+
+
+def test_measures_volume_in_ml_and_place_in_lps_mm(make_volume):
+    affine = np.diag([-2.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = [50, -40, 10]
+    scores = scores_with((20, 20, 20), (np.s_[5:10, 6:11, 7:12], 0.8))
+
+    (finding,) = find_findings(scores, make_volume(np.zeros((20, 20, 20)), affine), threshold=0.5).findings
+
+    assert finding.volume_ml == pytest.approx(5**3 * 12 / 1000)
+    assert finding.centre_voxel == pytest.approx((7, 8, 9))
+    ras = affine @ [7, 8, 9, 1]
+    assert finding.centre_lps_mm == pytest.approx((-ras[0], -ras[1], ras[2]))
+    assert (finding.box_start, finding.box_stop) == ((5, 6, 7), (10, 11, 12))
+    assert finding.slice_range == (7, 11)
+    assert finding.mean_score == pytest.approx(0.8)
+
+
+def test_a_score_equal_to_the_threshold_counts(make_volume):
+    scores = scores_with((10, 10, 10), (np.s_[:, :, :5], 0.5))
+
+    assert len(find_findings(scores, make_volume(np.zeros((10, 10, 10))), threshold=0.5).findings) == 1
+
+
+def test_counts_regions_that_are_too_small_instead_of_listing_them(make_volume):
+    scores = scores_with((20, 20, 20), (np.s_[0:4, 0:5, 0:5], 0.9), (np.s_[10:14, 10:14, 10:14], 0.8))
+
+    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5)
+
+    assert [finding.volume_ml for finding in result.findings] == pytest.approx([0.1])
+    assert result.too_small == 1
+    assert result.labels[11, 11, 11] == 0
+
+
+def test_without_a_region_above_the_threshold_there_is_no_finding(make_volume):
+    result = find_findings(scores_with((8, 8, 8)), make_volume(np.zeros((8, 8, 8))), threshold=0.5)
+
+    assert result.findings == ()
+    assert result.too_small == 0
+    assert not result.labels.any()
+
+
+def test_frames_of_a_clip_are_not_joined(make_volume):
+    scores = scores_with((20, 20, 3), (np.s_[5:10, 5:10, :], 0.9))
+    clip = make_volume(np.zeros((3, 20, 20, 3)), has_orientation=False, is_clip=True)
+
+    result = find_findings(scores, clip, threshold=0.5)
+
+    assert [finding.slice_range for finding in result.findings] == [(0, 0), (1, 1), (2, 2)]
+    assert all(finding.volume_ml is None and finding.centre_lps_mm is None for finding in result.findings)
+    assert [finding.area_pixels for finding in result.findings] == [25, 25, 25]
+
+
+def test_diagonal_neighbours_belong_together(make_volume):
+    scores = scores_with((20, 20, 20), (np.s_[0:5, 0:5, 0:5], 0.9), (np.s_[5:10, 5:10, 5:10], 0.9))
+
+    assert len(find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5).findings) == 1
+
+
+@pytest.fixture
+def tilted(make_volume):
+    """Three slices at 0, 4 and 5 mm along a normal that is tilted against the shift of their positions."""
+    frames = tuple(
+        FrameGeometry(position=(10.0, 20.0 + shift, height), row_direction=(1, 0, 0), column_direction=(0, 1, 0))
+        for height, shift in ((0.0, 0.0), (4.0, 2.0), (5.0, 2.5))
+    )
+    affine = np.diag([-1.0, -1.0, 2.5, 1.0])
+    affine[:3, 3] = [-10, -20, 0]
+    return make_volume(np.zeros((12, 12, 3)), affine, frame_geometry=frames, is_regular=False)
+
+
+def test_irregular_volumes_place_findings_from_the_acquired_slices(tilted):
+    assert voxel_to_lps(tilted, np.array([3.0, 4.0, 1.0])) == pytest.approx((13, 26, 4))
+    assert voxel_to_lps(tilted, np.array([3.0, 4.0, 1.5])) == pytest.approx((13, 26.25, 4.5))
+
+
+def test_irregular_volumes_measure_ml_by_the_distance_to_the_neighbouring_slices(tilted):
+    scores = scores_with((12, 12, 3), (np.s_[0:10, 0:10, 1:2], 0.9))
+
+    (finding,) = find_findings(scores, tilted, threshold=0.5).findings
+
+    assert finding.volume_ml == pytest.approx(100 * 2.5 / 1000)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    spacing=st.tuples(*[st.floats(0.3, 6)] * 3),
+    voxel=st.tuples(*[st.floats(0, 50)] * 3),
+)
+def test_voxels_are_placed_as_the_affine_says(angles, spacing, voxel):
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * spacing
+    affine[:3, 3] = [5, -7, 11]
+
+    class Regular:
+        is_regular = True
+        frame_geometry = ()
+
+    Regular.affine = affine
+    ras = affine @ [*voxel, 1]
+    np.testing.assert_allclose(voxel_to_lps(Regular, np.array(voxel)), [-ras[0], -ras[1], ras[2]], atol=1e-9)

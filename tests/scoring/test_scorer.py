@@ -1,0 +1,198 @@
+"""Scoring a volume: on its own grid, the same for every order and batch size, stoppable, bounded by the model alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from moeclip_transforms import InputError, Plane
+
+from moeclip_med.model.network import NetworkOutput
+from moeclip_med.scoring import score_volume
+from moeclip_med.scoring.detector import Detector
+from moeclip_med.weights import ScoreScale
+
+SIZE = 64
+
+
+@dataclass
+class BrightnessEngine:
+    """Stands in for the network: its map is the brightness of what it is shown, in [0, 1]."""
+
+    name: str = "brightness"
+    description: str = "brightness"
+    batches: list[int] = field(default_factory=list)
+
+    def run(self, images, *, want_routing=False):
+        self.batches.append(len(images))
+        maps = images.mean(dim=1)
+        routing = ((maps > 0.5).to(torch.uint8),) if want_routing else None
+        return NetworkOutput(maps=maps, routing=routing)
+
+
+def make_detector(framing="whole"):
+    metadata = SimpleNamespace(
+        name="brightness",
+        version="1",
+        architecture=SimpleNamespace(image_size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), framing=framing),
+        score_scale=ScoreScale(centre=0.5, spread=0.1),
+        threshold=SimpleNamespace(value=0.6, source="test", is_calibrated=False),
+        weak_kinds={},
+    )
+    return Detector(SimpleNamespace(metadata=metadata, identity_hash="0" * 64), BrightnessEngine())
+
+
+@pytest.fixture
+def blob():
+    """(x, y, z) with a bright box, values 0 to 100 in a body of 20."""
+    image = np.zeros((40, 48, 20), dtype=np.float32)
+    image[4:36, 4:44, 2:18] = 20
+    image[10:18, 20:30, 6:12] = 100
+    return image
+
+
+def test_the_map_lies_on_the_volumes_own_grid(make_volume, blob):
+    anomaly = score_volume(make_volume(blob), make_detector())
+
+    assert anomaly.scores.shape == blob.shape
+    assert anomaly.scores.dtype == np.float32
+    (finding,) = anomaly.findings
+    assert finding.centre_voxel == pytest.approx((13.5, 24.5, 8.5), abs=0.6)
+    np.testing.assert_array_equal(anomaly.affine, np.eye(4))
+
+
+@pytest.mark.parametrize("codes", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_the_map_follows_the_image_for_every_orientation(make_volume, blob, codes):
+    affine = np.diag([*codes, 1]).astype(float)
+
+    anomaly = score_volume(make_volume(blob, affine), make_detector("foreground-square"))
+
+    assert np.corrcoef(anomaly.scores.ravel(), blob.ravel())[0, 1] > 0.9
+
+
+def test_order_and_batch_size_do_not_change_the_result(make_volume, blob):
+    volume = make_volume(blob)
+    expected = score_volume(volume, make_detector(), batch_size=20).scores
+
+    result = score_volume(volume, make_detector(), batch_size=3, order=[9, 8, 10, 7, 99, 9]).scores
+
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_named_slices_are_scored_first_and_each_slice_once(make_volume, blob):
+    seen = []
+    score_volume(
+        make_volume(blob), make_detector(), batch_size=4, order=[9, 8], on_slices=lambda part: seen.extend(part.indices)
+    )
+
+    assert seen[:2] == [9, 8]
+    assert sorted(seen) == list(range(20))
+
+
+def test_progress_counts_to_the_total(make_volume, blob):
+    progress = []
+    score_volume(
+        make_volume(blob),
+        make_detector(),
+        plane=Plane.ALL,
+        batch_size=16,
+        on_slices=lambda part: progress.append((part.done, part.total)),
+    )
+
+    assert progress[-1] == (40 + 48 + 20, 40 + 48 + 20)
+    assert progress == sorted(progress)
+
+
+def test_batches_given_to_on_slices_are_what_the_result_holds(make_volume, blob):
+    live = np.zeros(blob.shape, dtype=np.float32)
+
+    anomaly = score_volume(
+        make_volume(blob),
+        make_detector(),
+        plane=Plane.ALL,
+        on_slices=lambda part: part.view.put(part.scores, part.indices, into=live),
+    )
+
+    np.testing.assert_allclose(live, anomaly.scores, atol=1e-6)
+
+
+def test_three_planes_are_averaged_before_the_score_scale(make_volume, blob):
+    volume = make_volume(blob)
+    single = [score_volume(volume, make_detector(), plane=p, keep_raw=True).raw for p in list(Plane)[1:4]]
+
+    fused = score_volume(volume, make_detector(), plane=Plane.ALL, keep_raw=True)
+
+    np.testing.assert_allclose(fused.raw, np.mean(single, axis=0), atol=1e-5)
+    assert fused.planes == ("axial", "coronal", "sagittal")
+
+
+def test_stopping_keeps_what_was_scored_and_says_where(make_volume, blob):
+    answers = iter([False, False, True])
+
+    anomaly = score_volume(make_volume(blob), make_detector(), batch_size=4, should_stop=lambda: next(answers))
+
+    assert anomaly.scored is not None
+    assert anomaly.scored[..., :8].all()
+    assert not anomaly.scored[..., 8:].any()
+    assert (anomaly.scores[..., 8:] == 0).all()
+    assert anomaly.provenance["result"]["slices_scored"] == 8
+
+
+def test_two_volumes_are_comparable_and_a_blank_one_scores_low(make_volume, blob):
+    blank = score_volume(make_volume(np.full(blob.shape, 37.0)), make_detector())
+    lesion = score_volume(make_volume(blob), make_detector())
+
+    assert blank.peak_score < 0.01
+    assert blank.findings == ()
+    assert lesion.peak_score > 0.9
+
+
+def test_scores_are_an_order_preserving_function_of_the_raw_map(make_volume, blob):
+    anomaly = score_volume(make_volume(blob), make_detector(), keep_raw=True)
+
+    np.testing.assert_allclose(anomaly.scores, 1 / (1 + np.exp(-(anomaly.raw - 0.5) / 0.1)), atol=1e-6)
+
+
+def test_padding_scores_zero(make_volume, blob):
+    padding = np.zeros(blob.shape, dtype=bool)
+    padding[:, :3] = True
+
+    anomaly = score_volume(make_volume(blob, padding_mask=padding), make_detector())
+
+    assert (anomaly.scores[padding] == 0).all()
+
+
+def test_routing_is_a_volume_of_experts(make_volume, blob):
+    anomaly = score_volume(make_volume(blob), make_detector(), keep_routing=True)
+
+    assert anomaly.routing.shape == (1, *blob.shape)
+    assert anomaly.routing.dtype == np.uint8
+    assert anomaly.routing[0, 14, 25, 9] == 1
+    assert anomaly.routing[0, 0, 0, 0] == 0
+
+
+def test_nan_and_infinity_are_not_passed_on(make_volume, blob):
+    blob[12, 25, 8], blob[0, 0, 0] = np.nan, np.inf
+
+    assert np.isfinite(score_volume(make_volume(blob), make_detector()).scores).all()
+
+
+def test_a_user_threshold_changes_findings_not_scores(make_volume, blob):
+    volume = make_volume(blob)
+    strict = score_volume(volume, make_detector(), threshold=0.999)
+    loose = score_volume(volume, make_detector())
+
+    np.testing.assert_array_equal(strict.scores, loose.scores)
+    assert strict.findings == ()
+    assert len(loose.findings) == 1
+    assert strict.provenance["settings"]["threshold_source"] == "set by the user"
+
+
+def test_a_plane_that_does_not_exist_is_refused(make_volume, blob):
+    volume = make_volume(blob, is_regular=False)
+
+    with pytest.raises(InputError, match='unevenly spaced or tilted, so it has no coronal plane; use the plane "auto"'):
+        score_volume(volume, make_detector(), plane=Plane.CORONAL)
