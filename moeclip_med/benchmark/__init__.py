@@ -1,0 +1,1 @@
+"""Evaluation on data sets with known answers: metrics, data sets, baselines, reports."""

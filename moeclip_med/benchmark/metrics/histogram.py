@@ -1,0 +1,158 @@
+"""Counts of normal and abnormal pixels per score bin: all that the pixel metrics need, in constant memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from moeclip_med.benchmark.metrics.binning import Binning
+
+    Array = NDArray[np.int64] | NDArray[np.float64]
+
+COARSE_BINS = 1024
+"""Bins of the histograms kept for every patient, from which confidence intervals are resampled."""
+
+
+@dataclass
+class Counts:
+    """Histograms over the bins of one `Binning`, lowest scores first.
+
+    Attributes:
+        normal: (..., bins) int64 (float64 once resampled), pixels outside every mask.
+        abnormal: (..., bins), pixels inside a mask.
+        overlap: (..., bins) float64, every abnormal pixel weighted with 1 / (area of its region): its sum over the
+            bins from a threshold up is the summed per-region overlap at that threshold.
+        regions: (...,), number of regions.
+    """
+
+    normal: Array
+    abnormal: Array
+    overlap: NDArray[np.float64]
+    regions: Array
+
+    @classmethod
+    def zeros(cls, bins: int) -> Counts:
+        """No pixel seen yet."""
+        return cls(
+            np.zeros(bins, np.int64), np.zeros(bins, np.int64), np.zeros(bins, np.float64), np.zeros((), np.int64)
+        )
+
+    def __iadd__(self, other: Counts) -> Counts:
+        self.normal += other.normal
+        self.abnormal += other.abnormal
+        self.overlap += other.overlap
+        self.regions += other.regions
+        return self
+
+    def coarser(self, bins: int) -> Counts:
+        """Merge neighbouring bins, `bins` must divide the number there is."""
+
+        def merged(values: NDArray[Any]) -> NDArray[Any]:
+            total: NDArray[Any] = values.reshape(*values.shape[:-1], bins, -1).sum(axis=-1)
+            return total
+
+        return Counts(merged(self.normal), merged(self.abnormal), merged(self.overlap), self.regions)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels were counted."""
+        return int(self.normal.sum() + self.abnormal.sum())
+
+
+class PixelHistogram:
+    """Counts the pixels of any number of maps in one pass and constant memory.
+
+    Attributes:
+        binning: Scores to bins.
+    """
+
+    def __init__(self, binning: Binning, counts: Counts | None = None) -> None:
+        self.binning = binning
+        self._counts = Counts.zeros(binning.bins) if counts is None else counts
+        self._waiting: list[NDArray[np.int64]] = []
+        self._n_waiting = 0
+
+    def add(
+        self,
+        raw: NDArray[np.floating[Any]],
+        mask: NDArray[np.bool_],
+        *,
+        inside: NDArray[np.bool_] | None = None,
+    ) -> Counts:
+        """Count the pixels of one map.
+
+        Args:
+            raw: (rows, columns) or (x, y, z), finite scores, higher is more abnormal.
+            mask: Same shape, True where abnormal.
+            inside: Same shape, True where pixels count; all of them if None. Regions are cut to it.
+
+        Returns:
+            The counts of this map alone, over `COARSE_BINS`.
+        """
+        index = self.binning.index(raw)
+        abnormal = (mask if inside is None else mask & inside).reshape(-1)
+        # One key for bin and label, so that one pass counts both.
+        keys = index + abnormal * np.int64(self.binning.bins)
+        if inside is not None:
+            keys = keys[inside.reshape(-1)]
+        both = self._count(keys)
+        coarse = Counts(both[:COARSE_BINS], both[COARSE_BINS:], np.zeros(COARSE_BINS), np.zeros((), np.int64))
+        if abnormal.any():
+            self._add_overlap(coarse, abnormal.reshape(mask.shape), index)
+        return coarse
+
+    @property
+    def counts(self) -> Counts:
+        """All counts so far."""
+        self._flush()
+        return self._counts
+
+    def _count(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count one map, and give its coarse counts: (2 * COARSE_BINS,), normal then abnormal.
+
+        Small maps wait to be counted together, since each count touches every bin, however few the pixels.
+        """
+        if len(keys) >= self.binning.bins:
+            coarse: NDArray[np.int64] = self._add(keys).reshape(2 * COARSE_BINS, -1).sum(axis=1)
+            return coarse
+        self._waiting.append(keys)
+        self._n_waiting += len(keys)
+        if self._n_waiting >= self.binning.bins:
+            self._flush()
+        return np.bincount(keys // (self.binning.bins // COARSE_BINS), minlength=2 * COARSE_BINS)
+
+    def _add(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        bins = self.binning.bins
+        both = np.bincount(keys, minlength=2 * bins)
+        self._counts.normal += both[:bins]
+        self._counts.abnormal += both[bins:]
+        return both
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._add(np.concatenate(self._waiting))
+            self._waiting, self._n_waiting = [], 0
+
+    def _add_overlap(self, coarse: Counts, mask: NDArray[np.bool_], index: NDArray[np.int64]) -> None:
+        labels, count = label_regions(mask)
+        flat = labels.reshape(-1)
+        where = flat.nonzero()[0]
+        area = np.bincount(flat[where], minlength=count + 1)
+        weights = 1.0 / area[flat[where]]
+        bins = index[where]
+        np.add.at(self._counts.overlap, bins, weights)
+        np.add.at(coarse.overlap, bins // (self.binning.bins // COARSE_BINS), weights)
+        self._counts.regions += count
+        coarse.regions += count
+
+
+def label_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Number the connected regions of a mask: 8 neighbours in 2-D, 26 in 3-D; 0 is outside."""
+    labels, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim, dtype=bool))
+    return labels, count

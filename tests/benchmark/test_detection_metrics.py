@@ -1,0 +1,54 @@
+"""Lesions hit, false findings, FROC."""
+
+import numpy as np
+import pytest
+
+from moeclip_med.benchmark.metrics.detection import Detections, detect, froc, measure_froc
+from moeclip_med.benchmark.metrics.histogram import label_regions
+from moeclip_med.benchmark.metrics.value import Metric
+
+
+def boxes(*corners, shape=(20, 20, 10), side=3):
+    mask = np.zeros(shape, dtype=bool)
+    for x, y, z in corners:
+        mask[x : x + side, y : y + side, z : z + side] = True
+    return mask
+
+
+def test_hits_and_false_findings():
+    lesions = label_regions(boxes((1, 1, 1), (12, 12, 2)))
+    found = boxes((2, 2, 2), (1, 14, 5), (15, 2, 6))
+    assert detect(found, *lesions, smallest=1) == (1, 2)
+
+
+def test_one_finding_over_two_lesions_hits_both():
+    lesions = label_regions(boxes((1, 1, 1), (6, 1, 1)))
+    assert detect(boxes((1, 1, 1), side=9), *lesions, smallest=1) == (2, 0)
+
+
+def test_small_findings_neither_hit_nor_count_as_false():
+    lesions = label_regions(boxes((1, 1, 1)))
+    found = boxes((1, 1, 1), (12, 12, 2), side=2)
+    assert detect(found, *lesions, smallest=9) == (0, 0)
+    assert detect(found, *lesions, smallest=8) == (1, 1)
+
+
+def test_froc_over_two_volumes():
+    detections = Detections.none(np.array([1.0, 2.0, 3.0]))
+    mask = boxes((1, 1, 1), (12, 12, 2))
+    raw = 3.0 * boxes((1, 1, 1)) + 2.0 * boxes((12, 12, 2)) + 2.0 * boxes((1, 14, 5)) + 1.0 * boxes((15, 2, 6))
+    detections.add(raw, mask, smallest=1)
+    detections.add(np.zeros(mask.shape), np.zeros(mask.shape, dtype=bool), smallest=1)
+    false_rate, sensitivity = froc(detections)
+    assert false_rate.tolist() == [0.0, 0.5, 1.0]
+    assert sensitivity.tolist() == [0.5, 1.0, 1.0]
+    metrics = measure_froc(detections)
+    assert metrics["sensitivity_at_0.25"].value == 0.5
+    assert metrics["sensitivity_at_0.5"].value == 1.0
+    assert metrics["froc_mean"].value == pytest.approx((2 * 0.5 + 5 * 1.0) / 7)
+
+
+def test_froc_without_lesions_is_undefined():
+    detections = Detections.none(np.array([1.0]))
+    detections.add(np.zeros((4, 4, 4)), np.zeros((4, 4, 4), dtype=bool), smallest=1)
+    assert measure_froc(detections)["froc_mean"] == Metric(None, "no lesion in any volume")
