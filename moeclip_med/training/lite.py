@@ -1,0 +1,189 @@
+"""The recipe of `lite`: a small frozen tower, features kept on disk, industrial images and synthetic defects."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from moeclip_med.model.architecture import lite_architecture
+from moeclip_med.model.losses import maps_loss
+from moeclip_med.model.network import MoEClip
+from moeclip_med.model.towers import build_tower
+from moeclip_med.training.datasets import images_hash, split_categories
+from moeclip_med.training.features import FeatureStore, open_store, stage_encoder
+from moeclip_med.training.loop import Validation
+from moeclip_med.training.mix import Mix, MixShares
+from moeclip_med.training.validation import (
+    category_groups,
+    hold_out_normals,
+    score_group,
+    selection_score,
+    synthetic_groups,
+    validation_picture,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from lightning.fabric import Fabric
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from moeclip_med.model.architecture import Architecture
+    from moeclip_med.model.network import TrainingOutput
+    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.training.settings import LiteSettings
+
+VALIDATION_SEED = 1_000_003
+"""Seed of the validation mix: the same images for every run, so that runs can be compared."""
+
+
+def build_lite(seed: int, architecture: Architecture | None = None) -> MoEClip:
+    """The network of `lite` with fresh start values drawn from a seed."""
+    from moeclip_med.weights.efficientnet import load_network
+
+    architecture = architecture or lite_architecture()
+    tower = build_tower(load_network(), architecture)
+    torch.manual_seed(seed)
+    return MoEClip(architecture, tower)
+
+
+class LiteTask:
+    """The lite recipe as a task for the loop."""
+
+    def __init__(
+        self,
+        images: Sequence[IndustrialImage],
+        settings: LiteSettings,
+        store_folder: Path,
+        *,
+        network: MoEClip | None = None,
+        on_features: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Split the images and build the network; no feature is computed yet.
+
+        Args:
+            images: All industrial images, held-out categories included.
+            settings: The recipe.
+            store_folder: Where features are kept while they are needed.
+            network: What to train; the shipped architecture with fresh start values if None.
+            on_features: Called with (images done, images in all) while features are computed.
+        """
+        self.settings, self.store_folder, self.on_features = settings, store_folder, on_features
+        self.network = network or build_lite(settings.seed)
+        trained, self.held_out = split_categories(images, settings.held_out)
+        self.trained, held_normals = hold_out_normals(trained, settings.held_out_normals)
+        size = self.network.architecture.image_size
+        self.mix = Mix(
+            self.trained, size=size, seed=settings.seed, shares=settings.shares, normal_only=settings.normal_only
+        )
+        self.held_normals = held_normals + tuple(image for image in self.held_out if image.is_normal)
+        self.groups = category_groups(self.held_out, size=size, most=settings.validation_images)
+        self.groups += synthetic_groups(
+            held_out_mix(held_normals, size), settings.validation_synthetic
+        )
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            learned, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.steps_per_epoch, self.epochs = settings.steps_per_epoch, settings.epochs
+        self.scheduler: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, self.steps_per_epoch * self.epochs
+        )
+        self.encode, self.encoder_name = stage_encoder(self.network.tower.stages[0], size)
+
+    def settings_json(self) -> dict[str, Any]:
+        """Everything that shapes the run: recipe, architecture, images."""
+        return {
+            "recipe": "lite",
+            "settings": self.settings.to_json(),
+            "architecture": self.network.architecture.to_json(),
+            "images": {"trained": images_hash(self.trained), "held_out": images_hash(self.held_out)},
+        }
+
+    def batches(self, epoch: int, first: int, fabric: Fabric) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features and masks; the order of an epoch is a function of seed and epoch."""
+        store = self._store(epoch // self.settings.fresh_every, fabric)
+        order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(store))
+        size = self.settings.batch_size
+        for number in range(first, self.steps_per_epoch):
+            mine = order[number * size : (number + 1) * size][fabric.global_rank :: fabric.world_size]
+            features, masks = store.batch(mine)
+            yield fabric.to_device((features, masks))
+
+    def losses(
+        self, network: MoEClip, batch: tuple[Tensor, Tensor]
+    ) -> tuple[dict[str, Tensor], TrainingOutput]:
+        """Focal and Dice on every map, cross-entropy of the image, balance and ETF."""
+        features, masks = batch
+        output: TrainingOutput = network.forward_training(features.float())
+        target = masks.unsqueeze(1).float()
+        labels = masks.flatten(1).any(dim=1).long()
+        levels = [level.float() for level in output.logits]
+        losses = {
+            "patch": maps_loss(levels, target, corners_aligned=self.network.architecture.corners_aligned),
+            "image": functional.cross_entropy(output.image_logits.float(), labels),
+            "balance": self.settings.losses.balance * output.balance(),
+            "etf": self.settings.losses.etf * output.etf(),
+        }
+        return losses, output
+
+    def validate(self) -> Validation:
+        """Held-out categories and held-out synthetic defects."""
+        scores, values, pictures = {}, {}, {}
+        for group in self.groups:
+            scores[group.name], maps = score_group(group, self.maps_of)
+            values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}
+            low, high = np.quantile(maps, [0.02, 0.998])
+            pictures[group.name] = validation_picture(group, maps, (float(low), float(high)))
+        return Validation(selection_score(scores), values, pictures)
+
+    @torch.inference_mode()
+    def maps_of(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Raw maps (n, m, m) of images (n, size, size, 3) uint8."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        maps = []
+        for start in range(0, len(images), 16):
+            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + 16])).permute(0, 3, 1, 2)
+            maps.append(self.network(self._normalise(batch.float() / 255).to(device)).maps.float().cpu())
+        return torch.cat(maps).numpy()
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        architecture = self.network.architecture
+        mean, std = torch.tensor(architecture.mean), torch.tensor(architecture.std)
+        return (images - mean[:, None, None]) / std[:, None, None]
+
+    def _store(self, number: int, fabric: Fabric) -> FeatureStore:
+        """The features of one drawing of crops; those of earlier drawings are deleted."""
+        folder = self.store_folder / f"crops-{number:04d}"
+        if fabric.is_global_zero:
+            for old in self.store_folder.glob("crops-*"):
+                if old != folder:
+                    shutil.rmtree(old)
+            first = number * self.settings.crops
+            self._open(folder, range(first, first + self.settings.crops))
+        fabric.barrier()
+        return self._open(folder, range(0))
+
+    def _open(self, folder: Path, numbers: Sequence[int]) -> FeatureStore:
+        return open_store(
+            folder,
+            self.mix,
+            numbers,
+            self.encode,
+            normalise=self._normalise,
+            loss_side=self.settings.loss_side,
+            on_done=self.on_features,
+        )
+
+
+def held_out_mix(normals: Sequence[IndustrialImage], size: int) -> Mix:
+    """Composites and synthetic defects, half each, on normal images that are never trained on."""
+    shares = MixShares(composite=0.5, synthetic=0.5, real=0.0)
+    return Mix(normals, size=size, seed=VALIDATION_SEED, shares=shares)

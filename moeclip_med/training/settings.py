@@ -1,0 +1,69 @@
+"""Recipes as values: every number that shapes a run, stored beside it and compared before it is resumed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from moeclip_med.training.mix import MixShares
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the losses; patch maps and image cross-entropy count 1.
+
+    Attributes:
+        etf: Of the experts' equiangularity (paper: 0.01).
+        balance: Of the router's balance (paper: 0.01).
+    """
+
+    etf: float = 0.01
+    balance: float = 0.01
+
+
+@dataclass(frozen=True)
+class LiteSettings:
+    """The recipe of the small model.
+
+    Attributes:
+        seed: Of start values, crops, order and dropout.
+        crops: Training images per epoch.
+        epochs: Passes; the cosine schedule ends with the last.
+        fresh_every: After how many epochs the crops are drawn anew; 1 never shows an image twice.
+        batch_size: Images per step, over all processes.
+        learning_rate: AdamW's, at the start of the cosine.
+        weight_decay: AdamW's.
+        losses: Factors of the auxiliary losses.
+        loss_side: Side of the grid on which maps and masks are compared.
+        shares: The mix of training images.
+        held_out: Categories never trained on; they choose the checkpoint.
+        normal_only: Categories whose defective images are not trained on.
+        held_out_normals: Share of the normal images of trained categories that is never trained on.
+        validation_images: Most images per held-out category.
+        validation_synthetic: Synthetic images made from held-out normal images.
+    """
+
+    seed: int = 0
+    crops: int = 7800
+    epochs: int = 2
+    fresh_every: int = 2
+    batch_size: int = 24
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    losses: LossWeights = field(default_factory=LossWeights)
+    loss_side: int = 64
+    shares: MixShares = field(default_factory=MixShares)
+    held_out: tuple[str, ...] = ()
+    normal_only: tuple[str, ...] = ()
+    held_out_normals: float = 0.1
+    validation_images: int = 60
+    validation_synthetic: int = 240
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch; a last incomplete batch is left out."""
+        return self.crops // self.batch_size
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary that `json.dumps` takes."""
+        return asdict(self)
