@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
+from moeclip_transforms.naming import reason, stable_uid
 from moeclip_transforms.volume import FileFormat, ImageKind, Series
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _CT_AIR = -900.0
 _READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, TypeError, ArithmeticError, KeyError, IndexError)
-
-
-def stable_uid(path: Path) -> str:
-    """An identifier for a file that has none: made from its name, the same wherever the file lies."""
-    return f"{path.suffixes[0].lstrip('.') if path.suffixes else 'file'}-{_digest(path.name)}"
 
 
 def scan_nifti(path: Path) -> Series:
@@ -106,10 +101,6 @@ def likely_slice_axis(affine: NDArray[np.float64]) -> int:
     return next(axis for axis, code in enumerate(checked.axis_codes) if code in "SI")
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
 def _load(path: Path) -> Any:
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -119,7 +110,7 @@ def _load(path: Path) -> Any:
         image = nibabel.load(path)
     except (*_READ_ERRORS, ImageFileError, HeaderDataError) as error:
         raise InputError(
-            f'"{path.name}" is not a readable NIfTI file ({_reason(error)}); check that it was copied whole.'
+            f'"{path.name}" is not a readable NIfTI file ({reason(error)}); check that it was copied whole.'
         ) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise InputError(
@@ -153,7 +144,7 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
         return values.reshape(1, *series.shape[:3])
     except _READ_ERRORS as error:
         raise InputError(
-            f'The voxels of "{path.name}" cannot be read ({_reason(error)}); '
+            f'The voxels of "{path.name}" cannot be read ({reason(error)}); '
             f"the file is truncated or damaged: copy it again."
         ) from error
 
@@ -183,9 +174,3 @@ def _slice_axis(header: Any, affine: NDArray[np.float64], path: Path) -> int:
         return likely_slice_axis(affine)
     except InputError as error:
         raise InputError(f'"{path.name}" cannot be placed in space: {error}') from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what a library complained about, or the name of its error."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from moeclip_transforms.archives import ArchiveLimits
-from moeclip_transforms.discovery import discover
+from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
+from moeclip_transforms.discovery import FileType, Findings, file_type, iter_files, scan
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import FileFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from moeclip_transforms.volume import Series, Volume
 
+_EXPECTED = "expected DICOM, NIfTI, .mha, .nrrd, PNG, JPEG, TIFF or BMP files"
+
 
 class ImageSource:
-    """The images under a path."""
+    """A context manager over the images under a path: a file, a folder of any depth, a zip archive, a DICOMDIR.
 
-    def __init__(self, path: Path | str, *, limits: ArchiveLimits | None = None) -> None:
+    Only headers are read until `read` is called. Zip archives, the given one and those in a given folder, are
+    unpacked to a temporary folder that is removed at the end.
+
+    Attributes:
+        path: The path.
+        series: What it holds, sorted by study and identifier; with what is not worth scoring (`skip_reason`).
+        unreadable: Files that look like images and cannot be read, each with a sentence why.
+
+    Raises:
+        InputError: When the path does not exist, cannot be opened, or holds nothing that is an image.
+    """
+
+    def __init__(self, path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
         self.path = Path(path)
-        self.limits = limits or ArchiveLimits()
-        self.series, self.unreadable = discover(self.path)
+        self._limits = limits
+        self._cleanup = ExitStack()
+        try:
+            found = self._scan()
+            self.series: tuple[Series, ...] = found.series
+            self.unreadable: tuple[tuple[Path, str], ...] = found.unreadable
+            self._check_not_empty(found)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -33,26 +58,157 @@ class ImageSource:
         self.close()
 
     def close(self) -> None:
-        """Remove what was unpacked."""
+        """Remove what was unpacked; its series can no longer be read."""
+        self._cleanup.close()
 
     def read(self, series: Series, *, time_point: int = 0) -> Volume:
-        """Read one of its series."""
-        from moeclip_transforms.nifti import read_nifti
+        """Read one of its series.
 
-        if series.format is FileFormat.NIFTI:
-            return read_nifti(series, time_point=time_point)
-        raise InputError(f"{series.format} is not readable yet.")
+        Args:
+            series: One of `self.series`.
+            time_point: Zero-based time point of a 4-D series.
+
+        Raises:
+            InputError: When it cannot be read or its geometry makes no sense.
+        """
+        return read_series(series, time_point=time_point)
+
+    def _scan(self) -> Findings:
+        if not self.path.exists():
+            raise InputError(f'"{self.path}" does not exist; check the path.')
+        if self.path.is_dir():
+            return self._scan_with_archives(iter_files(self.path))
+        if not self.path.is_file():
+            raise InputError(f'"{self.path}" is a device or pipe; give a file or folder.')
+        try:
+            kind = file_type(self.path)
+        except OSError as error:
+            raise InputError(f'"{self.path}" cannot be opened ({error.strerror}); check its permissions.') from error
+        if kind is FileType.ZIP:
+            return self._scan_archive(self.path)
+        if self.path.name.upper() == "DICOMDIR":
+            from moeclip_transforms.dicomdir import listed_files
+
+            present, missing = listed_files(self.path)
+            found = scan(present)
+            return Findings(found.series, missing + found.unreadable, found.archives, found.n_other)
+        return scan([self.path])
+
+    def _scan_with_archives(self, paths: Iterable[Path]) -> Findings:
+        from dataclasses import replace
+
+        found = scan(paths)
+        for archive in found.archives:
+            try:
+                inner = self._scan_archive(archive)
+            except InputError as error:
+                found = replace(found, unreadable=(*found.unreadable, (archive, str(error))))
+                continue
+            found = replace(
+                found,
+                series=found.series + inner.series,
+                unreadable=found.unreadable + inner.unreadable,
+                n_other=found.n_other + inner.n_other,
+            )
+        return found
+
+    def _scan_archive(self, archive: Path) -> Findings:
+        folder = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-")))
+        unpack(archive, folder, self._limits)
+        return scan(iter_files(folder))
+
+    def _check_not_empty(self, found: Findings) -> None:
+        if found.series:
+            return
+        if len(found.unreadable) == 1:
+            raise InputError(found.unreadable[0][1])
+        if found.unreadable:
+            raise InputError(
+                f'None of the {len(found.unreadable)} image files in "{self.path}" can be read; '
+                f"the first: {found.unreadable[0][1]}"
+            )
+        if found.n_other:
+            what = "is not an image" if self.path.is_file() else f"holds {found.n_other} files but no image"
+            raise InputError(f'"{self.path}" {what}; {_EXPECTED}.')
+        raise InputError(f'"{self.path}" holds no files; {_EXPECTED}.')
 
 
-def open_source(path: Path | str) -> ImageSource:
-    """Open a path."""
-    return ImageSource(path)
+def open_source(path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> ImageSource:
+    """Look at what a path holds; use it in a `with` statement.
+
+    Args:
+        path: A file, folder, zip archive or DICOMDIR.
+        limits: What a zip archive may hold.
+
+    Raises:
+        InputError: When there is nothing to read.
+    """
+    return ImageSource(path, limits=limits)
 
 
 def read_volume(path: Path | str, *, series: str | None = None, time_point: int = 0) -> Volume:
-    """Read the one series of a path."""
+    """Read the one series that a path holds, or the one named.
+
+    Args:
+        path: A file, folder, zip archive or DICOMDIR.
+        series: Its identifier (`Series.uid`); without one, what is not worth scoring is passed over.
+        time_point: Zero-based time point of a 4-D series.
+
+    Raises:
+        InputError: When there is not exactly one; the message lists what there is.
+    """
     with open_source(path) as source:
-        wanted = [found for found in source.series if series is None or found.uid == series]
-        if len(wanted) != 1:
-            raise InputError(f'"{path}" holds {len(source.series)} series; name one of them.')
-        return source.read(wanted[0], time_point=time_point)
+        return source.read(choose_series(source, series), time_point=time_point)
+
+
+def choose_series(source: ImageSource, uid: str | None = None) -> Series:
+    """The series of a source with the given identifier, or its only one worth scoring.
+
+    Raises:
+        InputError: When there is not exactly one; the message lists what there is.
+    """
+    if uid is None:
+        fitting = [found for found in source.series if not found.skip_reason]
+        if not fitting and len(source.series) == 1:
+            raise InputError(f'"{source.path}" holds nothing to score: it is {source.series[0].skip_reason}.')
+    else:
+        fitting = [found for found in source.series if found.uid == uid]
+        fitting = fitting or [found for found in source.series if found.uid.startswith(f"{uid}#")]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = "; ".join(_words(found) for found in (fitting or source.series)[:20])
+    asked = "" if uid is None else f' that are named "{uid}"'
+    raise InputError(
+        f'"{source.path}" holds {len(fitting)} series{asked} where one is expected; name one of: {listed}.'
+    )
+
+
+def read_series(series: Series, *, time_point: int = 0) -> Volume:
+    """Read a series whose files are still where the scan found them.
+
+    Raises:
+        InputError: When it cannot be read or its geometry makes no sense.
+    """
+    if series.format is FileFormat.DICOM:
+        from moeclip_transforms.dicom import read_dicom
+
+        return read_dicom(series, time_point=time_point)
+    if series.format is FileFormat.NIFTI:
+        from moeclip_transforms.nifti import read_nifti
+
+        return read_nifti(series, time_point=time_point)
+    if series.format is FileFormat.ITK:
+        from moeclip_transforms.itk import read_itk
+
+        return read_itk(series, time_point=time_point)
+    from moeclip_transforms.images import read_image
+
+    if time_point:
+        raise InputError(f'"{series.files[0].name}" has one time point, numbered 0; {time_point} is none of them.')
+    return read_image(series)
+
+
+def _words(series: Series) -> str:
+    x, y, z, _ = series.shape
+    skipped = f", {series.skip_reason}" if series.skip_reason else ""
+    return f"{series.uid} ({series.modality or series.format}, {x}×{y}×{z}{skipped})"

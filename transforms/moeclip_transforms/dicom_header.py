@@ -1,0 +1,259 @@
+"""DICOM headers without pixels: one record per frame, read the same from single-frame and enhanced files."""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydicom import dcmread
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+HEADER_KEYWORDS = [
+    "AcquisitionNumber", "AcquisitionTime", "BitsAllocated", "BitsStored", "BodyPartExamined", "CineRate", "Columns",
+    "ContentTime", "ConvolutionKernel", "DiffusionBValue", "EchoNumbers", "EchoTime", "FrameTime", "FrameTimeVector",
+    "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "ImagerPixelSpacing", "InstanceNumber",
+    "Manufacturer", "Modality", "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation",
+    "PixelAspectRatio", "PixelRepresentation", "PixelSpacing", "ProtocolName", "RescaleIntercept", "RescaleSlope",
+    "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
+    "SharedFunctionalGroupsSequence", "SliceThickness", "SpacingBetweenSlices", "StudyDescription",
+    "StudyInstanceUID", "TemporalPositionIdentifier", "TriggerTime",
+]  # fmt: skip
+"""All that a scan reads of a file. No name, no patient ID."""
+
+DAMAGED = (
+    ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, NotImplementedError, OSError,
+    RecursionError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+"""What pydicom may raise on a damaged header, found by reading damaged files."""
+
+_MAX_FRAMES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of one file, with what is needed to sort it among others.
+
+    Attributes:
+        path: The file.
+        number: Zero-based frame number in the file.
+        sop_class_uid: SOP Class UID.
+        sop_instance_uid: SOP Instance UID.
+        rows: Rows.
+        columns: Columns.
+        samples: Samples per pixel, 1 or 3.
+        position: Image Position (Patient), mm, LPS+, or None.
+        orientation: Image Orientation (Patient): row then column direction, LPS+, or None.
+        spacing: Pixel Spacing: distance between rows, between columns, mm, or None.
+        thickness: Spacing Between Slices, else Slice Thickness, mm, or None.
+        order: What tells frames at one position apart, in order of rank; -1 where the header says nothing.
+        instance_number: Instance Number, or frame number in multi-frame files.
+        contrast: The parts of Image Type (0008,0008) that make a different image of the same slice.
+    """
+
+    path: Path
+    number: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    rows: int
+    columns: int
+    samples: int
+    position: tuple[float, float, float] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, float] | None
+    thickness: float | None
+    order: tuple[float, ...]
+    instance_number: int
+    contrast: frozenset[str]
+
+
+CONTRAST_WORDS = frozenset(
+    "P PHASE R REAL I IMAGINARY M MAGNITUDE W WATER F FAT IP IN_PHASE OP OUT_PHASE OPP_PHASE LOCALIZER MPR MIP ADC "
+    "FA TRACEW MOSAIC".split()
+)
+
+
+def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, force: bool = False) -> Dataset:
+    """Read a file's header up to the pixels.
+
+    Args:
+        path: The file.
+        keywords: The attributes wanted; None reads all.
+        force: Read a file without the "DICM" mark.
+
+    Raises:
+        InputError: When the file is not DICOM or its header is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's warnings quote values, which may name the patient
+            tags = None if keywords is None else [*keywords]
+            return dcmread(path, stop_before_pixels=True, specific_tags=tags, force=force)
+    except InvalidDicomError as error:
+        raise InputError(f'"{path.name}" is not a DICOM file; expected the mark "DICM" at byte 128.') from error
+    except DAMAGED as error:
+        raise InputError(
+            f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
+        ) from error
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """An attribute as text, "" where missing or damaged; several values are joined by a backslash."""
+    value = _value(dataset, keyword)
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue":
+        return "\\".join(str(part) for part in value)
+    return str(value).strip()
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """An attribute as exactly `count` finite numbers, or None."""
+    value = _value(dataset, keyword)
+    if value is None or isinstance(value, str | bytes):
+        parts = [value] if isinstance(value, str) and value.strip() else []
+    else:
+        parts = list(value) if hasattr(value, "__iter__") else [value]
+    try:
+        found = tuple(float(part) for part in parts)
+    except DAMAGED:
+        return None
+    return found if len(found) == count and all(math.isfinite(part) for part in found) else None
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """An attribute as one finite number, or None."""
+    found = numbers(dataset, keyword, 1)
+    return None if found is None else found[0]
+
+
+def frame_count(dataset: Dataset) -> int:
+    """Number of Frames (0028,0008), 1 where missing.
+
+    Raises:
+        InputError: When it is not a number from 1 to 100 000.
+    """
+    if not text(dataset, "NumberOfFrames"):
+        return 1
+    count = number(dataset, "NumberOfFrames")
+    if count is None or not 1 <= count <= _MAX_FRAMES or count != int(count):
+        raise InputError(
+            f"Number of Frames (0028,0008) is {text(dataset, 'NumberOfFrames')[:20]!r}; "
+            f"expected a number from 1 to {_MAX_FRAMES}."
+        )
+    return int(count)
+
+
+def frames_of(path: Path, dataset: Dataset) -> list[Frame]:
+    """One record per frame of a file; functional groups (PS3.3 C.7.6.16) come before top-level attributes.
+
+    Raises:
+        InputError: When the size is missing or the functional groups do not match the number of frames.
+    """
+    rows, columns = (number(dataset, keyword) or 0 for keyword in ("Rows", "Columns"))
+    samples = number(dataset, "SamplesPerPixel") or 1
+    if not (0 < rows <= 65535 and 0 < columns <= 65535):
+        raise InputError(f'"{path.name}" has {columns:g} columns and {rows:g} rows; expected at least one of each.')
+    if samples not in (1, 3):
+        raise InputError(f'"{path.name}" has {samples:g} samples per pixel; expected 1 (grey) or 3 (colour).')
+    count = frame_count(dataset)
+    shared = _first(dataset, "SharedFunctionalGroupsSequence")
+    per_frame = _value(dataset, "PerFrameFunctionalGroupsSequence")
+    groups = list(per_frame) if per_frame else [None] * count
+    if len(groups) != count:
+        raise InputError(
+            f'"{path.name}" declares {count} frames but describes {len(groups)} in its functional groups; '
+            f"export it again."
+        )
+    return [
+        _frame(path, dataset, _Lookup(dataset, shared, group), index, (int(rows), int(columns), int(samples)))
+        for index, group in enumerate(groups)
+    ]
+
+
+class _Lookup:
+    """Finds an attribute in the frame's own group, then the shared group, then the file's top level."""
+
+    def __init__(self, dataset: Dataset, shared: Dataset | None, own: Dataset | None) -> None:
+        self.dataset, self.groups = dataset, [group for group in (own, shared) if group is not None]
+
+    def numbers(self, macro: str, keyword: str, count: int) -> tuple[float, ...] | None:
+        for group in self.groups:
+            item = _first(group, macro)
+            found = None if item is None else numbers(item, keyword, count)
+            if found is not None:
+                return found
+        return numbers(self.dataset, keyword, count)
+
+    def number(self, macro: str, keyword: str) -> float:
+        found = self.numbers(macro, keyword, 1)
+        return -1.0 if found is None else found[0]
+
+
+def _frame(path: Path, dataset: Dataset, lookup: _Lookup, index: int, size: tuple[int, int, int]) -> Frame:
+    position = lookup.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
+    orientation = lookup.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    spacing = lookup.numbers("PixelMeasuresSequence", "PixelSpacing", 2)
+    thickness = lookup.number("PixelMeasuresSequence", "SpacingBetweenSlices")
+    if thickness <= 0:
+        thickness = lookup.number("PixelMeasuresSequence", "SliceThickness")
+    instance = number(dataset, "InstanceNumber")
+    order = (
+        lookup.number("FrameContentSequence", "TemporalPositionIndex"),
+        number_or(dataset, "TemporalPositionIdentifier"),
+        lookup.number("MREchoSequence", "EffectiveEchoTime"),
+        number_or(dataset, "EchoTime"),
+        lookup.number("MRDiffusionSequence", "DiffusionBValue"),
+        lookup.number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+        number_or(dataset, "TriggerTime"),
+        number_or(dataset, "AcquisitionNumber"),
+        number_or(dataset, "AcquisitionTime"),
+        number_or(dataset, "ContentTime"),
+        float(index) if instance is None or index else instance,
+    )
+    return Frame(
+        path=path,
+        number=index,
+        sop_class_uid=text(dataset, "SOPClassUID"),
+        sop_instance_uid=text(dataset, "SOPInstanceUID"),
+        rows=size[0],
+        columns=size[1],
+        samples=size[2],
+        position=None if position is None else (position[0], position[1], position[2]),
+        orientation=orientation,
+        spacing=None if spacing is None or min(spacing) <= 0 else (spacing[0], spacing[1]),
+        thickness=thickness if thickness > 0 else None,
+        order=order,
+        instance_number=index if lookup.groups or index else int(instance or 0),
+        contrast=CONTRAST_WORDS.intersection(text(dataset, "ImageType").upper().split("\\")[2:]),
+    )
+
+
+def number_or(dataset: Dataset, keyword: str) -> float:
+    """An attribute as one number, -1 where missing: for sorting."""
+    found = number(dataset, keyword)
+    return -1.0 if found is None else found
+
+
+def _first(dataset: Dataset, keyword: str) -> Dataset | None:
+    sequence = _value(dataset, keyword)
+    return sequence[0] if sequence else None
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    """An attribute's value; None where missing or where converting it fails."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dataset.get(keyword)
+    except DAMAGED:
+        return None

@@ -1,0 +1,197 @@
+"""DICOM frames decoded to float32: compression, colour, rescale, inversion and padding undone."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.pixels import apply_color_lut, apply_modality_lut, iter_pixels, pixel_array
+
+from moeclip_transforms.dicom_header import number, text
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One decoded frame.
+
+    Attributes:
+        values: (channel, row, column) float32 after rescale, bright is high.
+        padding: (row, column) bool where the scanner wrote padding, or None.
+    """
+
+    values: NDArray[np.float32]
+    padding: NDArray[np.bool_] | None
+
+
+def decode_frames(path: Path, numbers: Sequence[int]) -> Iterator[Pixels | InputError]:
+    """Decode frames of one file one after the other; a frame that cannot be decoded gives its error instead.
+
+    Args:
+        path: The file.
+        numbers: Zero-based frame numbers, ascending.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = dcmread(path, stop_before_pixels=len(numbers) > 1, force=True)
+            _check_length(path, dataset)
+        except Exception as error:  # noqa: BLE001  damaged files raise whatever the parser trips over
+            yield from (_damaged(path, number, error) for number in numbers)
+            return
+    if len(numbers) == 1:
+        yield _decode_one(path, dataset, numbers[0])
+    else:
+        yield from _decode_many(path, dataset, numbers)
+
+
+def display_range(dataset: Dataset) -> tuple[float, float] | None:
+    """The range of values of an image stored ready for display (colour, or 8-bit grey without a unit), or None."""
+    if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        return (0.0, 255.0)
+    bits = number(dataset, "BitsStored") or 0
+    is_plain = number(dataset, "RescaleSlope") in (None, 1.0) and number(dataset, "RescaleIntercept") in (None, 0.0)
+    is_colour = (number(dataset, "SamplesPerPixel") or 1) > 1
+    if number(dataset, "PixelRepresentation") == 1 or not (is_colour or (bits <= 8 and is_plain)) or bits < 1:
+        return None
+    return (0.0, float(2**bits - 1))
+
+
+def _decode_one(path: Path, dataset: Dataset, frame: int) -> Pixels | InputError:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            count = int(number(dataset, "NumberOfFrames") or 1)
+            stored = pixel_array(dataset, index=frame if count > 1 else None)
+            return _finish(dataset, frame, stored)
+    except Exception as error:  # noqa: BLE001  codecs raise whatever they trip over
+        return _damaged(path, frame, error)
+
+
+def _decode_many(path: Path, dataset: Dataset, numbers: Sequence[int]) -> Iterator[Pixels | InputError]:
+    """Stream frames from disk; after a frame that fails, go on behind it."""
+    left = list(numbers)
+    while left:
+        done = 0
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for stored in iter_pixels(path, indices=left):
+                    pixels = _finish(dataset, left[done], stored)
+                    done += 1
+                    yield pixels
+            return
+        except Exception as error:  # noqa: BLE001  codecs raise whatever they trip over
+            yield _damaged(path, left[done], error)
+        left = left[done + 1 :]
+
+
+def _check_length(path: Path, dataset: Dataset) -> None:
+    """Refuse a file whose declared uncompressed size does not fit into it, before memory is claimed for it."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    if syntax is not None and syntax.is_compressed:
+        return
+    bits = number(dataset, "BitsAllocated") or 0
+    size = [number(dataset, keyword) or 1 for keyword in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")]
+    samples = 2.0 if text(dataset, "PhotometricInterpretation") == "YBR_FULL_422" else size[2]
+    expected = int(size[0] * size[1] * samples * size[3] * bits / 8)
+    actual = path.stat().st_size
+    if expected > actual:
+        raise InputError(
+            f'"{path.name}" is truncated: its pixels need {expected} bytes, the whole file has {actual}; '
+            f"copy it again."
+        )
+
+
+def _finish(dataset: Dataset, frame: int, stored: NDArray[Any]) -> Pixels:
+    if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        coloured = apply_color_lut(stored, dataset)
+        scale = 255.0 / np.iinfo(coloured.dtype).max
+        return Pixels(np.moveaxis(coloured, -1, 0).astype(np.float32) * np.float32(scale), None)
+    if stored.ndim == 3:
+        return Pixels(np.moveaxis(stored, -1, 0).astype(np.float32), None)
+    if stored.ndim != 2:
+        raise InputError(f"The decoded frame has {stored.ndim} dimensions; expected 2 or 3.")
+    padding = _padding(dataset, stored)
+    values = _rescale(dataset, frame, stored)
+    if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
+        values = _inverted(dataset, frame, values)
+    return Pixels(values[None], padding)
+
+
+def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Where Pixel Padding Value (0028,0120), to Pixel Padding Range Limit (0028,0121), stands (PS3.3 C.7.5.1.1.2)."""
+    value = _stored_number(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _stored_number(dataset, "PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    mask: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return mask if mask.any() else None
+
+
+def _stored_number(dataset: Dataset, keyword: str) -> float | None:
+    """A pixel value from the header; its sign follows the pixels even where its VR was written wrongly."""
+    value = number(dataset, keyword)
+    if value is not None and number(dataset, "PixelRepresentation") == 1 and value >= 2**15:
+        bits = number(dataset, "BitsAllocated") or 16
+        return value - 2**bits if value < 2**bits else value
+    return value
+
+
+def _rescale(dataset: Dataset, frame: int, stored: NDArray[Any]) -> NDArray[np.float32]:
+    slope, intercept = _slope_and_intercept(dataset, frame)
+    if slope is None and "ModalityLUTSequence" in dataset:
+        looked_up: NDArray[np.float32] = apply_modality_lut(stored, dataset).astype(np.float32)
+        return looked_up
+    values = stored.astype(np.float32)
+    if slope not in (None, 1.0):
+        values *= np.float32(slope)
+    if intercept:
+        values += np.float32(intercept)
+    return values
+
+
+def _slope_and_intercept(dataset: Dataset, frame: int) -> tuple[float | None, float | None]:
+    """Rescale of a frame: its own functional group, the shared one, the file's top level (PS3.3 C.7.6.16.2.9)."""
+    groups = []
+    if dataset.get("PerFrameFunctionalGroupsSequence"):
+        groups.append(dataset.PerFrameFunctionalGroupsSequence[frame])
+    if dataset.get("SharedFunctionalGroupsSequence"):
+        groups.append(dataset.SharedFunctionalGroupsSequence[0])
+    items = [group.PixelValueTransformationSequence[0] for group in groups if _has_rescale(group)]
+    for item in [*items, dataset]:
+        slope, intercept = number(item, "RescaleSlope"), number(item, "RescaleIntercept")
+        if slope is not None or intercept is not None:
+            return (1.0 if slope is None else slope), (intercept or 0.0)
+    return None, None
+
+
+def _has_rescale(group: Dataset) -> bool:
+    return bool(group.get("PixelValueTransformationSequence"))
+
+
+def _inverted(dataset: Dataset, frame: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn MONOCHROME1 (low is bright) into MONOCHROME2 within the range that the stored bits can hold."""
+    bits = int(number(dataset, "BitsStored") or 16)
+    low = -(2 ** (bits - 1)) if number(dataset, "PixelRepresentation") == 1 else 0
+    slope, intercept = _slope_and_intercept(dataset, frame)
+    ends = np.array([low, low + 2**bits - 1]) * (slope or 1.0) + (intercept or 0.0)
+    return np.float32(ends.sum()) - values
+
+
+def _damaged(path: Path, frame: int, error: Exception) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    return InputError(f'The pixels of "{path.name}" (frame {frame + 1}) cannot be decoded: {reason(error)}.')

@@ -1,0 +1,113 @@
+"""ITK files (.mha, .mhd, .nrrd, .nhdr) through SimpleITK."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeclip_transforms.assemble import make_volume
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.geometry import Affine
+from moeclip_transforms.naming import stable_uid
+from moeclip_transforms.nifti import likely_slice_axis
+from moeclip_transforms.volume import FileFormat, ImageKind, Series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moeclip_transforms.volume import Volume
+
+
+def scan_itk(path: Path) -> Series:
+    """Describe an ITK file from its header.
+
+    Raises:
+        InputError: When the header cannot be read, or the file is not a volume.
+    """
+    reader = _reader(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path) from error
+    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+    if not 2 <= len(size) <= 4 or min(size) < 1 or channels not in (1, 3):
+        raise InputError(
+            f'"{path.name}" has the size {"×".join(map(str, size))} with {channels} values per voxel; '
+            f"expected 2 to 4 dimensions and 1 or 3 values."
+        )
+    x, y, z, time = (*size, 1, 1)[:4]
+    return Series(
+        uid=stable_uid(path),
+        format=FileFormat.ITK,
+        files=(path,),
+        modality="",
+        kind=ImageKind.MR if channels == 1 and z > 1 else ImageKind.PLAIN,
+        study_uid="",
+        shape=(x, y, z, time),
+        channels=channels,
+    )
+
+
+def read_itk(series: Series, *, time_point: int = 0) -> Volume:
+    """Read one time point of an ITK file on its own grid.
+
+    Raises:
+        InputError: When the data cannot be read.
+    """
+    import SimpleITK
+
+    path, n_time = series.files[0], series.shape[3]
+    if not 0 <= time_point < n_time:
+        raise InputError(
+            f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
+        )
+    try:
+        image = _reader(path).Execute()
+    except RuntimeError as error:
+        raise _unreadable(path) from error
+    stored = SimpleITK.GetArrayViewFromImage(image)  # (time, z, y, x, channel), each where it exists
+    if image.GetDimension() == 4:
+        stored = stored[time_point]
+    if series.channels == 1:
+        stored = stored[..., None]
+    array = stored.reshape(*series.shape[2::-1], series.channels).astype(np.float32)
+    affine = _affine(image)
+    return make_volume(
+        array.transpose(3, 2, 1, 0),
+        affine,
+        series,
+        slice_axis=likely_slice_axis(affine) if image.GetDimension() > 2 else 2,
+        display_range=(0.0, 255.0) if series.channels == 3 and stored.dtype == np.uint8 else None,
+        has_orientation=image.GetDimension() > 2,
+        time_point=time_point,
+    )
+
+
+def _affine(image: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """4x4 RAS+ matrix; ITK's own frame is LPS+. Flat images keep their spacing only."""
+    dimension = image.GetDimension()
+    spacing = np.ones(3)
+    spacing[: min(dimension, 3)] = image.GetSpacing()[:3]
+    if dimension < 3:
+        return np.diag([*spacing, 1.0])
+    direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    lps = np.eye(4)
+    lps[:3, :3] = direction * spacing
+    lps[:3, 3] = image.GetOrigin()[:3]
+    return Affine.from_lps(lps).matrix
+
+
+def _reader(path: Path) -> Any:
+    import SimpleITK
+
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    return reader
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(
+        f'"{path.name}" cannot be read by SimpleITK; check that it was copied whole, with its data file beside it.'
+    )
