@@ -100,7 +100,7 @@ class Architecture:
         windows: Sides of the averaging windows, in tokens (patch average aggregation).
         prompts: "text" (from the text tower) or "learned" (one normal and one abnormal vector).
         image_head: "convolution" (the paper's) or "mean" (mean of the last level, one linear layer).
-        logit_scale: Factor of the cosines before the softmax over normal and abnormal, in the patch losses.
+        logit_scale: Factor of the cosines, in the patch losses and in the raw map.
         image_logit_scale: The same for the image's cross-entropy.
         corners_aligned: Whether maps are resized with aligned corners.
         mean: Channel means for the input, in [0, 1].
@@ -134,23 +134,24 @@ class Architecture:
             InputError: The fields contradict each other.
         """
         if not self.levels or list(self.levels) != sorted(set(self.levels)) or self.levels[0] < 1:
-            raise InputError(f"architecture.levels: {self.levels} is not an ascending list of blocks from 1.")
+            msg = f"architecture.levels: {self.levels} is not an ascending list of blocks from 1."
+            raise InputError(msg)
         if not 1 <= self.experts.top_k <= self.experts.count:
-            raise InputError(
-                f"architecture.experts: top_k {self.experts.top_k} lies outside 1 to {self.experts.count} experts."
-            )
+            msg = f"architecture.experts: top_k {self.experts.top_k} lies outside 1 to {self.experts.count} experts."
+            raise InputError(msg)
         if "surroundings" in self.token_inputs and len(self.surroundings) != len(self.levels):
-            raise InputError(
+            msg = (
                 f"architecture.surroundings: {len(self.surroundings)} kernels for {len(self.levels)} levels; "
                 "give one per level."
             )
+            raise InputError(msg)
         even = [side for side in (*self.windows, *self.surroundings) if side % 2 == 0 or side < 1]
         if even:
-            raise InputError(f"architecture: window of {even[0]} tokens; windows and surroundings must be odd.")
+            msg = f"architecture: window of {even[0]} tokens; windows and surroundings must be odd."
+            raise InputError(msg)
         if self.tower.kind == "timm" and self.prompts == "text":
-            raise InputError(
-                f'architecture.prompts: tower "{self.tower.name}" has no text tower; use "learned" prompts.'
-            )
+            msg = f'architecture.prompts: tower "{self.tower.name}" has no text tower; use "learned" prompts.'
+            raise InputError(msg)
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -108,12 +109,13 @@ def orthonormal_blocks(width: int, count: int, rank: int) -> Tensor:
     """
     bounds = [width * index // count for index in range(count + 1)]
     if width // count < rank:
-        raise InputError(
+        msg = (
             f"architecture.experts: rank {rank} with {count} experts needs {rank * count} features, "
             f"the tower's level has {width}; lower rank or count."
         )
+        raise InputError(msg)
     down = torch.zeros(count, rank, width)
-    for expert, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for expert, (start, stop) in enumerate(itertools.pairwise(bounds)):
         basis, _ = torch.linalg.qr(torch.randn(stop - start, rank))
         down[expert, :, start:stop] = basis.T
     return down

@@ -136,7 +136,8 @@ class MoEClip(nn.Module):
         levels, routing = [], []
         patches = None
         for level, mixed, patches in self._levels(self.first_tokens(images)):
-            maps = [anomaly_of_tokens(item, prompts) for item in self._project(level, patches)]
+            scale = self.architecture.logit_scale
+            maps = [anomaly_of_tokens(item, prompts, scale) for item in self._project(level, patches)]
             levels.append(torch.stack(maps).sum(dim=0))
             if want_routing:
                 weights = self.tower.patches(level, mixed.weights)
@@ -184,10 +185,11 @@ class MoEClip(nn.Module):
         size = self.architecture.image_size
         if not torch.jit.is_tracing() and images.shape[1:] != (3, size, size):
             found = " × ".join(str(side) for side in images.shape[1:])
-            raise InputError(
+            msg = (
                 f"images of {found} (channels × rows × columns), but the model takes 3 × {size} × {size}; "
                 "resize them or build the model for that image size."
             )
+            raise InputError(msg)
         tokens: Tensor = self.tower.stages[0](images)
         return tokens
 
@@ -201,7 +203,8 @@ class MoEClip(nn.Module):
             learned: Tensor = self.learned_prompts()
             return learned
         if text is None:
-            raise InputError("this model compares with text, but was given no prompt embeddings (width, 2).")
+            msg = "this model compares with text, but was given no prompt embeddings (width, 2)."
+            raise InputError(msg)
         return text
 
     def project(self, level: int, patches: Tensor) -> list[Tensor]:

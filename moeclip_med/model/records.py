@@ -37,17 +37,20 @@ def from_json(record: type[Record], data: object, where: str) -> Record:
         InputError: A key is unknown, a key without default is missing, or a value has the wrong type.
     """
     if not isinstance(data, dict):
-        raise InputError(f"{where}: expected an object with named values, found {data!r}.")
+        msg = f"{where}: expected an object with named values, found {data!r}."
+        raise InputError(msg)
     fields = {field.name: field for field in dataclasses.fields(cast("Any", record))}
     unknown = sorted(set(data) - set(fields))
     if unknown:
-        raise InputError(
+        msg = (
             f"{where}: unknown key {_quoted(unknown)}; known keys are {_quoted(sorted(fields))}. "
             "Was the file written by a newer version?"
         )
+        raise InputError(msg)
     missing = [name for name, field in fields.items() if name not in data and _is_required(field)]
     if missing:
-        raise InputError(f"{where}: missing key {_quoted(missing)}; the file is incomplete.")
+        msg = f"{where}: missing key {_quoted(missing)}; the file is incomplete."
+        raise InputError(msg)
     hints = get_type_hints(record)
     return record(**{name: _convert(hints[name], item, f"{where}.{name}") for name, item in data.items()})
 
@@ -66,13 +69,15 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - types 
         return _convert_union(arguments, value, where)
     if origin is Literal:
         if value not in arguments:
-            raise InputError(f"{where}: {value!r} is none of {_quoted(list(arguments))}.")
+            msg = f"{where}: {value!r} is none of {_quoted(list(arguments))}."
+            raise InputError(msg)
         return value
     if origin is tuple:
         return _convert_tuple(arguments, value, where)
     if origin is dict:
         if not isinstance(value, dict):
-            raise InputError(f"{where}: expected an object with named values, found {value!r}.")
+            msg = f"{where}: expected an object with named values, found {value!r}."
+            raise InputError(msg)
         return {
             _convert(arguments[0], key, where): _convert(arguments[1], item, f"{where}.{key}")
             for key, item in value.items()
@@ -91,11 +96,13 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:  # 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  # noqa: ANN401
     if not isinstance(value, list | tuple):
-        raise InputError(f"{where}: expected a list, found {value!r}.")
+        msg = f"{where}: expected a list, found {value!r}."
+        raise InputError(msg)
     if arguments[-1] is Ellipsis:
         return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if len(value) != len(arguments):
-        raise InputError(f"{where}: expected {len(arguments)} values, found {len(value)}.")
+        msg = f"{where}: expected {len(arguments)} values, found {len(value)}."
+        raise InputError(msg)
     return tuple(
         _convert(hint, item, f"{where}[{index}]")
         for index, (hint, item) in enumerate(zip(arguments, value, strict=True))
@@ -108,9 +115,11 @@ def _convert_plain(hint: type, value: Any, where: str) -> Any:  # noqa: ANN401
             return hint(value)
         except ValueError:
             choices = _quoted([str(member.value) for member in hint])
-            raise InputError(f"{where}: {value!r} is none of {choices}.") from None
+            msg = f"{where}: {value!r} is none of {choices}."
+            raise InputError(msg) from None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise InputError(f"{where}: expected {hint.__name__}, found {value!r}.")
+        msg = f"{where}: expected {hint.__name__}, found {value!r}."
+        raise InputError(msg)
     return value

@@ -31,21 +31,22 @@ def patch_logits(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
     return scale * cosines.permute(0, 3, 1, 2)
 
 
-def anomaly_of_tokens(projected: Tensor, text: Tensor) -> Tensor:
-    """How abnormal each patch is, (abnormal cosine + 1 - normal cosine)/2.
+def anomaly_of_tokens(projected: Tensor, text: Tensor, scale: float) -> Tensor:
+    """How abnormal each patch is, (abnormal logit + 1 - normal logit)/2.
 
     The normalisation is applied after the product, where one number per patch is left.
 
     Args:
         projected: (B, h, w, width), not yet normalised.
         text: (width, 2), columns normalised.
+        scale: Factor of the cosines, as in `patch_logits`.
 
     Returns:
-        (B, h, w), between -0.5 and 1.5.
+        (B, h, w), at most 1/2 ± scale.
     """
     difference = text[:, ABNORMAL] - text[:, NORMAL]
     length = torch.linalg.vector_norm(projected, dim=-1).clamp_min(1e-12)
-    return (torch.matmul(projected, difference) / length + 1) / 2
+    return (scale * torch.matmul(projected, difference) / length + 1) / 2
 
 
 class AnomalyMap(nn.Module):
@@ -73,10 +74,11 @@ class AnomalyMap(nn.Module):
         self.grid, self.map_size, self.corners_aligned = grid, map_size, corners_aligned
         self.reach = 0 if blur is None else blur.kernel // 2
         if self.reach >= grid:
-            raise InputError(
+            msg = (
                 f"architecture.blur: a kernel of {2 * self.reach + 1} does not fit a grid of {grid} patches; "
                 "use a larger image or a smaller kernel."
             )
+            raise InputError(msg)
         taps = torch.ones(1) if blur is None else gaussian_taps(blur)
         self.register_buffer("taps", taps, persistent=False)
 

@@ -1,0 +1,100 @@
+"""Reading tensors from files without trusting them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+_CHUNK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, and the text metadata in its header.
+
+    Raises:
+        InputError: The file does not exist, is truncated or is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _check_exists(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+            return tensors, dict(file.metadata() or {})
+    except SafetensorError as error:
+        msg = f"{path}: no complete safetensors file ({error}); copy or download it again."
+        raise InputError(msg) from None
+
+
+def read_checkpoint(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
+    """What a `.pt` or `.pth` file holds, tensors and plain containers only; other pickles are never run.
+
+    Raises:
+        InputError: The file does not exist, is truncated, or holds anything else.
+    """
+    import pickle
+
+    _check_exists(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        msg = (
+            f"{path}: holds Python objects other than tensors, which are never loaded because they can run code; "
+            "save it again as a state dictionary or safetensors."
+        )
+        raise InputError(msg) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path}: no complete PyTorch file ({reason}); copy or download it again."
+        raise InputError(msg) from None
+
+
+def check_state(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
+    """Compare tensors with those a network has.
+
+    Raises:
+        InputError: Names the first tensor that is missing, unknown, misshapen or not finite.
+    """
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        msg = f'{where}: missing tensor "{missing[0]}"{_and_more(missing)}; is this the right file for the model?'
+        raise InputError(msg)
+    extra = [name for name in found if name not in wanted]
+    if extra:
+        msg = f'{where}: unknown tensor "{extra[0]}"{_and_more(extra)}; is this the right file for the model?'
+        raise InputError(msg)
+    for name, tensor in wanted.items():
+        if found[name].shape != tensor.shape:
+            msg = (
+                f'{where}: tensor "{name}" has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}; '
+                "it was made for another tower or setting."
+            )
+            raise InputError(msg)
+        if not torch.isfinite(found[name]).all():
+            msg = f'{where}: tensor "{name}" holds NaN or infinity; the training failed or the file is damaged.'
+            raise InputError(msg)
+
+
+def _and_more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        msg = f"{path}: no such file; check the path."
+        raise InputError(msg)
