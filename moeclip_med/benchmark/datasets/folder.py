@@ -1,0 +1,92 @@
+"""A user's own images: masks beside them, or folders named normal and otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
+from moeclip_med.benchmark.datasets.layouts import BESIDE
+from moeclip_med.benchmark.datasets.scan import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NORMAL_NAMES = frozenset({"normal", "good", "ok", "healthy", "negative", "free", "no", "control", "controls"})
+"""Names of folders whose images are normal."""
+
+
+class Unmasked(StrEnum):
+    """What an image without a mask beside it is taken for, where the set has masks."""
+
+    AUTO = "auto"
+    NORMAL = "normal"
+    EXCLUDE = "exclude"
+
+
+def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Dataset:
+    """Read a folder of images.
+
+    `NAME_mask.*` beside `NAME.*` holds its true regions: every value other than 0. Sub-folders are patients.
+    Images in a folder with a name such as "normal" or "good" are normal. An image without mask is normal too, unless
+    the set has such folders and it lies in another one: then its label is unknown and it is left out. Where no image
+    has a mask, folders give the labels.
+
+    Args:
+        name: Its name in tables.
+        path: The folder.
+        unmasked: What other images without mask are taken for.
+
+    Raises:
+        InputError: If there is no folder, no image in it, or nothing that tells normal from abnormal.
+    """
+    if not path.is_dir():
+        msg = f'{name}: "{path}" is not a folder; name one that holds images and NAME_mask.png beside them'
+        raise InputError(msg)
+    found = scan(path, BESIDE)
+    if not found.cases:
+        msg = f'{name}: "{path}" holds no image (PNG, JPEG, BMP or TIFF); name a folder that does'
+        raise InputError(msg)
+    has_masks = any(case.mask for case in found.cases)
+    has_normal_folder = any(_in_normal_folder(case) for case in found.cases)
+    if not has_masks and not has_normal_folder:
+        msg = (
+            f'{name}: "{path}" tells nothing about what is normal; expected NAME_mask.png beside NAME.png, '
+            'or a sub-folder named "normal"'
+        )
+        raise InputError(msg)
+    if not has_masks:
+        cases = [replace(case, is_abnormal=not _in_normal_folder(case)) for case in found.cases]
+        return _dataset(
+            name, path, cases, found.problems, notes=("There are no masks, so pixel metrics are undefined.",)
+        )
+    exclude = unmasked is Unmasked.EXCLUDE or (unmasked is Unmasked.AUTO and has_normal_folder)
+    cases, problems, assumed = [], list(found.problems), 0
+    for case in found.cases:
+        if case.mask is not None:
+            cases.append(case)
+        elif _in_normal_folder(case) or not exclude:
+            assumed += not _in_normal_folder(case)
+            cases.append(replace(case, is_abnormal=False))
+        else:
+            problems.append(Problem(Fault.LABEL_UNKNOWN, case.key))
+    notes = (f"{assumed} images have no mask beside them and count as normal.",) if assumed else ()
+    return _dataset(name, path, cases, problems, notes)
+
+
+def _dataset(name: str, path: Path, cases: list[Case], problems: Iterable[Problem], notes: tuple[str, ...]) -> Dataset:
+    """Take sub-folders for patients, unless they are named after what they show."""
+    by_label = any(_in_normal_folder(case) for case in cases)
+    in_folders = len({case.unit for case in cases if case.unit != case.key}) > 1
+    if by_label or not in_folders:
+        cases = [replace(case, unit=case.key) for case in cases]
+    units_are = "images" if by_label or not in_folders else "patients"
+    return Dataset(name, path, tuple(cases), tuple(problems), units_are=units_are, notes=notes)
+
+
+def _in_normal_folder(case: Case) -> bool:
+    return any(part.lower() in NORMAL_NAMES for part in Path(case.key).parent.parts)

@@ -1,0 +1,168 @@
+"""The layouts that published sets come in."""
+
+from __future__ import annotations
+
+from moeclip_med.benchmark.datasets.facts import Layout, Rule
+
+_TOP = r"(?P<top>(?:.*/)?)"
+_STEM = r"(?P<stem>[^/]+)"
+
+BMAD = Layout(
+    rules=(
+        Rule(rf"{_TOP}test/good/img/{_STEM}", is_abnormal=False),
+        Rule(rf"{_TOP}test/ungood/img/{_STEM}", is_abnormal=True, masks=("{top}test/ungood/label/{stem}",)),
+    ),
+    masks=rf"{_TOP}test/ungood/label/{_STEM}",
+)
+
+IMAGES_AND_MASKS = Layout(
+    rules=(
+        Rule(
+            rf"{_TOP}(?:images|original)/{_STEM}",
+            is_abnormal=True,
+            masks=("{top}masks/{stem}", "{top}masks/{stem}_mask", "{top}ground truth/{stem}"),
+        ),
+    ),
+    masks=rf"{_TOP}(?:masks|ground truth)/{_STEM}",
+)
+
+GOOD_AND_DEFECT = Layout(
+    rules=(
+        Rule(rf"{_TOP}test/good/{_STEM}", is_abnormal=False),
+        Rule(rf"{_TOP}test/(?:defect|bad|ungood)/{_STEM}", is_abnormal=True),
+    )
+)
+
+YES_AND_NO = Layout(
+    rules=(
+        Rule(rf"{_TOP}no/{_STEM}", is_abnormal=False),
+        Rule(rf"{_TOP}yes/{_STEM}", is_abnormal=True),
+    )
+)
+
+_GROUP = r"(?P<top>(?:.*/)?)(?P<group>[^/]+)"
+_DEFECT = "{top}{group}/ground_truth/{defect}/{stem}"
+MVTEC = Layout(
+    rules=(
+        Rule(rf"{_GROUP}/test/(?:good|ok)/{_STEM}", is_abnormal=False),
+        Rule(rf"{_GROUP}/test/(?P<defect>[^/]+)/{_STEM}", is_abnormal=True, masks=(f"{_DEFECT}_mask", _DEFECT)),
+    ),
+    masks=rf"{_GROUP}/ground_truth/[^/]+/{_STEM}",
+)
+
+VISA = Layout(
+    rules=(
+        Rule(rf"{_GROUP}/Data/Images/Normal/{_STEM}", is_abnormal=False),
+        Rule(
+            rf"{_GROUP}/Data/Images/Anomaly/{_STEM}",
+            is_abnormal=True,
+            masks=("{top}{group}/Data/Masks/Anomaly/{stem}",),
+        ),
+    ),
+    masks=rf"{_GROUP}/Data/Masks/Anomaly/{_STEM}",
+    split="split_csv/1cls.csv",
+)
+
+KAGGLE_3M = Layout(
+    rules=(
+        Rule(
+            rf"(?P<patient>(?:.*/)?TCGA[^/]+)/{_STEM}",
+            is_abnormal=None,
+            masks=("{patient}/{stem}_mask",),
+            unless=r".*_mask",
+        ),
+    ),
+    masks=r".*_mask",
+)
+
+PH2 = Layout(
+    rules=(
+        Rule(
+            rf"{_TOP}(?P<patient>IMD\d+)/\w+_Dermoscopic_Image/{_STEM}",
+            is_abnormal=None,
+            masks=("{top}{patient}/{patient}_lesion/{patient}_lesion",),
+        ),
+    ),
+    masks=r".*_lesion/[^/]+_lesion",
+)
+
+BRATS = Layout(
+    rules=(
+        Rule(
+            rf"{_TOP}(?P<patient>[^/]+)/(?P=patient)_flair", is_abnormal=None, masks=("{top}{patient}/{patient}_seg",)
+        ),
+        Rule(rf"{_TOP}(?P<patient>[^/]+)/(?P=patient)-t2f", is_abnormal=None, masks=("{top}{patient}/{patient}-seg",)),
+    ),
+    masks=r".*[-_]seg",
+    is_volumes=True,
+)
+
+LITS = Layout(
+    rules=(
+        Rule(
+            rf"{_TOP}volume-(?P<patient>\d+)",
+            is_abnormal=None,
+            masks=(
+                "{top}segmentation-{patient}",
+                "{top}segmentations/segmentation-{patient}",
+                "{top}labels/segmentation-{patient}",
+            ),
+        ),
+    ),
+    masks=r".*segmentation-\d+",
+    mask_values=(2,),
+    is_volumes=True,
+)
+
+
+def decathlon(*mask_values: int) -> Layout:
+    """The layout of one task of the Medical Segmentation Decathlon; of several channels the first is judged."""
+    return Layout(
+        rules=(Rule(rf"{_TOP}imagesTr/(?P<patient>[^/.][^/]*)", is_abnormal=None, masks=("{top}labelsTr/{patient}",)),),
+        masks=r".*labelsTr/[^/.][^/]*",
+        mask_values=mask_values,
+        is_volumes=True,
+    )
+
+
+BESIDE = Layout(
+    rules=(
+        Rule(r"(?P<patient>.*)/(?P<stem>[^/]+)", is_abnormal=None, masks=("{patient}/{stem}_mask",), unless=r".*_mask"),
+        Rule(r"(?P<stem>[^/]+)", is_abnormal=None, masks=("{stem}_mask",), unless=r".*_mask"),
+    ),
+    masks=r".*_mask",
+)
+
+_MASK_WORDS = r"(?:mask|seg|segmentation|label|labels|lesion|lesions|gt|truth|consensus)"
+VOLUME_PAIRS = (
+    decathlon(),
+    BRATS,
+    Layout(
+        rules=(
+            Rule(
+                rf"{_TOP}images/(?P<patient>[^/]+?)(?:_0000)?",
+                is_abnormal=None,
+                masks=("{top}masks/{patient}", "{top}labels/{patient}"),
+            ),
+        ),
+        masks=r".*(?:masks|labels)/[^/]+",
+        is_volumes=True,
+    ),
+    Layout(
+        rules=(
+            Rule(
+                rf"{_TOP}(?P<patient>[^/]+)",
+                is_abnormal=None,
+                masks=tuple(
+                    f"{{top}}{{patient}}{joint}{word}"
+                    for joint in ("_", "-", ".")
+                    for word in ("mask", "seg", "segmentation", "label", "labels", "lesion", "lesions", "gt")
+                ),
+                unless=rf".*[-_.]{_MASK_WORDS}",
+            ),
+        ),
+        masks=rf".*[-_.]{_MASK_WORDS}",
+        is_volumes=True,
+    ),
+)
+"""Layouts tried for a user's own volumes, in order."""
