@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from moeclip_transforms import slice_views
 from moeclip_transforms.volume import (
     FileFormat,
     FrameGeometry,
@@ -71,10 +72,8 @@ class Blob:
 
 def head(shape: tuple[int, int, int], blobs: tuple[Blob, ...] = ()) -> NDArray[np.float32]:
     """An ellipsoid of 400 with texture and a brighter rim, blobs of 900; (x, y, z), whole numbers."""
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij"))
-    radius = np.sqrt((grid / np.array([0.75, 0.9, 1.1])[:, None, None, None]) ** 2).sum(0) * 0 + np.sqrt(
-        ((grid / np.array([0.75, 0.9, 1.1])[:, None, None, None]) ** 2).sum(0)
-    )
+    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    radius = np.sqrt(sum((part / half) ** 2 for part, half in zip(grid, (0.75, 0.9, 1.1), strict=True)))
     noise = np.random.default_rng(0).normal(0, 1, shape)
     texture = ndimage.gaussian_filter(noise, [2, 2, 0.5]) * 300
     image = np.where(radius < 1, 400 + texture, 0) + np.where((radius > 0.92) & (radius < 1), 350, 0)
@@ -113,7 +112,7 @@ def score(volume: Volume, blobs: tuple[Blob, ...], **changes: Any) -> AnomalyVol
         is_calibrated=False,
         labels=labels.astype(np.int32),
         findings=tuple(findings),
-        planes=("axial",),
+        planes=(slice_views(volume)[0].plane,),
         provenance=PROVENANCE,
     )
     return replace(anomaly, **changes)

@@ -1,0 +1,79 @@
+"""Scores as colour over a grey image: one look for the report, for burnt-in DICOM overlays and for thumbnails.
+
+Colours run over the fixed range of scores, 0 to 1, never over an image's own minimum and maximum, so that a colour
+means the same in every picture of a model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+COLOUR_STEPS = (
+    *("#000004", "#0a0722", "#1e0c45", "#380962", "#510e6c", "#69166e", "#801f6c", "#982766", "#b0315b"),
+    *("#c63d4d", "#d94d3d", "#e9612b", "#f47918", "#fa9407", "#fcb014", "#f8cd37", "#f2ea69", "#fcffa4"),
+)
+"""Evenly spaced colours for scores 0 to 1: the perceptually uniform map "inferno" (Smith and van der Walt, CC0)."""
+
+FULL_OPACITY = 0.6
+"""How much of the grey image the colour hides at and above the threshold."""
+
+_FADE_FROM = 0.6
+"""Share of the threshold at which colour begins to show; below it the image is bare."""
+
+
+def colours(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The colours of scores.
+
+    Args:
+        scores: Any shape, 0 to 1; values outside are clipped.
+
+    Returns:
+        (..., 3) uint8, sRGB.
+    """
+    anchors = np.array([[int(step[i : i + 2], 16) for i in (1, 3, 5)] for step in COLOUR_STEPS], dtype=np.float64)
+    places = np.linspace(0, 1, len(anchors))
+    channels = [np.interp(scores, places, anchors[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """How opaque the colour of a score is: 0 well below the threshold, `FULL_OPACITY` from the threshold on.
+
+    Args:
+        scores: Any shape, 0 to 1.
+        threshold: The score from which a voxel counts as found.
+
+    Returns:
+        The same shape, 0 to `FULL_OPACITY`.
+    """
+    start = _FADE_FROM * threshold
+    ramp = np.clip((scores - start) / max(threshold - start, 1e-6), 0, 1)
+    result: NDArray[np.float32] = (FULL_OPACITY * ramp**2).astype(np.float32)
+    return result
+
+
+def blend(image: NDArray[np.float32], scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """Burn the colours of scores into an image.
+
+    Args:
+        image: (..., 3), 0 to 1, sRGB.
+        scores: The same shape without the last axis, 0 to 1.
+        threshold: The score from which a voxel counts as found.
+
+    Returns:
+        (..., 3) uint8, sRGB.
+    """
+    share = opacity(scores, threshold)[..., None]
+    mixed = image * 255 * (1 - share) + colours(scores) * share
+    return mixed.round().clip(0, 255).astype(np.uint8)
+
+
+def overlay_rgba(scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """The colours of scores with their opacity as a fourth channel: (..., 4) uint8."""
+    alpha = (opacity(scores, threshold)[..., None] * 255).round().astype(np.uint8)
+    return np.concatenate([colours(scores), alpha], axis=-1)

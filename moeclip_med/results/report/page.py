@@ -1,0 +1,244 @@
+"""What the report says, ready for the template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from moeclip_transforms.geometry import Affine
+
+from moeclip_med._version import __version__
+from moeclip_med.results.notes import RESEARCH_USE
+from moeclip_med.results.overlay import COLOUR_STEPS
+from moeclip_med.results.report.panels import Panel, PanelMaker
+from moeclip_med.results.report.profile import Profile, score_profile
+
+if TYPE_CHECKING:
+    from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+
+MOST_ILLUSTRATED = 4
+"""Findings shown with pictures; the table lists all."""
+
+MOST_OVERVIEW = 12
+"""Slices in the overview."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Pictures of one place: the scored plane first.
+
+    Attributes:
+        rank: The finding's rank; 0 where there is no finding and the highest score is shown.
+        heading: What it is.
+        facts: A few words each: scores, size, place.
+        panels: The slice in each plane.
+    """
+
+    rank: int
+    heading: str
+    facts: tuple[str, ...]
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A short remark about the whole result; `tone` is "warning" or "plain"."""
+
+    text: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One finding as the table shows it."""
+
+    rank: int
+    size: str
+    peak: str
+    mean: str
+    place: str
+    slices: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the template needs; texts are escaped by the template."""
+
+    intended_use: str
+    headline: str
+    subline: str
+    facts: tuple[str, ...]
+    badges: tuple[Badge, ...]
+    peak: float
+    threshold: float
+    colour_steps: tuple[str, ...]
+    sections: tuple[Section, ...]
+    not_illustrated: int
+    overview: tuple[Panel, ...]
+    rows: tuple[TableRow, ...]
+    place_heading: str
+    slice_word: str
+    profile: Profile | None
+    provenance: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    convention: str
+    version: str
+
+
+def report_page(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Page:
+    """Gather what the report says about a scored volume.
+
+    Args:
+        anomaly: The scored volume.
+        notes: What has to be said beside the numbers.
+
+    Returns:
+        The page; nothing in it names a patient, a file or a date of the study.
+    """
+    maker = PanelMaker(anomaly)
+    shown = anomaly.findings[:MOST_ILLUSTRATED]
+    sections = tuple(_finding_section(maker, anomaly, finding) for finding in shown)
+    word = "Frame" if anomaly.volume.series.is_clip else "Slice"
+    return Page(
+        intended_use=RESEARCH_USE,
+        headline=_headline(len(anomaly.findings)),
+        subline=_subline(anomaly),
+        facts=_volume_facts(anomaly),
+        badges=_badges(anomaly),
+        peak=anomaly.peak_score,
+        threshold=anomaly.threshold,
+        colour_steps=COLOUR_STEPS,
+        sections=sections or (_highest_section(maker, anomaly),),
+        not_illustrated=len(anomaly.findings) - len(shown),
+        overview=_overview(maker),
+        rows=tuple(_row(anomaly, finding) for finding in anomaly.findings),
+        place_heading="Centre, mm" if anomaly.volume.has_orientation else "Centre, pixels (column, row)",
+        slice_word=word,
+        profile=score_profile(anomaly, maker.main_view),
+        provenance=_provenance(anomaly),
+        notes=notes,
+        convention=_convention(anomaly),
+        version=__version__,
+    )
+
+
+def _headline(count: int) -> str:
+    if count == 0:
+        return "No finding above the threshold"
+    return f"{count} finding{'s' if count > 1 else ''} above the threshold"
+
+
+def _subline(anomaly: AnomalyVolume) -> str:
+    comparison = "above" if anomaly.peak_score >= anomaly.threshold else "below"
+    return f"Highest anomaly score {anomaly.peak_score:.2f}, {comparison} the threshold of {anomaly.threshold:.2f}."
+
+
+def _volume_facts(anomaly: AnomalyVolume) -> tuple[str, ...]:
+    volume = anomaly.volume
+    x, y, z = volume.shape
+    facts = [volume.series.modality] if volume.series.modality else []
+    facts.append(" + ".join(anomaly.planes) + (" plane" if len(anomaly.planes) == 1 else " planes, fused"))
+    if not volume.has_orientation:
+        facts = facts[:-1] + [f"{x} × {y} pixels"] + ([f"{z} frames"] if z > 1 else [])
+        return tuple(facts)
+    facts.append(f"{x} × {y} × {z} voxels")
+    facts.append(" × ".join(f"{length:.3g}" for length in Affine(volume.affine).spacing) + " mm")
+    return tuple(facts)
+
+
+def _badges(anomaly: AnomalyVolume) -> tuple[Badge, ...]:
+    badges = [
+        Badge("Calibrated threshold", "plain") if anomaly.is_calibrated else Badge("Uncalibrated threshold", "warning")
+    ]
+    if anomaly.scored is not None:
+        badges.append(Badge("Incomplete: scoring was stopped early", "warning"))
+    if not anomaly.volume.is_regular:
+        badges.append(Badge("Tilted or uneven slices", "warning"))
+    return tuple(badges)
+
+
+def _finding_section(maker: PanelMaker, anomaly: AnomalyVolume, finding: Finding) -> Section:
+    facts = [f"highest score {finding.peak_score:.2f}", f"mean {finding.mean_score:.2f}", _size(finding)]
+    if finding.centre_lps_mm:
+        facts.append(_place(anomaly, finding))
+    panels = tuple(maker.at_voxel(view, finding.peak_voxel) for view in maker.views)
+    return Section(finding.rank, f"Finding {finding.rank}", tuple(facts), panels)
+
+
+def _highest_section(maker: PanelMaker, anomaly: AnomalyVolume) -> Section:
+    x, y, z = (int(index) for index in np.unravel_index(np.argmax(anomaly.scores), anomaly.scores.shape))
+    panels = tuple(maker.at_voxel(view, (x, y, z)) for view in maker.views)
+    facts = (f"score {anomaly.peak_score:.2f}", "below the threshold: shown for orientation only")
+    return Section(0, "Highest score", facts, panels)
+
+
+def _overview(maker: PanelMaker) -> tuple[Panel, ...]:
+    """Evenly spaced slices of the scored plane; none where the pictures above show them all."""
+    if maker.main_view.n_slices == 1:
+        return ()
+    return tuple(maker.at_slice(maker.main_view, index) for index in maker.spread(MOST_OVERVIEW))
+
+
+def _row(anomaly: AnomalyVolume, finding: Finding) -> TableRow:
+    first, last = (index + 1 for index in finding.slice_range)
+    return TableRow(
+        rank=finding.rank,
+        size=_size(finding),
+        peak=f"{finding.peak_score:.3f}",
+        mean=f"{finding.mean_score:.3f}",
+        place=_place(anomaly, finding),
+        slices=str(first) if first == last else f"{first}–{last}",
+    )
+
+
+def _size(finding: Finding) -> str:
+    if finding.volume_ml is None:
+        return f"{finding.area_pixels:,} pixels".replace(",", "\u202f")
+    return f"{finding.volume_ml:.1f} ml" if finding.volume_ml >= 1 else f"{finding.volume_ml:.2f} ml"
+
+
+def _place(anomaly: AnomalyVolume, finding: Finding) -> str:
+    """The centre as a reader says it, "L 12.0 · P 3.5 · S 40.1"; DICOM's patient axes with their letters."""
+    if finding.centre_lps_mm is None:
+        x, y, z = finding.centre_voxel
+        place = f"{x:.0f}, {y:.0f}"
+        return place if anomaly.volume.shape[2] == 1 else f"{place}, frame {z + 1:.0f}"
+    letters = (("R", "L"), ("A", "P"), ("I", "S"))
+    return " · ".join(
+        f"{pair[value >= 0]} {abs(value):.1f}" for pair, value in zip(letters, finding.centre_lps_mm, strict=True)
+    )
+
+
+def _convention(anomaly: AnomalyVolume) -> str:
+    if anomaly.volume.has_orientation:
+        return (
+            "Radiological convention: the patient's right is on the left of axial and coronal slices. R right, L left, "
+            "A anterior, P posterior, S superior, I inferior."
+        )
+    return "The image is shown as stored; lengths are in pixels."
+
+
+def _provenance(anomaly: AnomalyVolume) -> tuple[tuple[str, str], ...]:
+    """The part of `run.json` that a reader may want to know, in words."""
+    run = anomaly.provenance
+    model, settings, software = (run.get(name, {}) for name in ("model", "settings", "software"))
+    window = settings.get("window")
+    rows: list[tuple[str, Any]] = [
+        ("Model", " ".join(str(model[name]) for name in ("name", "version") if model.get(name))),
+        ("Model hash", model.get("sha256")),
+        ("Engine", model.get("engine_description")),
+        ("Threshold", f"{anomaly.threshold:.4g} ({settings.get('threshold_source') or 'source not recorded'})"),
+        ("Kind of image", settings.get("kind")),
+        ("Intensity window", window and f"{window['low']:.5g} to {window['high']:.5g}"),
+        ("Planes", ", ".join(anomaly.planes)),
+        ("Input hash", run.get("input", {}).get("sha256")),
+        ("Software", software.get("version") and f"{software['name']} {software['version']}"),
+        ("Scored", run.get("created")),
+        ("Time to score", _seconds(run.get("timing", {}).get("score_seconds"))),
+    ]
+    return tuple((name, str(value)) for name, value in rows if value)
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} s"
