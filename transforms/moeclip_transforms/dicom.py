@@ -104,7 +104,9 @@ def read_dicom(series: Series, *, time_point: int = 0) -> Volume:
     if padding is not None:
         _darken(array, padding)
     geometry = check_geometry(stack)
-    header = read_header(stack[0].path, keywords=None, force=True)
+    header = read_header(stack[0].path, force=True)
+    if not geometry.has_orientation and series.modality in dicom_kind.CROSS_SECTIONAL:
+        damage_notes.append("The headers say too little about where the slices lie: they are shown as stored.")
     return make_volume(
         array,
         geometry.affine,

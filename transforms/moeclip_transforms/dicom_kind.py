@@ -36,7 +36,7 @@ _OCT = (f"{_STORAGE}77.1.5.4",)  # Ophthalmic Tomography Image
 _SECONDARY_CAPTURE = (f"{_STORAGE}7", f"{_STORAGE}7.1", f"{_STORAGE}7.2", f"{_STORAGE}7.3", f"{_STORAGE}7.4")
 _VIDEO_SYNTAX = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?$")
 _CLIP_MODALITIES = {"ES", "US", "XA", "RF", "IVUS", "GM", "XC", "IVOCT"}
-_CROSS_SECTIONAL = {"CT", "MR", "PT", "NM"}
+CROSS_SECTIONAL = {"CT", "MR", "PT", "NM"}
 _HEAD = re.compile(r"\b(HEAD|BRAIN|SKULL|CRANI\w*|CEREBR\w*|NEURO\w*|STROKE|NCCT)\b")
 _NECK = re.compile(r"NECK|SPINE|CHEST|THORAX|ABD|BODY")
 _CHEST = re.compile(r"\b(CHEST|THORAX|LUNGS?|PULMO\w*)\b")
@@ -88,7 +88,7 @@ def skip_reason(header: Dataset, first: Frame) -> str:
         ("MOSAIC" in image_type, "a mosaic: many slices tiled in one image; convert it to NIfTI or enhanced MR"),
         (_is_dose_screen(header, image_type), "a dose report"),
         (
-            sop_class in _SECONDARY_CAPTURE and modality in _CROSS_SECTIONAL,
+            sop_class in _SECONDARY_CAPTURE and modality in CROSS_SECTIONAL,
             "a screen capture, not acquired slices",
         ),
         (number(header, "BitsAllocated") == 1, "a mask of single bits, not an image"),

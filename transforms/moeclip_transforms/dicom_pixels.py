@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydicom import dcmread
 from pydicom.pixels import apply_color_lut, apply_modality_lut, iter_pixels, pixel_array
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from moeclip_transforms.dicom_header import number, text
 from moeclip_transforms.errors import InputError
@@ -47,11 +48,16 @@ def decode_frames(path: Path, numbers: Sequence[int]) -> Iterator[Pixels | Input
         try:
             dataset = dcmread(path, stop_before_pixels=len(numbers) > 1, force=True)
             _check_length(path, dataset)
+            has_syntax = _ensure_transfer_syntax(dataset)
         except Exception as error:  # noqa: BLE001  damaged files raise whatever the parser trips over
             yield from (_damaged(path, number, error) for number in numbers)
             return
     if len(numbers) == 1:
         yield _decode_one(path, dataset, numbers[0])
+    elif not has_syntax:
+        whole = dcmread(path, force=True)
+        _ensure_transfer_syntax(whole)
+        yield from (_decode_one(path, whole, number) for number in numbers)
     else:
         yield from _decode_many(path, dataset, numbers)
 
@@ -97,10 +103,20 @@ def _decode_many(path: Path, dataset: Dataset, numbers: Sequence[int]) -> Iterat
         left = left[done + 1 :]
 
 
+def _ensure_transfer_syntax(dataset: Dataset) -> bool:
+    """Fill in a missing Transfer Syntax UID with how the header was found to be written; whether it was there."""
+    if dataset.file_meta.get("TransferSyntaxUID"):
+        return True
+    is_implicit, is_little = dataset.original_encoding
+    explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return False
+
+
 def _check_length(path: Path, dataset: Dataset) -> None:
     """Refuse a file whose declared uncompressed size does not fit into it, before memory is claimed for it."""
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax is not None and syntax.is_compressed:
+    if syntax is not None and (syntax.is_compressed or syntax.is_deflated):
         return
     bits = number(dataset, "BitsAllocated") or 0
     size = [number(dataset, keyword) or 1 for keyword in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")]
@@ -109,8 +125,7 @@ def _check_length(path: Path, dataset: Dataset) -> None:
     actual = path.stat().st_size
     if expected > actual:
         raise InputError(
-            f'"{path.name}" is truncated: its pixels need {expected} bytes, the whole file has {actual}; '
-            f"copy it again."
+            f'"{path.name}" is truncated: its pixels need {expected} bytes, the whole file has {actual}; copy it again.'
         )
 
 

@@ -116,7 +116,7 @@ def scan(paths: Iterable[Path]) -> Findings:
             try:
                 kind = file_type(path)
                 if kind in (FileType.DICOM, FileType.DICOM_WITHOUT_MARK):
-                    if path.name.upper() != "DICOMDIR":
+                    if path.name.upper() != "DICOMDIR":  # what it lists is found without it
                         dicom.append(scan_dicom(path, force=kind is FileType.DICOM_WITHOUT_MARK))
                 elif kind is FileType.ZIP:
                     archives.append(path)

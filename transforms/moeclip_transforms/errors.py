@@ -14,6 +14,5 @@ class MissingExtraError(InputError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f'{purpose} needs the package "{package}", which is not installed; '
-            f'run: pip install "moeclip-med[{extra}]"'
+            f'{purpose} needs the package "{package}", which is not installed; run: pip install "moeclip-med[{extra}]"'
         )

@@ -12,6 +12,7 @@ from moeclip_transforms.volume import ImageKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from monai.data import MetaTensor
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -88,7 +89,12 @@ class Window:
 
 
 def fit_window(volume: Volume, kind: ImageKind) -> Window:
-    """The window for a volume, given its kind.
+    """The window for a volume, given its kind; see `fit_image_window`."""
+    return fit_image_window(volume.image, kind)
+
+
+def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
+    """The window for an image, given its kind.
 
     CT kinds have fixed windows in HU (`CT_WINDOWS`). Images stored ready for display (8-bit photographs, endoscopy)
     keep their stored range. All others, whose values have no unit, map the 0.5th and 99.5th percentile of the
@@ -97,25 +103,25 @@ def fit_window(volume: Volume, kind: ImageKind) -> Window:
     al. 1977, J Histochem Cytochem 25:741), which cuts off the noise of air.
 
     Args:
-        volume: The volume.
+        image: (channel, x, y, z) stored values, with the reader's `meta`.
         kind: The kind of image, from its header or a user.
     """
     if kind in CT_WINDOWS:
         level, width = CT_WINDOWS[kind]
         return Window(level - width / 2, level + width / 2, foreground_above=_CT_BODY)
-    display_range = volume.image.meta.get(DISPLAY_RANGE_KEY)
+    display_range = image.meta.get(DISPLAY_RANGE_KEY)
     if display_range is not None and kind is not ImageKind.MR:
         low, high = (float(bound) for bound in display_range)
         return Window(low, high, foreground_above=low + _DISPLAY_BACKGROUND * (high - low))
-    return _percentile_window(volume)
+    return _percentile_window(image.as_tensor().cpu().numpy())
 
 
-def _percentile_window(volume: Volume) -> Window:
-    low, high = _finite_range(volume)
+def _percentile_window(image: NDArray[np.float32]) -> Window:
+    low, high = _finite_range(image)
     if high <= low:
         return Window(low, low)
-    background = _masked_background(volume)
-    counts, edges = _histogram(volume, low, high, background)
+    background = _masked_background(image)
+    counts, edges = _histogram(image, low, high, background)
     centres = (edges[:-1] + edges[1:]) / 2
     first = 0 if background is not None else _triangle_bin(counts)
     foreground = counts.copy()
@@ -128,9 +134,8 @@ def _percentile_window(volume: Volume) -> Window:
     return Window(bottom, top, background=background, foreground_above=above)
 
 
-def _planes(volume: Volume, without: float | None = None) -> Iterator[NDArray[np.float32]]:
+def _planes(image: NDArray[np.float32], without: float | None = None) -> Iterator[NDArray[np.float32]]:
     """The finite values slice by slice, so that no second copy of the volume is held."""
-    image: NDArray[np.float32] = volume.image.as_tensor().numpy()
     for index in range(image.shape[-1]):
         plane = image[..., index]
         usable = np.isfinite(plane)
@@ -139,33 +144,35 @@ def _planes(volume: Volume, without: float | None = None) -> Iterator[NDArray[np
         yield plane[usable]
 
 
-def _finite_range(volume: Volume) -> tuple[float, float]:
+def _finite_range(image: NDArray[np.float32]) -> tuple[float, float]:
     low, high = np.inf, -np.inf
-    for values in _planes(volume):
+    for values in _planes(image):
         if len(values):
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     return (low, high) if low <= high else (0.0, 0.0)
 
 
-def _masked_background(volume: Volume) -> float | None:
+def _masked_background(image: NDArray[np.float32]) -> float | None:
     """The value that was written where nothing was measured, or None."""
-    image: NDArray[np.float32] = volume.image.as_tensor().numpy()[0]
-    sides = [image[0], image[-1], image[:, 0], image[:, -1]]
+    first = image[0]
+    sides = [np.take(first, index, axis) for axis in range(3) if first.shape[axis] > 1 for index in (0, -1)]
+    if not sides:
+        return None
     border: NDArray[np.float32] = np.concatenate([side.ravel() for side in sides])
     values, counts = np.unique(border[np.isfinite(border)], return_counts=True)
     if len(values) == 0 or counts.max() < _CLEAN_BORDER * len(border):
         return None
     value = float(values[counts.argmax()])
-    share = np.count_nonzero(image == value) / image.size
+    share = np.count_nonzero(first == value) / first.size
     return value if share >= _CLEAN_SHARE else None
 
 
 def _histogram(
-    volume: Volume, low: float, high: float, background: float | None
+    image: NDArray[np.float32], low: float, high: float, background: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     edges = np.linspace(low, high, _BINS + 1)
     counts = np.zeros(_BINS, dtype=np.int64)
-    for values in _planes(volume, without=background):
+    for values in _planes(image, without=background):
         counts += np.histogram(values, bins=_BINS, range=(low, high))[0]
     return counts, edges
 

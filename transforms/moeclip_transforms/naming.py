@@ -17,5 +17,7 @@ def stable_uid(path: Path) -> str:
 
 def reason(error: BaseException) -> str:
     """The first line of what a library complained about, or the name of its error, without a full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path, which may name a patient
     lines = str(error).strip().splitlines()
     return lines[0][:200].rstrip(".") if lines else type(error).__name__

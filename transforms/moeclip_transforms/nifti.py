@@ -114,8 +114,7 @@ def _load(path: Path) -> Any:
         ) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise InputError(
-            f'"{path.name}" is an {type(image).__name__}, not a NIfTI file, and says too little about '
-            f"orientation; convert it to .nii.gz."
+            f'"{path.name}" is of the type {type(image).__name__}, not a NIfTI volume; convert it to .nii.gz.'
         )
     return image
 

@@ -134,6 +134,16 @@ class SliceView:
             tensor = torch.as_tensor(np.ascontiguousarray(slices)) if isinstance(slices, np.ndarray) else slices
             into.permute(self.axes)[wanted] = tensor.flip(flipped).to(into)
 
+    def to_volume(self) -> NDArray[np.float64]:
+        """The 4x4 matrix that maps (slice, row, column) indices of this view to indices of the volume."""
+        matrix = np.zeros((4, 4))
+        matrix[3, 3] = 1.0
+        for place, size in enumerate((self.n_slices, self.rows, self.columns)):
+            axis = self.axes[place]
+            matrix[axis, place] = -1.0 if self.flips[place] else 1.0
+            matrix[axis, 3] = size - 1 if self.flips[place] else 0.0
+        return matrix
+
     def volume_index(self, slice_index: int) -> int:
         """The index along `axes[0]` of the volume that a slice number of this view stands for."""
         return self.n_slices - 1 - slice_index if self.flips[0] else slice_index
@@ -155,27 +165,59 @@ def slice_views(volume: Volume, plane: Plane = Plane.AUTO) -> tuple[SliceView, .
         InputError: When a plane other than the acquired one is asked of a volume that has no orientation, a single
             slice, or slices that no single affine puts in their places.
     """
-    if not volume.has_orientation:
+    return views_of(
+        Affine(volume.affine),
+        volume.shape,
+        plane,
+        slice_axis=volume.slice_axis,
+        has_orientation=volume.has_orientation,
+        is_regular=volume.is_regular,
+    )
+
+
+def views_of(
+    affine: Affine,
+    shape: tuple[int, int, int],
+    plane: Plane,
+    *,
+    slice_axis: int,
+    has_orientation: bool = True,
+    is_regular: bool = True,
+) -> tuple[SliceView, ...]:
+    """The views of any grid; see `slice_views`.
+
+    Args:
+        affine: Where the grid lies.
+        shape: Its size, (x, y, z).
+        plane: Which plane, AUTO for the one across `slice_axis`, ALL for three.
+        slice_axis: The axis along which it was acquired.
+        has_orientation: Whether the affine says where the patient is.
+        is_regular: Whether the affine puts every slice in its place.
+
+    Raises:
+        InputError: As `slice_views`.
+    """
+    if not has_orientation:
         if plane is not Plane.AUTO:
             raise InputError(
                 f'This image has no patient orientation, so it has no {_plane_words(plane)}; use the plane "auto".'
             )
-        return (_image_view(volume),)
-    codes = Affine(volume.affine).axis_codes
-    acquired = _PLANE_OF_NORMAL[codes[volume.slice_axis]]
+        return (_image_view(affine, shape),)
+    codes = affine.axis_codes
+    acquired = _PLANE_OF_NORMAL[codes[slice_axis]]
     wanted = {Plane.AUTO: [acquired], Plane.ALL: list(_ROW_AND_COLUMN)}.get(plane, [plane.value])
     if wanted != [acquired]:
-        if min(volume.shape) == 1:
+        if min(shape) == 1:
             raise InputError(
-                f"This volume of {_times(volume.shape)} voxels is a single {acquired} slice, so it has no "
+                f"This volume of {_times(shape)} voxels is a single {acquired} slice, so it has no "
                 f'{_plane_words(plane)}; use the plane "auto".'
             )
-        if not volume.is_regular:
+        if not is_regular:
             raise InputError(
                 f"This volume's slices are unevenly spaced or tilted, so it has no {_plane_words(plane)}; "
                 f'use the plane "auto" ({acquired}, as acquired).'
             )
-    return tuple(_oriented_view(volume, name, codes) for name in wanted)
+    return tuple(_oriented_view(affine, shape, name, codes) for name in wanted)
 
 
 def foreground_box(volume: Volume, view: SliceView, window: Window) -> SquareBox:
@@ -192,10 +234,15 @@ def foreground_box(volume: Volume, view: SliceView, window: Window) -> SquareBox
     Returns:
         A box whose sides have equal length in mm (to within one pixel), centred on the foreground.
     """
+    return foreground_square(volume.image, view, window)
+
+
+def foreground_square(image: Tensor, view: SliceView, window: Window) -> SquareBox:
+    """The square around the foreground of an image (channel, x, y, z); see `foreground_box`."""
     rows: NDArray[np.bool_] = np.zeros(view.rows, dtype=bool)
     columns: NDArray[np.bool_] = np.zeros(view.columns, dtype=bool)
     for indices in _chunks(view.n_slices):
-        mask = window.foreground(view.take(volume.image, indices)).any(1).numpy()
+        mask = window.foreground(view.take(image, indices)).any(1).numpy()
         rows |= (mask.mean(axis=2) >= _MINIMUM_SHARE).any(axis=0)
         columns |= (mask.mean(axis=1) >= _MINIMUM_SHARE).any(axis=0)
     row_range = _extent(rows)
@@ -207,9 +254,9 @@ def foreground_box(volume: Volume, view: SliceView, window: Window) -> SquareBox
     return SquareBox(row_start, row_stop, column_start, column_stop)
 
 
-def _image_view(volume: Volume) -> SliceView:
-    x, y, z = volume.shape
-    spacing = Affine(volume.affine).spacing
+def _image_view(affine: Affine, shape: tuple[int, int, int]) -> SliceView:
+    x, y, z = shape
+    spacing = affine.spacing
     return SliceView(
         plane="image",
         axes=(2, 1, 0),
@@ -222,21 +269,21 @@ def _image_view(volume: Volume) -> SliceView:
     )
 
 
-def _oriented_view(volume: Volume, plane: str, codes: tuple[str, str, str]) -> SliceView:
+def _oriented_view(affine: Affine, shape: tuple[int, int, int], plane: str, codes: tuple[str, str, str]) -> SliceView:
     row_code, column_code = _ROW_AND_COLUMN[plane]
     row_axis = next(axis for axis in range(3) if codes[axis] in (row_code, _OPPOSITE[row_code]))
     column_axis = next(axis for axis in range(3) if codes[axis] in (column_code, _OPPOSITE[column_code]))
     axes = (3 - row_axis - column_axis, row_axis, column_axis)
-    spacing = Affine(volume.affine).spacing
+    spacing = affine.spacing
     return SliceView(
         plane=plane,
         axes=axes,
         flips=(False, codes[row_axis] != row_code, codes[column_axis] != column_code),
         spacing=(spacing[axes[0]], spacing[axes[1]], spacing[axes[2]]),
         letters=EdgeLetters(_OPPOSITE[column_code], column_code, _OPPOSITE[row_code], row_code),
-        n_slices=volume.shape[axes[0]],
-        rows=volume.shape[axes[1]],
-        columns=volume.shape[axes[2]],
+        n_slices=shape[axes[0]],
+        rows=shape[axes[1]],
+        columns=shape[axes[2]],
     )
 
 

@@ -86,13 +86,18 @@ class ImageSource:
             raise InputError(f'"{self.path}" cannot be opened ({error.strerror}); check its permissions.') from error
         if kind is FileType.ZIP:
             return self._scan_archive(self.path)
-        if self.path.name.upper() == "DICOMDIR":
+        if kind is FileType.DICOM and self._is_dicomdir():
             from moeclip_transforms.dicomdir import listed_files
 
             present, missing = listed_files(self.path)
             found = scan(present)
             return Findings(found.series, missing + found.unreadable, found.archives, found.n_other)
         return scan([self.path])
+
+    def _is_dicomdir(self) -> bool:
+        from moeclip_transforms.dicomdir import is_dicomdir
+
+        return is_dicomdir(self.path)
 
     def _scan_with_archives(self, paths: Iterable[Path]) -> Findings:
         from dataclasses import replace

@@ -1,0 +1,48 @@
+"""One MONAI `Compose` per kind of image: from a path to slices in [0, 1]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monai.transforms import Compose, LoadImaged
+
+from moeclip_transforms.dictionary import CropForegroundSquared, SliceAlongPlaned, WindowIntensityd
+from moeclip_transforms.reader import SeriesReader
+from moeclip_transforms.slicing import Plane
+
+if TYPE_CHECKING:
+    from monai.config import KeysCollection
+
+    from moeclip_transforms.volume import ImageKind
+
+
+def preset(
+    kind: ImageKind | str | None = None,
+    *,
+    keys: KeysCollection = "image",
+    plane: Plane | str = Plane.AUTO,
+    allow_missing_keys: bool = False,
+) -> Compose:
+    """The transforms for a kind of image: load, cut into slices, crop to the foreground square, window.
+
+    Scoring applies the same window and square slice by slice, without a second copy of the volume; this preset is
+    for those who build their own MONAI pipelines. `Compose.inverse` brings a map back to the volume's grid.
+
+    Args:
+        kind: The kind of image; None takes what the header says.
+        keys: Keys under which the paths lie.
+        plane: The plane of the slices.
+        allow_missing_keys: Whether a key may be missing.
+
+    Returns:
+        A `Compose` that turns {key: path} into {key: (channel, slice, row, column) float32 in [0, 1]}.
+    """
+    optional = {"allow_missing_keys": allow_missing_keys}
+    return Compose(
+        [
+            LoadImaged(keys, reader=SeriesReader(), ensure_channel_first=True, **optional),
+            SliceAlongPlaned(keys, plane, **optional),
+            CropForegroundSquared(keys, kind, **optional),
+            WindowIntensityd(keys, kind, **optional),
+        ]
+    )
