@@ -64,34 +64,37 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) 
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f'"{archive.name}" is not a readable zip archive ({error}); check that it was copied whole.'
-        ) from error
+        msg = f'"{archive.name}" is not a readable zip archive ({error}); check that it was copied whole.'
+        raise InputError(msg) from error
     except OSError as error:
-        raise InputError(
+        msg = (
             f'"{archive.name}" cannot be unpacked ({error.strerror or error}); '
             f"check its permissions and the free space for temporary files."
-        ) from error
+        )
+        raise InputError(msg) from error
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
     if len(members) > limits.max_members:
-        raise InputError(
+        msg = (
             f'"{archive.name}" holds {len(members)} files; at most {limits.max_members} are unpacked: '
             f"unpack it yourself if you trust it."
         )
+        raise InputError(msg)
     total = sum(member.file_size for member in members)
     packed = max(1, archive.stat().st_size)
     if total > limits.max_bytes:
-        raise InputError(
+        msg = (
             f'"{archive.name}" unpacks to {total} bytes; at most {limits.max_bytes} are allowed: '
             f"unpack it yourself if you trust it."
         )
+        raise InputError(msg)
     if total > _RATIO_CHECKED_ABOVE and total / packed > limits.max_ratio:
-        raise InputError(
+        msg = (
             f'"{archive.name}" unpacks to {total / packed:.0f} times its size, as zip bombs do; at most '
             f"{limits.max_ratio:.0f} times is allowed: unpack it yourself if you trust it."
         )
+        raise InputError(msg)
     for member in members:
         _check_member(archive, member)
 
@@ -100,14 +103,18 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     name = member.filename
     mode = member.external_attr >> 16
     if member.flag_bits & _ENCRYPTED:
-        raise InputError(f'"{archive.name}" is encrypted; unpack it with its password and give the folder.')
+        msg = f'"{archive.name}" is encrypted; unpack it with its password and give the folder.'
+        raise InputError(msg)
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise InputError(f'"{archive.name}" holds a link or special file; expected plain files only.')
+        msg = f'"{archive.name}" holds a link or special file; expected plain files only.'
+        raise InputError(msg)
     windows = PureWindowsPath(name)
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts:
-        raise InputError(f'"{archive.name}" names a place outside itself; it is not unpacked.')
+        msg = f'"{archive.name}" names a place outside itself; it is not unpacked.'
+        raise InputError(msg)
     if name.lower().endswith(".zip"):
-        raise InputError(f'"{archive.name}" holds another zip archive; unpack the outer one and give the folder.')
+        msg = f'"{archive.name}" holds another zip archive; unpack the outer one and give the folder.'
+        raise InputError(msg)
 
 
 def _target(folder: Path, name: str, number: int) -> Path:
@@ -130,6 +137,7 @@ def _copy(archive: Path, source: BinaryIO | zipfile.ZipExtFile, sink: BinaryIO, 
     while chunk := source.read(_CHUNK):
         written += len(chunk)
         if written > left:
-            raise InputError(f'"{archive.name}" unpacks to more than it declares; it is not unpacked further.')
+            msg = f'"{archive.name}" unpacks to more than it declares; it is not unpacked further.'
+            raise InputError(msg)
         sink.write(chunk)
     return written

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import CropForeground, InvertibleTransform, Transform
-from monai.utils import TraceKeys, TransformBackends
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.croppad.array import CropForeground
+from monai.transforms.inverse import InvertibleTransform
+from monai.transforms.transform import Transform
+from monai.utils.enums import TraceKeys, TransformBackends
 
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.intensity import Window, fit_image_window

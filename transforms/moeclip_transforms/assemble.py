@@ -41,16 +41,18 @@ def make_volume(
     Raises:
         InputError: When no voxel exists, none is finite, or the affine cannot be used.
     """
-    from monai.data import MetaTensor
+    from monai.data.meta_tensor import MetaTensor
     from torch import from_numpy
 
     name = series.files[0].name if series.files else series.uid
     if array.size == 0:
-        raise InputError(f'"{name}" holds no voxels: its size is {"×".join(map(str, array.shape[1:]))}.')
+        msg = f'"{name}" holds no voxels: its size is {"×".join(map(str, array.shape[1:]))}.'
+        raise InputError(msg)
     try:
         checked = Affine(affine)
     except InputError as error:
-        raise InputError(f'"{name}" cannot be placed in space: {error}') from error
+        msg = f'"{name}" cannot be placed in space: {error}'
+        raise InputError(msg) from error
     meta: dict[str, Any] = {
         "original_affine": from_numpy(checked.matrix.copy()),
         "spatial_shape": np.array(array.shape[1:]),
@@ -79,7 +81,8 @@ def _value_notes(array: NDArray[np.float32], name: str) -> tuple[str, ...]:
             values = plane if finite.all() else plane[finite]
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     if n_bad == array.size:
-        raise InputError(f'"{name}" holds no usable value: every voxel is NaN or infinite.')
+        msg = f'"{name}" holds no usable value: every voxel is NaN or infinite.'
+        raise InputError(msg)
     notes = []
     if n_bad:
         notes.append(f"{n_bad} of {array.size} values are NaN or infinite; they count as background.")

@@ -57,7 +57,8 @@ def scan_dicom(path: Path, *, force: bool = False) -> ScannedFile:
     """
     header = read_header(path, force=force)
     if not text(header, "SOPClassUID") and not text(header, "Rows"):
-        raise InputError(f'"{path.name}" is DICOM but neither an image nor a document (no SOP Class UID).')
+        msg = f'"{path.name}" is DICOM but neither an image nor a document (no SOP Class UID).'
+        raise InputError(msg)
     if dicom_kind.is_image(header):
         frames = tuple(frames_of(path, header))
     else:
@@ -89,14 +90,16 @@ def read_dicom(series: Series, *, time_point: int = 0) -> Volume:
         InputError: When the series cannot be read or its geometry makes no sense.
     """
     if series.shape[0] == 0:
-        raise InputError(f"Series {series.uid} cannot be read as an image: {series.skip_reason}.")
+        msg = f"Series {series.uid} cannot be read as an image: {series.skip_reason}."
+        raise InputError(msg)
     frames, notes = _read_frames(series)
     stacks, more_notes = time_points(frames)
     if not 0 <= time_point < len(stacks):
-        raise InputError(
+        msg = (
             f"Series {series.uid} has {len(stacks)} time points, numbered 0 to {len(stacks) - 1}; "
             f"{time_point} is none of them."
         )
+        raise InputError(msg)
     stack = stacks[time_point]
     check_geometry(stack)  # before a voxel is read
     array, padding, errors = _decode(stack)
@@ -187,7 +190,8 @@ def _read_frames(series: Series) -> tuple[list[Frame], tuple[str, ...]]:
         if {frame.path for frame in stack} == paths and (stack[0].columns, stack[0].rows) == series.shape[:2]
     ]
     if len(stacks) > 1 and not wanted:
-        raise InputError(f"The files of series {series.uid} have changed since they were looked at; try again.")
+        msg = f"The files of series {series.uid} have changed since they were looked at; try again."
+        raise InputError(msg)
     if len(wanted) > 1:
         return wanted[_part_number(series, len(wanted))], notes
     return (wanted or stacks)[0], notes
@@ -245,10 +249,11 @@ def _without_damaged(
     if len(stack) == 1:
         raise first_error
     if len(errors) > _MAX_SHARE_DAMAGED * len(stack):
-        raise InputError(
+        msg = (
             f"{len(errors)} of {len(stack)} slices of series {series.uid} cannot be decoded, more than the tenth "
             f"that may be left out; the first: {first_error}"
         )
+        raise InputError(msg)
     kept = [z for z in range(len(stack)) if z not in errors]
     numbers = ", ".join(str(stack[z].instance_number) for z in sorted(errors))
     words = "slice was" if len(errors) == 1 else "slices were"

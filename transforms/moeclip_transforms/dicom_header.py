@@ -99,11 +99,11 @@ def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, for
             tags = None if keywords is None else [*keywords]
             return dcmread(path, stop_before_pixels=True, specific_tags=tags, force=force)
     except InvalidDicomError as error:
-        raise InputError(f'"{path.name}" is not a DICOM file; expected the mark "DICM" at byte 128.') from error
+        msg = f'"{path.name}" is not a DICOM file; expected the mark "DICM" at byte 128.'
+        raise InputError(msg) from error
     except DAMAGED as error:
-        raise InputError(
-            f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
-        ) from error
+        msg = f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
+        raise InputError(msg) from error
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -146,10 +146,11 @@ def frame_count(dataset: Dataset) -> int:
         return 1
     count = number(dataset, "NumberOfFrames")
     if count is None or not 1 <= count <= _MAX_FRAMES or count != int(count):
-        raise InputError(
+        msg = (
             f"Number of Frames (0028,0008) is {text(dataset, 'NumberOfFrames')[:20]!r}; "
             f"expected a number from 1 to {_MAX_FRAMES}."
         )
+        raise InputError(msg)
     return int(count)
 
 
@@ -162,18 +163,21 @@ def frames_of(path: Path, dataset: Dataset) -> list[Frame]:
     rows, columns = (number(dataset, keyword) or 0 for keyword in ("Rows", "Columns"))
     samples = number(dataset, "SamplesPerPixel") or 1
     if not (0 < rows <= 65535 and 0 < columns <= 65535):
-        raise InputError(f'"{path.name}" has {columns:g} columns and {rows:g} rows; expected at least one of each.')
+        msg = f'"{path.name}" has {columns:g} columns and {rows:g} rows; expected at least one of each.'
+        raise InputError(msg)
     if samples not in (1, 3):
-        raise InputError(f'"{path.name}" has {samples:g} samples per pixel; expected 1 (grey) or 3 (colour).')
+        msg = f'"{path.name}" has {samples:g} samples per pixel; expected 1 (grey) or 3 (colour).'
+        raise InputError(msg)
     count = frame_count(dataset)
     shared = _first(dataset, "SharedFunctionalGroupsSequence")
     per_frame = _value(dataset, "PerFrameFunctionalGroupsSequence")
     groups = list(per_frame) if per_frame else [None] * count
     if len(groups) != count:
-        raise InputError(
+        msg = (
             f'"{path.name}" declares {count} frames but describes {len(groups)} in its functional groups; '
             f"export it again."
         )
+        raise InputError(msg)
     return [
         _frame(path, dataset, _Lookup(dataset, shared, group), index, (int(rows), int(columns), int(samples)))
         for index, group in enumerate(groups)

@@ -124,9 +124,10 @@ def _check_length(path: Path, dataset: Dataset) -> None:
     expected = int(size[0] * size[1] * samples * size[3] * bits / 8)
     actual = path.stat().st_size
     if expected > actual:
-        raise InputError(
+        msg = (
             f'"{path.name}" is truncated: its pixels need {expected} bytes, the whole file has {actual}; copy it again.'
         )
+        raise InputError(msg)
 
 
 def _finish(dataset: Dataset, frame: int, stored: NDArray[Any]) -> Pixels:
@@ -137,7 +138,8 @@ def _finish(dataset: Dataset, frame: int, stored: NDArray[Any]) -> Pixels:
     if stored.ndim == 3:
         return Pixels(np.moveaxis(stored, -1, 0).astype(np.float32), None)
     if stored.ndim != 2:
-        raise InputError(f"The decoded frame has {stored.ndim} dimensions; expected 2 or 3.")
+        msg = f"The decoded frame has {stored.ndim} dimensions; expected 2 or 3."
+        raise InputError(msg)
     padding = _padding(dataset, stored)
     values = _rescale(dataset, frame, stored)
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":

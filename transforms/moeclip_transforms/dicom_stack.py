@@ -94,10 +94,11 @@ def time_points(frames: Sequence[Frame]) -> tuple[list[list[Frame]], tuple[str, 
     if n_complete == 1 and n_extra <= _MAX_SHARE_LOST * n_frames:
         note = f"{n_extra} slices lie at the position of another slice; the first of each is used."
         return [[place[0] for place in places]], (note,)
-    raise InputError(
+    msg = (
         f"This series has {n_complete} to {max(counts)} slices at the same position and nothing in their headers "
         f"says which belong together; export its time points as separate series."
     )
+    raise InputError(msg)
 
 
 def check_geometry(frames: Sequence[Frame]) -> StackGeometry:
@@ -169,10 +170,11 @@ def _axes(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(length - 1) for length in lengths) > 0.01 or abs(row @ column) > 0.01:
         shown = "\\".join(f"{value:g}" for value in frame.orientation or ())
-        raise InputError(
+        msg = (
             f'Image Orientation (0020,0037) of "{frame.path.name}" is {shown}; expected two perpendicular unit '
             f"vectors; export the series again."
         )
+        raise InputError(msg)
     row = row / lengths[0]
     column = column - (column @ row) * row
     column /= np.linalg.norm(column)

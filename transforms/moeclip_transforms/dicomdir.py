@@ -38,7 +38,8 @@ def listed_files(dicomdir: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, st
         records = list(dataset.DirectoryRecordSequence)
         identifiers = [record.get("ReferencedFileID") for record in records]
     except DAMAGED as error:
-        raise InputError(f'"{dicomdir.name}" holds no readable directory records; give the folder instead.') from error
+        msg = f'"{dicomdir.name}" holds no readable directory records; give the folder instead.'
+        raise InputError(msg) from error
     present: list[Path] = []
     missing: list[tuple[Path, str]] = []
     for identifier in identifiers:

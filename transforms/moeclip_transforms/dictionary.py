@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monai.transforms import InvertibleTransform, MapTransform
+from monai.transforms.inverse import InvertibleTransform
+from monai.transforms.transform import MapTransform
 
 from moeclip_transforms.array import CropForegroundSquare, SliceAlongPlane, WindowIntensity
 from moeclip_transforms.slicing import Plane
@@ -12,8 +13,8 @@ from moeclip_transforms.slicing import Plane
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from monai.config import KeysCollection
-    from monai.data import MetaTensor
+    from monai.config.type_definitions import KeysCollection
+    from monai.data.meta_tensor import MetaTensor
 
     from moeclip_transforms.volume import ImageKind
 

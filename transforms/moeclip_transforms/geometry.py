@@ -42,12 +42,15 @@ class Affine:
         """Copy, check and freeze the matrix."""
         matrix = np.array(self.matrix, dtype=np.float64)
         if matrix.shape != (4, 4):
-            raise InputError(f"An affine has the shape (4, 4), but this one has {matrix.shape}.")
+            msg = f"An affine has the shape (4, 4), but this one has {matrix.shape}."
+            raise InputError(msg)
         if not np.isfinite(matrix).all():
-            raise InputError("The affine holds values that are not finite; expected a 4x4 matrix in mm.")
+            msg = "The affine holds values that are not finite; expected a 4x4 matrix in mm."
+            raise InputError(msg)
         norms = np.linalg.norm(matrix[:3, :3], axis=0)
         if not norms.all() or abs(np.linalg.det(matrix[:3, :3] / np.where(norms == 0, 1, norms))) < 1e-6:
-            raise InputError("The affine is singular: two voxel axes coincide or one has no length.")
+            msg = "The affine is singular: two voxel axes coincide or one has no length."
+            raise InputError(msg)
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
 
@@ -162,10 +165,11 @@ def resample_to_orthogonal(
     """
     frames = volume.frame_geometry
     if len(frames) != values.shape[2]:
-        raise InputError(
+        msg = (
             f"Resampling needs one slice position for each of the {values.shape[2]} slices, "
             f"but this volume has {len(frames)}."
         )
+        raise InputError(msg)
     grid = _OrthogonalGrid.around(frames, values.shape[:2], volume.affine)
     nearest = interpolation == "nearest"
     result: NDArray[Any] = np.zeros(grid.shape, dtype=values.dtype)

@@ -65,15 +65,17 @@ def read_image(series: Series) -> Volume:
                 image.seek(page)
                 pixels = _pixels(image, colour=series.channels == 3)
             except _DAMAGED as error:
-                raise InputError(
+                msg = (
                     f'The pixels of "{path.name}" (page {page + 1}) cannot be read ({reason(error)}); '
                     f"the file is truncated or damaged: copy it again."
-                ) from error
+                )
+                raise InputError(msg) from error
             if pixels.shape != (series.channels, height, width):
-                raise InputError(
+                msg = (
                     f'Page {page + 1} of "{path.name}" has {pixels.shape[2]}×{pixels.shape[1]} pixels, the first '
                     f"{width}×{height}; expected pages of one size: save them as single files."
                 )
+                raise InputError(msg)
             array[:, page] = pixels
     top = 255.0 if series.channels == 3 else _DISPLAY_MODES.get(mode)
     return make_volume(
@@ -94,11 +96,11 @@ def _open(path: Path) -> Image:
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             return PIL.Image.open(path)
     except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
-        raise InputError(
-            f'"{path.name}" declares more than {PIL.Image.MAX_IMAGE_PIXELS} pixels; cut it into smaller images.'
-        ) from error
+        msg = f'"{path.name}" declares more than {PIL.Image.MAX_IMAGE_PIXELS} pixels; cut it into smaller images.'
+        raise InputError(msg) from error
     except _DAMAGED as error:
-        raise InputError(f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.') from error
+        msg = f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.'
+        raise InputError(msg) from error
 
 
 def _page_count(path: Path, image: Image) -> int:
@@ -107,9 +109,8 @@ def _page_count(path: Path, image: Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
     except _DAMAGED as error:
-        raise InputError(
-            f'The pages of "{path.name}" cannot be counted ({reason(error)}); the file is damaged: copy it again.'
-        ) from error
+        msg = f'The pages of "{path.name}" cannot be counted ({reason(error)}); the file is damaged: copy it again.'
+        raise InputError(msg) from error
 
 
 def _pixels(image: Any, *, colour: bool) -> NDArray[np.float32]:

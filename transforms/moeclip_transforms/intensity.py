@@ -12,7 +12,7 @@ from moeclip_transforms.volume import ImageKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monai.data import MetaTensor
+    from monai.data.meta_tensor import MetaTensor
     from numpy.typing import NDArray
     from torch import Tensor
 

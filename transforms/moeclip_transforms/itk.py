@@ -32,10 +32,11 @@ def scan_itk(path: Path) -> Series:
         raise _unreadable(path) from error
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
     if not 2 <= len(size) <= 4 or min(size) < 1 or channels not in (1, 3):
-        raise InputError(
+        msg = (
             f'"{path.name}" has the size {"×".join(map(str, size))} with {channels} values per voxel; '
             f"expected 2 to 4 dimensions and 1 or 3 values."
         )
+        raise InputError(msg)
     x, y, z, time = (*size, 1, 1)[:4]
     return Series(
         uid=stable_uid(path),
@@ -59,9 +60,8 @@ def read_itk(series: Series, *, time_point: int = 0) -> Volume:
 
     path, n_time = series.files[0], series.shape[3]
     if not 0 <= time_point < n_time:
-        raise InputError(
-            f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
-        )
+        msg = f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
+        raise InputError(msg)
     try:
         image = _reader(path).Execute()
     except RuntimeError as error:

@@ -35,10 +35,11 @@ def scan_nifti(path: Path) -> Series:
     shape = tuple(int(size) for size in image.shape)
     channels = 3 if image.get_data_dtype().fields else 1
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise InputError(
+        msg = (
             f'"{path.name}" has the shape {"×".join(map(str, shape))}; '
             f"expected a volume of 2 to 4 dimensions, none of them 0."
         )
+        raise InputError(msg)
     x, y, z, time = (*shape, 1, 1)[:4]
     return Series(
         uid=stable_uid(path),
@@ -109,13 +110,11 @@ def _load(path: Path) -> Any:
     try:
         image = nibabel.load(path)
     except (*_READ_ERRORS, ImageFileError, HeaderDataError) as error:
-        raise InputError(
-            f'"{path.name}" is not a readable NIfTI file ({reason(error)}); check that it was copied whole.'
-        ) from error
+        msg = f'"{path.name}" is not a readable NIfTI file ({reason(error)}); check that it was copied whole.'
+        raise InputError(msg) from error
     if not isinstance(image, nibabel.Nifti1Pair):
-        raise InputError(
-            f'"{path.name}" is of the type {type(image).__name__}, not a NIfTI volume; convert it to .nii.gz.'
-        )
+        msg = f'"{path.name}" is of the type {type(image).__name__}, not a NIfTI volume; convert it to .nii.gz.'
+        raise InputError(msg)
     return image
 
 
@@ -123,9 +122,8 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
     """(channel, x, y, z) float32 after scl_slope and scl_inter."""
     path, n_time = series.files[0], series.shape[3]
     if not 0 <= time_point < n_time:
-        raise InputError(
-            f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
-        )
+        msg = f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
+        raise InputError(msg)
     try:
         if series.channels == 3:
             stored = np.asarray(image.dataobj)
@@ -142,10 +140,11 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
         values: NDArray[np.float32] = image.get_fdata(caching="unchanged", dtype=np.float32)
         return values.reshape(1, *series.shape[:3])
     except _READ_ERRORS as error:
-        raise InputError(
+        msg = (
             f'The voxels of "{path.name}" cannot be read ({reason(error)}); '
             f"the file is truncated or damaged: copy it again."
-        ) from error
+        )
+        raise InputError(msg) from error
 
 
 def _header_notes(header: Any, series: Series, scale: float) -> list[str]:
@@ -172,4 +171,5 @@ def _slice_axis(header: Any, affine: NDArray[np.float64], path: Path) -> int:
     try:
         return likely_slice_axis(affine)
     except InputError as error:
-        raise InputError(f'"{path.name}" cannot be placed in space: {error}') from error
+        msg = f'"{path.name}" cannot be placed in space: {error}'
+        raise InputError(msg) from error

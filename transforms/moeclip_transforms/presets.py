@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monai.transforms import Compose, LoadImaged
+from monai.transforms.compose import Compose
+from monai.transforms.io.dictionary import LoadImaged
 
 from moeclip_transforms.dictionary import CropForegroundSquared, SliceAlongPlaned, WindowIntensityd
 from moeclip_transforms.reader import SeriesReader
 from moeclip_transforms.slicing import Plane
 
 if TYPE_CHECKING:
-    from monai.config import KeysCollection
+    from monai.config.type_definitions import KeysCollection
 
     from moeclip_transforms.volume import ImageKind
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monai.data import ImageReader
-from monai.utils import MetaKeys, SpaceKeys
+from monai.data.image_reader import ImageReader
+from monai.utils.enums import MetaKeys, SpaceKeys
 
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
@@ -69,7 +69,8 @@ class SeriesReader(ImageReader):
         first = volumes[0]
         for volume in volumes[1:]:
             if volume.shape != first.shape or not np.allclose(volume.affine, first.affine, atol=1e-3):
-                raise InputError("The volumes to stack as channels lie on different grids; expected one grid.")
+                msg = "The volumes to stack as channels lie on different grids; expected one grid."
+                raise InputError(msg)
         for note in dict.fromkeys(note for volume in volumes for note in volume.notes):
             warnings.warn(note, stacklevel=2)
         arrays = [volume.image.as_tensor().numpy() for volume in volumes]

@@ -75,15 +75,18 @@ class ImageSource:
 
     def _scan(self) -> Findings:
         if not self.path.exists():
-            raise InputError(f'"{self.path}" does not exist; check the path.')
+            msg = f'"{self.path}" does not exist; check the path.'
+            raise InputError(msg)
         if self.path.is_dir():
             return self._scan_with_archives(iter_files(self.path))
         if not self.path.is_file():
-            raise InputError(f'"{self.path}" is a device or pipe; give a file or folder.')
+            msg = f'"{self.path}" is a device or pipe; give a file or folder.'
+            raise InputError(msg)
         try:
             kind = file_type(self.path)
         except OSError as error:
-            raise InputError(f'"{self.path}" cannot be opened ({error.strerror}); check its permissions.') from error
+            msg = f'"{self.path}" cannot be opened ({error.strerror}); check its permissions.'
+            raise InputError(msg) from error
         if kind is FileType.ZIP:
             return self._scan_archive(self.path)
         if kind is FileType.DICOM and self._is_dicomdir():
@@ -128,14 +131,17 @@ class ImageSource:
         if len(found.unreadable) == 1:
             raise InputError(found.unreadable[0][1])
         if found.unreadable:
-            raise InputError(
+            msg = (
                 f'None of the {len(found.unreadable)} image files in "{self.path}" can be read; '
                 f"the first: {found.unreadable[0][1]}"
             )
+            raise InputError(msg)
         if found.n_other:
             what = "is not an image" if self.path.is_file() else f"holds {found.n_other} files but no image"
-            raise InputError(f'"{self.path}" {what}; {_EXPECTED}.')
-        raise InputError(f'"{self.path}" holds no files; {_EXPECTED}.')
+            msg = f'"{self.path}" {what}; {_EXPECTED}.'
+            raise InputError(msg)
+        msg = f'"{self.path}" holds no files; {_EXPECTED}.'
+        raise InputError(msg)
 
 
 def open_source(path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> ImageSource:
@@ -175,7 +181,8 @@ def choose_series(source: ImageSource, uid: str | None = None) -> Series:
     if uid is None:
         fitting = [found for found in source.series if not found.skip_reason]
         if not fitting and len(source.series) == 1:
-            raise InputError(f'"{source.path}" holds nothing to score: it is {source.series[0].skip_reason}.')
+            msg = f'"{source.path}" holds nothing to score: it is {source.series[0].skip_reason}.'
+            raise InputError(msg)
     else:
         fitting = [found for found in source.series if found.uid == uid]
         fitting = fitting or [found for found in source.series if found.uid.startswith(f"{uid}#")]
@@ -183,9 +190,8 @@ def choose_series(source: ImageSource, uid: str | None = None) -> Series:
         return fitting[0]
     listed = "; ".join(_words(found) for found in (fitting or source.series)[:20])
     asked = "" if uid is None else f' that are named "{uid}"'
-    raise InputError(
-        f'"{source.path}" holds {len(fitting)} series{asked} where one is expected; name one of: {listed}.'
-    )
+    msg = f'"{source.path}" holds {len(fitting)} series{asked} where one is expected; name one of: {listed}.'
+    raise InputError(msg)
 
 
 def read_series(series: Series, *, time_point: int = 0) -> Volume:
@@ -209,7 +215,8 @@ def read_series(series: Series, *, time_point: int = 0) -> Volume:
     from moeclip_transforms.images import read_image
 
     if time_point:
-        raise InputError(f'"{series.files[0].name}" has one time point, numbered 0; {time_point} is none of them.')
+        msg = f'"{series.files[0].name}" has one time point, numbered 0; {time_point} is none of them.'
+        raise InputError(msg)
     return read_image(series)
 
 

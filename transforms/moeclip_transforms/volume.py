@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    from monai.data import MetaTensor
+    from monai.data.meta_tensor import MetaTensor
     from numpy.typing import NDArray
 
 
