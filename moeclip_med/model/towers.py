@@ -10,6 +10,8 @@ from moeclip_transforms.errors import InputError
 from torch import Tensor, nn
 from torch.nn import functional
 
+from moeclip_med.model.attention import fuse_attention
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -52,8 +54,11 @@ class Tower(nn.Module, ABC):
         return super().train(mode=False)
 
 
-class _TransformerStem(nn.Module):
-    """Patch embedding, class token, positions and first normalisation of OpenCLIP's vision transformer."""
+class TransformerStem(nn.Module):
+    """From images (B, 3, S, S) to the first block's tokens (B, 1 + h·w, width) in OpenCLIP's vision transformer.
+
+    Patch embedding, class token, positions resized to the grid, first normalisation.
+    """
 
     def __init__(self, visual: Any, grid: int) -> None:  # noqa: ANN401 - OpenCLIP is untyped
         super().__init__()
@@ -65,6 +70,7 @@ class _TransformerStem(nn.Module):
         self.ln_pre = visual.ln_pre
 
     def forward(self, images: Tensor) -> Tensor:
+        """Embed images."""
         patches = self.conv1(images).flatten(2).transpose(1, 2)
         class_token = self.class_embedding.expand(images.shape[0], 1, -1)
         tokens: Tensor = self.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding)
@@ -85,7 +91,7 @@ class TransformerTower(Tower):
             InputError: The image size is no multiple of the patch, or a level lies behind the last block.
         """
         super().__init__()
-        patch, blocks = visual.patch_size[0], visual.transformer.resblocks
+        patch, blocks = visual.patch_size[0], [fuse_attention(block) for block in visual.transformer.resblocks]
         _check_levels(architecture, len(blocks))
         if architecture.image_size % patch:
             msg = (
@@ -104,7 +110,7 @@ class TransformerTower(Tower):
         groups = [list(blocks[start:stop]) for start, stop in zip(starts, architecture.levels, strict=True)]
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(_TransformerStem(visual, grid), *groups[0]),
+                nn.Sequential(TransformerStem(visual, grid), *groups[0]),
                 *(nn.Sequential(*group) for group in groups[1:]),
             ]
         )
@@ -132,6 +138,7 @@ class _MapStage(nn.Module):
         self.is_first = is_first
 
     def forward(self, state: Tensor) -> Tensor:
+        """Run the blocks on images or on tokens laid out as a map."""
         image = state if self.is_first else state.permute(0, 3, 1, 2)
         feature: Tensor = self.blocks(image)
         return feature.permute(0, 2, 3, 1)
