@@ -1,0 +1,146 @@
+"""What is compared: the detector and the baselines, each as a function from slices to raw maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from moeclip_med.benchmark.baselines import BASELINES
+from moeclip_med.benchmark.metrics.binning import Binning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moeclip_transforms import SquareBox
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from moeclip_med.scoring import Detector
+
+DETECTOR = "detector"
+"""The key of the system under test; baselines have their own names."""
+
+_FROC_STEPS = {"detector": np.linspace(-3.0, 12.0, 25), "baseline": np.linspace(-1.6, 1.9, 15)}
+
+
+@dataclass(frozen=True)
+class SystemMaps:
+    """What a system says of a batch of slices.
+
+    Attributes:
+        raw: (batch, rows, columns) float32, higher is more abnormal.
+        image_score: (batch,) float32, a score of the whole image where the system has one.
+        routing: (batch, level, rows, columns) uint8, the expert that was chosen, where the system has experts.
+    """
+
+    raw: NDArray[np.float32]
+    image_score: NDArray[np.float32] | None = None
+    routing: NDArray[np.uint8] | None = None
+
+
+class System(Protocol):
+    """A function from slices to maps, and the scale of its scores."""
+
+    @property
+    def name(self) -> str:
+        """Its key in tables."""
+
+    @property
+    def binning(self) -> Binning:
+        """How its raw scores are binned."""
+
+    @property
+    def threshold(self) -> float | None:
+        """The raw score from which a pixel counts as found; None where the system has no stored threshold."""
+
+    @property
+    def froc_thresholds(self) -> NDArray[np.float64]:
+        """Raw scores at which findings are counted."""
+
+    def use_prompt(self, prompt: str | None) -> None:
+        """Look for this class from now on."""
+
+    def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:
+        """Map (batch, channel, rows, columns) slices in [0, 1]; `box` is the square around the foreground."""
+
+
+@dataclass(frozen=True)
+class BaselineSystem:
+    """One of the maps that need no learning."""
+
+    name: str
+
+    @property
+    def binning(self) -> Binning:
+        """Values lie in [0, 1]."""
+        return Binning(centre=0.5, spread=0.25)
+
+    @property
+    def threshold(self) -> float | None:
+        """There is none."""
+        return None
+
+    @property
+    def froc_thresholds(self) -> NDArray[np.float64]:
+        """Spread over [0, 1]."""
+        return self.binning.centre + self.binning.spread * _FROC_STEPS["baseline"]
+
+    def use_prompt(self, prompt: str | None) -> None:
+        """Prompts mean nothing here."""
+
+    def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:  # noqa: ARG002 - the whole slice is mapped
+        """Map the slices."""
+        return SystemMaps(BASELINES[self.name](slices).numpy())
+
+
+class DetectorSystem:
+    """A model of this package.
+
+    Args:
+        make: Gives the detector for a class name, or with the model's own prompts for None.
+        name: Its key in tables.
+    """
+
+    def __init__(self, make: Callable[[str | None], Detector], name: str = DETECTOR) -> None:
+        self.name = name
+        self._make = make
+        self._prompt: str | None = None
+        self.detector: Detector = make(None)
+
+    @property
+    def binning(self) -> Binning:
+        """Centred on the model's score scale."""
+        scale = self.detector.metadata.score_scale
+        return Binning(scale.centre, scale.spread)
+
+    @property
+    def threshold(self) -> float | None:
+        """The stored threshold, as a raw score."""
+        metadata = self.detector.metadata
+        return float(metadata.score_scale.raw(metadata.threshold.value))
+
+    @property
+    def froc_thresholds(self) -> NDArray[np.float64]:
+        """Spread over the score scale."""
+        return self.binning.centre + self.binning.spread * _FROC_STEPS["detector"]
+
+    def use_prompt(self, prompt: str | None) -> None:
+        """Look for this class from now on; a model without a text tower stays as it is."""
+        if prompt != self._prompt and self.detector.metadata.prompts is not None:
+            self.detector = self._make(prompt)
+        self._prompt = prompt
+
+    def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:
+        """Map the slices, framed as the model wants them."""
+        framing = box if self.detector.frames_foreground else None
+        maps = self.detector.map_slices(slices, framing, want_routing=True)
+        image_score = None if maps.image_score is None else maps.image_score.float().numpy()
+        routing = None if maps.routing is None else maps.routing.numpy()
+        return SystemMaps(maps.raw.numpy(), image_score, routing)
+
+
+def baseline_systems() -> list[System]:
+    """All baselines."""
+    return [BaselineSystem(name) for name in BASELINES]

@@ -1,0 +1,99 @@
+"""The running counts of one system under one protocol, and the rows that go to disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeclip_med.benchmark.metrics.curves import measure
+from moeclip_med.benchmark.metrics.histogram import COARSE_BINS, Counts, PixelHistogram
+from moeclip_med.benchmark.metrics.threshold import count_decisions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from moeclip_med.benchmark.systems import System
+
+
+class Tally:
+    """Counts pixels of one class, system and protocol.
+
+    Args:
+        system: Gives the binning and the threshold.
+        prefix: Name of its arrays in the store.
+    """
+
+    def __init__(self, system: System, prefix: str) -> None:
+        self.prefix = prefix
+        self._binning = system.binning
+        self._threshold = system.threshold
+        self._histogram = PixelHistogram(self._binning)
+        self._rows: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        raw: NDArray[np.float32],
+        mask: NDArray[np.bool_] | None,
+        inside: NDArray[np.bool_] | None,
+        image_score: float,
+    ) -> None:
+        """Count one case; without a mask only its image score."""
+        if mask is None:
+            counts, decisions = Counts.zeros(COARSE_BINS), np.zeros(4, np.int64)
+        else:
+            counts = self._histogram.add(raw, mask, inside=inside)
+            decisions = np.zeros(4, np.int64)
+            if self._threshold is not None:
+                found = raw >= self._threshold
+                kept = slice(None) if inside is None else inside
+                decisions = count_decisions(found[kept], mask[kept])
+        self._rows.append(
+            {
+                "normal": counts.normal.astype(np.uint32),
+                "abnormal": counts.abnormal.astype(np.uint32),
+                "overlap": counts.overlap.astype(np.float32),
+                "regions": counts.regions,
+                "decisions": decisions,
+                "highest": raw.max(),
+                "lowest": raw.min(),
+                "image_score": image_score,
+            }
+        )
+
+    def take_rows(self) -> dict[str, NDArray[Any]]:
+        """Give the rows since the last call, stacked, and forget them."""
+        rows, self._rows = self._rows, []
+        if not rows:
+            return {}
+        return {f"{self.prefix}/{name}": np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the histogram for the store, empty bins left out."""
+        counts = self._histogram.counts
+        used = np.flatnonzero((counts.normal > 0) | (counts.abnormal > 0))
+        return {
+            f"{self.prefix}/used": used,
+            f"{self.prefix}/normal": counts.normal[used],
+            f"{self.prefix}/abnormal": counts.abnormal[used],
+            f"{self.prefix}/overlap": counts.overlap[used],
+            f"{self.prefix}/regions": np.asarray(counts.regions),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `arrays` gave."""
+        counts = Counts.zeros(self._binning.bins)
+        used = arrays[f"{self.prefix}/used"]
+        counts.normal[used] = arrays[f"{self.prefix}/normal"]
+        counts.abnormal[used] = arrays[f"{self.prefix}/abnormal"]
+        counts.overlap[used] = arrays[f"{self.prefix}/overlap"]
+        counts.regions += arrays[f"{self.prefix}/regions"]
+        self._histogram = PixelHistogram(self._binning, counts)
+
+    def finish(self) -> dict[str, Any]:
+        """Give the pixel metrics of the class, JSON-ready, and start anew for the next class."""
+        metrics = measure(self._histogram.counts)
+        self._histogram = PixelHistogram(self._binning)
+        return {name: metric.to_json() for name, metric in metrics.items()}
