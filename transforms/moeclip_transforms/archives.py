@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import IO
 
 _CHUNK = 1 << 20
 _ENCRYPTED = 0x1
@@ -131,7 +131,7 @@ def _safe_part(part: str) -> str:
     return f"_{kept}" if PureWindowsPath(kept).is_reserved() else kept
 
 
-def _copy(archive: Path, source: BinaryIO | zipfile.ZipExtFile, sink: BinaryIO, left: int) -> int:
+def _copy(archive: Path, source: IO[bytes], sink: IO[bytes], left: int) -> int:
     """Copy, counting real bytes: declared sizes may lie."""
     written = 0
     while chunk := source.read(_CHUNK):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -55,9 +55,7 @@ class SliceAlongPlane(InvertibleTransform):
             extra_info={"view": astuple(view)[1:3]},
             transform_info=self.get_transform_info(),
         )
-        slices = MetaTensor(view.take(img.as_tensor(), range(view.n_slices)).movedim(0, 1))
-        out: MetaTensor = slices.copy_meta_from(meta_info)
-        return out
+        return _with_meta(view.take(img.as_tensor(), range(view.n_slices)).movedim(0, 1), meta_info)
 
     def inverse(self, data: MetaTensor) -> MetaTensor:
         """Put the slices back to (channel, x, y, z)."""
@@ -68,7 +66,7 @@ class SliceAlongPlane(InvertibleTransform):
         volume = torch.empty((data.shape[0], *shape), dtype=data.dtype, device=data.device)
         for channel in range(data.shape[0]):
             view.put(data.as_tensor()[channel], range(view.n_slices), volume[channel])
-        out: MetaTensor = MetaTensor(volume).copy_meta_from(data)
+        out = _with_meta(volume, data)
         out.affine = data.affine @ torch.from_numpy(np.linalg.inv(view.to_volume())).to(data.affine)
         return out
 
@@ -101,11 +99,10 @@ class WindowIntensity(Transform):
     def __call__(self, img: MetaTensor) -> MetaTensor:
         """Window an image; a window that an earlier transform fitted to the whole image is used."""
         window = image_window(img, self.kind)
-        out: MetaTensor = MetaTensor(window.apply(img.as_tensor())).copy_meta_from(img)
-        return out
+        return _with_meta(window.apply(img.as_tensor()), img)
 
 
-class CropForegroundSquare(CropForeground):  # type: ignore[misc]  # MONAI is untyped
+class CropForegroundSquare(CropForeground):
     """Crop (channel, slice, row, column) to the square, in mm, around the foreground of all slices; invertible.
 
     Where the square reaches outside, pixels are filled with what becomes 0 in the window. Comes before
@@ -123,16 +120,17 @@ class CropForegroundSquare(CropForeground):  # type: ignore[misc]  # MONAI is un
         """Crop an image."""
         window = image_window(img, self.kind)
         start, stop = self.compute_bounding_box(img)
-        out: MetaTensor = self.crop_pad(img, start, stop, value=window.low)
+        out = cast("MetaTensor", self.crop_pad(img, start, stop, value=window.low))
         out.meta[WINDOW_KEY] = astuple(window)
         return out
 
     def compute_bounding_box(self, img: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """The first and last+1 (slice, row, column) of the square, which may reach outside."""
-        spacing = Affine(np.asarray(img.affine)).spacing
+        image = cast("MetaTensor", img)
+        spacing = Affine(np.asarray(image.affine)).spacing
         _, n_slices, rows, columns = img.shape
         view = SliceView("", (0, 1, 2), (False, False, False), spacing, None, n_slices, rows, columns)
-        box = foreground_square(img.as_tensor(), view, image_window(img, self.kind))
+        box = foreground_square(image.as_tensor(), view, image_window(image, self.kind))
         return (
             np.array([0, box.row_start, box.column_start]),
             np.array([n_slices, box.row_stop, box.column_stop]),
@@ -145,3 +143,10 @@ def image_window(img: MetaTensor, kind: ImageKind | None) -> Window:
     if kept is not None:
         return Window(*kept)
     return fit_image_window(img, kind or ImageKind(img.meta.get(KIND_KEY, ImageKind.PLAIN)))
+
+
+def _with_meta(values: Tensor, source: MetaTensor) -> MetaTensor:
+    """Values with another image's affine, metadata and record of applied transforms."""
+    image: Any = MetaTensor(values)
+    out: MetaTensor = image.copy_meta_from(source)
+    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -14,7 +14,18 @@ from moeclip_transforms.volume import Volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_transforms.volume import Series
+    from moeclip_transforms.volume import FrameGeometry, FrameReference, Series
+
+
+class Details(TypedDict, total=False):
+    """The further attributes of `Volume` that a reader may set."""
+
+    has_orientation: bool
+    padding_mask: NDArray[np.bool_] | None
+    frames: tuple[FrameReference, ...]
+    frame_geometry: tuple[FrameGeometry, ...]
+    is_regular: bool
+    time_point: int
 
 
 def make_volume(
@@ -25,7 +36,7 @@ def make_volume(
     slice_axis: int,
     display_range: tuple[float, float] | None = None,
     notes: tuple[str, ...] = (),
-    **details: Any,
+    **details: Unpack[Details],
 ) -> Volume:
     """Check an array and its affine and put them together.
 

@@ -138,7 +138,7 @@ def _template(uid: str, path: Path, header: Dataset, first: Frame) -> Series:
         kind=dicom_kind.kind_of(header),
         study_uid=sys.intern(text(header, "StudyInstanceUID")),
         shape=(first.columns, first.rows, 1, 1),
-        channels=3 if first.samples == 3 or is_palette else 1,
+        channels=first.samples if not is_palette else 3,
         is_clip=dicom_kind.is_clip(header, first),
         skip_reason=dicom_kind.skip_reason(header, first),
         description=sys.intern(text(header, "SeriesDescription")),

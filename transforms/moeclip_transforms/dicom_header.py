@@ -37,6 +37,7 @@ DAMAGED = (
 """What pydicom may raise on a damaged header, found by reading damaged files."""
 
 _MAX_FRAMES = 100_000
+_MAX_SIZE = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,11 @@ class Frame:
     contrast: frozenset[str]
 
 
-CONTRAST_WORDS = frozenset(
-    "P PHASE R REAL I IMAGINARY M MAGNITUDE W WATER F FAT IP IN_PHASE OP OUT_PHASE OPP_PHASE LOCALIZER MPR MIP ADC "
-    "FA TRACEW MOSAIC".split()
-)
+CONTRAST_WORDS = frozenset([
+    "ADC", "F", "FA", "FAT", "I", "IMAGINARY", "IN_PHASE", "IP", "LOCALIZER", "M", "MAGNITUDE", "MIP", "MOSAIC", "MPR",
+    "OP", "OPP_PHASE", "OUT_PHASE", "P", "PHASE", "R", "REAL", "TRACEW", "W", "WATER",
+])  # fmt: skip
+"""The parts of Image Type (0008,0008) that tell images of the same slice apart."""
 
 
 def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, force: bool = False) -> Dataset:
@@ -162,7 +164,7 @@ def frames_of(path: Path, dataset: Dataset) -> list[Frame]:
     """
     rows, columns = (number(dataset, keyword) or 0 for keyword in ("Rows", "Columns"))
     samples = number(dataset, "SamplesPerPixel") or 1
-    if not (0 < rows <= 65535 and 0 < columns <= 65535):
+    if not (0 < rows <= _MAX_SIZE and 0 < columns <= _MAX_SIZE):
         msg = f'"{path.name}" has {columns:g} columns and {rows:g} rows; expected at least one of each.'
         raise InputError(msg)
     if samples not in (1, 3):
@@ -253,7 +255,7 @@ def _first(dataset: Dataset, keyword: str) -> Dataset | None:
     return sequence[0] if sequence else None
 
 
-def _value(dataset: Dataset, keyword: str) -> Any:
+def _value(dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401  the value of any attribute
     """An attribute's value; None where missing or where converting it fails."""
     try:
         with warnings.catch_warnings():

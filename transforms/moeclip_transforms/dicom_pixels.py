@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.pixels import apply_color_lut, apply_modality_lut, iter_pixels, pixel_array
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from moeclip_transforms.dicom_header import number, text
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from pydicom import Dataset
+
+
+_DISPLAY_BITS = 8
+_GREY_DIMENSIONS, _COLOUR_DIMENSIONS = 2, 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,11 @@ def display_range(dataset: Dataset) -> tuple[float, float] | None:
     bits = number(dataset, "BitsStored") or 0
     is_plain = number(dataset, "RescaleSlope") in (None, 1.0) and number(dataset, "RescaleIntercept") in (None, 0.0)
     is_colour = (number(dataset, "SamplesPerPixel") or 1) > 1
-    if number(dataset, "PixelRepresentation") == 1 or not (is_colour or (bits <= 8 and is_plain)) or bits < 1:
+    if (
+        number(dataset, "PixelRepresentation") == 1
+        or not (is_colour or (bits <= _DISPLAY_BITS and is_plain))
+        or bits < 1
+    ):
         return None
     return (0.0, float(2**bits - 1))
 
@@ -97,10 +106,10 @@ def _decode_many(path: Path, dataset: Dataset, numbers: Sequence[int]) -> Iterat
                     pixels = _finish(dataset, left[done], stored)
                     done += 1
                     yield pixels
-            return
         except Exception as error:  # noqa: BLE001  codecs raise whatever they trip over
             yield _damaged(path, left[done], error)
-        left = left[done + 1 :]
+            done += 1
+        left = left[done:]
 
 
 def _ensure_transfer_syntax(dataset: Dataset) -> bool:
@@ -135,9 +144,9 @@ def _finish(dataset: Dataset, frame: int, stored: NDArray[Any]) -> Pixels:
         coloured = apply_color_lut(stored, dataset)
         scale = 255.0 / np.iinfo(coloured.dtype).max
         return Pixels(np.moveaxis(coloured, -1, 0).astype(np.float32) * np.float32(scale), None)
-    if stored.ndim == 3:
+    if stored.ndim == _COLOUR_DIMENSIONS:
         return Pixels(np.moveaxis(stored, -1, 0).astype(np.float32), None)
-    if stored.ndim != 2:
+    if stored.ndim != _GREY_DIMENSIONS:
         msg = f"The decoded frame has {stored.ndim} dimensions; expected 2 or 3."
         raise InputError(msg)
     padding = _padding(dataset, stored)

@@ -24,6 +24,7 @@ _GAP_TOLERANCE = 0.01
 _GAP_TOLERANCE_MM = 0.01
 _LINE_TOLERANCE_MM = 0.1
 _TILT_TOLERANCE_DEGREES = 0.1
+_UNIT_TOLERANCE = 0.01
 _MAX_SHARE_LOST = 0.1
 
 
@@ -156,7 +157,7 @@ def _by_one_attribute(frames: Sequence[Frame], n_places: int) -> list[list[Frame
         for frame in frames:
             groups[frame.order[rank]].append(frame)
         placed = {value: _places(group) for value, group in groups.items()}
-        if len(groups) < 2 or any(len(place) > 1 for places in placed.values() for place in places):
+        if len(groups) == 1 or any(len(place) > 1 for places in placed.values() for place in places):
             continue
         complete = [value for value in sorted(groups) if len(placed[value]) == n_places]
         if complete:
@@ -168,7 +169,7 @@ def _axes(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
     """Row direction, column direction and normal of a slice, unit vectors, LPS+."""
     row, column = np.array(frame.orientation).reshape(2, 3)
     lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if max(abs(length - 1) for length in lengths) > 0.01 or abs(row @ column) > 0.01:
+    if max(*(abs(length - 1) for length in lengths), abs(row @ column)) > _UNIT_TOLERANCE:
         shown = "\\".join(f"{value:g}" for value in frame.orientation or ())
         msg = (
             f'Image Orientation (0020,0037) of "{frame.path.name}" is {shown}; expected two perpendicular unit '
@@ -217,7 +218,7 @@ def _check_gaps(gaps: NDArray[np.float64], notes: list[str]) -> bool:
     if len(odd) == 0:
         return True
     multiples = np.round(gaps[odd] / usual)
-    if (multiples >= 2).all() and (np.abs(gaps[odd] - multiples * usual) <= tolerance * multiples).all():
+    if (multiples > 1).all() and (np.abs(gaps[odd] - multiples * usual) <= tolerance * multiples).all():
         n_missing = int((multiples - 1).sum())
         words = "slice is missing" if n_missing == 1 else "slices are missing"
         where = ", ".join(f"{place + 1} and {place + 2}" for place in odd[:5])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from moeclip_transforms.volume import ImageKind
 
 
-class SliceAlongPlaned(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped
+class SliceAlongPlaned(MapTransform, InvertibleTransform):
     """Dictionary version of `SliceAlongPlane`.
 
     Args:
@@ -45,7 +45,7 @@ class SliceAlongPlaned(MapTransform, InvertibleTransform):  # type: ignore[misc]
         return {**data, **{key: self.transform.inverse(data[key]) for key in self.key_iterator(data)}}
 
 
-class CropForegroundSquared(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped
+class CropForegroundSquared(MapTransform, InvertibleTransform):
     """Dictionary version of `CropForegroundSquare`.
 
     Args:
@@ -71,7 +71,7 @@ class CropForegroundSquared(MapTransform, InvertibleTransform):  # type: ignore[
         return {**data, **{key: self.transform.inverse(data[key]) for key in self.key_iterator(data)}}
 
 
-class WindowIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+class WindowIntensityd(MapTransform):
     """Dictionary version of `WindowIntensity`.
 
     Args:

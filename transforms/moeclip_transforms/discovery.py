@@ -48,14 +48,14 @@ class Findings:
     n_other: int = 0
 
 
-_IMAGE_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"BM")
+_IMAGE_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
 _NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _PARTS = (".img", ".raw", ".zraw", ".json", ".bval", ".bvec", ".txt", ".csv")
-_HEAD_BYTES = 352
-_HEADER_OF_NIFTI = {348: b"\x5c\x01\x00\x00", 540: b"\x1c\x02\x00\x00"}
+_HEAD_BYTES = 132
 
 
 def iter_files(root: Path) -> Iterator[Path]:
@@ -80,21 +80,16 @@ def file_type(path: Path) -> FileType:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     name = path.name.lower()
-    if not head:
-        return FileType.EMPTY
-    if head[128:132] == b"DICM":
-        return FileType.DICOM
-    by_suffix = {_NIFTI_SUFFIXES: FileType.NIFTI, _ITK_SUFFIXES: FileType.ITK, _IMAGE_SUFFIXES: FileType.IMAGE}
-    for suffixes, kind in by_suffix.items():
-        if name.endswith(suffixes):
-            return kind
-    if head[:4] == b"PK\x03\x04" or head[:4] == b"PK\x05\x06" or name.endswith(".zip"):
-        return FileType.ZIP
-    if head.startswith(_IMAGE_MARKS[:-1]):
-        return FileType.IMAGE
-    if _starts_like_dicom(head) or name.endswith(_DICOM_SUFFIXES):
-        return FileType.DICOM_WITHOUT_MARK
-    return FileType.UNKNOWN
+    checks = (
+        (not head, FileType.EMPTY),
+        (head[128:132] == b"DICM", FileType.DICOM),
+        (name.endswith(_NIFTI_SUFFIXES), FileType.NIFTI),
+        (name.endswith(_ITK_SUFFIXES), FileType.ITK),
+        (name.endswith(_IMAGE_SUFFIXES) or head.startswith(_IMAGE_MARKS), FileType.IMAGE),
+        (name.endswith(".zip") or head.startswith(_ZIP_MARKS), FileType.ZIP),
+        (name.endswith(_DICOM_SUFFIXES) or _starts_like_dicom(head), FileType.DICOM_WITHOUT_MARK),
+    )
+    return next((kind for applies, kind in checks if applies), FileType.UNKNOWN)
 
 
 def scan(paths: Iterable[Path]) -> Findings:
@@ -166,10 +161,8 @@ def _is_regular(path: Path) -> bool:
 
 
 def _starts_like_dicom(head: bytes) -> bool:
-    """A DICOM data set without preamble starts with group 0002 or 0008, in either byte order, and a known VR or length."""
+    """Whether it starts as a DICOM data set without preamble does: group 0002 or 0008, then a VR or a small length."""
     group, element = head[:2], head[2:4]
-    if len(head) < 8:
-        return False
     if group in (b"\x08\x00", b"\x02\x00") and element[1:] == b"\x00":
         return head[4:6].isalpha() or head[6:8] == b"\x00\x00"
     return group in (b"\x00\x08", b"\x00\x02") and element[:1] == b"\x00" and head[4:6].isalpha()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns homogeneous LPS+ coordinates into RAS+ ones, and back: it is its own inverse."""
 
+_FLAT = 1e-6
+_HALF = 0.5
 _ORTHOGONAL_TOLERANCE = 1e-3
 """Largest cosine between two voxel axes that still counts as a right angle (0.06 degrees)."""
 
@@ -48,7 +50,7 @@ class Affine:
             msg = "The affine holds values that are not finite; expected a 4x4 matrix in mm."
             raise InputError(msg)
         norms = np.linalg.norm(matrix[:3, :3], axis=0)
-        if not norms.all() or abs(np.linalg.det(matrix[:3, :3] / np.where(norms == 0, 1, norms))) < 1e-6:
+        if not norms.all() or abs(np.linalg.det(matrix[:3, :3] / np.where(norms == 0, 1, norms))) < _FLAT:
             msg = "The affine is singular: two voxel axes coincide or one has no length."
             raise InputError(msg)
         matrix.setflags(write=False)
@@ -88,14 +90,16 @@ class Affine:
     @property
     def direction(self) -> NDArray[np.float64]:
         """(3, 3): one unit column per voxel axis, RAS+."""
-        return self.matrix[:3, :3] / np.asarray(self.spacing)
+        direction: NDArray[np.float64] = self.matrix[:3, :3] / np.asarray(self.spacing)
+        return direction
 
     @property
     def axis_codes(self) -> tuple[str, str, str]:
         """Where each voxel axis points: one of R, L, A, P, S, I each (the nearest, for oblique axes)."""
-        from nibabel.orientations import aff2axcodes
+        from nibabel import orientations
 
-        x, y, z = aff2axcodes(self.matrix)
+        nibabel_orientations: Any = orientations  # partly untyped
+        x, y, z = nibabel_orientations.aff2axcodes(self.matrix)
         return (x, y, z)
 
     @property
@@ -134,7 +138,7 @@ class Affine:
 
     def to_voxel(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map (..., 3) mm, RAS+, to (..., 3) fractional voxel indices."""
-        inverse: NDArray[np.float64] = np.linalg.inv(self.matrix)
+        inverse = np.linalg.inv(self.matrix).astype(np.float64)
         world: NDArray[np.float64] = np.asarray(points, dtype=np.float64)
         return world @ inverse[:3, :3].T + inverse[:3, 3]
 
@@ -205,7 +209,7 @@ class _OrthogonalGrid:
         basis = np.stack([row, column, normal], axis=1)
         in_grid = positions @ basis / spacing  # each slice's first pixel, in voxels from the world's origin
         low, high = in_grid.min(axis=0), in_grid.max(axis=0)
-        counts = np.ceil(np.round(high - low, 6)).astype(int) + [in_plane[0], in_plane[1], 1]
+        counts = np.ceil(np.round(high - low, 6)).astype(int) + np.array([*in_plane, 1])
         matrix = np.eye(4)
         matrix[:3, :3] = basis * spacing
         matrix[:3, 3] = basis @ (low * spacing)
@@ -215,12 +219,12 @@ class _OrthogonalGrid:
         """The acquired slices on both sides of a plane of the grid, with their weights."""
         along = self.offsets[:, 2]
         if plane >= along[-1]:
-            return [(len(along) - 1, 1.0)] if nearest or plane - along[-1] <= 0.5 else []
+            return [(len(along) - 1, 1.0)] if nearest or plane - along[-1] <= _HALF else []
         after = int(np.searchsorted(along, plane, side="right"))
         before = after - 1
         weight = float((plane - along[before]) / (along[after] - along[before]))
         if nearest:
-            return [(after if weight > 0.5 else before, 1.0)]
+            return [(after if weight > _HALF else before, 1.0)]
         return [(before, 1.0 - weight), (after, weight)] if weight > 0 else [(before, 1.0)]
 
     def place(self, values: NDArray[Any], frame: int, *, nearest: bool) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def read_image(series: Series) -> Volume:
         for page in range(n_pages):
             try:
                 image.seek(page)
-                pixels = _pixels(image, colour=series.channels == 3)
+                pixels = _pixels(image, colour=series.is_colour)
             except _DAMAGED as error:
                 msg = (
                     f'The pixels of "{path.name}" (page {page + 1}) cannot be read ({reason(error)}); '
@@ -77,7 +77,7 @@ def read_image(series: Series) -> Volume:
                 )
                 raise InputError(msg)
             array[:, page] = pixels
-    top = 255.0 if series.channels == 3 else _DISPLAY_MODES.get(mode)
+    top = 255.0 if series.is_colour else _DISPLAY_MODES.get(mode)
     return make_volume(
         array.transpose(0, 3, 2, 1),
         np.eye(4),
@@ -113,7 +113,7 @@ def _page_count(path: Path, image: Image) -> int:
         raise InputError(msg) from error
 
 
-def _pixels(image: Any, *, colour: bool) -> NDArray[np.float32]:
+def _pixels(image: Image, *, colour: bool) -> NDArray[np.float32]:
     """(channel, row, column) of the current page."""
     if not colour:
         grey = image.convert("L") if image.mode == "LA" else image

@@ -186,7 +186,7 @@ def _triangle_bin(counts: NDArray[np.int64], coarse: int = 256) -> int:
     width = max(1, top // coarse)
     usable = counts[: top // width * width].reshape(-1, width).sum(axis=1)
     peak = int(usable.argmax())
-    if len(usable) < 3 or peak > len(usable) // 4:
+    if len(usable) <= 1 or peak > len(usable) // 4:
         return 0
     bins = np.arange(peak, len(usable))
     line = usable[peak] + (usable[-1] - usable[peak]) * (bins - peak) / max(1, len(usable) - 1 - peak)

@@ -16,7 +16,11 @@ from moeclip_transforms.volume import FileFormat, ImageKind, Series
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from moeclip_transforms.volume import Volume
+
+_DIMENSIONS = (2, 3, 4)
 
 
 def scan_itk(path: Path) -> Series:
@@ -31,7 +35,7 @@ def scan_itk(path: Path) -> Series:
     except RuntimeError as error:
         raise _unreadable(path) from error
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
-    if not 2 <= len(size) <= 4 or min(size) < 1 or channels not in (1, 3):
+    if len(size) not in _DIMENSIONS or min(size) < 1 or channels not in (1, 3):
         msg = (
             f'"{path.name}" has the size {"×".join(map(str, size))} with {channels} values per voxel; '
             f"expected 2 to 4 dimensions and 1 or 3 values."
@@ -67,29 +71,30 @@ def read_itk(series: Series, *, time_point: int = 0) -> Volume:
     except RuntimeError as error:
         raise _unreadable(path) from error
     stored = SimpleITK.GetArrayViewFromImage(image)  # (time, z, y, x, channel), each where it exists
-    if image.GetDimension() == 4:
+    if image.GetDimension() == max(_DIMENSIONS):
         stored = stored[time_point]
     if series.channels == 1:
         stored = stored[..., None]
     array = stored.reshape(*series.shape[2::-1], series.channels).astype(np.float32)
     affine = _affine(image)
+    is_spatial = image.GetDimension() > min(_DIMENSIONS)
     return make_volume(
         array.transpose(3, 2, 1, 0),
         affine,
         series,
-        slice_axis=likely_slice_axis(affine) if image.GetDimension() > 2 else 2,
-        display_range=(0.0, 255.0) if series.channels == 3 and stored.dtype == np.uint8 else None,
-        has_orientation=image.GetDimension() > 2,
+        slice_axis=likely_slice_axis(affine) if is_spatial else 2,
+        display_range=(0.0, 255.0) if series.is_colour and stored.dtype == np.uint8 else None,
+        has_orientation=is_spatial,
         time_point=time_point,
     )
 
 
-def _affine(image: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _affine(image: Any) -> NDArray[np.float64]:  # noqa: ANN401  SimpleITK is untyped
     """4x4 RAS+ matrix; ITK's own frame is LPS+. Flat images keep their spacing only."""
     dimension = image.GetDimension()
     spacing = np.ones(3)
     spacing[: min(dimension, 3)] = image.GetSpacing()[:3]
-    if dimension < 3:
+    if dimension == min(_DIMENSIONS):
         return np.diag([*spacing, 1.0])
     direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     lps = np.eye(4)
@@ -98,11 +103,12 @@ def _affine(image: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     return Affine.from_lps(lps).matrix
 
 
-def _reader(path: Path) -> Any:
+def _reader(path: Path) -> Any:  # noqa: ANN401  SimpleITK is untyped
     import SimpleITK
 
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = SimpleITK.ImageFileReader()
+    toolkit: Any = SimpleITK
+    toolkit.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003  its only argument
+    reader = toolkit.ImageFileReader()
     reader.SetFileName(str(path))
     return reader
 

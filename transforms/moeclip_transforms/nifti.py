@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from moeclip_transforms.volume import Volume
 
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_DIMENSIONS = (2, 3, 4)
 _CT_AIR = -900.0
 _READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, TypeError, ArithmeticError, KeyError, IndexError)
 
@@ -34,7 +35,7 @@ def scan_nifti(path: Path) -> Series:
     image = _load(path)
     shape = tuple(int(size) for size in image.shape)
     channels = 3 if image.get_data_dtype().fields else 1
-    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+    if len(shape) not in _DIMENSIONS or min(shape) < 1:
         msg = (
             f'"{path.name}" has the shape {"×".join(map(str, shape))}; '
             f"expected a volume of 2 to 4 dimensions, none of them 0."
@@ -85,7 +86,7 @@ def read_nifti(series: Series, *, time_point: int = 0) -> Volume:
         affine,
         series,
         slice_axis=_slice_axis(header, affine, path) if has_orientation else 2,
-        display_range=(0.0, 255.0) if series.channels == 3 else None,
+        display_range=(0.0, 255.0) if series.is_colour else None,
         has_orientation=has_orientation,
         time_point=time_point,
         notes=tuple(notes),
@@ -102,7 +103,7 @@ def likely_slice_axis(affine: NDArray[np.float64]) -> int:
     return next(axis for axis, code in enumerate(checked.axis_codes) if code in "SI")
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> Any:  # noqa: ANN401  nibabel is partly untyped
     import nibabel
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
@@ -118,19 +119,19 @@ def _load(path: Path) -> Any:
     return image
 
 
-def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
+def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:  # noqa: ANN401
     """(channel, x, y, z) float32 after scl_slope and scl_inter."""
     path, n_time = series.files[0], series.shape[3]
     if not 0 <= time_point < n_time:
         msg = f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
         raise InputError(msg)
     try:
-        if series.channels == 3:
+        if series.is_colour:
             stored = np.asarray(image.dataobj)
-            stored = stored[..., time_point] if len(image.shape) == 4 else stored
+            stored = stored[..., time_point] if len(image.shape) == max(_DIMENSIONS) else stored
             array = np.stack([stored[name] for name in "RGB"]).astype(np.float32)
             return array.reshape(3, *series.shape[:3])
-        if len(image.shape) == 4:
+        if len(image.shape) == max(_DIMENSIONS):
             data = np.asarray(image.dataobj[..., time_point])
             if np.iscomplexobj(data):
                 data = np.abs(data)
@@ -147,7 +148,7 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
         raise InputError(msg) from error
 
 
-def _header_notes(header: Any, series: Series, scale: float) -> list[str]:
+def _header_notes(header: Any, series: Series, scale: float) -> list[str]:  # noqa: ANN401
     notes = []
     sform, sform_code = header.get_sform(coded=True)
     qform, qform_code = header.get_qform(coded=True)
@@ -164,7 +165,7 @@ def _header_notes(header: Any, series: Series, scale: float) -> list[str]:
     return notes
 
 
-def _slice_axis(header: Any, affine: NDArray[np.float64], path: Path) -> int:
+def _slice_axis(header: Any, affine: NDArray[np.float64], path: Path) -> int:  # noqa: ANN401
     axis = header.get_dim_info()[2]
     if axis is not None:
         return int(axis)

@@ -38,12 +38,16 @@ def preset(
     Returns:
         A `Compose` that turns {key: path} into {key: (channel, slice, row, column) float32 in [0, 1]}.
     """
-    optional = {"allow_missing_keys": allow_missing_keys}
     return Compose(
         [
-            LoadImaged(keys, reader=SeriesReader(), ensure_channel_first=True, **optional),
-            SliceAlongPlaned(keys, plane, **optional),
-            CropForegroundSquared(keys, kind, **optional),
-            WindowIntensityd(keys, kind, **optional),
+            LoadImaged(
+                keys,
+                reader=SeriesReader(),  # type: ignore[arg-type]  # MONAI documents instances, its types do not
+                ensure_channel_first=True,
+                allow_missing_keys=allow_missing_keys,
+            ),
+            SliceAlongPlaned(keys, plane, allow_missing_keys=allow_missing_keys),
+            CropForegroundSquared(keys, kind, allow_missing_keys=allow_missing_keys),
+            WindowIntensityd(keys, kind, allow_missing_keys=allow_missing_keys),
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from moeclip_transforms.source import read_volume
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from monai.config.type_definitions import PathLike
     from numpy.typing import NDArray
 
     from moeclip_transforms.volume import Volume
@@ -42,18 +44,18 @@ class SeriesReader(ImageReader):
         self.series = series
         self.time_point = time_point
 
-    def verify_suffix(self, filename: Sequence[Path | str] | Path | str) -> bool:  # noqa: ARG002  MONAI's interface
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:  # noqa: ARG002  MONAI's interface
         """Say yes to every name: DICOM files have any, and contents decide."""
         return True
 
-    def read(self, data: Sequence[Path | str] | Path | str, **_: Any) -> Volume | list[Volume]:
+    def read(self, data: Sequence[PathLike] | PathLike, **_: object) -> Volume | list[Volume]:
         """Read one path, or several whose volumes become channels of one image.
 
         Raises:
             InputError: When a path cannot be read or does not hold exactly one series.
         """
-        paths = [data] if isinstance(data, str | Path) else list(data)
-        volumes = [read_volume(path, series=self.series, time_point=self.time_point) for path in paths]
+        paths = [data] if isinstance(data, str | os.PathLike) else list(data)
+        volumes = [read_volume(Path(path), series=self.series, time_point=self.time_point) for path in paths]
         return volumes[0] if len(volumes) == 1 else volumes
 
     def get_data(self, img: Volume | list[Volume]) -> tuple[NDArray[np.float32], dict[str, Any]]:

@@ -97,6 +97,11 @@ class Series:
     skip_reason: str = ""
     description: str = ""
 
+    @property
+    def is_colour(self) -> bool:
+        """Whether its voxels have red, green and blue."""
+        return self.channels > 1
+
 
 @dataclass(frozen=True)
 class Volume:
