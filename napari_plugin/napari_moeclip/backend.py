@@ -1,0 +1,195 @@
+"""The viewer's end of the scoring process: starts it, asks it, hears from it, ends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from moeclip_transforms.errors import InputError
+from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, QProcess, QProcessEnvironment, Signal
+
+from napari_moeclip.messages import CancelRequest, Envelope, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qtpy.QtCore import QByteArray
+
+_END_MS = 2000
+_SERVER = ("-m", "napari_moeclip.server")
+_KILLED = -9
+
+
+class Task(QObject):
+    """One request and what comes of it.
+
+    Signals:
+        progressed: A message on the way.
+        finished: The answer.
+        failed: A sentence for the user; nothing more will come.
+    """
+
+    progressed = Signal(object)
+    finished = Signal(object)
+    failed = Signal(str)
+
+    def __init__(self, backend: Backend, number: int) -> None:
+        super().__init__(backend)
+        self._backend = backend
+        self._number = number
+
+    def cancel(self) -> None:
+        """End it after the current batch; what was done until then is kept and answered."""
+        self._backend.tell(Envelope(self._number, "request", CancelRequest()))
+
+
+class Backend(QObject):
+    """The scoring process.
+
+    Args:
+        command: Arguments of the Python interpreter that start the server.
+    """
+
+    def __init__(self, command: Sequence[str] = _SERVER, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._command = list(command)
+        self._process: QProcess | None = None
+        self._tasks: dict[int, Task] = {}
+        self._numbers = count()
+        self._errors = b""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None
+
+    @property
+    def process_id(self) -> int:
+        """The operating system's number of the process; 0 when there is none."""
+        return 0 if self._process is None else int(self._process.processId())
+
+    def start(self) -> None:
+        """Start the process, if it is not running; returns at once."""
+        if self._process is not None:
+            return
+        process = QProcess(self)
+        environment = QProcessEnvironment.systemEnvironment()
+        environment.insert("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        process.setProcessEnvironment(environment)
+        process.readyReadStandardOutput.connect(self._read_answers)
+        process.readyReadStandardError.connect(self._read_errors)
+        process.finished.connect(self._on_end)
+        self._errors = b""
+        self._process = process
+        process.start(sys.executable, self._command)
+
+    def ask(self, request: object) -> Task:
+        """Send a request; connect to the task's signals before returning to the event loop."""
+        self.start()
+        number = next(self._numbers)
+        task = self._tasks[number] = Task(self, number)
+        self.tell(Envelope(number, "request", request))
+        return task
+
+    def wait_for(self, request: object) -> Any:  # noqa: ANN401 - each request has its own answer
+        """Send a request and wait for its answer, with windows painted and no input taken meanwhile.
+
+        Raises:
+            InputError: What the process had to say against it.
+        """
+        loop = QEventLoop()
+        outcome: list[Any] = []
+        task = self.ask(request)
+        task.finished.connect(lambda answer: (outcome.extend((True, answer)), loop.quit()))
+        task.failed.connect(lambda sentence: (outcome.extend((False, sentence)), loop.quit()))
+        loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        is_answer, content = outcome
+        if not is_answer:
+            raise InputError(content)
+        return content
+
+    def tell(self, envelope: Envelope) -> None:
+        """Send a message that is not answered."""
+        if self._process is not None:
+            self._process.write(encode(envelope))
+
+    def end(self) -> None:
+        """End the process and wait for that; unfinished requests are dropped."""
+        process, self._process = self._process, None
+        for task in self._tasks.values():
+            task.deleteLater()
+        self._tasks.clear()
+        if process is None:
+            return
+        for signal in (process.readyReadStandardOutput, process.readyReadStandardError, process.finished):
+            signal.disconnect()
+        process.closeWriteChannel()
+        if not process.waitForFinished(_END_MS):
+            process.kill()
+            process.waitForFinished(_END_MS)
+        process.deleteLater()
+
+    def _read_answers(self) -> None:
+        process = self._process
+        while process is not None and process is self._process and process.canReadLine():
+            self._hear(decode(_bytes(process.readLine())))
+
+    def _hear(self, envelope: Envelope) -> None:
+        task = self._tasks.get(envelope.number)
+        if task is None:
+            return
+        if envelope.kind == "progress":
+            task.progressed.emit(envelope.content)
+            return
+        del self._tasks[envelope.number]
+        if envelope.kind == "answer":
+            task.finished.emit(envelope.content)
+        elif envelope.kind == "failure":
+            task.failed.emit(envelope.content)
+        else:
+            task.failed.emit(f"This is a fault of MoECLIP-Med, not of your image: {envelope.content}")
+        task.deleteLater()
+
+    def _read_errors(self) -> None:
+        if self._process is not None:
+            self._errors = (self._errors + _bytes(self._process.readAllStandardError()))[-4000:]
+
+    def _on_end(self, code: int) -> None:
+        """The process ended though nobody asked it to: every open request fails with a reason."""
+        self._read_errors()
+        process, self._process = self._process, None
+        if process is not None:
+            process.deleteLater()
+        tasks, self._tasks = list(self._tasks.values()), {}
+        for task in tasks:
+            task.failed.emit(_explain_end(code, self._errors))
+            task.deleteLater()
+
+
+_shared: Backend | None = None
+
+
+def shared_backend() -> Backend:
+    """The one scoring process of this application; it ends when the last window closes."""
+    global _shared  # noqa: PLW0603 - one process per application is the point
+    if _shared is None:
+        application = QCoreApplication.instance()
+        _shared = Backend(parent=application)
+        if application is not None:
+            application.aboutToQuit.connect(_shared.end)
+            application.lastWindowClosed.connect(_shared.end)
+    return _shared
+
+
+def _explain_end(code: int, errors: bytes) -> str:
+    lines = errors.decode(errors="replace").strip().splitlines()
+    reason = lines[-1] if lines else f"exit code {code}"
+    if code == -_KILLED or code == _KILLED:
+        reason = "it was killed, most likely because memory ran out"
+    return f"The scoring process ended unexpectedly ({reason}); press Run to start again."
+
+
+def _bytes(data: QByteArray) -> bytes:
+    return bytes(data.data())

@@ -1,0 +1,246 @@
+"""What the viewer and the scoring process say to each other: one line per message, never a pixel."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moeclip_med.scoring import Finding
+    from moeclip_transforms import Series
+
+    from napari_moeclip.shared import SharedArrayReference
+    from napari_moeclip.volumes import VolumeReference
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """List what a path holds, or make a sample; answered by a tuple of `Series`."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """Read one series of a scanned path; answered by a `VolumeReference` that the viewer adopts."""
+
+    path: str
+    series: str
+    time_point: int = 0
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Simulate an image ("brain" or "endoscopy"); answered by a `VolumeReference` that the viewer adopts."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PrepareRequest:
+    """Make a volume of an array that the viewer stored; answered by its `VolumeReference` with windows filled in."""
+
+    volume: VolumeReference
+
+
+@dataclass(frozen=True)
+class DescribeRequest:
+    """Say what a model is and where its weights are, without loading it; answered by a `ModelDescription`."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """Load a model and make it ready; answered by a `LoadedModelInfo`."""
+
+    model: str
+    device: str = "auto"
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Score a volume with a model; `Progress` after each batch, then answered by a `RunOutcome`.
+
+    Attributes:
+        volume: What to score.
+        load: The model.
+        plane: The plane, by its name.
+        kind: The kind of image, by its name.
+        threshold: The score from which a voxel counts as found; None takes the model's.
+        order: Slices to score first.
+        scores: (*storage) float32 to fill.
+        labels: (*storage) int32 to fill.
+        routing: (level, *storage) uint8 to fill with expert + 1 (0 where no patch was), or None.
+    """
+
+    volume: VolumeReference
+    load: LoadRequest
+    plane: str
+    kind: str
+    threshold: float | None
+    order: tuple[int, ...]
+    scores: SharedArrayReference
+    labels: SharedArrayReference
+    routing: SharedArrayReference | None = None
+
+
+@dataclass(frozen=True)
+class FindRequest:
+    """List the findings of the last run at another threshold; fills its labels; answered by a `RunOutcome`."""
+
+    threshold: float
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Write results of the last run; answered by {format: path}."""
+
+    folder: str
+    formats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpenRunRequest:
+    """Read a finished run's folder; answered by an `OpenedRun` whose volume is the anomaly map."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class CancelRequest:
+    """End the run in progress after its current batch; not answered."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        plane: The plane being scored.
+        axis: The volume axis its slices are counted along.
+        indices: Volume indices along that axis of the slices just scored.
+        done: Slices scored so far.
+        total: Slices to score.
+        slices_per_second: Speed so far.
+    """
+
+    plane: str
+    axis: int
+    indices: tuple[int, ...]
+    done: int
+    total: int
+    slices_per_second: float
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What can be said of a model before it is loaded.
+
+    Attributes:
+        name: Its name or folder.
+        is_ready: Whether all its files are on this computer.
+        detail: One line: where its files are and how large, or what is missing and how to get it.
+        has_text_tower: Whether it can be told what to look for.
+    """
+
+    name: str
+    is_ready: bool
+    detail: str
+    has_text_tower: bool
+
+
+@dataclass(frozen=True)
+class LoadedModelInfo:
+    """What the viewer has to know of a loaded model.
+
+    Attributes:
+        name: Its name.
+        threshold: The score from which a voxel counts as found.
+        threshold_source: Where that comes from.
+        is_calibrated: Whether it was calibrated on cases of the user's.
+        levels: Number of levels with experts.
+        experts: Number of experts per level.
+        engine: How the network runs, in words.
+    """
+
+    name: str
+    threshold: float
+    threshold_source: str
+    is_calibrated: bool
+    levels: int
+    experts: int
+    engine: str
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run gave, beside the arrays it filled.
+
+    Attributes:
+        threshold: The threshold of these findings.
+        model_threshold: The model's own.
+        findings: Sorted by rank.
+        notes: What has to be said beside them, one sentence each.
+        is_complete: False when the run was cancelled.
+        slices_scored: Slices scored.
+        slices_total: Slices there were.
+        seconds: How long scoring took.
+        expert_shares: For each level, the share of patches that each expert took; empty if not asked for.
+    """
+
+    threshold: float
+    model_threshold: float
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    is_complete: bool
+    slices_scored: int
+    slices_total: int
+    seconds: float
+    expert_shares: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A finished run, read back."""
+
+    volume: VolumeReference
+    outcome: RunOutcome
+    labels: SharedArrayReference
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a path holds."""
+
+    series: tuple[Series, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One message about one request.
+
+    Attributes:
+        number: The request's number, given by the viewer.
+        kind: "request", "progress", "answer", "failure" (the content is a sentence) or "fault" (an error of ours).
+        content: The message.
+    """
+
+    number: int
+    kind: str
+    content: Any = field(default=None)
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Write a message as one line of ASCII."""
+    return base64.b64encode(pickle.dumps(envelope)) + b"\n"
+
+
+def decode(line: bytes) -> Envelope:
+    """Read a line back. Both ends are this package, joined by a pipe that nobody else holds."""
+    envelope: Envelope = pickle.loads(base64.b64decode(line))  # noqa: S301 - see above
+    return envelope

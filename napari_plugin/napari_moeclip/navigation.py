@@ -1,0 +1,183 @@
+"""Where one is in the patient: letters at the edges, the slice number, and going to a finding."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from napari_moeclip.layers import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from moeclip_med.scoring import Finding
+    from napari import Viewer
+    from napari.layers import Layer
+
+    from napari_moeclip.layers import LayerOrigin
+
+_EDGES = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
+_SLICE_KEY = "moeclip_slice"
+_LETTER_SIZE = 16
+_TEXT_SIZE = 10
+_LETTER_COLOUR = (1.0, 0.85, 0.3, 1.0)
+_PLANE_OF_AXIS = ("axial", "coronal", "sagittal")
+
+
+def prepare_current_viewer() -> None:
+    """Prepare the viewer that something is about to be opened in, if there is one."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is not None:
+        prepare_viewer(viewer)
+
+
+def prepare_viewer(viewer: Viewer) -> None:
+    """Show orientation letters and the slice number for volumes, and their first slices as acquired; once."""
+    from napari.components.overlays import TextOverlay
+
+    if _SLICE_KEY in viewer.canvas.overlays:
+        return
+    for edge, position in _EDGES.items():
+        viewer.canvas.overlays[f"moeclip_{edge}"] = TextOverlay(
+            position=position, font_size=_LETTER_SIZE, color=_LETTER_COLOUR, box=False
+        )
+    viewer.canvas.overlays[_SLICE_KEY] = TextOverlay(position="top_left", font_size=_TEXT_SIZE, box=False)
+    viewer.layers.events.inserted.connect(partial(_on_inserted, viewer))
+    update = partial(_update_texts, viewer)
+    for emitter in (
+        viewer.dims.events.current_step,
+        viewer.dims.events.order,
+        viewer.dims.events.ndisplay,
+        viewer.layers.events.inserted,
+        viewer.layers.events.removed,
+        viewer.layers.selection.events.changed,
+        viewer.camera.events.orientation,
+    ):
+        emitter.connect(update)
+    _update_texts(viewer)
+
+
+def go_to(viewer: Viewer, image: Layer, origin: LayerOrigin, finding: Finding) -> None:
+    """Move all planes to a finding, and the camera where it is out of sight.
+
+    Args:
+        viewer: The viewer.
+        image: The layer of the scored volume.
+        origin: What stands behind it.
+        finding: Where to go.
+    """
+    index = origin.placement.to_index(finding.peak_voxel, origin.volume.light.shape)
+    leading = [0.0] * (image.ndim - len(index))
+    world = np.asarray(image.data_to_world([*leading, *index]))
+    for axis, value in enumerate(world[len(leading) :]):
+        viewer.dims.set_point(viewer.dims.ndim - len(index) + axis, float(value))
+    shown = [axis - (viewer.dims.ndim - image.ndim) for axis in viewer.dims.displayed]
+    target = [float(world[axis]) for axis in shown]
+    if not _is_in_sight(viewer, target):
+        centre = list(viewer.camera.center)
+        centre[-len(target) :] = target
+        viewer.camera.center = (centre[0], centre[1], centre[2])
+
+
+def voxel_at(viewer_point: Sequence[float], layer: Layer, origin: LayerOrigin) -> tuple[int, int, int] | None:
+    """Give the voxel (x, y, z) at a point of the viewer's world; None outside the volume."""
+    index = layer.world_to_data(viewer_point)[-origin.placement.ndim :]
+    shape = origin.volume.light.shape
+    voxel = np.round(origin.placement.to_voxel(index, shape)).astype(int)
+    if (voxel < 0).any() or (voxel >= shape).any():
+        return None
+    x, y, z = (int(value) for value in voxel)
+    return (x, y, z)
+
+
+def describe_place(voxel: tuple[int, int, int], origin: LayerOrigin) -> str:
+    """Say where a voxel lies: in the patient (mm, LPS+) where that is known, else in the image."""
+    volume = origin.volume.light
+    if not volume.has_orientation:
+        frame = f", frame {voxel[2]}" if volume.shape[2] > 1 else ""
+        return f"column {voxel[0]}, row {voxel[1]}{frame}"
+    from moeclip_med.scoring.findings import voxel_to_lps
+
+    x, y, z = (float(value) for value in voxel_to_lps(volume, np.asarray(voxel, dtype=float)))
+    return " ".join(
+        f"{abs(value):.1f} mm {positive if value >= 0 else negative}"
+        for value, negative, positive in ((x, "R", "L"), (y, "A", "P"), (z, "I", "S"))
+    )
+
+
+def shown_slice(viewer: Viewer, layer: Layer, axis: int) -> int:
+    """Give the layer's index on screen along one of its last three axes."""
+    point = viewer.dims.point[-layer.ndim :]
+    index = layer.world_to_data(point)
+    return round(float(index[axis - 3]))
+
+
+def _is_in_sight(viewer: Viewer, target: Sequence[float]) -> bool:
+    """Whether a point of the displayed plane is on the canvas."""
+    centre = np.asarray(viewer.camera.center)[-len(target) :]
+    size = np.asarray(viewer.canvas.size) / max(viewer.camera.zoom, 1e-6)
+    return bool((np.abs(np.asarray(target)[-2:] - centre[-2:]) < 0.45 * size).all())
+
+
+def _on_inserted(viewer: Viewer, event: Any) -> None:  # noqa: ANN401 - napari's events are untyped
+    """Show a first volume in the plane in which it was acquired."""
+    origin = origin_of(event.value)
+    if origin is None or origin.role != "image" or len(viewer.layers) > 1 or viewer.dims.ndim != 3:  # noqa: PLR2004
+        return
+    viewer.dims.order = origin.placement.dims_order
+    axis = origin.placement.slice_axis
+    viewer.dims.set_current_step(axis, viewer.dims.nsteps[axis] // 2)
+
+
+def _update_texts(viewer: Viewer, event: Any = None) -> None:  # noqa: ANN401, ARG001 - napari's events are untyped
+    overlays = viewer.canvas.overlays
+    layer = _topmost_volume(viewer)
+    letters = {} if layer is None else _letters(viewer, cast("LayerOrigin", origin_of(layer)))
+    for edge in _EDGES:
+        overlay = overlays[f"moeclip_{edge}"]
+        overlay.text = letters.get(edge, "")
+        overlay.visible = edge in letters
+    text = "" if layer is None else _slice_text(viewer, layer)
+    overlays[_SLICE_KEY].text = text
+    overlays[_SLICE_KEY].visible = bool(text)
+
+
+def _topmost_volume(viewer: Viewer) -> Layer | None:
+    return next((layer for layer in reversed(viewer.layers) if layer.visible and origin_of(layer)), None)
+
+
+def _letters(viewer: Viewer, origin: LayerOrigin) -> dict[str, str]:
+    """Give the letter of each edge; nothing in 3-D or without orientation."""
+    ends = origin.placement.ends
+    if ends is None or viewer.dims.ndisplay != 2:  # noqa: PLR2004 - a plane
+        return {}
+    offset = viewer.dims.ndim - 3
+    if min(viewer.dims.displayed) < offset:
+        return {}
+    (top, bottom), (left, right) = (ends[axis - offset] for axis in viewer.dims.displayed)
+    vertical, horizontal = viewer.camera.orientation2d
+    if str(vertical) == "up":
+        top, bottom = bottom, top
+    if str(horizontal) == "left":
+        left, right = right, left
+    return {"left": left, "right": right, "top": top, "bottom": bottom}
+
+
+def _slice_text(viewer: Viewer, layer: Layer) -> str:
+    """Say which slice is shown, counted as in all results: along the volume's own axis, from 0."""
+    origin = cast("LayerOrigin", origin_of(layer))
+    offset = viewer.dims.ndim - 3
+    hidden = [axis - offset for axis in viewer.dims.not_displayed if axis >= offset]
+    if viewer.dims.ndisplay != 2 or len(hidden) != 1 or origin.placement.is_flat:  # noqa: PLR2004 - a plane
+        return ""
+    shape = origin.volume.light.shape
+    index = np.zeros(3)
+    index[hidden[0]] = shown_slice(viewer, layer, hidden[0])
+    axis = origin.placement.axes[hidden[0]]
+    number = round(float(origin.placement.to_voxel(index, shape)[axis]))
+    what = "frame" if origin.placement.ends is None else f"{_PLANE_OF_AXIS[hidden[0]]} slice"
+    return f"{what} {number} of 0–{shape[axis] - 1}"

@@ -1,0 +1,105 @@
+"""Put volumes into shared memory; runs in the scoring process, which has torch and MONAI."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from moeclip_transforms import ImageKind, InputError, fit_window, read_volume, slice_views
+from moeclip_transforms.intensity import CT_WINDOWS
+
+from napari_moeclip.shared import SharedArray
+from napari_moeclip.volumes import LightVolume, VolumeReference, store_shape, unstore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from moeclip_med.scoring import AnomalyVolume
+    from moeclip_transforms import Volume
+
+_COLOUR_CHANNELS = 3
+
+
+def share(volume: Volume) -> tuple[VolumeReference, list[SharedArray]]:
+    """Copy a volume into shared memory that the viewer is to adopt.
+
+    Returns:
+        How the viewer finds it; and the arrays, to be kept until the viewer has.
+    """
+    storage = slice_views(volume)[0].axes
+    image = volume.image.as_tensor().numpy()
+    voxels = SharedArray.create((image.shape[0], *store_shape(volume.shape, storage)), np.float32)
+    unstore(voxels.array, storage, leading=1)[...] = image
+    arrays = [voxels]
+    padding = colours = None
+    if volume.padding_mask is not None:
+        padding = SharedArray.create(store_shape(volume.shape, storage), np.bool_)
+        unstore(padding.array, storage)[...] = volume.padding_mask
+        arrays.append(padding)
+    if image.shape[0] == _COLOUR_CHANNELS:
+        colours = SharedArray.create((*store_shape(volume.shape, storage), _COLOUR_CHANNELS), np.uint8)
+        _show_colours(volume, unstore(colours.array, storage))
+        arrays.append(colours)
+    reference = VolumeReference(
+        LightVolume.of(volume),
+        storage,
+        voxels.hand_over(),
+        padding.hand_over() if padding else None,
+        colours.hand_over() if colours else None,
+        windows_of(volume),
+    )
+    return reference, arrays
+
+
+def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:
+    """Give the window of every kind of image that this volume could be shown with, by name."""
+    kinds = [*CT_WINDOWS, volume.series.kind]
+    windows = {kind.value: fit_window(volume, kind) for kind in dict.fromkeys(kinds)}
+    if volume.series.kind in CT_WINDOWS:
+        return {name: (window.low, window.high) for name, window in windows.items()}
+    automatic = windows[volume.series.kind.value]
+    return {volume.series.kind.value: (automatic.low, automatic.high)}
+
+
+def open_run(folder: Path) -> AnomalyVolume:
+    """Read a finished run back: its map, its threshold, and the findings in them.
+
+    Args:
+        folder: A folder with `anomaly.nii.gz` and `run.json`, as `moeclip-med score` and this plugin write.
+
+    Raises:
+        InputError: When it is not such a folder.
+    """
+    from moeclip_med.scoring import AnomalyVolume, find_findings
+
+    scores_path, record_path = folder / "anomaly.nii.gz", folder / "run.json"
+    for path in (scores_path, record_path):
+        if not path.is_file():
+            msg = f'"{folder.name}" holds no {path.name}, so it is not a finished run; choose a folder that has one.'
+            raise InputError(msg)
+    record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
+    result = record.get("result", {})
+    volume = read_volume(scores_path)
+    scores = volume.image.as_tensor().numpy()[0]
+    threshold = float(result["threshold"])
+    found = find_findings(scores, volume, threshold)
+    return AnomalyVolume(
+        volume=volume,
+        scores=scores,
+        threshold=threshold,
+        is_calibrated=bool(result.get("is_calibrated", False)),
+        labels=found.labels,
+        findings=found.findings,
+        planes=tuple(result.get("planes", ())),
+        provenance=record,
+    )
+
+
+def _show_colours(volume: Volume, into: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    """Convert colours to 8 bits through the volume's own window, slice by slice to spare memory."""
+    window = fit_window(volume, ImageKind.PLAIN)
+    image = volume.image.as_tensor()
+    for index in range(volume.shape[2]):
+        values = window.apply(image[..., index]).numpy()
+        into[:, :, index] = np.round(np.moveaxis(values, 0, -1) * 255).astype(np.uint8)

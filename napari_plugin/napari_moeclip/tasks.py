@@ -1,0 +1,229 @@
+"""What the scoring process does: read, load, score, find, write. All the work is that of the other packages."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import singledispatchmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_moeclip import messages
+from napari_moeclip.shared import SharedArray
+from napari_moeclip.volumes import SharedVolume, VolumeReference, unstore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
+    from moeclip_transforms import ImageSource
+    from numpy.typing import NDArray
+
+    from napari_moeclip.shared import SharedArrayReference
+
+
+class Tasks:
+    """The state of the scoring process: what was opened, the model, the last run."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, ImageSource] = {}
+        self._cleanup = ExitStack()
+        self._detector: tuple[messages.LoadRequest, Detector] | None = None
+        self._anomaly: AnomalyVolume | None = None
+        self._handed_over: list[SharedArray] = []
+
+    def close(self) -> None:
+        """Remove what was unpacked."""
+        self._cleanup.close()
+
+    def do(
+        self, request: object, on_progress: Callable[[messages.Progress], None], should_stop: Callable[[], bool]
+    ) -> object:
+        """Do what is asked.
+
+        Raises:
+            InputError: A sentence for the user.
+        """
+        if isinstance(request, messages.ScoreRequest):
+            return self._score(request, on_progress, should_stop)
+        return self._answer(request)
+
+    @singledispatchmethod
+    def _answer(self, request: object) -> object:
+        message = f"unknown request {type(request).__name__}"
+        raise TypeError(message)
+
+    @_answer.register
+    def _(self, request: messages.ScanRequest) -> messages.Scan:
+        source = self._open(request.path)
+        return messages.Scan(source.series, tuple(reason for _, reason in source.unreadable))
+
+    @_answer.register
+    def _(self, request: messages.ReadRequest) -> VolumeReference:
+        source = self._open(request.path)
+        series = next(series for series in source.series if series.uid == request.series)
+        return self._share(source.read(series, time_point=request.time_point))
+
+    @_answer.register
+    def _(self, request: messages.SampleRequest) -> VolumeReference:
+        from napari_moeclip.samples import make_sample
+
+        return self._share(make_sample(request.name))
+
+    @_answer.register
+    def _(self, request: messages.PrepareRequest) -> VolumeReference:
+        from napari_moeclip.sharing import windows_of
+
+        shared = SharedVolume(request.volume, owns=False)
+        return replace(request.volume, windows=windows_of(shared.light.with_voxels(shared.voxels, shared.padding)))
+
+    @_answer.register
+    def _(self, request: messages.DescribeRequest) -> messages.ModelDescription:
+        from napari_moeclip.models import describe
+
+        return describe(request.model)
+
+    @_answer.register
+    def _(self, request: messages.LoadRequest) -> messages.LoadedModelInfo:
+        from napari_moeclip.models import info_of
+
+        return info_of(self._load(request))
+
+    @_answer.register
+    def _(self, request: messages.FindRequest) -> messages.RunOutcome:
+        from moeclip_med.scoring import find_findings
+
+        anomaly = self._last_run()
+        result = find_findings(anomaly.scores, anomaly.volume, request.threshold)
+        anomaly.labels[...] = result.labels
+        settings = anomaly.provenance.get("settings", {}) | {
+            "threshold": request.threshold,
+            "threshold_source": "set by the user",
+        }
+        outcome = anomaly.provenance.get("result", {}) | {"regions_too_small": result.too_small}
+        self._anomaly = replace(
+            anomaly,
+            threshold=request.threshold,
+            findings=result.findings,
+            provenance=anomaly.provenance | {"settings": settings, "result": outcome},
+        )
+        return _outcome(self._anomaly, request.threshold)
+
+    @_answer.register
+    def _(self, request: messages.ExportRequest) -> dict[str, Path]:
+        from moeclip_med.results import write_results
+
+        return write_results(self._last_run(), Path(request.folder), request.formats)
+
+    @_answer.register
+    def _(self, request: messages.OpenRunRequest) -> messages.OpenedRun:
+        from napari_moeclip.sharing import open_run
+
+        anomaly = open_run(Path(request.folder))
+        reference = self._share(anomaly.volume)
+        labels = SharedArray.create(reference.voxels.shape[1:], np.int32)
+        volume = SharedVolume(reference, owns=False)
+        unstore(labels.array, reference.storage)[...] = anomaly.labels
+        self._anomaly = replace(
+            anomaly, scores=volume.voxels[0], labels=unstore(labels.array, reference.storage)
+        )
+        self._handed_over.append(labels)
+        return messages.OpenedRun(reference, _outcome(anomaly, anomaly.threshold), labels.hand_over())
+
+    def _score(
+        self,
+        request: messages.ScoreRequest,
+        on_progress: Callable[[messages.Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> messages.RunOutcome:
+        from moeclip_med.scoring import score_volume
+        from moeclip_transforms import ImageKind, Plane
+
+        from napari_moeclip.models import show_experts
+
+        detector = self._load(request.load)
+        shared = SharedVolume(request.volume, owns=False)
+        scores, labels = self._attach(request.scores, request), self._attach(request.labels, request)
+        started = time.perf_counter()
+
+        def show(batch: SliceScores) -> None:
+            batch.view.put(batch.scores, batch.indices, into=scores)
+            seconds = time.perf_counter() - started
+            indices = tuple(batch.view.volume_index(index) for index in batch.indices)
+            axis = batch.view.axes[0]
+            on_progress(
+                messages.Progress(batch.view.plane, axis, indices, batch.done, batch.total, batch.done / seconds)
+            )
+
+        anomaly = score_volume(
+            shared.light.with_voxels(shared.voxels, shared.padding),
+            detector,
+            plane=Plane(request.plane),
+            kind=ImageKind(request.kind),
+            threshold=request.threshold,
+            keep_routing=request.routing is not None,
+            order=request.order,
+            on_slices=show,
+            should_stop=should_stop,
+        )
+        scores[...] = anomaly.scores
+        labels[...] = anomaly.labels
+        shares: tuple[tuple[float, ...], ...] = ()
+        if request.routing is not None and anomaly.routing is not None:
+            shares = show_experts(anomaly, self._attach(request.routing, request, leading=1))
+        self._anomaly = replace(anomaly, scores=scores, labels=labels)
+        return replace(_outcome(anomaly, detector.metadata.threshold.value), expert_shares=shares)
+
+    def _attach(
+        self, reference: SharedArrayReference, request: messages.ScoreRequest, leading: int = 0
+    ) -> NDArray[Any]:
+        return unstore(SharedArray.attach(reference).array, request.volume.storage, leading)
+
+    def _open(self, path: str) -> ImageSource:
+        from moeclip_transforms import open_source
+
+        if path not in self._sources:
+            self._sources[path] = self._cleanup.enter_context(open_source(path))
+        return self._sources[path]
+
+    def _load(self, request: messages.LoadRequest) -> Detector:
+        from napari_moeclip.models import load
+
+        if self._detector is None or self._detector[0] != request:
+            self._detector = None  # the old one goes before the new one comes
+            self._detector = (request, load(request))
+        return self._detector[1]
+
+    def _last_run(self) -> AnomalyVolume:
+        from moeclip_transforms import InputError
+
+        if self._anomaly is None:
+            msg = "There is no finished run to take results from; press Run first."
+            raise InputError(msg)
+        return self._anomaly
+
+    def _share(self, volume: Any) -> VolumeReference:  # noqa: ANN401 - a Volume; typed where it is made
+        from napari_moeclip.sharing import share
+
+        reference, arrays = share(volume)
+        self._handed_over = arrays  # the viewer has adopted earlier ones by now
+        return reference
+
+
+def _outcome(anomaly: AnomalyVolume, model_threshold: float) -> messages.RunOutcome:
+    from moeclip_med.results import result_notes
+
+    result = anomaly.provenance.get("result", {})
+    return messages.RunOutcome(
+        threshold=anomaly.threshold,
+        model_threshold=model_threshold,
+        findings=anomaly.findings,
+        notes=result_notes(anomaly),
+        is_complete=anomaly.scored is None,
+        slices_scored=int(result.get("slices_scored", 0)),
+        slices_total=int(result.get("slices_total", 0)),
+        seconds=float(anomaly.provenance.get("timing", {}).get("score_seconds", 0.0)),
+    )
