@@ -6,15 +6,16 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import click
 import typer
-from moeclip_transforms.errors import InputError
+from moeclip_transforms.errors import InputError, NoticeWarning
 
 from moeclip_med import __version__
 from moeclip_med.cli import benchmark, calibrate, demo, export, info, score, train, weights
-from moeclip_med.cli.console import print_error
+from moeclip_med.cli.console import print_error, print_warning
 
 EXIT_OUR_FAULT = 1
 EXIT_BAD_INPUT = 2
@@ -62,6 +63,7 @@ def main() -> None:
     Exit codes: 0 done, 1 our fault, 2 bad input or usage, 3 done but some series failed, 130 interrupted.
     The environment variable MOECLIP_MED_DEBUG shows tracebacks as well.
     """
+    _show_notices_only()
     try:
         code = app(standalone_mode=False)
     except click.ClickException as error:
@@ -88,6 +90,17 @@ def main() -> None:
         )
         sys.exit(EXIT_OUR_FAULT)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_notices_only() -> None:
+    """Show our own warnings as one line; hide those of libraries, which may quote values of a patient's header."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        print_warning(str(message))
+
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", NoticeWarning)
+    warnings.showwarning = show
 
 
 def _show_traceback() -> None:

@@ -16,3 +16,7 @@ class MissingExtraError(InputError):
         super().__init__(
             f'{purpose} needs the package "{package}", which is not installed; run: pip install "moeclip-med[{extra}]"'
         )
+
+
+class NoticeWarning(UserWarning):
+    """Something weaker or other than expected was done: shown to the user, never an error, never silent."""

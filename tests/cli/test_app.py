@@ -1,0 +1,98 @@
+"""The command as a whole: help, version, start-up time, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from moeclip_med import __version__
+
+COMMANDS = ["score", "info", "demo", "train", "export", "calibrate", "benchmark", "weights", "batch", "pacs"]
+
+
+def test_help_lists_every_command_and_says_research_only(command):
+    shown = command("--help").stdout
+
+    assert all(name in shown for name in COMMANDS)
+    assert "not a medical device" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(command, name):
+    assert command(name, "--help").returncode == 0
+
+
+def test_version(command):
+    assert command("--version").stdout.strip() == f"moeclip-med {__version__}"
+
+
+def test_an_unknown_option_is_a_usage_error(command):
+    done = command("score", "--no-such-option")
+
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['moeclip-med', '--help']\n"
+        "from moeclip_med.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'monai', 'open_clip', 'timm', 'napari', 'openvino', 'scipy', 'SimpleITK'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {sorted(heavy)}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_answers_in_less_than_a_second(command):
+    best = min(_seconds(lambda: command("--help")) for _ in range(3))
+
+    assert best < 1.0
+
+
+def _seconds(action):
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def test_a_fault_of_ours_is_exit_code_1_without_a_traceback(monkeypatch, capsys):
+    from moeclip_med.cli import app as module
+
+    def fail(**_):
+        raise RuntimeError("broken inside")
+
+    monkeypatch.setattr(module, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+
+    assert ended.value.code == 1
+    shown = capsys.readouterr().err
+    assert "RuntimeError: broken inside" in shown.replace("\n", " ")
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(28, "No space left on device", "out/x"), '"out/x": the disk is full; free space or choose another'),
+        (PermissionError(13, "Permission denied", "out"), '"out": no permission to read or write; change its'),
+    ],
+)
+def test_what_the_disk_refuses_is_bad_input(monkeypatch, capsys, error, sentence):
+    from moeclip_med.cli import app as module
+
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(module, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err.replace("\n", " ")

@@ -1,0 +1,120 @@
+"""`moeclip-med score` and `info` from the outside: files, exit codes, messages, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+def test_scores_a_nifti_file_onto_its_own_grid(command, nifti_file, tmp_path):
+    done = command("score", nifti_file, "-o", tmp_path / "out", "--quiet")
+
+    assert done.returncode == 0, done.stderr
+    anomaly, source = nib.load(tmp_path / "out" / "anomaly.nii.gz"), nib.load(nifti_file)
+    assert anomaly.shape == source.shape
+    np.testing.assert_array_equal(anomaly.affine, source.affine)
+    assert anomaly.get_data_dtype() == np.float32
+    scores = anomaly.get_fdata()
+    assert 0 <= scores.min() <= scores.max() <= 1
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"anomaly.nii.gz", "findings.csv", "findings.json", "report.html", "run.json"}
+    assert "uncalibrated" in done.stdout
+
+
+def test_dicom_and_nifti_of_the_same_volume_score_the_same(command, nifti_file, dicom_folder, tmp_path):
+    for name, path in (("nifti", nifti_file), ("dicom", dicom_folder)):
+        done = command("score", path, "-o", tmp_path / name, "--quiet", "--plane", "axial")
+        assert done.returncode == 0, done.stderr
+
+    from_nifti = nib.as_closest_canonical(nib.load(tmp_path / "nifti" / "anomaly.nii.gz"))
+    from_dicom = nib.as_closest_canonical(nib.load(tmp_path / "dicom" / "anomaly.nii.gz"))
+    np.testing.assert_allclose(from_nifti.affine, from_dicom.affine, atol=1e-4)
+    np.testing.assert_allclose(from_nifti.get_fdata(), from_dicom.get_fdata(), atol=1e-3)
+
+
+def test_several_series_get_a_folder_each_and_one_can_be_named(command, dicom_folder, nifti_file, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(dicom_folder, root / "study")
+    shutil.copy(nifti_file, root / "brain.nii.gz")
+
+    everything = command("score", root, "-o", tmp_path / "all", "--quiet")
+    listing = json.loads(command("info", root, "--json").stdout)
+    uid = next(series["series"] for series in listing["series"] if series["format"] == "dicom")
+    one = command("score", root, "-o", tmp_path / "one", "--series", uid, "--quiet")
+
+    assert everything.returncode == one.returncode == 0, everything.stderr + one.stderr
+    assert len(list((tmp_path / "all").glob("series-*/anomaly.nii.gz"))) == 2
+    assert (tmp_path / "one" / "anomaly.nii.gz").is_file()
+
+
+def test_run_json_says_what_was_done_and_names_nobody(command, dicom_folder, tmp_path):
+    command("score", dicom_folder, "-o", tmp_path / "out", "--quiet")
+
+    text = (tmp_path / "out" / "run.json").read_text()
+    run = json.loads(text)
+    assert run["model"]["name"] == "lite"
+    assert len(run["model"]["sha256"]) == len(run["input"]["sha256"]) == 64
+    assert run["settings"]["kind"] == "mr"
+    assert run["settings"]["is_calibrated"] is False
+    assert "SIMULATED" not in text
+    assert str(dicom_folder) not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "missing.nii.gz", "-o", "out"], "missing.nii.gz"),
+        (["score", "empty", "-o", "out"], "empty"),
+        (["score", "text.txt", "-o", "out"], "text.txt"),
+        (["info", "missing"], "missing"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(command, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("not an image")
+
+    done = command(*arguments, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_result_format_is_refused_with_the_known_ones(command, nifti_file, tmp_path):
+    done = command("score", nifti_file, "-o", tmp_path / "out", "--results", "nifti,pdf")
+
+    assert done.returncode == 2
+    assert '--results: "pdf" is not a result format; choose from' in done.stderr
+
+
+def test_results_are_not_overwritten_unasked(command, nifti_file, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep me")
+
+    refused = command("score", nifti_file, "-o", tmp_path / "out", "--quiet")
+    accepted = command("score", nifti_file, "-o", tmp_path / "out", "--quiet", "--overwrite")
+
+    assert refused.returncode == 2
+    assert "is not empty; name another folder or add --overwrite" in refused.stderr
+    assert accepted.returncode == 0, accepted.stderr
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep me"
+
+
+def test_dicom_results_are_refused_for_nifti_and_nothing_is_left(command, nifti_file, tmp_path):
+    done = command("score", nifti_file, "-o", tmp_path / "out", "--results", "nifti,seg", "--quiet")
+
+    assert done.returncode == 2
+    assert "NIfTI" in done.stderr or "nifti" in done.stderr
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_typed_prompts_are_ignored_by_lite_and_it_says_so(command, nifti_file, tmp_path):
+    done = command("score", nifti_file, "-o", tmp_path / "out", "--prompt", "brain MRI", "--quiet")
+
+    assert done.returncode == 0, done.stderr
+    assert "prompt" in done.stderr

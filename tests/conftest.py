@@ -1,0 +1,68 @@
+"""Fixtures that several rooms use: small simulated files of real formats, and the commands as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moeclip_med.demo.files import write_dicom_series, write_nifti
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of large reference data, where there is one; tests that need it are skipped otherwise."""
+    place = os.environ.get("MOECLIP_MED_SHARED")
+    if not place:
+        pytest.skip("set MOECLIP_MED_SHARED to the folder of reference data to run this test")
+    return Path(place)
+
+
+@pytest.fixture(scope="session")
+def small_brain() -> tuple[np.ndarray, np.ndarray]:
+    """An ellipsoid with a bright, off-centre lesion: (x, y, z) int16 and its RAS+ affine, 4 mm voxels."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (40, 48, 24)], indexing="ij"))
+    random = np.random.default_rng(1)
+    body = ((grid / np.array([0.8, 0.9, 0.95])[:, None, None, None]) ** 2).sum(axis=0) < 1
+    lesion = ((grid - np.array([0.35, -0.2, 0.1])[:, None, None, None]) ** 2).sum(axis=0) < 0.16**2
+    image = body * (400 + 20 * random.standard_normal(body.shape)) + lesion * 500
+    affine = np.diag([4.0, 4.0, 6.0, 1.0])
+    affine[:3, 3] = [-80, -96, -72]
+    return np.clip(image, 0, 2000).astype(np.int16), affine
+
+
+@pytest.fixture(scope="session")
+def nifti_file(small_brain, tmp_path_factory) -> Path:
+    """The small brain as NIfTI."""
+    path = tmp_path_factory.mktemp("nifti") / "brain.nii.gz"
+    write_nifti(path, *small_brain)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dicom_folder(small_brain, tmp_path_factory) -> Path:
+    """The small brain as a DICOM MR series."""
+    folder = tmp_path_factory.mktemp("dicom") / "study"
+    write_dicom_series(folder, *small_brain, "SIMULATED lesion")
+    return folder
+
+
+@pytest.fixture
+def command():
+    """Give a function that runs `moeclip-med` in a process of its own, as a user does."""
+
+    def run(*arguments, **options):
+        return subprocess.run(
+            [sys.executable, "-m", "moeclip_med", *[str(argument) for argument in arguments]],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            **options,
+        )
+
+    return run
