@@ -75,19 +75,17 @@ def mirror(field: NDArray[np.float32]) -> NDArray[np.float32]:
     return mirrored
 
 
-def symmetric_ground(
-    normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator
-) -> NDArray[np.float32]:
+def symmetric_ground(normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     """Mirrored texture at a drawn contrast and mean, with 15 % of an unmirrored texture mixed in."""
     contrast, mean = rng.uniform(0.15, 0.8), rng.uniform(60, 160) / 255
     ground = mirror(centred(normal @ LUMA))
     ground = 0.85 * ground + 0.15 * centred(other @ LUMA)
-    return (mean + contrast * ground).astype(np.float32)
+    return np.asarray(mean + contrast * ground, dtype=np.float32)
 
 
 def centred(field: NDArray[np.float32]) -> NDArray[np.float32]:
     """The field with mean zero."""
-    return field - field.mean()
+    return np.asarray(field - field.mean(), dtype=np.float32)
 
 
 def add_pair(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
@@ -108,7 +106,7 @@ def add_pair(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     weight = ndimage.gaussian_filter(weight, scale * rng.uniform(0.5, 3))
     sign = -1 if chance(rng, DARK_SHARE) else 1
     step = sign * rng.uniform(0.2, 0.9) * float(image.mean())
-    return (image + weight * step).astype(np.float32)
+    return np.asarray(image + weight * step, dtype=np.float32)
 
 
 def add_midline(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
@@ -122,7 +120,7 @@ def add_midline(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float3
     rows = np.arange(size, dtype=np.float32)
     along = 1 / (1 + np.exp(-(rows - start) / (3 * scale))) / (1 + np.exp((rows - stop) / (3 * scale)))
     step = rng.choice([-1.0, 1.0]) * rng.uniform(0.2, 0.8) * float(image.mean())
-    return (image + step * along[:, None] * profile[None, :]).astype(np.float32)
+    return np.asarray(image + step * along[:, None] * profile[None, :], dtype=np.float32)
 
 
 def one_half(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
@@ -150,7 +148,7 @@ def add_defect(
         noise = smooth_noise(size, scale * rng.uniform(1, 8), rng)
         filling = image + step * (1 + rng.uniform(0, 0.3) * noise)
     weight = soften(mask, scale * rng.uniform(0.5, 3))
-    return (image + weight * (filling - image)).astype(np.float32)
+    return np.asarray(image + weight * (filling - image), dtype=np.float32)
 
 
 def add_rim(image: NDArray[np.float32], body: NDArray[np.bool_], rng: Generator) -> NDArray[np.float32]:
@@ -164,7 +162,7 @@ def add_rim(image: NDArray[np.float32], body: NDArray[np.bool_], rng: Generator)
     image = image * (1 - rng.uniform(0.3, 0.95) * gap) if chance(rng, 0.6) else image
     level = rng.uniform(0.5, 1.0)
     edge = ndimage.gaussian_filter(rim, 0.7 * scale)
-    return (image + edge * (level - image)).astype(np.float32)
+    return np.asarray(image + edge * (level - image), dtype=np.float32)
 
 
 def place(

@@ -75,9 +75,7 @@ class CropSource:
         return self._pixels[index]
 
 
-def random_square(
-    rows: int, columns: int, mask: NDArray[np.bool_] | None, rng: Generator
-) -> tuple[int, int, int, int]:
+def random_square(rows: int, columns: int, mask: NDArray[np.bool_] | None, rng: Generator) -> tuple[int, int, int, int]:
     """A random square as (left, upper, right, lower), inside an image of the given size."""
     side = max(1, round(min(rows, columns) * float(np.sqrt(rng.uniform(SMALLEST_AREA, 1)))))
     top, left = int(rng.integers(0, rows - side + 1)), int(rng.integers(0, columns - side + 1))

@@ -69,7 +69,7 @@ class IndustrialImage:
         with Image.open(self.path if self.mask is None else self.mask) as image:
             if self.mask is None:
                 return np.zeros((image.height, image.width), dtype=np.bool_)
-            return np.asarray(image.convert("L")) != 0
+            return np.asarray(np.asarray(image.convert("L")) != 0, dtype=np.bool_)
 
 
 def find_images(root: Path, layout: Layout) -> tuple[IndustrialImage, ...]:
@@ -166,9 +166,7 @@ def split_categories(
     images, held_out = tuple(images), frozenset(held_out)
     known = Counter(image.category for image in images)
     if unknown := sorted(held_out - known.keys()):
-        msg = (
-            f'The held-out category "{unknown[0]}" is not in the data; known are {", ".join(sorted(known))}.'
-        )
+        msg = f'The held-out category "{unknown[0]}" is not in the data; known are {", ".join(sorted(known))}.'
         raise InputError(msg)
     trained = tuple(image for image in images if image.category not in held_out)
     return trained, tuple(image for image in images if image.category in held_out)

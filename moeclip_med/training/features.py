@@ -7,7 +7,6 @@ tenth of the bytes of a float32 forward pass is kept, and every later pass over 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from moeclip_med.training.mix import Sample
+
+ENCODED_AT_ONCE = 16
 
 SMALLEST_COVER = 0.25
 """A cell of the loss grid is defective where at least this share of its pixels is."""
@@ -63,7 +64,7 @@ def loss_mask(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     """A (size, size) mask on the loss grid (side, side); defects too thin for any cell keep their fullest cells."""
     block = mask.shape[0] // side
     cover = mask.reshape(side, block, side, block).mean(axis=(1, 3))
-    return cover >= min(SMALLEST_COVER, max(float(cover.max()), 1e-6))
+    return np.asarray(cover >= min(SMALLEST_COVER, max(float(cover.max()), 1e-6)), dtype=np.bool_)
 
 
 def open_store(
@@ -74,7 +75,6 @@ def open_store(
     *,
     normalise: Callable[[Tensor], Tensor],
     loss_side: int,
-    batch_size: int = 16,
     on_done: Callable[[int, int], None] | None = None,
 ) -> FeatureStore:
     """The features of some training images: from disk where an earlier call finished, else computed now.
@@ -86,7 +86,6 @@ def open_store(
         encode: From normalised images (B, 3, size, size) to tokens (B, h, w, width).
         normalise: From images in [0, 1] to what the tower takes.
         loss_side: Side of the loss grid.
-        batch_size: Images encoded at once.
         on_done: Called with (images done, images in all).
     """
     if not (folder / "shape.json").exists():
@@ -96,7 +95,7 @@ def open_store(
         shape: tuple[int, ...] = ()
         masks, kinds = [], []
         with (partial / "features.bin").open("wb") as file:
-            for tokens, batch in encoded(samples, numbers, encode, normalise, batch_size):
+            for tokens, batch in encoded(samples, numbers, encode, normalise):
                 shape = tuple(tokens.shape[1:])
                 file.write(tokens.contiguous().to(torch.bfloat16).view(torch.int16).numpy().tobytes())
                 masks += [loss_mask(sample.mask, loss_side) for sample in batch]
@@ -106,7 +105,7 @@ def open_store(
         np.save(partial / "masks.npy", np.stack(masks))
         np.save(partial / "kinds.npy", np.array(kinds, dtype=np.uint8))
         (partial / "shape.json").write_text(json.dumps([len(kinds), *shape]), encoding="utf-8")
-        os.replace(partial, folder)
+        partial.replace(folder)
     full = tuple(json.loads((folder / "shape.json").read_text(encoding="utf-8")))
     features = np.memmap(folder / "features.bin", dtype=np.uint16, mode="r", shape=full)
     return FeatureStore(features, np.load(folder / "masks.npy"), np.load(folder / "kinds.npy"))
@@ -117,10 +116,9 @@ def encoded(
     numbers: Sequence[int],
     encode: Callable[[Tensor], Tensor],
     normalise: Callable[[Tensor], Tensor],
-    batch_size: int,
 ) -> Iterator[tuple[Tensor, list[Sample]]]:
     """Tokens and images batch by batch; the next batch is drawn while this one is encoded."""
-    groups = [numbers[start : start + batch_size] for start in range(0, len(numbers), batch_size)]
+    groups = [numbers[start : start + ENCODED_AT_ONCE] for start in range(0, len(numbers), ENCODED_AT_ONCE)]
 
     def draw(group: Sequence[int]) -> list[Sample]:
         return [samples[number] for number in group]
@@ -157,7 +155,7 @@ def stage_encoder(stage: nn.Module, size: int) -> tuple[Callable[[Tensor], Tenso
         tokens: Tensor = stage(images.to(parameter.device))
         return tokens.float().cpu()
 
-    return encode, f"PyTorch ({parameter.device.type}; with the extra \"openvino\" a CPU is faster)"
+    return encode, f'PyTorch ({parameter.device.type}; with the extra "openvino" a CPU is faster)'
 
 
 def openvino_encoder(stage: nn.Module, size: int) -> Callable[[Tensor], Tensor]:

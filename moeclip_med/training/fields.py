@@ -40,7 +40,7 @@ def smooth_noise(size: int, sigma: float, rng: Generator) -> NDArray[np.float32]
     field = enlarge(noise, size) if coarse != size else noise
     field = field - field.mean()
     deviation = float(field.std())
-    return (field / deviation if deviation > 0 else field).astype(np.float32)
+    return np.asarray(field / deviation if deviation > 0 else field, dtype=np.float32)
 
 
 def ellipse_level(
@@ -59,7 +59,7 @@ def ellipse_level(
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     along = (rows * cosine + columns * sine) / np.float32(half_axes[0])
     across = (columns * cosine - rows * sine) / np.float32(half_axes[1])
-    return (1 - np.sqrt(along**2 + across**2)).astype(np.float32)
+    return np.asarray(1 - np.sqrt(along**2 + across**2), dtype=np.float32)
 
 
 def foreground_mask(size: int, rng: Generator) -> NDArray[np.bool_]:
@@ -67,9 +67,7 @@ def foreground_mask(size: int, rng: Generator) -> NDArray[np.bool_]:
     centre = (size * rng.uniform(0.45, 0.55), size * rng.uniform(0.45, 0.55))
     half_axes = (size * rng.uniform(0.34, 0.52), size * rng.uniform(0.30, 0.50))
     level = ellipse_level(size, centre, half_axes, rng.uniform(-0.2, 0.2))
-    level = level + np.float32(rng.uniform(0.0, 0.06)) * smooth_noise(
-        size, size * rng.uniform(0.06, 0.2), rng
-    )
+    level = level + np.float32(rng.uniform(0.0, 0.06)) * smooth_noise(size, size * rng.uniform(0.06, 0.2), rng)
     return level > 0
 
 
@@ -103,7 +101,7 @@ def defect_mask(size: int, rng: Generator, allowed: NDArray[np.bool_] | None = N
 
 def soften(mask: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
     """A mask with soft edges, in [0, 1]: blurred with `sigma` pixels."""
-    return np.clip(ndimage.gaussian_filter(mask.astype(np.float32), sigma), 0, 1)
+    return np.asarray(np.clip(ndimage.gaussian_filter(mask.astype(np.float32), sigma), 0, 1), dtype=np.float32)
 
 
 def turn_and_shift(

@@ -18,6 +18,7 @@ from moeclip_med.training.features import FeatureStore, open_store, stage_encode
 from moeclip_med.training.loop import Validation
 from moeclip_med.training.mix import Mix, MixShares
 from moeclip_med.training.validation import (
+    GroupScores,
     category_groups,
     hold_out_normals,
     score_group,
@@ -84,9 +85,8 @@ class LiteTask:
         )
         self.held_normals = held_normals + tuple(image for image in self.held_out if image.is_normal)
         self.groups = category_groups(self.held_out, size=size, most=settings.validation_images)
-        self.groups += synthetic_groups(
-            held_out_mix(held_normals, size), settings.validation_synthetic
-        )
+        self.validation_mix = held_out_mix(held_normals, size)
+        self.groups += synthetic_groups(self.validation_mix, settings.validation_synthetic)
         learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             learned, lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -116,9 +116,7 @@ class LiteTask:
             features, masks = store.batch(mine)
             yield fabric.to_device((features, masks))
 
-    def losses(
-        self, network: MoEClip, batch: tuple[Tensor, Tensor]
-    ) -> tuple[dict[str, Tensor], TrainingOutput]:
+    def losses(self, network: MoEClip, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], TrainingOutput]:
         """Focal and Dice on every map, cross-entropy of the image, balance and ETF."""
         features, masks = batch
         output: TrainingOutput = network.forward_training(features.float())
@@ -135,7 +133,9 @@ class LiteTask:
 
     def validate(self) -> Validation:
         """Held-out categories and held-out synthetic defects."""
-        scores, values, pictures = {}, {}, {}
+        scores: dict[str, GroupScores] = {}
+        values: dict[str, float] = {}
+        pictures: dict[str, NDArray[np.uint8]] = {}
         for group in self.groups:
             scores[group.name], maps = score_group(group, self.maps_of)
             values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}

@@ -36,7 +36,8 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise MissingExtraError("tensorboard", "train", "Logging a training run") from error
+            msg = "tensorboard"
+            raise MissingExtraError(msg, "train", "Logging a training run") from error
         self.folder = folder
         self._resumed_step = resumed_step
         self._columns: dict[str, list[str]] = {}

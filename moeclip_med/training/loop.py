@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from moeclip_transforms.errors import MissingExtraError
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from moeclip_med.model.network import MoEClip, TrainingOutput
+    from moeclip_med.training.logs import RunLog
+
+
+Precision = Literal["bf16-mixed", "32-true"]
+"""Lightning Fabric's names for how numbers are computed."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class RunOptions:
     folder: Path
     seed: int
     settings: dict[str, Any]
-    precision: str = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     device: str = "auto"
     devices: int = 1
     save_every: int = 100
@@ -106,7 +111,8 @@ def make_fabric(options: RunOptions) -> Fabric:
     try:
         from lightning.fabric import Fabric
     except ImportError as error:
-        raise MissingExtraError("lightning", "train", "Training") from error
+        msg = "lightning"
+        raise MissingExtraError(msg, "train", "Training") from error
     fabric = Fabric(accelerator=options.device, devices=options.devices, precision=options.precision)
     fabric.launch()
     return fabric
@@ -166,7 +172,11 @@ def run_training(
 
 
 def _end_epoch(
-    task: Task, options: RunOptions, progress: Progress, log: Any, output: TrainingOutput  # noqa: ANN401
+    task: Task,
+    options: RunOptions,
+    progress: Progress,
+    log: RunLog,
+    output: TrainingOutput,
 ) -> None:
     """Validate, keep the best, show the experts."""
     validation = task.validate()

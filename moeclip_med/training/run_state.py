@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,18 +59,17 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> bool:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         if changed := differences(earlier, settings):
             name, (before, now) = next(iter(changed.items()))
-            raise InputError(
+            msg = (
                 f'"{folder}" holds a run with {name} = {before!r}, this one has {now!r}; '
                 "choose another output folder, or repeat the settings of the run to resume."
             )
+            raise InputError(msg)
     else:
         write_atomically(path, json.dumps(settings, indent=2).encode())
     return (folder / LAST_FILE).exists()
 
 
-def differences(
-    first: dict[str, Any], second: dict[str, Any], prefix: str = ""
-) -> dict[str, tuple[object, object]]:
+def differences(first: dict[str, Any], second: dict[str, Any], prefix: str = "") -> dict[str, tuple[object, object]]:
     """The settings that differ, by dotted name: (value in the first, value in the second)."""
     changed: dict[str, tuple[object, object]] = {}
     for key in sorted(first.keys() | second.keys()):
@@ -92,15 +90,14 @@ def load_trained_state(network: MoEClip, state: dict[str, torch.Tensor]) -> None
     missing, unexpected = network.load_state_dict(state, strict=False)
     missing = [name for name in missing if not name.startswith("tower.")]
     if missing or unexpected:
-        raise InputError(
+        msg = (
             f"The checkpoint does not fit the network: {len(missing)} tensors missing, {len(unexpected)} unknown; "
             "it was made by another version, start a new run."
         )
+        raise InputError(msg)
 
 
-def save_run(
-    path: Path, network: MoEClip, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
-) -> None:
+def save_run(path: Path, network: MoEClip, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress) -> None:
     """Write everything that an exact resume needs; the file appears whole or not at all."""
     state = {
         "network": network.learned_state(),
@@ -110,12 +107,10 @@ def save_run(
     }
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
-def resume_run(
-    path: Path, network: MoEClip, optimizer: Optimizer, scheduler: LRScheduler
-) -> Progress:
+def resume_run(path: Path, network: MoEClip, optimizer: Optimizer, scheduler: LRScheduler) -> Progress:
     """Restore a run from `save_run`.
 
     No generator's state is kept: every random number of a run is a function of its seed and the step (`seed_step`).
@@ -136,4 +131,4 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write beside, then rename: a reader never sees half a file."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
-    os.replace(partial, path)
+    partial.replace(path)

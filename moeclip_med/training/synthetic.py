@@ -46,14 +46,14 @@ def fill_by_shift(image: NDArray[np.float32], rng: Generator) -> NDArray[np.floa
     step = deviation * rng.uniform(0.7, 3.0) * rng.choice([-1.0, 1.0])
     tint = 1 + 0.3 * rng.standard_normal(3) if chance(rng, 0.3) else np.ones(3)
     noise = smooth_noise(size, size / 256 * rng.uniform(1, 6), rng)[..., None]
-    return (image + step * tint + deviation * rng.uniform(0, 0.5) * noise).astype(np.float32)
+    return np.asarray(image + step * tint + deviation * rng.uniform(0, 0.5) * noise, dtype=np.float32)
 
 
 def fill_by_blur(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     """The crop itself without its texture, a little brighter or darker."""
     sigma = image.shape[0] / 256 * rng.uniform(2, 7)
     blurred = ndimage.gaussian_filter(image, (sigma, sigma, 0))
-    return (blurred * rng.choice([rng.uniform(0.6, 0.9), rng.uniform(1.1, 1.5)])).astype(np.float32)
+    return np.asarray(blurred * rng.choice([rng.uniform(0.6, 0.9), rng.uniform(1.1, 1.5)]), dtype=np.float32)
 
 
 def fill_by_copy(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:

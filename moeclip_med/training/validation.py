@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 BINNING = Binning(centre=0.0, spread=1.0, bins=1 << 16)
 
 
+HALF = 0.5
+"""A cell of the map is defective where at least this share of its pixels is."""
+
+
 @dataclass(frozen=True)
 class ValidationGroup:
     """Images that are judged together.
@@ -55,11 +59,7 @@ def hold_out_normals(
 ) -> tuple[tuple[IndustrialImage, ...], tuple[IndustrialImage, ...]]:
     """Cut off a share of the normal images, chosen by the hash of category and name: (trained on, held out)."""
     images = tuple(images)
-    held = {
-        image
-        for image in images
-        if image.is_normal and fraction(f"{image.category}/{image.path.name}") < share
-    }
+    held = {image for image in images if image.is_normal and fraction(f"{image.category}/{image.path.name}") < share}
     return tuple(i for i in images if i not in held), tuple(i for i in images if i in held)
 
 
@@ -80,9 +80,7 @@ def central_square(image: IndustrialImage, size: int) -> tuple[NDArray[np.uint8]
     return np.asarray(square), np.asarray(small, dtype=np.bool_)
 
 
-def category_groups(
-    images: Sequence[IndustrialImage], *, size: int, most: int
-) -> list[ValidationGroup]:
+def category_groups(images: Sequence[IndustrialImage], *, size: int, most: int) -> list[ValidationGroup]:
     """One group per category, of at most `most` images each, chosen by the hash of their names.
 
     Categories without a defective image are left out: they have nothing to find.
@@ -116,6 +114,18 @@ def synthetic_groups(mix: Mix, count: int) -> list[ValidationGroup]:
     return groups
 
 
+def held_out_normal_samples(mix: Mix, count: int) -> NDArray[np.uint8]:
+    """The first `count` images of a mix that have no defect, (count, size, size, 3)."""
+    found: list[NDArray[np.uint8]] = []
+    for number in range(20 * count):
+        sample = mix[number]
+        if not sample.mask.any():
+            found.append(sample.image)
+        if len(found) == count:
+            break
+    return np.stack(found)
+
+
 def score_group(
     group: ValidationGroup, maps_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 ) -> tuple[GroupScores, NDArray[np.float32]]:
@@ -130,8 +140,8 @@ def score_group(
     """
     maps = maps_of(group.images)
     block = group.masks.shape[1] // maps.shape[1]
-    masks = group.masks.reshape(len(maps), maps.shape[1], block, maps.shape[2], block).mean(axis=(2, 4)) >= 0.5
-    labels = group.masks.any(axis=(1, 2))
+    masks = group.masks.reshape(len(maps), maps.shape[1], block, maps.shape[2], block).mean(axis=(2, 4)) >= HALF
+    labels: NDArray[np.bool_] = np.asarray(group.masks.any(axis=(1, 2)), dtype=np.bool_)
     pixel_auroc, pixel_ap = areas(maps, masks)
     image_auroc, _ = areas(maps.max(axis=(1, 2)), labels)
     return GroupScores(pixel_auroc, pixel_ap, image_auroc), maps

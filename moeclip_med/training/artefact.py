@@ -1,0 +1,156 @@
+"""From a finished run to a model folder: what the scores mean, what was learned from, under which terms."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from moeclip_med.training.run_state import BEST_FILE, load_trained_state
+from moeclip_med.training.validation import central_square, held_out_normal_samples
+from moeclip_med.weights import efficientnet
+from moeclip_med.weights.metadata import (
+    ModelMetadata,
+    ScoreScale,
+    Threshold,
+    TrainingData,
+    describe_start_values,
+)
+from moeclip_med.weights.store import save_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.training.lite import LiteTask
+    from moeclip_med.training.run_state import Progress
+
+MAXIMA_PERCENTILE = 95.0
+"""The threshold: this percentile of the map maxima of normal images, so that one in twenty would raise a finding."""
+
+MEDIAN_SCORE = 0.02
+"""The score that the median pixel of normal images gets."""
+
+LITE_VERSION = "1"
+
+UNKNOWN_TERMS = "not stated when the model was trained"
+
+KNOWN_DATA: Mapping[str, tuple[str, str, str]] = {
+    "magnetic_tile": (
+        "Magnetic tile defects",
+        "welcome to use, please cite (Huang, Qiu, Yuan: Surface defect saliency of magnetic tile, 2018/2020)",
+        "https://github.com/abin24/Magnetic-tile-defect-datasets.",
+    ),
+    "pcb": ("DeepPCB", "MIT (Tang et al. 2019)", "https://github.com/tangsanli5201/DeepPCB"),
+    "steel_strip": ("SD-saliency-900", "none stated (Song et al. 2020)", ""),
+    "road_crack": (
+        "CrackForest",
+        "non-commercial research (Shi et al. 2016)",
+        "https://github.com/cuilimeng/CrackForest-dataset",
+    ),
+    "leather": ("MVTec AD, leather", "CC BY-NC-SA 4.0", "https://www.mvtec.com/company/research/datasets/mvtec-ad"),
+}
+"""Name, terms and source of categories that are known by their folder's name."""
+
+
+def write_lite_model(
+    task: LiteTask, run: Path, folder: Path, progress: Progress, *, licence: str, terms: Mapping[str, str] | None = None
+) -> Path:
+    """Write the model folder of a run's best checkpoint.
+
+    Args:
+        task: The finished task.
+        run: The run's folder.
+        folder: Where the model goes.
+        progress: How the run ended.
+        licence: Licence of the adapters.
+        terms: Terms of use by category, where `KNOWN_DATA` does not know them.
+
+    Returns:
+        `folder`.
+    """
+    state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)["network"]
+    load_trained_state(task.network, state)
+    scale, threshold = measure_scale(task)
+    settings = task.settings_json()
+    metadata = ModelMetadata(
+        name="lite",
+        version=LITE_VERSION,
+        architecture=task.network.architecture,
+        score_scale=scale,
+        threshold=threshold,
+        licence=licence,
+        tower_licence=efficientnet.TERMS,
+        training_data=training_data(task.trained, terms or {}),
+        training={
+            "recipe": "lite",
+            **{name: str(value) for name, value in settings["settings"].items()},
+            "images_sha256": settings["images"]["trained"],
+            "held_out_images_sha256": settings["images"]["held_out"],
+            "steps": str(progress.step),
+            "chosen": f"epoch {progress.best_epoch} of {progress.epoch} by held-out industrial categories and "
+            f"synthetic defects, score {progress.best_score:.4f}; no medical image was used",
+        },
+        start_values=describe_start_values(task.network.architecture),
+        tower_sha256=efficientnet.SHA256,
+        notes=NOTES,
+        weak_kinds=WEAK_KINDS,
+    )
+    save_model(folder, state, metadata)
+    return folder
+
+
+NOTES = (
+    "Trained on industrial surfaces and synthetic defects only; it has never seen a medical image.",
+    "It takes what has a mirror twin for normal: lesions on the midline or on both sides alike are missed.",
+    "Tilted or cut-off heads raise false findings, for the same reason.",
+    "Typed prompts are ignored: its prompts are two learned vectors that know no object.",
+)
+
+WEAK_KINDS = {
+    "endoscopy": "lite is weak on endoscopy: glints and folds score high, and flat polyps are missed.",
+    "oct": "lite was never measured on OCT; expect false findings along layers.",
+    "ct-lung": "lite was never measured on lung CT; vessels are likely to score high.",
+    "ct-soft-tissue": "lite was never measured on soft-tissue CT; organs without a mirror twin score high.",
+}
+
+
+def measure_scale(task: LiteTask) -> tuple[ScoreScale, Threshold]:
+    """Score scale and threshold from normal images that were never trained on.
+
+    Half of the evidence are central squares of held-out normal industrial images, half are composites and crops made
+    from them without a defect, framed on black as medical images are.
+    """
+    size = task.network.architecture.image_size
+    real = np.stack([central_square(image, size)[0] for image in task.held_normals])
+    made = held_out_normal_samples(task.validation_mix, len(real))
+    maps = task.maps_of(np.concatenate([real, made]))
+    scale, threshold = scale_of_normals(maps)
+    source = f"{len(real)} held-out normal industrial images and {len(made)} defect-free images made from them"
+    return (
+        ScoreScale(scale.centre, scale.spread, f"0.5 is the threshold; median pixel of {source}: {MEDIAN_SCORE}"),
+        Threshold(threshold, f"{MAXIMA_PERCENTILE:g}th percentile of the map maxima of {source}"),
+    )
+
+
+def scale_of_normals(maps: NDArray[np.float32]) -> tuple[ScoreScale, float]:
+    """The scale on which normal maps (n, m, m) have their threshold at 0.5 and their median pixel at 0.02."""
+    centre = float(np.percentile(maps.max(axis=(1, 2)), MAXIMA_PERCENTILE))
+    median = float(np.median(maps))
+    spread = (centre - median) / float(np.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE))
+    return ScoreScale(centre, max(spread, 1e-3)), 0.5
+
+
+def training_data(images: Iterable[IndustrialImage], terms: Mapping[str, str]) -> tuple[TrainingData, ...]:
+    """One entry per category, with its terms."""
+    counts = Counter(image.category for image in images)
+    entries = []
+    for category, count in sorted(counts.items()):
+        name, known, source = KNOWN_DATA.get(category, (category, UNKNOWN_TERMS, ""))
+        entries.append(TrainingData(name, terms.get(category, known), source, count))
+    return tuple(entries)

@@ -1,0 +1,123 @@
+"""From a request to a trained model folder: what the command `train` calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.training.loop import Precision
+
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Everything a run is asked for.
+
+    Attributes:
+        recipe: "lite" or "vit-l-14-336".
+        images: All industrial images, held-out categories included.
+        folder: Where the run keeps its files.
+        seed: Of everything random.
+        values: "paper" or "released", for vit-l-14-336.
+        hold_out: Categories never trained on; they choose the checkpoint.
+        normal_only: Categories whose defective images are left out.
+        changes: Settings that differ from the recipe's, by name.
+        licence: Licence of the trained adapters.
+        terms: Terms of use of the images by category, where they are not known.
+        precision: "bf16-mixed" or "32-true".
+        device: "auto", "cpu", "cuda" or "mps".
+        devices: Number of devices.
+    """
+
+    recipe: str
+    images: tuple[IndustrialImage, ...]
+    folder: Path
+    seed: int = 0
+    values: str = "paper"
+    hold_out: tuple[str, ...] = ()
+    normal_only: tuple[str, ...] = ()
+    changes: dict[str, Any] = field(default_factory=dict)
+    licence: str = "unspecified"
+    terms: dict[str, str] = field(default_factory=dict)
+    precision: Precision = "bf16-mixed"
+    device: str = "auto"
+    devices: int = 1
+
+
+def parse_precision(name: str) -> Precision:
+    """The precision of a name.
+
+    Raises:
+        InputError: There is no such precision.
+    """
+    names: dict[str, Precision] = {"bf16-mixed": "bf16-mixed", "32-true": "32-true"}
+    if name in names:
+        return names[name]
+    msg = f'--precision: "{name}" is neither bf16-mixed nor 32-true'
+    raise InputError(msg)
+
+
+def train(
+    request: TrainRequest,
+    *,
+    on_features: Callable[[int, int], None] | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> Path:
+    """Train, or go on with a run that was interrupted, and write the model of its best checkpoint.
+
+    Args:
+        request: What to train.
+        on_features: Called with (images done, images in all) while features are computed.
+        on_step: Called with (steps done, steps in all, loss).
+
+    Returns:
+        The model folder, which `load_model` takes.
+
+    Raises:
+        InputError: The data do not fit the recipe, or the folder holds another run.
+    """
+    if not request.hold_out:
+        categories = sorted({image.category for image in request.images})
+        msg = (
+            "--hold-out: no category is held out, so nothing could choose the checkpoint; "
+            f"hold out at least one of: {', '.join(categories)}"
+        )
+        raise InputError(msg)
+    return train_lite(request, on_features, on_step)
+
+
+def train_lite(
+    request: TrainRequest,
+    on_features: Callable[[int, int], None] | None,
+    on_step: Callable[[int, int, float], None] | None,
+) -> Path:
+    """The lite recipe, from images to model folder."""
+    from moeclip_med.training.artefact import write_lite_model
+    from moeclip_med.training.lite import LiteTask
+    from moeclip_med.training.loop import RunOptions, make_fabric, run_training
+    from moeclip_med.training.settings import LiteSettings
+
+    settings = replace(
+        LiteSettings(seed=request.seed, held_out=request.hold_out, normal_only=request.normal_only),
+        **request.changes,
+    )
+    task = LiteTask(request.images, settings, request.folder / "features", on_features=on_features)
+    options = RunOptions(
+        request.folder,
+        settings.seed,
+        task.settings_json(),
+        precision=request.precision,
+        device=request.device,
+        devices=request.devices,
+    )
+    progress = run_training(task, options, make_fabric(options), on_step)
+    model = request.folder / MODEL_FOLDER
+    return write_lite_model(task, request.folder, model, progress, licence=request.licence, terms=request.terms)

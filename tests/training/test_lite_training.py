@@ -1,0 +1,164 @@
+"""The lite recipe end to end on a tiny tower: it learns, logs, resumes exactly, and refuses other settings."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.training.datasets import Layout, find_images
+from moeclip_med.training.features import loss_mask, open_store, stage_encoder
+from moeclip_med.training.lite import LiteTask
+from moeclip_med.training.loop import RunOptions, make_fabric, mean_gram, run_training
+from moeclip_med.training.mix import Mix
+from moeclip_med.training.settings import LiteSettings
+
+SETTINGS = LiteSettings(
+    crops=24, epochs=2, fresh_every=1, batch_size=6, loss_side=16, held_out=("board",), validation_synthetic=12
+)
+
+
+@pytest.fixture
+def start(industrial_folder, tiny_network):
+    """A function that runs a task in a folder and returns it."""
+    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+
+    def run(folder, settings=SETTINGS, on_step=None, save_every=1):
+        task = LiteTask(images, settings, folder / "features", network=tiny_network(settings.seed))
+        options = RunOptions(
+            folder, settings.seed, task.settings_json(), "32-true", "cpu", save_every=save_every, log_every=1
+        )
+        progress = run_training(task, options, make_fabric(options), on_step)
+        return task, progress
+
+    return run
+
+
+def learned(task):
+    return {name: tensor.clone() for name, tensor in task.network.learned_state().items()}
+
+
+class StopError(Exception):
+    """Raised by the test in the middle of a run."""
+
+
+def test_interrupted_run_ends_exactly_like_an_uninterrupted_one(start, tmp_path):
+    whole, progress = start(tmp_path / "whole")
+    assert (progress.step, progress.epoch) == (8, 2)
+
+    def stop_at_six(step, _total, _loss):
+        if step == 6:
+            raise StopError
+
+    with pytest.raises(StopError):
+        start(tmp_path / "cut", on_step=stop_at_six)  # the checkpoint of step 5 is the last one written
+    resumed, progress = start(tmp_path / "cut")
+    assert (progress.step, progress.epoch) == (8, 2)
+    for name, tensor in learned(whole).items():
+        torch.testing.assert_close(learned(resumed)[name], tensor, rtol=0, atol=0)
+    rows = {folder: (tmp_path / folder / "train.csv").read_text() for folder in ("whole", "cut")}
+    assert rows["cut"] == rows["whole"]
+    assert len(list(csv.DictReader(rows["cut"].splitlines()))) == 8
+
+
+def test_another_setting_is_refused(start, tmp_path):
+    start(tmp_path, replace(SETTINGS, epochs=1))
+    with pytest.raises(InputError, match=r"settings\.learning_rate = 0\.001, this one has 0\.5"):
+        start(tmp_path, replace(SETTINGS, epochs=1, learning_rate=0.5))
+
+
+def test_training_lowers_the_loss_and_changes_only_what_is_learned(start, tmp_path, tiny_network):
+    before = tiny_network(0).state_dict()
+    task, _ = start(tmp_path, replace(SETTINGS, crops=48, epochs=8, fresh_every=8, learning_rate=3e-3))
+    after = task.network.state_dict()
+    frozen = {name for name in before if name.startswith("tower.") or name.endswith(".down")}
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor) == (name in frozen), name
+    batch = next(task.batches(0, 0, make_fabric(RunOptions(tmp_path, 0, {}, "32-true", "cpu"))))
+    untrained = tiny_network(0)
+    loss = {network: task.losses(network.eval(), batch)[0]["patch"] for network in (untrained, task.network)}
+    assert loss[task.network] < 0.9 * loss[untrained]
+
+
+def test_log_tells_losses_router_and_experts_apart(start, tmp_path):
+    start(tmp_path, replace(SETTINGS, epochs=1))
+    with (tmp_path / "train.csv").open() as file:
+        row = next(csv.DictReader(file))
+    for name in ("patch", "image", "balance", "etf"):
+        assert float(row[f"loss_{name}"]) > 0
+    for level in (1, 2):
+        use = [float(row[f"use_level{level}_expert{expert}"]) for expert in (1, 2, 3, 4)]
+        assert sum(use) == pytest.approx(1, abs=1e-5)
+        assert 0 < float(row[f"entropy_level{level}"]) <= np.log(4) + 1e-6
+        assert -1 <= float(row[f"cosine_level{level}"]) <= 1
+    with (tmp_path / "validation.csv").open() as file:
+        validation = next(csv.DictReader(file))
+    assert 0 < float(validation["score"]) < 1
+    assert {"board_pixel_ap", "composite_image_auroc", "synthetic_pixel_auroc"} <= validation.keys()
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        "board-000004.png",
+        "composite-000004.png",
+        "synthetic-000004.png",
+    ]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_auxiliary_losses_really_act(industrial_folder, tiny_network, tmp_path):
+    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    task = LiteTask(images, SETTINGS, tmp_path, network=tiny_network(0))
+    options = RunOptions(tmp_path, 0, {}, "32-true", "cpu")
+    batch = next(task.batches(0, 0, make_fabric(options)))
+    task.network.train()
+    losses, _ = task.losses(task.network, batch)
+    for name, parameter in (("etf", "experts.0.up"), ("balance", "experts.0.router")):
+        task.network.zero_grad()
+        losses[name].backward(retain_graph=True)
+        gradient = dict(task.network.named_parameters())[parameter].grad
+        assert gradient.abs().max() > 0
+
+
+def test_held_out_images_are_never_trained_on(industrial_folder, tiny_network, tmp_path):
+    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    task = LiteTask(images, replace(SETTINGS, held_out_normals=0.3), tmp_path, network=tiny_network(0))
+    drawn_from = set(task.mix.normal.images) | set(task.mix.defective.images)
+    assert {image.category for image in drawn_from} == {"tile", "plain"}
+    assert task.held_normals
+    assert not drawn_from & set(task.held_normals)
+
+
+def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, tiny_network, tmp_path):
+    network = tiny_network(0)
+    mix = Mix(find_images(industrial_folder, Layout.INDUSTRIAL), size=64, seed=3)
+    encode, _ = stage_encoder(network.tower.stages[0], 64)
+    arguments = {"normalise": lambda images: images * 2 - 1, "loss_side": 16}
+    store = open_store(tmp_path / "store", mix, range(10, 20), encode, **arguments)
+    features, masks = store.batch(np.array([3, 1]))
+    for row, number in enumerate((11, 13)):  # a batch is read in the order of the file
+        image = torch.from_numpy(mix[number].image).permute(2, 0, 1)[None].float() / 255 * 2 - 1
+        expected = network.tower.stages[0](image)[0]
+        torch.testing.assert_close(features[row].float(), expected, rtol=2e-2, atol=2e-2)
+        np.testing.assert_array_equal(masks[row].numpy(), loss_mask(mix[number].mask, 16))
+
+    def refuse(_images):
+        raise AssertionError
+
+    again = open_store(tmp_path / "store", mix, range(10, 20), refuse, **arguments)
+    assert len(again) == 10
+
+
+def test_thin_defects_survive_on_the_loss_grid():
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[10, 20] = True
+    assert loss_mask(mask, 16).sum() == 1
+    assert loss_mask(mask, 16)[2, 5]
+    assert not loss_mask(np.zeros((64, 64), dtype=bool), 16).any()
+    assert loss_mask(np.ones((64, 64), dtype=bool), 16).all()
+
+
+def test_mean_gram_averages_over_tokens():
+    gram = torch.stack([torch.eye(3), torch.ones(3, 3)]).reshape(1, 2, 3, 3)
+    torch.testing.assert_close(mean_gram(gram), torch.full((3, 3), 0.5) + 0.5 * torch.eye(3))
