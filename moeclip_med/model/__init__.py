@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from moeclip_med.model.network import MoEClip as MoEClip
     from moeclip_med.model.network import NetworkOutput as NetworkOutput
     from moeclip_med.model.network import TrainingOutput as TrainingOutput
+    from moeclip_med.model.prompts import Prompts as Prompts
 
 _HOME = {
     "Architecture": "architecture",
     "MoEClip": "network",
     "NetworkOutput": "network",
     "TrainingOutput": "network",
+    "Prompts": "prompts",
 }
-__all__ = ["Architecture", "MoEClip", "NetworkOutput", "TrainingOutput"]
+__all__ = ["Architecture", "MoEClip", "NetworkOutput", "Prompts", "TrainingOutput"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute may be anything

@@ -153,6 +153,11 @@ class Architecture:
             msg = f'architecture.prompts: tower "{self.tower.name}" has no text tower; use "learned" prompts.'
             raise InputError(msg)
 
+    @property
+    def map_count(self) -> int:
+        """How many token maps the raw map sums."""
+        return len(self.levels) * len(self.windows)
+
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
         data: dict[str, Any] = records.to_json(self)
@@ -162,6 +167,39 @@ class Architecture:
     def from_json(cls, data: object, where: str = "architecture") -> Architecture:
         """From parsed JSON; see `moeclip_med.model.records.from_json` for what it refuses."""
         return records.from_json(cls, data, where)
+
+
+@dataclass(frozen=True)
+class ZeroShotArchitecture:
+    """Plain CLIP without anything learned, in the manner of WinCLIP; fields as in `Architecture`.
+
+    Attributes:
+        windows: Sides of the patch windows that are encoded on their own, beside the whole image.
+    """
+
+    tower: TowerSpec
+    image_size: int
+    map_size: int
+    blur: BlurSpec | None
+    windows: tuple[int, ...] = (2, 3)
+    logit_scale: float = 100.0
+    corners_aligned: bool = True
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    framing: Literal["whole", "foreground-square"] = "whole"
+
+    @property
+    def map_count(self) -> int:
+        """How many maps the raw map sums: one per window, one for the whole image."""
+        return len(self.windows) + 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary that `json.dumps` takes."""
+        data: dict[str, Any] = records.to_json(self)
+        return data
+
+
+AnyArchitecture = Architecture | ZeroShotArchitecture
 
 
 def paper_architecture(

@@ -34,7 +34,7 @@ class FusedAttention(nn.Module):
             (B, N, width), and None in place of the attention weights.
         """
         projected = functional.linear(query, self.in_proj_weight, self.in_proj_bias)
-        heads = projected.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        heads = projected.reshape(*query.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])
         return self.out_proj(attended.transpose(1, 2).flatten(2)), None
 

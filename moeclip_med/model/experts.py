@@ -24,12 +24,28 @@ class ExpertsOutput(NamedTuple):
         probabilities: (..., K) float32, the router's softmax over all experts.
         weights: (..., K), what each expert weighs: 0 outside the top k, summing to 1.
         hidden: (..., K, rank), the tokens in each expert's low-rank space.
+        up: (K, width, rank), the experts' B.
     """
 
     tokens: Tensor
     probabilities: Tensor
     weights: Tensor
     hidden: Tensor
+    up: Tensor
+
+    def output_gram(self) -> Tensor:
+        """Cosines between the outputs of all experts, without forming the outputs.
+
+        Output e is B_e z_e, so the product of two outputs is z_eᵀ (B_eᵀ B_f) z_f: everything stays in rank space.
+
+        Returns:
+            (..., K, K), float32, 1 on the diagonal.
+        """
+        up, hidden = self.up.float(), self.hidden.float()
+        products = torch.einsum("ewr,fws->erfs", up, up)
+        gram = torch.einsum("...er,erfs,...fs->...ef", hidden, products, hidden)
+        length = gram.diagonal(dim1=-2, dim2=-1).clamp_min(_NORM_FLOOR**2).sqrt()
+        return gram / (length.unsqueeze(-1) * length.unsqueeze(-2))
 
 
 class ExpertMixture(nn.Module):
@@ -58,7 +74,8 @@ class ExpertMixture(nn.Module):
         """Mix the experts into tokens (..., width)."""
         # The experts' feature blocks are disjoint, so one dropout mask serves all as if each had its own.
         dropped = functional.dropout(tokens, self.spec.dropout, self.training)
-        hidden = functional.linear(dropped, self.down.flatten(0, 1)).unflatten(-1, self.down.shape[:2])
+        flat = functional.linear(dropped, self.down.flatten(0, 1))
+        hidden = flat.reshape(*flat.shape[:-1], self.spec.count, self.spec.rank)
         probabilities = functional.linear(tokens, self.router).float().softmax(dim=-1)
         weights = self._route(probabilities).to(tokens.dtype)
         up = self.up.permute(1, 0, 2).flatten(1)
@@ -66,7 +83,7 @@ class ExpertMixture(nn.Module):
         length = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True)
         mixed_length = torch.linalg.vector_norm(mixed, dim=-1, keepdim=True)
         matched = mixed * (length / (mixed_length + _NORM_FLOOR))
-        return ExpertsOutput(torch.lerp(tokens, matched, self.spec.mixing), probabilities, weights, hidden)
+        return ExpertsOutput(torch.lerp(tokens, matched, self.spec.mixing), probabilities, weights, hidden, self.up)
 
     def _route(self, probabilities: Tensor) -> Tensor:
         """Keep the k largest of (..., K) probabilities and let them sum to 1."""
@@ -74,23 +91,6 @@ class ExpertMixture(nn.Module):
         experts = torch.arange(self.spec.count, device=probabilities.device)
         kept = probabilities * (chosen.unsqueeze(-1) == experts).any(dim=-2)
         return kept / kept.sum(dim=-1, keepdim=True)
-
-    def output_gram(self, hidden: Tensor) -> Tensor:
-        """Cosines between the outputs of all experts, without forming the outputs.
-
-        Output e is B_e z_e, so the product of two outputs is z_eᵀ (B_eᵀ B_f) z_f: everything stays in rank space.
-
-        Args:
-            hidden: (..., K, rank) as in `ExpertsOutput`.
-
-        Returns:
-            (..., K, K), float32, 1 on the diagonal.
-        """
-        up, hidden = self.up.float(), hidden.float()
-        products = torch.einsum("ewr,fws->erfs", up, up)
-        gram = torch.einsum("...er,erfs,...fs->...ef", hidden, products, hidden)
-        length = gram.diagonal(dim1=-2, dim2=-1).clamp_min(_NORM_FLOOR**2).sqrt()
-        return gram / (length.unsqueeze(-1) * length.unsqueeze(-2))
 
 
 def orthonormal_blocks(width: int, count: int, rank: int) -> Tensor:

@@ -85,8 +85,10 @@ class TextAdapter(nn.Module):
         Returns:
             (out width, 2), columns normalised.
         """
-        return torch.stack([self._mean(normal), self._mean(abnormal)], dim=-1)
+        sides = [functional.leaky_relu(self.linear(side), _TEXT_SLOPE) for side in (normal, abnormal)]
+        return torch.stack([mean_direction(side) for side in sides], dim=-1)
 
-    def _mean(self, phrases: Tensor) -> Tensor:
-        adapted = functional.leaky_relu(self.linear(phrases), _TEXT_SLOPE)
-        return functional.normalize(functional.normalize(adapted, dim=-1).mean(dim=0), dim=0)
+
+def mean_direction(phrases: Tensor) -> Tensor:
+    """The mean of normalised embeddings (phrases, width), normalised again: (width,)."""
+    return functional.normalize(functional.normalize(phrases, dim=-1).mean(dim=0), dim=0)

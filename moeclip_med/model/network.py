@@ -164,8 +164,7 @@ class MoEClip(nn.Module):
             ]
             logits.append(torch.stack(maps, dim=1))
             probabilities.append(mixed.probabilities)
-            mixture = self.experts[level]
-            grams.append(mixture.output_gram(mixed.hidden))
+            grams.append(mixed.output_gram())
         embedding = self.embed_image(patches)
         image_logits = torch.matmul(embedding.unsqueeze(1), prompts).squeeze(1)
         return TrainingOutput(
@@ -182,14 +181,7 @@ class MoEClip(nn.Module):
         Raises:
             InputError: The images have another size than the architecture's.
         """
-        size = self.architecture.image_size
-        if not torch.jit.is_tracing() and images.shape[1:] != (3, size, size):
-            found = " × ".join(str(side) for side in images.shape[1:])
-            msg = (
-                f"images of {found} (channels × rows × columns), but the model takes 3 × {size} × {size}; "
-                "resize them or build the model for that image size."
-            )
-            raise InputError(msg)
+        check_image_size(images, self.architecture.image_size)
         tokens: Tensor = self.tower.stages[0](images)
         return tokens
 
@@ -241,3 +233,19 @@ class MoEClip(nn.Module):
             surroundings=around,
         )
         return [self.projections[level](item) for item in features]
+
+
+def check_image_size(images: Tensor, size: int) -> None:
+    """Make sure that images are (B, 3, size, size); tracers, which follow one shape, are left alone.
+
+    Raises:
+        InputError: They are not.
+    """
+    is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # torch exports it untyped
+    if not is_traced and images.shape[1:] != (3, size, size):
+        found = " × ".join(str(side) for side in images.shape[1:])
+        msg = (
+            f"images of {found} (channels × rows × columns), but the model takes 3 × {size} × {size}; "
+            "resize them or build the model for that image size."
+        )
+        raise InputError(msg)

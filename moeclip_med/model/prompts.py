@@ -7,8 +7,12 @@ import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LIBRARY_VARIABLE = "MOECLIP_MED_PROMPTS"
 """Environment variable that names the user's own library of class names."""
@@ -16,6 +20,28 @@ LIBRARY_VARIABLE = "MOECLIP_MED_PROMPTS"
 _NORMAL_STATES = ("{}", "a {}", "the {}")
 _ABNORMAL_STATES = ("a damaged {}", "a broken {}", "a {} with flaw", "a {} with defect", "a {} with damage")
 _SENTENCES = ("{}.", "a photo of {}.")
+
+# The compositional states of WinCLIP (Jeong et al., CVPR 2023), for plain CLIP, which learned no adapter for text.
+_PLAIN_NORMAL_STATES = (
+    "{}",
+    "flawless {}",
+    "perfect {}",
+    "unblemished {}",
+    "{} without flaw",
+    "{} without defect",
+    "{} without damage",
+)
+_PLAIN_ABNORMAL_STATES = ("damaged {}", "{} with flaw", "{} with defect", "{} with damage")
+_PLAIN_SENTENCES = (
+    "a photo of a {}.",
+    "a photo of the {}.",
+    "a cropped photo of the {}.",
+    "a close-up photo of a {}.",
+    "a bright photo of the {}.",
+    "a dark photo of the {}.",
+    "a blurry photo of the {}.",
+    "a photo of the {} for visual inspection.",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +68,14 @@ class Prompts:
             msg = 'a prompt is blank; give a class name such as "scan", or whole phrases.'
             raise InputError(msg)
 
+    @classmethod
+    def from_options(
+        cls, class_name: str | None = None, normal: Sequence[str] = (), abnormal: Sequence[str] = ()
+    ) -> Prompts:
+        """From what a user typed: a class name or a name of the library, and whole phrases in place of templates."""
+        base = cls() if class_name is None else find_prompts(class_name)
+        return cls(base.name, tuple(normal) or base.normal, tuple(abnormal) or base.abnormal)
+
     def normal_phrases(self) -> tuple[str, ...]:
         """Every phrase that stands for normal."""
         return self.normal or _compose(_NORMAL_STATES, self.name)
@@ -50,9 +84,16 @@ class Prompts:
         """Every phrase that stands for abnormal."""
         return self.abnormal or _compose(_ABNORMAL_STATES, self.name)
 
+    def plain_phrases(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Normal and abnormal phrases for plain CLIP: more states and sentences than the adapters were trained with."""
+        return (
+            self.normal or _compose(_PLAIN_NORMAL_STATES, self.name, _PLAIN_SENTENCES),
+            self.abnormal or _compose(_PLAIN_ABNORMAL_STATES, self.name, _PLAIN_SENTENCES),
+        )
 
-def _compose(states: tuple[str, ...], name: str) -> tuple[str, ...]:
-    return tuple(sentence.format(state.format(name)) for state in states for sentence in _SENTENCES)
+
+def _compose(states: Sequence[str], name: str, sentences: Sequence[str] = _SENTENCES) -> tuple[str, ...]:
+    return tuple(sentence.format(state.format(name)) for state in states for sentence in sentences)
 
 
 def prompt_library(path: Path | None = None) -> dict[str, Prompts]:

@@ -47,7 +47,8 @@ def anomaly_of_tokens(projected: Tensor, text: Tensor, scale: float) -> Tensor:
     # A matrix of one row, not a vector: OpenVINO 2026.4 fails to fuse what follows a product with a vector.
     direction = (text[:, ABNORMAL] - text[:, NORMAL]).unsqueeze(0)
     length = torch.linalg.vector_norm(projected, dim=-1).clamp_min(1e-12)
-    return (scale * functional.linear(projected, direction).squeeze(-1) / length + 1) / 2
+    product: Tensor = functional.linear(projected, direction).squeeze(-1)
+    return (scale * product / length + 1) / 2
 
 
 class AnomalyMap(nn.Module):

@@ -121,7 +121,8 @@ class TransformerTower(Tower):
 
     def patches(self, level: int, tokens: Tensor) -> Tensor:
         """Drop the class token; (B, 1 + h·w, width) → (B, h, w, width)."""
-        return tokens[:, 1:].unflatten(1, (self.grids[level], self.grids[level]))
+        side = self.grids[level]
+        return tokens[:, 1:].reshape(tokens.shape[0], side, side, self.widths[level])
 
     def normalise(self, tokens: Tensor) -> Tensor:
         """CLIP's last layer normalisation."""
@@ -209,7 +210,7 @@ def resize_positional_embedding(embedding: Tensor, grid: int) -> Tensor:
     side = round((embedding.shape[0] - 1) ** 0.5)
     if side == grid:
         return embedding
-    image = embedding[1:].unflatten(0, (side, side)).permute(2, 0, 1).unsqueeze(0)
+    image = embedding[1:].reshape(side, side, -1).permute(2, 0, 1).unsqueeze(0)
     resized = functional.interpolate(image, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([embedding[:1], resized.squeeze(0).flatten(1).transpose(0, 1)])
 

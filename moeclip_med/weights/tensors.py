@@ -14,13 +14,24 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_CHUNK = 1 << 20
-
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over tensors in the order of their names: name, shape and values as float32.
+
+    The same for weights that came as safetensors or as `.pt`, in half or in single precision.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().to(dtype=torch.float32, device="cpu").contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().data)
+    return digest.hexdigest()
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

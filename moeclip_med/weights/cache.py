@@ -1,0 +1,49 @@
+"""Where downloaded weights, imported models and text embeddings are kept."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CACHE_VARIABLE = "MOECLIP_MED_CACHE"
+"""Environment variable that moves the cache folder."""
+
+
+def cache_folder() -> Path:
+    """The cache folder: where MOECLIP_MED_CACHE says, else the system's place for caches. Need not exist."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("moeclip-med")
+
+
+def towers_folder() -> Path:
+    """Where weights of towers lie, downloaded or put there by hand."""
+    return cache_folder() / "towers"
+
+
+def models_folder() -> Path:
+    """Where imported and trained models lie, one folder each."""
+    return cache_folder() / "models"
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, which takes its place when the block ends well and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,221 @@
+"""From a name or a folder to a network that is ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from moeclip_transforms.errors import InputError, NoticeWarning
+
+from moeclip_med.model.architecture import Architecture, TowerSpec, ZeroShotArchitecture
+from moeclip_med.model.network import MoEClip
+from moeclip_med.model.prompts import Prompts
+from moeclip_med.model.towers import build_tower
+from moeclip_med.weights import openclip
+from moeclip_med.weights.cache import cache_folder, written_whole
+from moeclip_med.weights.metadata import ModelMetadata, Threshold, uncalibrated_scale
+from moeclip_med.weights.registry import ZERO_SHOT_PREFIX, find_folder
+from moeclip_med.weights.store import read_adapters, read_metadata
+from moeclip_med.weights.tensors import check_state, read_safetensors
+from moeclip_med.weights.towers import OpenedTower, find_weights, is_openai_file, open_network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from moeclip_med.model.text import TextTower
+    from moeclip_med.model.zero_shot import ZeroShotClip
+
+
+class ModelWarning(NoticeWarning):
+    """Something about a model that weakens a result; shown to the user, never an error."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network with its weights, ready to run.
+
+    Attributes:
+        network: In evaluation mode, float32, on the CPU.
+        metadata: What is known about it, with the prompts in use.
+        text: (width, 2) embeddings of the prompts, normal and abnormal; None with learned prompts.
+        identity_hash: SHA-256 over everything that changes a score.
+        notes: What the user should be told about this model, one sentence each.
+    """
+
+    network: MoEClip | ZeroShotClip
+    metadata: ModelMetadata
+    text: Tensor | None
+    identity_hash: str
+    notes: tuple[str, ...] = ()
+
+
+def load_model(
+    name_or_path: str | Path, *, prompts: Prompts | None = None, tower_weights: Path | None = None
+) -> LoadedModel:
+    """Load a model.
+
+    Args:
+        name_or_path: `lite`, another name of `weights list`, `clip-zero-shot:<open_clip name>`, or a model folder.
+        prompts: What to look for, where the model has a text tower; its own where not given.
+        tower_weights: A file with the tower's weights, instead of the published ones.
+
+    Raises:
+        InputError: The model is unknown, was never trained, or its files are missing, damaged or do not fit.
+    """
+    name = str(name_or_path)
+    if name.startswith(ZERO_SHOT_PREFIX):
+        return _load_zero_shot(name, prompts or Prompts(), tower_weights)
+    folder = find_folder(name)
+    metadata = read_metadata(folder)
+    return assemble(metadata, read_adapters(folder, metadata), prompts=prompts, tower_weights=tower_weights)
+
+
+def assemble(
+    metadata: ModelMetadata,
+    adapters: dict[str, Tensor],
+    *,
+    prompts: Prompts | None = None,
+    tower_weights: Path | None = None,
+) -> LoadedModel:
+    """Put adapters around their tower.
+
+    Raises:
+        InputError: The adapters do not fit the tower, or the tower is not the one they were trained on.
+    """
+    architecture = metadata.architecture
+    if not isinstance(architecture, Architecture):
+        msg = f'model "{metadata.name}": plain CLIP has no adapters; load it by its name {ZERO_SHOT_PREFIX}….'
+        raise InputError(msg)
+    opened = open_network(architecture, tower_weights)
+    _check_tower(metadata, opened)
+    notes = list(metadata.notes)
+    if architecture.prompts == "learned":
+        network = MoEClip(architecture, build_tower(opened.network, architecture))
+        _fill(network, adapters, metadata.name)
+        if prompts is not None:
+            notes.append(f'model "{metadata.name}" has learned prompts: the typed prompts are ignored.')
+            warnings.warn(notes[-1], ModelWarning, stacklevel=3)
+        return LoadedModel(network.eval(), metadata, None, metadata.identity(), tuple(notes))
+    used = prompts or metadata.prompts or Prompts()
+    tower = build_tower(opened.network.visual, architecture)
+    text_tower = _text_tower(opened.network, architecture.tower.name, projected=False)
+    network = MoEClip(architecture, tower, text_width=text_tower.width)
+    _fill(network, adapters, metadata.name)
+    phrases = (used.normal_phrases(), used.abnormal_phrases())
+    features = _encode(text_tower, phrases, f"{opened.sha256} {architecture.tower.activation} features")
+    adapter = network.text_adapter
+    if adapter is None:
+        msg = f'model "{metadata.name}": no text adapter was built.'
+        raise InputError(msg)
+    with torch.no_grad():
+        text = adapter(*features)
+    known = replace(metadata, prompts=used)
+    return LoadedModel(network.eval(), known, text, known.identity(), tuple(notes))
+
+
+def _check_tower(metadata: ModelMetadata, opened: OpenedTower) -> None:
+    if metadata.tower_sha256 and metadata.tower_sha256 != opened.sha256:
+        msg = (
+            f'model "{metadata.name}": its adapters were trained on a tower with SHA-256 {metadata.tower_sha256}, '
+            f"the one found has {opened.sha256}; bring the right weights of "
+            f'"{metadata.architecture.tower.name}" ({metadata.architecture.tower.pretrained}).'
+        )
+        raise InputError(msg)
+
+
+def _fill(network: MoEClip, adapters: dict[str, Tensor], name: str) -> None:
+    check_state(adapters, network.learned_state(), where=f'model "{name}"')
+    network.load_state_dict(adapters, strict=False)
+
+
+def _text_tower(clip: Any, name: str, *, projected: bool) -> TextTower:  # noqa: ANN401 - OpenCLIP is untyped
+    import open_clip
+
+    from moeclip_med.model.text import TextTower
+
+    return TextTower(clip, open_clip.get_tokenizer(name), projected=projected)
+
+
+def _encode(tower: TextTower, phrases: tuple[Sequence[str], Sequence[str]], tower_key: str) -> tuple[Tensor, Tensor]:
+    """Encode normal and abnormal phrases, or take them from the cache, which is keyed by all that matters."""
+    from safetensors.torch import save_file
+
+    key = hashlib.sha256(json.dumps([tower_key, *phrases]).encode()).hexdigest()
+    path = cache_folder() / "text" / f"{key}.safetensors"
+    if path.is_file():
+        stored, _ = read_safetensors(path)
+        return stored["normal"], stored["abnormal"]
+    normal, abnormal = (tower(side) for side in phrases)
+    try:
+        with written_whole(path) as temporary:
+            save_file({"normal": normal.contiguous(), "abnormal": abnormal.contiguous()}, temporary)
+    except OSError as error:
+        warnings.warn(
+            f"prompt embeddings could not be kept in {path.parent} ({error.strerror}); they are computed each time.",
+            ModelWarning,
+            stacklevel=3,
+        )
+    return normal, abnormal
+
+
+def zero_shot_architecture(name: str, weights: Path | None = None) -> ZeroShotArchitecture:
+    """Describe `clip-zero-shot:MODEL`, `:MODEL:TAG` or `:MODEL:FILE`.
+
+    The activation is the one OpenCLIP names for the weights: QuickGELU for OpenAI's. For another file it is that of
+    the model's name, so `ViT-B-16-quickgelu` asks for QuickGELU.
+
+    Raises:
+        InputError: OpenCLIP knows no such model or weights.
+    """
+    import open_clip
+
+    model, _, tag = name.removeprefix(ZERO_SHOT_PREFIX).partition(":")
+    base = model.removesuffix("-quickgelu")
+    config = openclip.clip_config(base)
+    tags = open_clip.list_pretrained_tags_by_model(base)
+    pretrained = tag or str(weights or ("openai" if "openai" in tags else next(iter(tags), "")))
+    published = open_clip.get_pretrained_cfg(base, pretrained)
+    is_quick = model != base or bool(published.get("quick_gelu")) or bool(config.get("quick_gelu"))
+    if not published and not is_quick:
+        is_quick = is_openai_file(find_weights(TowerSpec("openclip", base, pretrained, "gelu")))
+    size = config["vision_cfg"]["image_size"]
+    activation: openclip.Activation = "quick_gelu" if is_quick else "gelu"
+    if not openclip.is_transformer(config):
+        activation = "native"
+    defaults = ZeroShotArchitecture(TowerSpec("openclip", base, pretrained, activation), size, size, blur=None)
+    mean, std = published.get("mean", defaults.mean), published.get("std", defaults.std)
+    return replace(defaults, mean=tuple(mean), std=tuple(std))
+
+
+def _load_zero_shot(name: str, prompts: Prompts, weights: Path | None) -> LoadedModel:
+    from moeclip_med.model.heads import mean_direction
+    from moeclip_med.model.zero_shot import ZeroShotClip
+
+    architecture = zero_shot_architecture(name, weights)
+    opened = open_network(architecture, weights)
+    network = ZeroShotClip(architecture, opened.network.visual)
+    text_tower = _text_tower(opened.network, architecture.tower.name, projected=True)
+    tower_key = f"{opened.sha256} {architecture.tower.activation} projected"
+    features = _encode(text_tower, prompts.plain_phrases(), tower_key)
+    text = torch.stack([mean_direction(side) for side in features], dim=-1)
+    note = "plain CLIP: nothing was trained to find anomalies; a baseline, not MoECLIP."
+    metadata = ModelMetadata(
+        name=name,
+        version="1",
+        architecture=architecture,
+        score_scale=uncalibrated_scale(architecture),
+        threshold=Threshold(0.5, "where the normal and the abnormal prompts are equally near; uncalibrated"),
+        licence="none: no adapters",
+        tower_licence=opened.terms,
+        prompts=prompts,
+        tower_sha256=opened.sha256,
+        notes=(note,),
+    )
+    return LoadedModel(network, metadata, text, metadata.identity(), (note,))

@@ -1,0 +1,202 @@
+"""What is known about a model: how it is built, what its scores mean, what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.model import records
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from moeclip_med.model.architecture import AnyArchitecture, Architecture, ZeroShotArchitecture
+    from moeclip_med.model.prompts import Prompts
+
+Values = TypeVar("Values", float, "NDArray[np.float32]")
+
+UNCALIBRATED = "uncalibrated"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ScoreScale:
+    """From the network's unbounded raw map to scores between 0 and 1, in the same order for every image.
+
+    score = 1 / (1 + exp(-(raw - centre) / spread)). The constants belong to the model; nothing of an image enters.
+
+    Attributes:
+        centre: The raw value whose score is one half.
+        spread: By how much raw must rise for the odds of the score to grow by e; positive.
+        source: How the constants were found; "uncalibrated" where they follow from the formula alone.
+    """
+
+    centre: float
+    spread: float
+    source: str = UNCALIBRATED
+
+    def __post_init__(self) -> None:
+        """Refuse constants that keep no order.
+
+        Raises:
+            InputError: The spread is not positive, or a constant is not finite.
+        """
+        if not (math.isfinite(self.centre) and math.isfinite(self.spread) and self.spread > 0):
+            msg = f"score scale: centre {self.centre}, spread {self.spread}; expected finite numbers, spread above 0."
+            raise InputError(msg)
+
+    def score(self, raw: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Scores of raw values, elementwise, float32; `out` may be `raw` itself, to save memory."""
+        odds = np.subtract(raw, self.centre, out=out, dtype=np.float32)
+        # tanh saturates where exp would overflow, and is the same function.
+        np.divide(odds, 2 * self.spread, out=odds)
+        np.tanh(odds, out=odds)
+        np.add(odds, 1, out=odds)
+        return np.divide(odds, 2, out=odds)
+
+    def raw(self, score: float) -> float:
+        """The raw value of a score; infinite for 0 and 1.
+
+        Raises:
+            InputError: The score lies outside 0 to 1.
+        """
+        if not 0 <= score <= 1:
+            msg = f"score {score} lies outside 0 to 1."
+            raise InputError(msg)
+        if score in {0, 1}:
+            return math.inf if score else -math.inf
+        return self.centre + self.spread * math.log(score / (1 - score))
+
+
+def uncalibrated_scale(architecture: AnyArchitecture) -> ScoreScale:
+    """The scale that the map's formula suggests where nothing was measured.
+
+    The raw map sums (logit difference + 1)/2 over n token maps, so with centre and spread n/2 the score is the
+    logistic function of the mean logit difference: the softmax that the training used.
+    """
+    half = architecture.map_count / 2
+    return ScoreScale(centre=half, spread=half, source=UNCALIBRATED)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which score on a voxel counts as found.
+
+    Attributes:
+        value: The score, 0 to 1.
+        source: How it was found, as a phrase for reports.
+        is_calibrated: Whether it was set on images of the kind that is scored; else every output says "uncalibrated".
+    """
+
+    value: float
+    source: str
+    is_calibrated: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """One data set that the adapters learned from.
+
+    Attributes:
+        name: What it is called.
+        terms: Its licence or terms of use.
+        source: Where it is published.
+        images: How many of its images were used.
+    """
+
+    name: str
+    terms: str
+    source: str = ""
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Everything that is stored beside a model's weights.
+
+    Attributes:
+        name: What the model is called.
+        version: Its own version.
+        architecture: How the network is built.
+        score_scale: What raw values mean.
+        threshold: From which score on a voxel counts as found.
+        licence: Licence of the adapters, an SPDX identifier, or what is known.
+        tower_licence: Licence and origin of the tower's weights.
+        prompts: The prompts in use where the user gives none; None with learned prompts.
+        training_data: What the adapters learned from.
+        training: How they were trained: named settings and measured figures.
+        start_values: What made every expert learn from the first step: router, B and the rest.
+        adapters_sha256: Of the file of the adapters.
+        tower_sha256: Of the tower's weights: the file for lite's tower, `tensors.fingerprint` for OpenCLIP's; ""
+            where unknown, which leaves the tower unchecked.
+        notes: What the user should know, one sentence each.
+        weak_kinds: Kinds of image that the model is weak on, with a sentence that says so.
+        format: Version of this description.
+    """
+
+    name: str
+    version: str
+    architecture: Architecture | ZeroShotArchitecture
+    score_scale: ScoreScale
+    threshold: Threshold
+    licence: str
+    tower_licence: str = ""
+    prompts: Prompts | None = None
+    training_data: tuple[TrainingData, ...] = ()
+    training: dict[str, str] = field(default_factory=dict)
+    start_values: dict[str, str] = field(default_factory=dict)
+    adapters_sha256: str = ""
+    tower_sha256: str = ""
+    notes: tuple[str, ...] = ()
+    weak_kinds: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary that `json.dumps` takes."""
+        data: dict[str, Any] = records.to_json(self)
+        return data
+
+    @classmethod
+    def from_json(cls, data: object, where: str = "metadata") -> ModelMetadata:
+        """From parsed JSON.
+
+        Raises:
+            InputError: A key is unknown or missing, a value has the wrong type, or the format is a later one.
+        """
+        found = data.get("format", FORMAT) if isinstance(data, dict) else FORMAT
+        if found != FORMAT:
+            msg = f"{where}: format {found}, this version reads format {FORMAT}; update moeclip-med."
+            raise InputError(msg)
+        return records.from_json(cls, data, where)
+
+    def calibrated(self, score_scale: ScoreScale, threshold: Threshold) -> ModelMetadata:
+        """The same model with another meaning of its scores."""
+        return replace(self, score_scale=score_scale, threshold=threshold)
+
+    def identity(self) -> str:
+        """SHA-256 over everything that changes a score: weights, architecture, prompts and scale."""
+        parts = {
+            "adapters": self.adapters_sha256,
+            "tower": self.tower_sha256,
+            "architecture": self.architecture.to_json(),
+            "prompts": records.to_json(self.prompts),
+            "scale": [self.score_scale.centre, self.score_scale.spread],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def describe_start_values(architecture: Architecture) -> dict[str, str]:
+    """The start values that let every expert learn from the first step, for the metadata."""
+    experts = architecture.experts
+    return {
+        "router": f"normal, standard deviation {experts.router_start}",
+        "experts.down (A)": "orthonormal rows on disjoint feature blocks (QR of a Gaussian), frozen",
+        "experts.up (B)": f"normal, standard deviation {experts.expert_start}",
+        "others": "PyTorch's defaults",
+    }

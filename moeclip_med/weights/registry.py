@@ -1,0 +1,109 @@
+"""The models that have names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.model.architecture import lite_architecture, paper_architecture
+from moeclip_med.weights.cache import models_folder
+from moeclip_med.weights.store import METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moeclip_med.model.architecture import Architecture
+
+ZERO_SHOT_PREFIX = "clip-zero-shot:"
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model that is known by name, whether or not its adapters are on this machine.
+
+    Attributes:
+        name: What the user types.
+        summary: One line for `weights list`.
+        architecture: Makes the description that `train` starts from.
+    """
+
+    name: str
+    summary: str
+    architecture: Callable[[], Architecture]
+
+    @property
+    def folder(self) -> Path:
+        """Where its model folder lies: in the package for lite, else in the cache folder."""
+        if self.name == "lite":
+            return Path(str(files("moeclip_med.weights").joinpath("data", "lite")))
+        return models_folder() / self.name
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its adapters are on this machine."""
+        return (self.folder / METADATA).is_file()
+
+
+def _vit_b_16() -> Architecture:
+    return paper_architecture("ViT-B-16", width=512, depth=12, image_size=512)
+
+
+def _vit_l_14() -> Architecture:
+    return paper_architecture("ViT-L-14")
+
+
+def _mobileclip_s1() -> Architecture:
+    base = paper_architecture("MobileCLIP-S1", "datacompdr", width=512, depth=4, image_size=512)
+    tower = replace(base.tower, activation="native")
+    return replace(
+        base, tower=tower, levels=(2, 3, 4), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), corners_aligned=False
+    )
+
+
+NAMED_MODELS = {
+    model.name: model
+    for model in (
+        NamedModel("lite", "comes with the package: small convolutional tower, learned prompts", lite_architecture),
+        NamedModel("vit-l-14-336", "the paper's tower, OpenAI's ViT-L/14 at 518 pixels", paper_architecture),
+        NamedModel("vit-l-14", "OpenAI's ViT-L/14 (trained at 224) at 518 pixels", _vit_l_14),
+        NamedModel("vit-b-16", "OpenAI's ViT-B/16 at 512 pixels", _vit_b_16),
+        NamedModel("mobileclip-s1", "MobileCLIP-S1, a small convolutional tower with text, at 512", _mobileclip_s1),
+    )
+}
+
+
+def find_folder(name_or_path: str) -> Path:
+    """The model folder of a name or a path.
+
+    Raises:
+        InputError: No such model, or a named one whose adapters were never trained or imported here.
+    """
+    named = NAMED_MODELS.get(name_or_path)
+    if named is None:
+        path = Path(name_or_path).expanduser()
+        imported = models_folder() / name_or_path
+        if path.is_dir():
+            return path
+        if Path(name_or_path).name == name_or_path and (imported / METADATA).is_file():
+            return imported
+        names = ", ".join(NAMED_MODELS)
+        msg = (
+            f'model "{name_or_path}" is neither a name nor a folder; names are {names}, '
+            f"{ZERO_SHOT_PREFIX}<open_clip name>."
+        )
+        raise InputError(msg)
+    if named.is_ready:
+        return named.folder
+    if named.name == "lite":
+        msg = f"the adapters of lite are missing at {named.folder}; reinstall moeclip-med."
+        raise InputError(msg)
+    msg = (
+        f'model "{named.name}" has no adapters on this machine, and an untrained model scores nothing; make them with '
+        f'"moeclip-med train --model {named.name}", or bring them with '
+        f'"moeclip-med weights import CHECKPOINT --name {named.name}".'
+    )
+    raise InputError(msg)

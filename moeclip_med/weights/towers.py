@@ -1,0 +1,241 @@
+"""Where a tower's weights come from: the package, the cache folder, a path, or a download."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.weights.cache import towers_folder, written_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moeclip_med.model.architecture import AnyArchitecture, TowerSpec
+
+_TIMEOUT_SECONDS = 30
+_CHUNK = 1 << 20
+_SUFFIXES = {".safetensors", ".pt"}
+_CLIP_TERMS = "see the model card of the OpenCLIP weights"
+_OPENAI_TERMS = "MIT licence, copyright 2021 OpenAI"
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where the weights of an OpenCLIP model are published, as OpenCLIP knows it.
+
+    Attributes:
+        place: Where the file lies on this machine once it is there.
+        url: Where to download it; "" where only Hugging Face has it.
+        repository: Hugging Face repository; "" where `url` is used.
+        sha256: What the file's hash must be; "" where OpenCLIP does not know it.
+        terms: Licence, as far as known.
+    """
+
+    place: Path
+    url: str
+    repository: str
+    sha256: str
+    terms: str
+
+
+def weights_source(spec: TowerSpec) -> WeightsSource:
+    """Look up where a tower's weights are published.
+
+    Raises:
+        InputError: OpenCLIP knows no such weights.
+    """
+    import open_clip
+
+    entry = open_clip.get_pretrained_cfg(spec.name, spec.pretrained)
+    if not entry:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "none"
+        msg = f'OpenCLIP has no weights "{spec.pretrained}" for "{spec.name}"; it has: {tags}; or give a file.'
+        raise InputError(msg)
+    url = entry.get("url", "")
+    if "openaipublic" in url:
+        *_, digest, filename = url.split("/")
+        return WeightsSource(towers_folder() / filename, url, "", digest, _OPENAI_TERMS)
+    repository = entry.get("hf_hub", "").rstrip("/")
+    place = towers_folder() / f"{spec.name}.{spec.pretrained}.safetensors"
+    if repository:
+        return WeightsSource(place, "", repository, "", f"{_CLIP_TERMS} {repository}")
+    return WeightsSource(place.with_suffix(".pt"), url, "", "", _CLIP_TERMS)
+
+
+def find_weights(spec: TowerSpec, path: Path | None = None) -> Path:
+    """The file of a tower's weights on this machine, downloaded if need be.
+
+    Args:
+        spec: Which tower.
+        path: A file to use instead, `.safetensors` or `.pt`.
+
+    Raises:
+        InputError: The file is not there and cannot be downloaded, or is not the one that is expected.
+    """
+    if path is None and Path(spec.pretrained).suffix in _SUFFIXES:
+        path = Path(spec.pretrained)
+    if path is not None:
+        if not path.is_file():
+            msg = f'{path}: no such file; name the weights of "{spec.name}", .safetensors or .pt.'
+            raise InputError(msg)
+        return path
+    source = weights_source(spec)
+    if not source.place.is_file():
+        _download(spec, source)
+    elif source.sha256:
+        _check_hash(source)
+    return source.place
+
+
+def has_tower(spec: TowerSpec) -> bool:
+    """Whether a tower's weights are on this machine already."""
+    if spec.kind == "timm":
+        return True
+    given = Path(spec.pretrained)
+    return given.is_file() if given.suffix in _SUFFIXES else weights_source(spec).place.is_file()
+
+
+def _check_hash(source: WeightsSource) -> None:
+    from moeclip_med.weights.tensors import sha256_of
+
+    found = sha256_of(source.place)
+    if found != source.sha256:
+        msg = f"{source.place}: SHA-256 {found}, expected {source.sha256}; delete it and download it again."
+        raise InputError(msg)
+
+
+def _download(spec: TowerSpec, source: WeightsSource) -> None:
+    try:
+        if source.url:
+            _download_url(source)
+        else:
+            _download_from_hub(source)
+    except InputError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError | URLError | ValueError) and "hub" not in type(error).__module__:
+            raise
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        origin = source.url or f"https://huggingface.co/{source.repository} (open_clip_model.safetensors)"
+        check = f"with SHA-256 {source.sha256} " if source.sha256 else ""
+        msg = (
+            f'the weights "{spec.pretrained}" of "{spec.name}" are not on this machine and could not be downloaded '
+            f"({reason}); fetch {origin} elsewhere and put the file {check}at {source.place}."
+        )
+        raise InputError(msg) from None
+
+
+def _download_url(source: WeightsSource) -> None:
+    from rich.progress import wrap_file
+
+    if not source.url.startswith("https://"):
+        msg = f"{source.url}: only https is downloaded."
+        raise InputError(msg)
+    digest = hashlib.sha256()
+    with (
+        urllib.request.urlopen(source.url, timeout=_TIMEOUT_SECONDS) as response,  # noqa: S310 - https, see above
+        written_whole(source.place) as path,
+    ):
+        size = int(response.headers.get("Content-Length", 0))
+        with wrap_file(response, size, description=source.place.name) as stream, path.open("wb") as file:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+        if source.sha256 and digest.hexdigest() != source.sha256:
+            msg = f"{source.url}: SHA-256 {digest.hexdigest()}, expected {source.sha256}; nothing was kept."
+            raise InputError(msg)
+
+
+def _download_from_hub(source: WeightsSource) -> None:
+    from huggingface_hub import hf_hub_download
+
+    found = hf_hub_download(source.repository, "open_clip_model.safetensors", cache_dir=towers_folder() / "hub")
+    with written_whole(source.place) as path:
+        path.unlink()
+        Path(found).resolve().rename(path)
+
+
+def read_clip_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a CLIP model: safetensors, a state dictionary, or OpenAI's TorchScript archive.
+
+    TorchScript is opened only for files that are, by their hash, the ones OpenAI published.
+
+    Raises:
+        InputError: The file is none of these.
+    """
+    from moeclip_med.weights.tensors import read_checkpoint, read_safetensors
+
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    if is_openai_file(path):
+        import torch
+
+        state = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call] # as torch has it
+        return {name: tensor for name, tensor in state.items() if name not in _OPENAI_EXTRAS}
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    if not state:
+        msg = f"{path}: holds no state dictionary of tensors; save the CLIP model's state_dict()."
+        raise InputError(msg)
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+_OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
+
+
+def is_openai_file(path: Path) -> bool:
+    """Whether a file is, by its hash, one that OpenAI published."""
+    import open_clip
+
+    from moeclip_med.weights.tensors import sha256_of
+
+    names = open_clip.list_openai_models()
+    return sha256_of(path) in {open_clip.get_pretrained_url(name, "openai").split("/")[-2] for name in names}
+
+
+@dataclass(frozen=True)
+class OpenedTower:
+    """A tower with its weights.
+
+    Attributes:
+        network: OpenCLIP's model, or timm's network.
+        sha256: Of its weights, as in `ModelMetadata.tower_sha256`.
+        terms: Licence of the weights, as far as known.
+    """
+
+    network: Any
+    sha256: str
+    terms: str
+
+
+def open_network(architecture: AnyArchitecture, path: Path | None = None) -> OpenedTower:
+    """Load the backbone that an architecture names.
+
+    Args:
+        architecture: Names tower, weights and activation.
+        path: A file with the weights, instead of the published ones.
+
+    Raises:
+        InputError: The tower is unknown, or its weights are missing or do not fit.
+    """
+    from moeclip_med.weights import efficientnet, openclip
+    from moeclip_med.weights.tensors import fingerprint
+
+    spec = architecture.tower
+    if spec.kind == "timm":
+        if spec.name != efficientnet.TIMM_NAME:
+            msg = f'tower "{spec.name}": the only timm tower with packaged weights is {efficientnet.TIMM_NAME}.'
+            raise InputError(msg)
+        return OpenedTower(efficientnet.load_network(path), efficientnet.SHA256, efficientnet.TERMS)
+    config = openclip.clip_config(spec.name)
+    file = find_weights(spec, path)
+    state = read_clip_state(file)
+    clip = openclip.build_clip(config, spec.activation, state)
+    terms = weights_source(spec).terms if path is None and file != Path(spec.pretrained) else "given by the user"
+    return OpenedTower(clip, fingerprint(state), terms)
