@@ -7,7 +7,7 @@ The walk: `ImageSource.read` gives a `Volume`; `score_volume` gives an `AnomalyV
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from moeclip_transforms.slicing import Plane
 
@@ -15,10 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from moeclip_transforms import ImageKind, ImageSource, Series
+    from moeclip_transforms import ImageKind, Series, Volume
 
     from moeclip_med.results import ResultFormat
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
+
+
+class ReadsSeries(Protocol):
+    """What series can be read from: an `ImageSource`, or the files of one study in a batch."""
+
+    def read(self, series: Series, *, time_point: int = 0) -> Volume:
+        """Read one series as a volume."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class SeriesResult:
 
 
 def score_series(
-    source: ImageSource,
+    source: ReadsSeries,
     series: Series,
     detector: Detector,
     settings: ScoreSettings,
@@ -67,8 +75,8 @@ def score_series(
     """Read, score and write one series.
 
     Args:
-        source: The open path that holds the series.
-        series: One of `source.series`.
+        source: What the series is read from.
+        series: One of its series.
         detector: The model, ready to run.
         settings: The choices of the run.
         folder: Where the results go; made whole or not at all.

@@ -1,0 +1,167 @@
+"""What was found where: real paths and identifiers, for the owner of the output alone.
+
+Kept in a database of its own (`private.sqlite`, mode 0600), apart from the ledger, which names nobody. It is also the
+cache of the header scan: a file of unchanged size and time is not opened again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moeclip_med.batch.database import explained, open_database, transaction
+from moeclip_med.batch.records import FileStamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from moeclip_med.batch.headers import FileHeader
+    from moeclip_med.batch.records import PrivateDetail
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, walk INTEGER NOT NULL,
+    is_scanned INTEGER NOT NULL DEFAULT 0, study TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS files_of_study ON files (study) WHERE study <> '';
+CREATE INDEX IF NOT EXISTS files_to_scan ON files (path) WHERE is_scanned = 0;
+CREATE TABLE IF NOT EXISTS studies (
+    study TEXT PRIMARY KEY, study_uid TEXT NOT NULL, patient TEXT NOT NULL, patient_id TEXT NOT NULL,
+    accession_number TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS details (item TEXT PRIMARY KEY, identifier TEXT NOT NULL, message TEXT NOT NULL) WITHOUT ROWID;
+"""  # noqa: E501
+_CHUNK = 5000
+
+
+class Catalogue:
+    """The private side of an output folder."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._connection = open_database(path, _SCHEMA, read_only=read_only)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def see(self, stamps: Iterable[FileStamp], walk: int) -> None:
+        """Note files that a walk found; those that are new or changed will have to be scanned."""
+        rows = [(os.fsencode(stamp.path), stamp.size, stamp.mtime_ns, walk) for stamp in stamps]
+        with transaction(self._connection) as connection:
+            connection.executemany(
+                "INSERT INTO files (path, size, mtime_ns, walk) VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+                "is_scanned = is_scanned AND size = excluded.size AND mtime_ns = excluded.mtime_ns, "
+                "size = excluded.size, mtime_ns = excluded.mtime_ns, walk = excluded.walk",
+                rows,
+            )
+
+    def unscanned(self) -> list[FileStamp]:
+        """Give some files whose headers have not been read; none when all have."""
+        with explained():
+            rows = self._connection.execute(
+                "SELECT path, size, mtime_ns FROM files WHERE is_scanned = 0 LIMIT ?", (_CHUNK,)
+            ).fetchall()
+        return [FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"]) for row in rows]
+
+    def count_unscanned(self) -> int:
+        """Count the files whose headers have not been read."""
+        with explained():
+            row = self._connection.execute("SELECT count(*) FROM files WHERE is_scanned = 0").fetchone()
+        return int(row[0])
+
+    def add_headers(self, headers: Iterable[FileHeader]) -> None:
+        """Note what headers say: which study a file belongs to, or why it belongs to none."""
+        listed = list(headers)
+        with transaction(self._connection) as connection:
+            connection.executemany(
+                "UPDATE files SET is_scanned = 1, study = ?, problem = ? WHERE path = ?",
+                [(header.study, header.problem, os.fsencode(header.path)) for header in listed],
+            )
+            connection.executemany(
+                "INSERT INTO studies VALUES (?, ?, ?, ?, ?) ON CONFLICT (study) DO NOTHING",
+                {
+                    header.study: (
+                        header.study, storable(header.study_uid), header.patient,
+                        storable(header.patient_id), storable(header.accession_number),
+                    )
+                    for header in listed
+                    if header.study
+                }.values(),
+            )  # fmt: skip
+
+    def studies(self, walk: int) -> Iterator[tuple[str, str, list[FileStamp]]]:
+        """Give each study seen by a walk: pseudonym, patient's pseudonym, files sorted by path."""
+        with explained():
+            rows = self._connection.execute(
+                "SELECT files.study, patient, path, size, mtime_ns FROM files JOIN studies USING (study) "
+                "WHERE files.study <> '' AND walk = ? ORDER BY files.study, path",
+                (walk,),
+            )
+            study, patient, files = "", "", list[FileStamp]()
+            for row in rows:
+                if row["study"] != study and study:
+                    yield study, patient, files
+                    files = []
+                study, patient = row["study"], row["patient"]
+                files.append(FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"]))
+            if study:
+                yield study, patient, files
+
+    def files_of(self, study: str) -> tuple[FileStamp, ...]:
+        """Give the files of one study as last seen, sorted by path."""
+        with explained():
+            rows = self._connection.execute(
+                "SELECT path, size, mtime_ns FROM files WHERE study = ? AND walk = (SELECT max(walk) FROM files "
+                "WHERE study = ?) ORDER BY path",
+                (study, study),
+            ).fetchall()
+        return tuple(FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"]) for row in rows)
+
+    def problems(self, walk: int) -> list[tuple[Path, str]]:
+        """Give the files that cannot be read, with the reason."""
+        with explained():
+            rows = self._connection.execute(
+                "SELECT path, problem FROM files WHERE problem <> '' AND walk = ? ORDER BY path", (walk,)
+            ).fetchall()
+        return [(Path(os.fsdecode(row["path"])), row["problem"]) for row in rows]
+
+    def count_others(self, walk: int) -> int:
+        """Count the files that are no images."""
+        with explained():
+            row = self._connection.execute(
+                "SELECT count(*) FROM files WHERE study = '' AND problem = '' AND is_scanned AND walk = ?", (walk,)
+            ).fetchone()
+        return int(row[0])
+
+    def add_details(self, details: Iterable[PrivateDetail]) -> None:
+        """Keep the real names and full messages behind pseudonyms."""
+        rows = [(detail.item, storable(detail.identifier), storable(detail.message)) for detail in details]
+        with transaction(self._connection) as connection:
+            connection.executemany("INSERT OR REPLACE INTO details VALUES (?, ?, ?)", rows)
+
+    def detail(self, item: str) -> tuple[str, str]:
+        """Give the real identifier and full message behind a pseudonym, "" where there is none."""
+        with explained():
+            row = self._connection.execute("SELECT identifier, message FROM details WHERE item = ?", (item,)).fetchone()
+        return (row["identifier"], row["message"]) if row else ("", "")
+
+    def identities(self) -> dict[str, dict[str, str]]:
+        """Give PatientID, AccessionNumber and UID of each study by its pseudonym: for `--identify`."""
+        with explained():
+            rows = self._connection.execute(
+                "SELECT study, study_uid, patient_id, accession_number FROM studies"
+            ).fetchall()
+        return {
+            row["study"]: {
+                "patient_id": row["patient_id"],
+                "accession_number": row["accession_number"],
+                "study_uid": row["study_uid"],
+            }
+            for row in rows
+        }
+
+
+def storable(text: str) -> str:
+    """Give a text without the lone surrogates that stand for bytes that are not UTF-8: SQLite takes none."""
+    return text.encode("utf-8", "backslashreplace").decode()

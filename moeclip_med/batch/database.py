@@ -1,0 +1,110 @@
+"""SQLite as the ledger needs it: write-ahead log, short transactions, errors as sentences."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_WAIT_SECONDS = 30.0
+"""How long a writer waits for another one: `batch status` reads while the run writes."""
+
+
+class StorageError(InputError):
+    """The output folder cannot take what has to be written: the run stops and can be taken up again."""
+
+
+def open_database(path: Path, schema: str, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a database, made with its schema if missing, readable by its owner alone.
+
+    The write-ahead log (https://www.sqlite.org/wal.html) keeps readers and the writer out of each other's way, and
+    what is committed survives `kill -9`. On file systems without it SQLite falls back to its rollback journal, which
+    is as safe.
+
+    Raises:
+        StorageError: If it cannot be opened or is damaged.
+    """
+    with explained(path):
+        if read_only:
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_SECONDS)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its log takes the same permissions
+            connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(schema)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Do several things at once or not at all; other writers wait.
+
+    Raises:
+        StorageError: If the disk is full or the database cannot be written.
+    """
+    with explained():
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            if connection.in_transaction:  # a full disk has rolled back already
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def explained(path: Path | None = None) -> Iterator[None]:
+    """Turn errors of SQLite into one sentence."""
+    where = f'"{path}"' if path else "the ledger"
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        reason = "the disk is full" if "full" in str(error) else f"it cannot be read or written ({error})"
+        msg = f"{where}: {reason}; free space or check the folder, then run the same command again"
+        raise StorageError(msg) from error
+    except sqlite3.DatabaseError as error:
+        msg = f"{where} is damaged ({error}); restore it from a copy, or start again in another output folder"
+        raise StorageError(msg) from error
+    except OSError as error:
+        msg = f"{where}: {error.strerror or error}; check the output folder, then run the same command again"
+        raise StorageError(msg) from error
+
+
+_LOCK_WAIT_SECONDS = 1.0
+"""`batch status` holds the lock for a moment to see whether a run does."""
+
+
+class RunLock:
+    """Held by the one run that works on an output folder; the system lets go of it when the process dies.
+
+    It is SQLite's own file lock on an empty database, which works alike on Linux, macOS and Windows.
+    """
+
+    def __init__(self, path: Path, output: Path) -> None:
+        self._connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            if "locked" not in str(error):
+                msg = f'"{path}" cannot be locked ({error}); choose an output folder on another file system'
+                raise StorageError(msg) from error
+            msg = (
+                f'another run is working on "{output}"; wait for it ("moeclip-med batch status" tells how far it is), '
+                "or choose another output folder"
+            )
+            raise InputError(msg) from error
+
+    def release(self) -> None:
+        """Let go."""
+        self._connection.close()

@@ -1,0 +1,61 @@
+"""A series as a line of the triage list."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from moeclip_med.batch.records import SeriesRecord, SeriesState
+
+if TYPE_CHECKING:
+    from moeclip_transforms import Series
+
+    from moeclip_med.scoring import AnomalyVolume
+
+_MODALITY = re.compile(r"[A-Z]{2,8}")
+
+
+def describe(name: str, series: Series) -> SeriesRecord:
+    """Say what a series is, from its header, without what could identify anyone."""
+    columns, rows, slices, _ = series.shape
+    modality = series.modality.strip().upper()
+    return SeriesRecord(
+        name,
+        SeriesState.SKIPPED,
+        modality=modality if _MODALITY.fullmatch(modality) else "",
+        kind=series.kind.value,
+        format=series.format.value,
+        columns=columns,
+        rows=rows,
+        slices=slices,
+    )
+
+
+def summarise(record: SeriesRecord, anomaly: AnomalyVolume) -> SeriesRecord:
+    """Add what scoring found to a record; the largest finding is the one of the largest volume."""
+    from moeclip_med.results import result_notes
+
+    largest = max(anomaly.findings, key=lambda found: (found.volume_ml or 0.0, found.area_pixels), default=None)
+    columns, rows, slices = anomaly.volume.shape
+    return replace(
+        record,
+        state=SeriesState.DONE,
+        kind=anomaly.provenance["settings"]["kind"],
+        columns=columns,
+        rows=rows,
+        slices=slices,
+        score=round(anomaly.peak_score, 6),
+        findings=len(anomaly.findings),
+        largest_ml=None if largest is None or largest.volume_ml is None else round(largest.volume_ml, 4),
+        largest_pixels=0 if largest is None else largest.area_pixels,
+        threshold=round(anomaly.threshold, 6),
+        is_calibrated=anomaly.is_calibrated,
+        notes=result_notes(anomaly),
+    )
+
+
+def declared_bytes(series: Series) -> int:
+    """The size of one time point of a series as float32, from its header, bytes."""
+    columns, rows, slices, _ = series.shape
+    return columns * rows * slices * series.channels * 4

@@ -1,0 +1,328 @@
+"""The run: plan, hand out studies, enter what comes back, keep the triage list fresh, stop in good order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from moeclip_transforms.errors import InputError
+
+from moeclip_med._version import __version__
+from moeclip_med.batch.executors import Finished, Lost, Progress, Ready, Unusable
+from moeclip_med.batch.local import Limits, LocalExecutor
+from moeclip_med.batch.order import WorkOrder
+from moeclip_med.batch.output import BatchOutput
+from moeclip_med.batch.planning import plan
+from moeclip_med.batch.records import Halt, PrivateDetail, StudyJob, StudyReport, StudyState
+from moeclip_med.batch.resources import Resources, can_measure, share
+from moeclip_med.batch.triage import write_triage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from moeclip_med.batch.executors import Event, Executor, LoadsDetector
+    from moeclip_med.batch.filters import SeriesFilter
+    from moeclip_med.batch.ledger import Counts
+    from moeclip_med.batch.planning import Plan
+    from moeclip_med.model import Prompts
+    from moeclip_med.pipeline import ScoreSettings
+    from moeclip_med.scoring import Detector
+
+DEFAULT_TIME_LIMIT_SECONDS = 1800.0
+_TRIES_AFTER_A_DEATH = 2
+_TRIAGE_EVERY_SECONDS = 60.0
+_TRIAGE_SHARE = 20
+"""The list is not written more often than takes a twentieth of the driver's time."""
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, and how it runs; loaded in each worker."""
+
+    model: str = "lite"
+    device: str = "auto"
+    engine: str = "auto"
+    precision: str = "auto"
+    prompts: Prompts | None = None
+
+    def __call__(self) -> Detector:
+        """Load it."""
+        from moeclip_med.scoring import load_detector
+
+        return load_detector(
+            self.model, device=self.device, engine=self.engine, precision=self.precision, prompts=self.prompts
+        )
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """The choices of a batch.
+
+    Attributes:
+        root: The archive.
+        output: The output folder.
+        score: The choices that are the same for every series.
+        model: Which model, and how it runs.
+        filters: Conditions that a series has to meet.
+        workers: Worker processes; as many as cores and memory allow if None.
+        threads: Threads per worker; the cores divided by the workers if None (on Ray: 1).
+        ray_address: Of a Ray cluster; worker processes on this machine if None.
+        time_limit: For one study, s.
+        memory_bytes: For all workers of this machine together; four fifths of what is free if None.
+        redo: Score everything again.
+        retry_failed: Try again what failed.
+        thumbnails: Make small pictures for the triage list.
+        identify: Add real identifiers to the triage list.
+    """
+
+    root: Path
+    output: Path
+    score: ScoreSettings
+    model: ModelChoice = field(default_factory=ModelChoice)
+    filters: tuple[SeriesFilter, ...] = ()
+    workers: int | None = None
+    threads: int | None = None
+    ray_address: str | None = None
+    time_limit: float = DEFAULT_TIME_LIMIT_SECONDS
+    memory_bytes: int | None = None
+    redo: bool = False
+    retry_failed: bool = False
+    thumbnails: bool = True
+    identify: bool = False
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """How a batch ended.
+
+    Attributes:
+        plan: What was found.
+        counts: Studies and series by state.
+        files: The triage lists written, by format.
+    """
+
+    plan: Plan
+    counts: Counts
+    files: dict[str, Path]
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether a study, a series or a file could not be scored."""
+        from moeclip_med.batch.records import SeriesState
+
+        failed = self.counts.studies[StudyState.FAILED] + self.counts.series[SeriesState.FAILED]
+        return bool(failed or self.plan.problems)
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes: a progress bar, or nobody."""
+
+    def planning(self, what: str, done: int, total: int | None) -> None:
+        """Files are being found or headers read."""
+        ...
+
+    def planned(self, plan: Plan, counts: Counts) -> None:
+        """The tree is known."""
+        ...
+
+    def working(self, counts: Counts, slices: dict[str, tuple[int, int]]) -> None:
+        """Studies finished so far; slices done and in all of the studies being scored."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Something has to be said; real names may be in it."""
+        ...
+
+
+def run_batch(settings: BatchSettings, watcher: Watcher, *, load: LoadsDetector | None = None) -> BatchOutcome:
+    """Score every series below a folder that is worth it, going on where an earlier run stopped.
+
+    Args:
+        settings: The choices of the batch.
+        watcher: Told how it goes.
+        load: Loads the model in a worker; `settings.model` if None.
+
+    Raises:
+        InputError: If the folders cannot be used, settings changed, no worker can load the model, the disk is full,
+            or the archive is gone. What was done is kept; the same command goes on from there.
+    """
+    if not settings.root.exists():
+        msg = f'"{settings.root}" does not exist; check the path, or mount it'
+        raise InputError(msg)
+    with BatchOutput(settings.output) as output:
+        fingerprint = output.agree_on(settings_that_matter(settings), redo=settings.redo)
+        _reconsider(output, settings)
+        run = output.ledger.start_run(__version__)
+        outcome = "failed"
+        try:
+            found = plan(
+                settings.root, settings.output, output.ledger, output.catalogue, output.pseudonyms, watcher.planning
+            )
+            watcher.planned(found, output.ledger.counts())
+            loop = _Loop(output, settings, fingerprint, run, watcher, found)
+            if output.ledger.counts().studies[StudyState.WAITING]:
+                loop.score_all(load or settings.model)
+            outcome = "done"
+            files = loop.write_triage()
+            return BatchOutcome(found, output.ledger.counts(), files)
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
+        finally:
+            output.ledger.end_run(run, outcome)
+
+
+class _Loop:
+    """Hands out studies and enters what comes back."""
+
+    def __init__(
+        self,
+        output: BatchOutput,
+        settings: BatchSettings,
+        fingerprint: str,
+        run: int,
+        watcher: Watcher,
+        found: Plan,
+    ) -> None:
+        self._output = output
+        self._settings = settings
+        self._fingerprint = fingerprint
+        self._run = run
+        self._watcher = watcher
+        self._plan = found
+        self._running: dict[str, tuple[int, int]] = {}
+        self._triage_due = 0.0
+
+    def score_all(self, load: LoadsDetector) -> None:
+        """Score until nothing waits."""
+        settings = self._settings
+        resources = share(
+            settings.workers, settings.threads, settings.memory_bytes, settings.model.device, settings.ray_address
+        )
+        order = self._order(resources)
+        executor = make_executor(settings, resources, order, load, self._watcher.warn)
+        try:
+            self._triage_due = time.monotonic() + _TRIAGE_EVERY_SECONDS
+            while self._hand_out(executor) or self._running or self._is_waiting():
+                for event in executor.wait(0.5):
+                    self._enter(event)
+                self._watcher.working(self._output.ledger.counts(), self._running)
+                self._write_triage_sometimes()
+        finally:
+            executor.close()
+
+    def write_triage(self) -> dict[str, Path]:
+        """Write the triage lists."""
+        return write_triage(self._output, self._plan.problems, identify=self._settings.identify)
+
+    def _order(self, resources: Resources) -> WorkOrder:
+        return WorkOrder(
+            root=self._settings.root,
+            output=self._settings.output.absolute(),
+            settings=self._settings.score,
+            filters=self._settings.filters,
+            key=self._output.pseudonyms.key,
+            fingerprint=self._fingerprint,
+            memory_bytes=resources.memory_bytes,
+            thumbnails=self._settings.thumbnails,
+        )
+
+    def _is_waiting(self) -> bool:
+        return self._output.ledger.counts().studies[StudyState.WAITING] > 0
+
+    def _hand_out(self, executor: Executor) -> int:
+        """Give a study to each free worker; gives how many."""
+        given = 0
+        for _ in range(executor.free()):
+            row = self._output.ledger.claim(self._run)
+            if row is None:
+                break
+            files = self._output.catalogue.files_of(row.study)
+            executor.submit(StudyJob(row.study, row.patient, files, row.signature))
+            self._running[row.study] = (0, 0)
+            given += 1
+        return given
+
+    def _enter(self, event: Event) -> None:
+        match event:
+            case Ready(identity):
+                self._output.check_model(identity)
+            case Unusable(reason):
+                raise InputError(reason)
+            case Progress(study, done, total):
+                self._running[study] = (done, total)
+            case Finished(Halt(study, reason)):
+                self._output.ledger.give_back(study, died=False)
+                raise InputError(reason)
+            case Finished(StudyReport() as report):
+                self._finish(report)
+            case Lost():
+                self._lose(event)
+
+    def _finish(self, report: StudyReport) -> None:
+        self._running.pop(report.study, None)
+        self._output.catalogue.add_details(report.private)
+        self._output.ledger.finish(report)
+
+    def _lose(self, lost: Lost) -> None:
+        """A worker died: its study gets another try, unless it was its own fault or has had one."""
+        self._running.pop(lost.study, None)
+        deaths = self._output.ledger.give_back(lost.study, died=True)
+        if not lost.may_retry or deaths >= _TRIES_AFTER_A_DEATH:
+            files = self._output.catalogue.files_of(lost.study)
+            where = str(files[0].path) if files else ""
+            detail = PrivateDetail(lost.study, where, lost.reason)
+            self._finish(StudyReport(lost.study, StudyState.FAILED, lost.reason, private=(detail,)))
+
+    def _write_triage_sometimes(self) -> None:
+        started = time.monotonic()
+        if started < self._triage_due:
+            return
+        self.write_triage()
+        took = time.monotonic() - started
+        self._triage_due = started + max(_TRIAGE_EVERY_SECONDS, _TRIAGE_SHARE * took)
+
+
+def make_executor(
+    settings: BatchSettings,
+    resources: Resources,
+    order: WorkOrder,
+    load: LoadsDetector,
+    warn: Callable[[str], None],
+) -> Executor:
+    """Start the workers that the settings ask for: processes here, or actors on a Ray cluster."""
+    limits = Limits(resources.threads, settings.time_limit, resources.memory_bytes)
+    if settings.ray_address is not None:
+        from moeclip_med.batch.ray_cluster import RayExecutor
+
+        return RayExecutor(settings.ray_address, settings.workers, load, order, limits)
+    if not can_measure():
+        warn('the memory of workers is not watched: install "psutil" to have it watched')
+    return LocalExecutor(resources.workers, load, order, limits)
+
+
+def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
+    """Give what changes a result, ready for JSON; what only changes the speed is left out."""
+    score, model = settings.score, settings.model
+    return {
+        "model": model.model,
+        "engine": model.engine,
+        "precision": model.precision,
+        "prompts": None if model.prompts is None else str(model.prompts),
+        "plane": score.plane.value,
+        "preset": None if score.kind is None else score.kind.value,
+        "threshold": score.threshold,
+        "time point": score.time_point,
+        "results": sorted(fmt.value for fmt in score.formats),
+    }
+
+
+def _reconsider(output: BatchOutput, settings: BatchSettings) -> None:
+    """Make studies waiting again that this run looks at with other eyes."""
+    filters = "; ".join(str(condition) for condition in settings.filters)
+    changed = filters != output.ledger.meta("filters")
+    if changed:
+        output.ledger.set_meta("filters", filters)
+    output.ledger.retry(failed=settings.retry_failed, filtered=changed)

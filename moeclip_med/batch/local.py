@@ -1,0 +1,224 @@
+"""Workers on this machine: processes that are watched, ended when they take too long or too much, and replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moeclip_med.batch.executors import Finished, Lost, Ready, Unusable
+from moeclip_med.batch.resources import GIBIBYTE, resident_bytes
+from moeclip_med.batch.worker import THREAD_VARIABLES, worker_main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    from moeclip_med.batch.executors import Event, LoadsDetector
+    from moeclip_med.batch.order import WorkOrder
+    from moeclip_med.batch.records import StudyJob
+
+_GRACE_SECONDS = 5.0
+_DEATHS_WHILE_LOADING = 3
+"""So many workers in a row that die before they have a model mean that none will get one."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one worker may take.
+
+    Attributes:
+        threads: Threads for the network.
+        study_seconds: Time for one study, s.
+        memory_bytes: Memory, bytes; None for no limit.
+    """
+
+    threads: int
+    study_seconds: float
+    memory_bytes: int | None = None
+
+
+class LocalExecutor:
+    """Worker processes on this machine, started afresh (`spawn`), so that it works alike on every system."""
+
+    def __init__(self, n_workers: int, load: LoadsDetector, order: WorkOrder, limits: Limits) -> None:
+        self._load = load
+        self._order = order
+        self._limits = limits
+        self._scratch = scratch_folder(order.key)
+        self._deaths_while_loading = 0
+        self._started = 0
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._workers = [self._start() for _ in range(n_workers)]
+
+    def free(self) -> int:
+        """How many workers wait for a study."""
+        return sum(worker.is_free for worker in self._workers)
+
+    def submit(self, job: StudyJob) -> None:
+        """Give a study to a free worker."""
+        worker = next(worker for worker in self._workers if worker.is_free)
+        worker.take(job)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Give what happened; waits until something does, at most so long."""
+        wait([handle for worker in self._workers for handle in worker.handles], timeout=seconds)
+        return [event for index in range(len(self._workers)) for event in self._look_after(index)]
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in self._workers:
+            worker.end()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _look_after(self, index: int) -> list[Event]:
+        """Hear what a worker has to say; end and replace it where it has to be."""
+        worker = self._workers[index]
+        events = worker.hear()
+        if any(isinstance(event, Ready) for event in events):
+            self._deaths_while_loading = 0
+        lost = worker.trouble(self._limits)
+        if lost is not None:
+            worker.end()
+            events += self._mourn(worker, lost)
+            self._workers[index] = self._start()
+        return events
+
+    def _mourn(self, worker: _Worker, lost: Lost) -> list[Event]:
+        if worker.is_ready:
+            return [lost] if lost.study else []
+        self._deaths_while_loading += 1
+        if self._deaths_while_loading < _DEATHS_WHILE_LOADING:
+            return []
+        reason = f"{_DEATHS_WHILE_LOADING} workers in a row died while they loaded the model: {lost.reason}"
+        return [Unusable(f"{reason}; use fewer --workers, or look at the system's log for lack of memory")]
+
+    def _start(self) -> _Worker:
+        self._started += 1
+        name = f"worker-{self._started}"
+        scratch = self._scratch / name
+        scratch.mkdir(parents=True)
+        place = self._order.private / "unfinished" / name
+        return _Worker(self._load, self._order, place, scratch, self._limits.threads)
+
+
+class _Worker:
+    """One process, the line to it, and what it is doing."""
+
+    def __init__(self, load: LoadsDetector, order: WorkOrder, place: Path, scratch: Path, threads: int) -> None:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._connection: Connection = ours
+        self._place = place
+        self._scratch = scratch
+        self._job: StudyJob | None = None
+        self._since = 0.0
+        self._has_told = False
+        self.is_ready = False
+        self._process: SpawnProcess = context.Process(
+            target=worker_main, args=(theirs, load, order, place, scratch, threads), daemon=True
+        )
+        with _thread_variables(threads):
+            self._process.start()
+        theirs.close()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it has its model and no study."""
+        return self.is_ready and self._job is None and self._process.is_alive()
+
+    @property
+    def handles(self) -> list[Connection | int]:
+        """What becomes readable when something happens."""
+        return [self._connection, self._process.sentinel]
+
+    def take(self, job: StudyJob) -> None:
+        """Start on a study."""
+        self._job, self._since = job, time.monotonic()
+        try:
+            self._connection.send(job)
+        except OSError:
+            return  # it died this moment: `trouble` will say so
+
+    def hear(self) -> list[Event]:
+        """Give what it said since last time."""
+        events: list[Event] = []
+        try:
+            while self._connection.poll():
+                event = self._connection.recv()
+                events.append(event)
+                self.is_ready |= isinstance(event, Ready)
+                self._has_told |= isinstance(event, Unusable)
+                if isinstance(event, Finished):
+                    self._job = None
+        except (EOFError, OSError):
+            return events  # it is dead: `trouble` will say so
+        return events
+
+    def trouble(self, limits: Limits) -> Lost | None:
+        """Whether it is dead, or has to be ended."""
+        study = self._job.study if self._job else ""
+        if not self._process.is_alive():
+            return None if self._has_told else Lost(study, _explain_exit(self._process.exitcode), may_retry=True)
+        if self._job and time.monotonic() - self._since > limits.study_seconds:
+            reason = f"it took longer than the limit of {limits.study_seconds:g} s; raise --time-limit to try it again"
+            return Lost(study, reason, may_retry=False)
+        used = resident_bytes(self._process.pid or 0) if limits.memory_bytes else None
+        if used and limits.memory_bytes and used > limits.memory_bytes:
+            limit = limits.memory_bytes / GIBIBYTE
+            reason = f"it took more than the {limit:.1f} GiB of a worker; raise --memory or use fewer --workers"
+            return Lost(study, reason, may_retry=False)
+        return None
+
+    def end(self) -> None:
+        """End it and remove what it left behind."""
+        self._process.kill()
+        self._process.join(_GRACE_SECONDS)
+        self._connection.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self._place, ignore_errors=True)
+
+
+def scratch_folder(key: bytes) -> Path:
+    """Name the folder where workers unpack archives.
+
+    It lies on this machine and is the same for every run on one output: the next run clears what a killed one left.
+    """
+    return Path(tempfile.gettempdir(), f"moeclip-med-batch-{hashlib.sha256(key).hexdigest()[:12]}")
+
+
+@contextmanager
+def _thread_variables(threads: int) -> Iterator[None]:
+    """Set the variables that numeric libraries read when they are loaded, for a process to inherit."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _explain_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        import signal
+
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = ", probably for lack of memory" if name == "SIGKILL" else ""
+        return f"the process that scored it was ended by {name}{hint}"
+    return f"the process that scored it ended with code {code}"

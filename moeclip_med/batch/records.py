@@ -1,0 +1,152 @@
+"""What driver, workers and ledger tell each other: plain values that can be pickled and stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - Ray resolves the annotations of what it pickles
+
+
+class StudyState(StrEnum):
+    """Where a study is on its way."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class SeriesState(StrEnum):
+    """What became of a series."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """A file as it was when it was found; a different size or time means that it has changed.
+
+    Attributes:
+        path: Where it lies.
+        size: Bytes.
+        mtime_ns: Time of the last change, ns since 1970.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """One study to score: the unit that a worker takes, and that is retried or marked as a whole.
+
+    Attributes:
+        study: Its pseudonym.
+        patient: The pseudonym of its patient.
+        files: Its files, wherever in the archive they lie.
+        signature: Keyed hash over names, sizes and times of its files.
+    """
+
+    study: str
+    patient: str
+    files: tuple[FileStamp, ...]
+    signature: str
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """One line of the triage list: nothing in it identifies a patient.
+
+    Attributes:
+        series: The series' pseudonym.
+        state: What became of it.
+        reason: Why it was skipped or failed, one sentence, or "".
+        modality: DICOM modality, or "".
+        kind: The kind of image that chose the window.
+        format: The family of file.
+        columns: Pixels along a row.
+        rows: Pixels along a column.
+        slices: Slices.
+        score: Highest score, 0 to 1; None unless done.
+        findings: Number of findings.
+        largest_ml: Volume of the largest finding, ml; None without one or without spacing in mm.
+        largest_pixels: Voxels (pixels) of the largest finding.
+        threshold: The score from which a voxel counts as found.
+        is_calibrated: Whether that threshold was calibrated for the model.
+        seconds: From opening to results written, s.
+        folder: Result folder below the output folder, with "/" between names, or "".
+        report: Whether that folder holds `report.html`.
+        notes: What has to be known about the input, one sentence each.
+    """
+
+    series: str
+    state: SeriesState
+    reason: str = ""
+    modality: str = ""
+    kind: str = ""
+    format: str = ""
+    columns: int = 0
+    rows: int = 0
+    slices: int = 0
+    score: float | None = None
+    findings: int = 0
+    largest_ml: float | None = None
+    largest_pixels: int = 0
+    threshold: float | None = None
+    is_calibrated: bool = False
+    seconds: float = 0.0
+    folder: str = ""
+    report: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PrivateDetail:
+    """What only the owner of the output may read about a study or series.
+
+    Attributes:
+        item: The pseudonym it belongs to.
+        identifier: The real UID or path.
+        message: The reason with its real names, or "".
+    """
+
+    item: str
+    identifier: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What a worker says about a study.
+
+    Attributes:
+        study: Its pseudonym.
+        state: `DONE`, also when some of its series failed; `FAILED` when none could be looked at.
+        reason: Why it failed, one sentence, or "".
+        series: One record per series.
+        private: The same with real names, for the owner alone.
+        seconds: Time spent, s.
+    """
+
+    study: str
+    state: StudyState
+    reason: str = ""
+    series: tuple[SeriesRecord, ...] = ()
+    private: tuple[PrivateDetail, ...] = field(default=())
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Something that no other study would survive either: the disk is full, or the archive is gone.
+
+    Attributes:
+        study: The study that met it; it stays waiting.
+        reason: One sentence, with the remedy.
+    """
+
+    study: str
+    reason: str

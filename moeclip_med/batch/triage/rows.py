@@ -1,0 +1,129 @@
+"""The lines of the triage list, from the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
+from moeclip_med.batch.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from moeclip_med.batch.catalogue import Catalogue
+    from moeclip_med.batch.ledger import Ledger
+    from moeclip_med.batch.pseudonyms import Pseudonyms
+
+
+@dataclass(frozen=True)
+class TriageRow:
+    """One line: a series, or a study or file that could not be read.
+
+    Attributes are those of `SeriesRecord`, and:
+        patient: The patient's pseudonym, or "".
+        study: The study's pseudonym.
+        patient_id: PatientID, only with `--identify`.
+        accession_number: AccessionNumber, only with `--identify`.
+        study_uid: StudyInstanceUID or path, only with `--identify`.
+        series_uid: SeriesInstanceUID, only with `--identify`.
+    """
+
+    state: str
+    score: float | None
+    findings: int | None
+    largest_ml: float | None
+    largest_pixels: int | None
+    patient: str
+    study: str
+    series: str
+    modality: str
+    kind: str
+    format: str
+    columns: int
+    rows: int
+    slices: int
+    seconds: float
+    threshold: float | None
+    is_calibrated: bool
+    reason: str
+    notes: str
+    folder: str
+    report: bool
+    patient_id: str = ""
+    accession_number: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+
+
+IDENTITY_COLUMNS = ("patient_id", "accession_number", "study_uid", "series_uid")
+
+
+def column_names(*, identify: bool) -> list[str]:
+    """Give the columns of the list, in their order."""
+    names = [field.name for field in fields(TriageRow)]
+    return names if identify else [name for name in names if name not in IDENTITY_COLUMNS]
+
+
+def triage_rows(
+    ledger: Ledger,
+    catalogue: Catalogue,
+    pseudonyms: Pseudonyms,
+    problems: Iterable[tuple[Path, str]],
+    *,
+    identify: bool,
+) -> list[TriageRow]:
+    """Give every line: scored series from the highest score down, then failures, then what was skipped."""
+    studies = {row.study: row for row in ledger.studies()}
+    identities = catalogue.identities() if identify else {}
+    rows: list[TriageRow] = []
+    for study, record in ledger.series():
+        series_uid = catalogue.detail(record.series)[0] if identify else ""
+        rows.append(_row(record, studies[study].patient, study, identities.get(study, {}), series_uid))
+    for study, row in studies.items():
+        if row.state is StudyState.FAILED:
+            record = SeriesRecord("", SeriesState.FAILED, row.reason, seconds=row.seconds)
+            rows.append(_row(record, row.patient, study, identities.get(study, {}), ""))
+    rows += _problem_rows(problems, pseudonyms, identify=identify)
+    order = {SeriesState.DONE.value: 0, SeriesState.FAILED.value: 1, SeriesState.SKIPPED.value: 2}
+    return sorted(rows, key=lambda row: (order[row.state], -(row.score or 0.0), row.study, row.series))
+
+
+def _row(record: SeriesRecord, patient: str, study: str, identity: dict[str, str], series_uid: str) -> TriageRow:
+    is_done = record.state is SeriesState.DONE
+    return TriageRow(
+        state=record.state.value,
+        score=record.score,
+        findings=record.findings if is_done else None,
+        largest_ml=record.largest_ml,
+        largest_pixels=record.largest_pixels if is_done else None,
+        patient=patient,
+        study=study,
+        series=record.series,
+        modality=record.modality,
+        kind=record.kind,
+        format=record.format,
+        columns=record.columns,
+        rows=record.rows,
+        slices=record.slices,
+        seconds=record.seconds,
+        threshold=record.threshold,
+        is_calibrated=record.is_calibrated,
+        reason=record.reason,
+        notes=" ".join(record.notes),
+        folder=record.folder,
+        report=record.report,
+        series_uid=series_uid,
+        **identity,
+    )
+
+
+def _problem_rows(
+    problems: Iterable[tuple[Path, str]], pseudonyms: Pseudonyms, *, identify: bool
+) -> Iterator[TriageRow]:
+    for path, reason in problems:
+        redact = Redactor.for_files([path])
+        record = SeriesRecord("", SeriesState.FAILED, redact(reason))
+        identity = {"study_uid": str(path).encode("utf-8", "backslashreplace").decode()} if identify else {}
+        yield _row(record, "", pseudonyms.study(str(path)), identity, "")

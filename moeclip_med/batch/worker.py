@@ -1,0 +1,100 @@
+"""What runs in a worker process: one model, one study after the other, until the driver hangs up or dies."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.batch.executors import Finished, Progress, Ready, Unusable
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from moeclip_med.batch.executors import Event, LoadsDetector
+    from moeclip_med.batch.order import WorkOrder
+    from moeclip_med.batch.records import StudyJob
+
+_REPORT_EVERY_SECONDS = 0.5
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def worker_main(
+    connection: Connection, load: LoadsDetector, order: WorkOrder, place: Path, scratch: Path, threads: int
+) -> None:
+    """Load the model, then score what comes through the connection.
+
+    Args:
+        connection: To the driver: jobs come in (None ends the worker), events go out.
+        load: Loads the model.
+        order: What is the same for every study.
+        place: A folder of its own for unfinished results.
+        scratch: A folder of its own for unpacked archives.
+        threads: Threads for the network.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
+    threading.Thread(target=_die_with_driver, daemon=True).start()
+    tempfile.tempdir = str(scratch)
+    be_quiet()
+    from moeclip_med.batch.study import StudyScorer
+
+    try:
+        limit_threads(threads)
+        detector = load()
+    except InputError as error:
+        connection.send(Unusable(str(error)))
+        return
+    scorer = StudyScorer(order, detector, place)
+    connection.send(Ready(detector.identity))
+    try:
+        while (job := connection.recv()) is not None:
+            connection.send(Finished(scorer.score(job, _Reporter(connection, job))))
+    except (EOFError, OSError):
+        return  # the driver is gone
+
+
+class _Reporter:
+    """Tells the driver about progress, but not more often than anyone can look."""
+
+    def __init__(self, connection: Connection, job: StudyJob) -> None:
+        self._connection = connection
+        self._study = job.study
+        self._last = 0.0
+
+    def __call__(self, series: str, done: int, total: int) -> None:  # noqa: ARG002 - the scorer names the series
+        now = time.monotonic()
+        if now - self._last >= _REPORT_EVERY_SECONDS:
+            self._last = now
+            event: Event = Progress(self._study, done, total)
+            self._connection.send(event)
+
+
+def limit_threads(threads: int) -> None:
+    """Let PyTorch use so many threads; its results depend on their number in the last bits."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def be_quiet() -> None:
+    """Silence libraries, whose warnings quote headers."""
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "nibabel", "PIL", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _die_with_driver() -> None:
+    """End this process when the driver ends, even by `kill -9`: an orphan must not write results."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
