@@ -1,0 +1,179 @@
+"""Who made a result and which unique identifiers it has.
+
+A series identifier follows from the source frames, the model, the settings, the version and the kind of result alone:
+it is known before anything is scored, so a PACS can be asked whether the result is there already. An instance
+identifier follows from the content as well: the same run gives the same identifiers, and different content never
+shares one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from moeclip_med._version import __version__
+
+if TYPE_CHECKING:
+    from moeclip_transforms import Volume
+
+    from moeclip_med.scoring.anomaly import AnomalyVolume
+
+MANUFACTURER = "MoECLIP-Med"
+"""The reader skips series by this manufacturer: results are never scored again."""
+
+CODING_SCHEME = "99MOECLIP"
+"""Designator of the private codes; "99" marks private schemes (PS3.16, section 8.2)."""
+
+_SHORT_TEXT = 1024
+"""Longest value of the value representation ST (PS3.5, section 6.2)."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The algorithm as DICOM names it, and the identifiers that follow from a run.
+
+    Attributes:
+        model: Name of the model.
+        model_version: Version of the model.
+        model_sha256: Hash over everything that changes a score.
+        parameters: What the algorithm was run with, ASCII texts by name.
+        created: Local time of the run.
+        run_key: Hash over source frames, model, settings and version.
+        content_key: Hash over scores and findings.
+    """
+
+    model: str
+    model_version: str
+    model_sha256: str
+    parameters: dict[str, str]
+    created: datetime
+    run_key: str
+    content_key: str
+
+    def series_uid(self, kind: str) -> str:
+        """SeriesInstanceUID for a kind of result."""
+        return _uid("series", self.run_key, kind)
+
+    def instance_uid(self, kind: str, index: int = 0) -> str:
+        """SOPInstanceUID of one instance of a kind of result."""
+        return _uid("instance", self.run_key, self.content_key, kind, str(index))
+
+    def tracking_uid(self, what: str) -> str:
+        """Unique identifier of a finding, the same in every object that speaks of it."""
+        return _uid("tracking", self.run_key, self.content_key, what)
+
+    def other_uid(self, what: str) -> str:
+        """Any other identifier inside the objects of this run."""
+        return _uid("other", self.run_key, self.content_key, what)
+
+    @staticmethod
+    def frame_of_reference_uid(series_uid: str) -> str:
+        """A frame of reference for a source series that names none: all its slices share one."""
+        return _uid("frame of reference", series_uid)
+
+    def equipment_uid(self) -> str:
+        """Identifier of the program with this model: the observer of a structured report."""
+        return _uid("equipment", self.model_sha256, __version__)
+
+    def description(self) -> str:
+        """Name, version and parameters in one short text."""
+        text = f"{MANUFACTURER} {__version__}, model {self.model} {self.model_version}: {_joined(self.parameters)}"
+        if len(text) <= _SHORT_TEXT:
+            return text
+        few = {name: value for name, value in self.parameters.items() if not name.startswith("prompts")}
+        return f"{MANUFACTURER} {__version__}, model {self.model} {self.model_version}: {_joined(few)}"[:_SHORT_TEXT]
+
+
+def make_identity(anomaly: AnomalyVolume) -> Identity:
+    """Gather the identity of a run from its provenance.
+
+    Args:
+        anomaly: The scored volume; its provenance names model and settings.
+
+    Raises:
+        KeyError: Where provenance lacks the model's name, version or hash: without them no DICOM result is honest.
+    """
+    model = anomaly.provenance["model"]
+    settings = anomaly.provenance.get("settings", {})
+    created = anomaly.provenance.get("created")
+    when = datetime.fromisoformat(created) if created else datetime.now(UTC)
+    return Identity(
+        model=_ascii(model["name"]),
+        model_version=_ascii(model["version"]),
+        model_sha256=model["sha256"],
+        parameters=_parameters(anomaly, model, settings),
+        created=when.astimezone().replace(tzinfo=None, microsecond=0),
+        run_key=_run_key(anomaly.volume, model, settings),
+        content_key=_content_key(anomaly),
+    )
+
+
+def _parameters(anomaly: AnomalyVolume, model: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
+    values: dict[str, Any] = {
+        "model_sha256": model["sha256"],
+        "threshold": f"{anomaly.threshold:.6g}",
+        "threshold_source": settings.get("threshold_source"),
+        "calibrated": "yes" if anomaly.is_calibrated else "no",
+        "planes": "+".join(anomaly.planes),
+        "kind": settings.get("kind"),
+        "window": settings.get("window") and f"{settings['window']['low']:g}..{settings['window']['high']:g}",
+        "engine": model.get("engine_description"),
+        **_prompts(model.get("prompts")),
+    }
+    return {name: _ascii(value) for name, value in values.items() if value}
+
+
+def _prompts(prompts: object) -> dict[str, str]:
+    """The words a text tower was asked with; models with learned embeddings have none."""
+    if not prompts:
+        return {"prompts": "none (learned embeddings)"}
+    if isinstance(prompts, dict):
+        return {f"prompts_{side}": _phrases(phrases) for side, phrases in prompts.items()}
+    return {"prompts": _phrases(prompts)}
+
+
+def _phrases(phrases: object) -> str:
+    return phrases if isinstance(phrases, str) else " | ".join(str(phrase) for phrase in phrases)  # type: ignore[attr-defined]
+
+
+def _run_key(volume: Volume, model: dict[str, Any], settings: dict[str, Any]) -> str:
+    frames = [f"{frame.sop_instance_uid}#{frame.frame}" for frame in volume.frames]
+    facts = {
+        "study": volume.series.study_uid,
+        "series": volume.series.uid,
+        "frames": frames,
+        "time_point": volume.time_point,
+        "model": model,
+        "settings": settings,
+        "version": __version__,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _content_key(anomaly: AnomalyVolume) -> str:
+    digest = hashlib.sha256()
+    for array in (anomaly.scores, anomaly.labels):
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        for index in range(array.shape[2]):  # slice by slice: no copy of the volume
+            digest.update(array[:, :, index].tobytes())
+    digest.update(repr((anomaly.findings, anomaly.threshold)).encode())
+    return digest.hexdigest()
+
+
+def _joined(parameters: dict[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def _ascii(value: object) -> str:
+    """ASCII text, whatever character set the source has; other characters are escaped, not lost."""
+    return str(value).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _uid(*parts: str) -> str:
+    """An identifier under the root 2.25 (PS3.5, section B.2) that follows from its parts."""
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, digest).int}"

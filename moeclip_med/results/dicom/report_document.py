@@ -1,0 +1,142 @@
+"""DICOM Comprehensive 3D SR (PS3.3, A.35.13) after template TID 1500: the findings as measurements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from highdicom import sr
+from pydicom.sr.codedict import codes
+
+from moeclip_med._version import __version__
+from moeclip_med.results.dicom import common
+from moeclip_med.results.dicom.identity import MANUFACTURER
+from moeclip_med.results.dicom.segmentation import tracking_id
+from moeclip_med.results.formats import ResultFormat
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation
+    from pydicom.dataset import Dataset
+    from pydicom.sr.coding import Code
+
+    from moeclip_med.results.dicom.identity import Identity
+    from moeclip_med.results.dicom.sources import Sources
+    from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+
+    _Group = sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+
+_PROCEDURES: dict[str, Code] = {
+    "CT": codes.cid100.CTUnspecifiedBodyRegion,
+    "MR": codes.cid100.MRIUnspecifiedBodyRegion,
+    "NM": codes.cid100.NMUnspecifiedBodyRegion,
+    "PT": codes.cid100.PETUnspecifiedBodyRegion,
+    "CR": codes.cid100.XRUnspecifiedBodyRegion,
+    "DX": codes.cid100.XRUnspecifiedBodyRegion,
+}
+_ANY_PROCEDURE = codes.cid100.ImagingProcedure
+_MILLILITRE = sr.CodedConcept("ml", "UCUM", "milliliter")
+_PIXELS = sr.CodedConcept("{pixels}", "UCUM", "pixels")
+_COUNT = sr.CodedConcept("{counts}", "UCUM", "counts")
+
+
+def make_report_document(
+    anomaly: AnomalyVolume, sources: Sources, identity: Identity, segmentation: Segmentation | None
+) -> sr.Comprehensive3DSR:
+    """The findings as a measurement report.
+
+    Every finding is a group with its volume, highest and mean score, tracking identifier and its segment. A group
+    for the volume as a whole comes first: highest score, threshold and number of findings; it is there without
+    findings too.
+
+    Args:
+        anomaly: A scored DICOM volume.
+        sources: Its source headers.
+        identity: Who made it.
+        segmentation: The segments that findings refer to; None where there is no finding.
+
+    Returns:
+        The object, ready to be saved. It is neither complete nor verified: nobody has read it.
+    """
+    groups: list[_Group] = [_volume_group(anomaly, identity)]
+    if segmentation is not None:
+        groups += [_finding_group(finding, identity, segmentation, sources) for finding in anomaly.findings]
+    modality = str(sources.first.get("Modality", ""))
+    content = sr.MeasurementReport(
+        observation_context=_observer(identity),
+        procedure_reported=_PROCEDURES.get(modality, _ANY_PROCEDURE),
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    evidence: list[Dataset] = [*sources.datasets, *([segmentation] if segmentation is not None else [])]
+    arguments = common.series_arguments(identity, ResultFormat.SR)
+    document = sr.Comprehensive3DSR(
+        evidence=evidence,
+        content=content[0],
+        sop_instance_uid=identity.instance_uid(ResultFormat.SR),
+        instance_number=1,
+        **arguments,
+    )
+    common.finish(document, identity, ResultFormat.SR, sources)
+    return document
+
+
+def _observer(identity: Identity) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=identity.equipment_uid(),
+        name=f"{MANUFACTURER} {__version__}",
+        manufacturer_name=MANUFACTURER,
+        model_name=identity.model,
+        serial_number=identity.model_sha256[:16],
+    )
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(
+            observer_type=codes.DCM.Device, observer_identifying_attributes=device
+        )
+    )
+
+
+def _volume_group(anomaly: AnomalyVolume, identity: Identity) -> sr.MeasurementsAndQualitativeEvaluations:
+    values = [
+        sr.Measurement(common.ANOMALY_SCORE, anomaly.peak_score, codes.UCUM.NoUnits, derivation=codes.SCT.Maximum),
+        sr.Measurement(common.THRESHOLD, anomaly.threshold, codes.UCUM.NoUnits),
+        sr.Measurement(common.FINDING_COUNT, len(anomaly.findings), _COUNT),
+    ]
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(identity.tracking_uid("whole volume"), "Whole volume"),
+        algorithm_id=_algorithm(identity),
+        measurements=values,
+    )
+
+
+def _finding_group(
+    finding: Finding, identity: Identity, segmentation: Segmentation, sources: Sources
+) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    if finding.volume_ml is None:
+        size = sr.Measurement(common.PIXEL_COUNT, finding.area_pixels, _PIXELS)
+    else:
+        size = sr.Measurement(codes.SCT.Volume, finding.volume_ml, _MILLILITRE)
+    scores = [
+        sr.Measurement(common.ANOMALY_SCORE, value, codes.UCUM.NoUnits, derivation=derivation)
+        for value, derivation in ((finding.peak_score, codes.SCT.Maximum), (finding.mean_score, codes.SCT.Mean))
+    ]
+    name = tracking_id(finding)
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(identity.tracking_uid(name), name),
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=finding.rank,
+            source_series=sr.SourceSeriesForSegmentation(sources.first.SeriesInstanceUID),
+        ),
+        finding_category=common.ABNORMAL_STRUCTURE,
+        finding_type=common.ABNORMAL_STRUCTURE,
+        algorithm_id=_algorithm(identity),
+        measurements=[size, *scores],
+    )
+
+
+def _algorithm(identity: Identity) -> sr.AlgorithmIdentification:
+    return sr.AlgorithmIdentification(
+        name=f"MoECLIP {identity.model}",
+        version=f"{identity.model_version} ({identity.model_sha256[:12]})",
+        parameters=[f"{name}={value}" for name, value in identity.parameters.items()],
+    )

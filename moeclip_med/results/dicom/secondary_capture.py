@@ -1,0 +1,170 @@
+"""DICOM Secondary Capture (PS3.3, A.8.1): the acquired slices with the overlay burnt in, for any viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from highdicom import CoordinateSystemNames
+from highdicom.sc import SCImage
+from highdicom.spatial import get_closest_patient_orientation
+from highdicom.sr import CodedConcept
+from moeclip_transforms import ImageKind, fit_window
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import RLELossless
+from pydicom.valuerep import DSfloat
+from skimage.segmentation import find_boundaries
+
+from moeclip_med.results.dicom.common import finish, series_arguments
+from moeclip_med.results.formats import ResultFormat
+from moeclip_med.results.notes import RESEARCH_USE
+from moeclip_med.results.overlay import blend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moeclip_transforms import FrameGeometry, Window
+    from numpy.typing import NDArray
+
+    from moeclip_med.results.dicom.identity import Identity
+    from moeclip_med.results.dicom.sources import Sources
+    from moeclip_med.scoring.anomaly import AnomalyVolume
+
+_SMALLEST_SIDE = 384
+"""Slices with a shorter side than this are enlarged by a whole number, so that the burnt-in text can be read."""
+
+_OUTLINE = (85, 255, 255)
+
+_NOT_KNOWN = ("L", "F")
+"""A stand-in that highdicom's constructor asks for; taken out again where there is no patient orientation."""
+
+
+def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: Identity) -> Iterator[SCImage]:
+    """The slices as colour images, one after the other, in the order and orientation in which they were acquired.
+
+    Args:
+        anomaly: A scored DICOM volume.
+        sources: Its source headers.
+        identity: Who made it.
+
+    Yields:
+        One object per slice, ready to be saved.
+    """
+    volume = anomaly.volume
+    kind = ImageKind(anomaly.provenance.get("settings", {}).get("kind", volume.series.kind))
+    window = fit_window(volume, kind)
+    for index in range(volume.shape[2]):
+        pixels, factor = _picture(anomaly, window, index)
+        yield _capture(anomaly, sources, identity, index, pixels, factor)
+
+
+def _picture(anomaly: AnomalyVolume, window: Window, index: int) -> tuple[NDArray[np.uint8], int]:
+    """(rows, columns, 3) uint8, and by how much it is enlarged."""
+    image = window.apply(anomaly.volume.image.as_tensor()[..., index]).numpy().transpose(2, 1, 0)
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+    scores = anomaly.scores[..., index].T
+    labels = anomaly.labels[..., index].T
+    factor = max(1, -(-_SMALLEST_SIDE // min(labels.shape)))
+    larger = (labels.shape[1] * factor, labels.shape[0] * factor)
+    smooth = np.stack([_enlarged(image[..., channel], larger) for channel in range(3)], axis=-1)
+    pixels = blend(smooth, _enlarged(scores, larger), anomaly.threshold)
+    outline = find_boundaries(labels.repeat(factor, 0).repeat(factor, 1), mode="inner")  # type: ignore[no-untyped-call]
+    pixels[outline] = _OUTLINE
+    return _labelled(pixels, anomaly), factor
+
+
+def _enlarged(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    if values.shape == size[::-1]:
+        return values
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def _labelled(pixels: NDArray[np.uint8], anomaly: AnomalyVolume) -> NDArray[np.uint8]:
+    """Write what no reader may miss into the picture's lower left."""
+    picture = Image.fromarray(pixels)
+    size = max(11, min(picture.size) // 32)
+    state = "" if anomaly.is_calibrated else ", uncalibrated"
+    text = f"{RESEARCH_USE}\nAnomaly overlay, threshold {anomaly.threshold:.2f}{state}"
+    ImageDraw.Draw(picture).multiline_text(
+        (size * 0.6, picture.height - size * 0.6),
+        text,
+        fill=(255, 178, 36),
+        font=ImageFont.load_default(size),
+        anchor="ld",
+        stroke_width=max(1, size // 10),
+        stroke_fill=(0, 0, 0),
+    )
+    return np.asarray(picture)
+
+
+def _capture(
+    anomaly: AnomalyVolume, sources: Sources, identity: Identity, index: int, pixels: NDArray[np.uint8], factor: int
+) -> SCImage:
+    source = sources.dataset_of(index)
+    geometry = anomaly.volume.frame_geometry[index] if sources.has_position else None
+    spacing = _spacing(anomaly, factor) if geometry else None
+    capture = SCImage.from_ref_dataset(
+        ref_dataset=source,
+        pixel_array=pixels,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system=CoordinateSystemNames.PATIENT,
+        sop_instance_uid=identity.instance_uid(ResultFormat.SC, index),
+        instance_number=index + 1,
+        patient_orientation=_patient_orientation(geometry) if geometry else _NOT_KNOWN,
+        transfer_syntax_uid=RLELossless,
+        pixel_spacing=spacing,  # type: ignore[arg-type]  # mm, not whole numbers
+        **series_arguments(identity, ResultFormat.SC),
+    )
+    capture.BurnedInAnnotation = "NO"  # PS3.3, C.7.6.1: about text that identifies the patient
+    capture.DerivationDescription = identity.description()
+    capture.SourceImageSequence = [_reference(anomaly, sources, index)]
+    if geometry and spacing:
+        _place(capture, source, geometry, spacing, factor)
+    else:
+        capture.PatientOrientation = []
+    finish(capture, identity, ResultFormat.SC, sources)
+    return capture
+
+
+def _spacing(anomaly: AnomalyVolume, factor: int) -> tuple[float, float]:
+    """Distance between rows and between columns of the picture, mm."""
+    columns, rows = np.linalg.norm(anomaly.affine[:3, :2], axis=0)
+    return (float(rows) / factor, float(columns) / factor)
+
+
+def _patient_orientation(geometry: FrameGeometry) -> tuple[str, str]:
+    """Where rows and columns point, in letters (PS3.3, C.7.6.1.1.1)."""
+    row, column = np.asarray(geometry.row_direction), np.asarray(geometry.column_direction)
+    along_row, along_column, _ = get_closest_patient_orientation(np.stack([row, column, np.cross(row, column)], axis=1))
+    return (along_row.value, along_column.value)
+
+
+def _reference(anomaly: AnomalyVolume, sources: Sources, index: int) -> Dataset:
+    """The source frame that a picture shows (PS3.3, C.7.6.1)."""
+    frame = anomaly.volume.frames[index]
+    item = Dataset()
+    item.ReferencedSOPClassUID = frame.sop_class_uid
+    item.ReferencedSOPInstanceUID = frame.sop_instance_uid
+    if sources.frame_numbers:
+        item.ReferencedFrameNumber = sources.frame_numbers[index]
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)]
+    return item
+
+
+def _place(
+    capture: Dataset, source: Dataset, geometry: FrameGeometry, spacing: tuple[float, float], factor: int
+) -> None:
+    """Put the picture where its slice lies: not required of a capture, but viewers then scroll it with the source.
+
+    Enlarging moves the centre of the first pixel towards the corner of the slice.
+    """
+    row, column = np.asarray(geometry.row_direction), np.asarray(geometry.column_direction)
+    shift = (1 - factor) / 2 * (row * spacing[1] + column * spacing[0])
+    capture.ImagePositionPatient = [DSfloat(value, auto_format=True) for value in geometry.position + shift]
+    capture.ImageOrientationPatient = [DSfloat(value, auto_format=True) for value in (*row, *column)]
+    capture.FrameOfReferenceUID = source.FrameOfReferenceUID
+    capture.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
