@@ -34,7 +34,7 @@ def describe(name: str, series: Series) -> SeriesRecord:
 
 def summarise(record: SeriesRecord, anomaly: AnomalyVolume) -> SeriesRecord:
     """Add what scoring found to a record; the largest finding is the one of the largest volume."""
-    from moeclip_med.results import result_notes
+    from moeclip_med.results.notes import UNCALIBRATED, result_notes
 
     largest = max(anomaly.findings, key=lambda found: (found.volume_ml or 0.0, found.area_pixels), default=None)
     columns, rows, slices = anomaly.volume.shape
@@ -51,7 +51,7 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume) -> SeriesRecord:
         largest_pixels=0 if largest is None else largest.area_pixels,
         threshold=round(anomaly.threshold, 6),
         is_calibrated=anomaly.is_calibrated,
-        notes=result_notes(anomaly),
+        notes=tuple(note for note in result_notes(anomaly) if note != UNCALIBRATED),  # the list says it once
     )
 
 

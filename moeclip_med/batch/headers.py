@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.pseudonyms import Pseudonyms
+from moeclip_med.batch.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ class FileHeader:
         study_uid: StudyInstanceUID; for other formats the path.
         patient_id: PatientID, or "".
         accession_number: AccessionNumber, or "".
-        problem: Why it cannot be read though it looks like an image, or "".
+        problem: Why it cannot be read though it looks like an image, without names, or "".
     """
 
     path: Path
@@ -57,7 +58,7 @@ def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     except OSError as error:
         return FileHeader(path, problem=f"it cannot be opened ({error.strerror or type(error).__name__})")
     except InputError as error:
-        return FileHeader(path, problem=str(error))
+        return FileHeader(path, problem=Redactor.for_files([path])(str(error)))
     except MemoryError:
         return FileHeader(path, problem="its header asks for more memory than there is")
     except Exception as error:  # noqa: BLE001 - one bad file costs that file, never the batch

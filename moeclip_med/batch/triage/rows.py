@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
-from moeclip_med.batch.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -123,7 +122,6 @@ def _problem_rows(
     problems: Iterable[tuple[Path, str]], pseudonyms: Pseudonyms, *, identify: bool
 ) -> Iterator[TriageRow]:
     for path, reason in problems:
-        redact = Redactor.for_files([path])
-        record = SeriesRecord("", SeriesState.FAILED, redact(reason))
+        record = SeriesRecord("", SeriesState.FAILED, reason)
         identity = {"study_uid": str(path).encode("utf-8", "backslashreplace").decode()} if identify else {}
         yield _row(record, "", pseudonyms.study(str(path)), identity, "")

@@ -1,0 +1,124 @@
+"""`--dry-run`: what a run would score and leave out, from headers alone; the output folder stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.batch.catalogue import Catalogue
+from moeclip_med.batch.database import open_database
+from moeclip_med.batch.filters import reason_to_leave_out
+from moeclip_med.batch.ledger import Ledger
+from moeclip_med.batch.opening import open_study
+from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME
+from moeclip_med.batch.planning import plan
+from moeclip_med.batch.pseudonyms import Pseudonyms
+from moeclip_med.batch.records import StudyState
+from moeclip_med.batch.study import MARK_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from moeclip_med.batch.driver import BatchSettings, Watcher
+    from moeclip_med.batch.records import FileStamp
+
+
+@dataclass(frozen=True)
+class DryLine:
+    """What would become of one series.
+
+    Attributes:
+        path: Its first file.
+        kind: Modality or format.
+        size: (columns, rows, slices).
+        reason: Why it would be left out, or "".
+    """
+
+    path: Path
+    kind: str
+    size: tuple[int, int, int]
+    reason: str
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do.
+
+    Attributes:
+        series: One line per series of the studies that a run would look at.
+        studies: Studies that a run would look at.
+        done_before: Studies that earlier runs finished.
+        problems: Files and folders that cannot be read, with the reason.
+    """
+
+    series: tuple[DryLine, ...]
+    studies: int
+    done_before: int
+    problems: tuple[tuple[Path, str], ...]
+
+
+def look_at_archive(settings: BatchSettings, watcher: Watcher) -> DryRun:
+    """Look at every study that a run with these settings would score.
+
+    Raises:
+        InputError: If the archive does not exist.
+    """
+    if not settings.root.exists():
+        msg = f'"{settings.root}" does not exist; check the path, or mount it'
+        raise InputError(msg)
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-")))
+        _copy_state(settings.output / PRIVATE_NAME, folder)
+        ledger = Ledger(folder / LEDGER_NAME)
+        cleanup.callback(ledger.close)
+        catalogue = Catalogue(folder / CATALOGUE_NAME)
+        cleanup.callback(catalogue.close)
+        if settings.redo:
+            ledger.forget_results()
+        ledger.retry(failed=settings.retry_failed, filtered=True)
+        pseudonyms = Pseudonyms.kept_in(folder / MARK_NAME)
+        found = plan(settings.root, settings.output, ledger, catalogue, pseudonyms, watcher.planning)
+        waiting = [row.study for row in ledger.studies() if row.state in {StudyState.WAITING, StudyState.RUNNING}]
+        lines: list[DryLine] = []
+        problems = list(found.problems)
+        for number, study in enumerate(waiting, start=1):
+            lines += _lines(catalogue.files_of(study), settings, problems)
+            watcher.planning("studies looked at", number, len(waiting))
+        return DryRun(tuple(lines), len(waiting), found.studies - len(waiting), tuple(problems))
+
+
+def _lines(
+    files: tuple[FileStamp, ...], settings: BatchSettings, problems: list[tuple[Path, str]]
+) -> Iterator[DryLine]:
+    try:
+        with open_study(files, settings.root) as source:
+            problems += source.unreadable
+            for series in source.series:
+                columns, rows, slices, _ = series.shape
+                yield DryLine(
+                    files[0].path if len(files) == 1 else series.files[0],
+                    series.modality or series.format.value,
+                    (columns, rows, slices),
+                    reason_to_leave_out(series, settings.filters),
+                )
+    except (InputError, OSError) as error:
+        problems.append((files[0].path, str(error)))
+
+
+def _copy_state(source: Path, target: Path) -> None:
+    """Copy ledger, catalogue and key of an earlier run, if there was one, as they are at this moment."""
+    for name in (LEDGER_NAME, CATALOGUE_NAME):
+        if (source / name).is_file():
+            before, after = open_database(source / name, "", read_only=True), open_database(target / name, "")
+            with before, after:
+                before.backup(after)
+            before.close()
+            after.close()
+    if (source / MARK_NAME).is_file():
+        shutil.copyfile(source / MARK_NAME, target / MARK_NAME)

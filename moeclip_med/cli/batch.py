@@ -1,0 +1,157 @@
+"""`moeclip-med batch`: score a whole archive, and tell how far it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from moeclip_transforms.slicing import Plane
+from typer.core import TyperGroup
+
+from moeclip_med.cli.batch_display import BatchDisplay, print_dry_run, print_outcome, print_status
+from moeclip_med.cli.console import make_console, print_warning
+from moeclip_med.cli.options import (
+    AbnormalOption,
+    DeviceOption,
+    EngineOption,
+    ModelOption,
+    NormalOption,
+    PlaneOption,
+    PrecisionOption,
+    PresetOption,
+    PromptOption,
+    QuietOption,
+)
+from moeclip_med.cli.score import DEFAULT_RESULTS, EXIT_SOME_FAILED, make_prompts, parse_formats
+
+_GIBIBYTE = 2**30
+
+
+class _GroupWithDefault(TyperGroup):
+    """A group whose first command need not be named: `batch ROOT` is `batch run ROOT`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer keeps its context's type to itself
+        """Put the name of the default command in front where no command is named."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+batch_app = typer.Typer(
+    cls=_GroupWithDefault,
+    no_args_is_help=True,
+    help="Score a whole archive; `batch ROOT -o OUT` is short for `batch run ROOT -o OUT`.",
+)
+
+
+@batch_app.command("run")
+def batch_command(  # noqa: PLR0913 - one parameter per option of the command
+    root: Annotated[Path, typer.Argument(help="The archive: any tree of folders.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder to write to, or to go on in.", show_default=False)
+    ],
+    *,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.", show_default="as cores and memory allow")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads per worker.", show_default="cores / workers")
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="Memory for all workers, GiB.", show_default="four fifths of what is free"),
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=1.0, help="Longest time for one study, s.")] = 1800.0,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", help='Score on a Ray cluster: "auto", or the address of its head.', show_default=False),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            help='Score only series that meet this: "modality=CT,MR", "slices>=20", "description!=*scout*"; '
+            "may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    results: Annotated[
+        str, typer.Option(help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc.")
+    ] = DEFAULT_RESULTS,
+    model: ModelOption = "lite",
+    plane: PlaneOption = Plane.AUTO,
+    preset: PresetOption = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Score from which a voxel counts as found.", show_default="the model's"),
+    ] = None,
+    prompt: PromptOption = None,
+    normal: NormalOption = None,
+    abnormal: AbnormalOption = None,
+    device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Slices per batch.", show_default="chosen by the model")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be scored and left out.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Score everything again, replacing earlier results.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    thumbnails: Annotated[bool, typer.Option(help="Small pictures in the triage list.")] = True,
+    identify: Annotated[
+        bool, typer.Option("--identify", help="Add patient IDs, accession numbers and UIDs to the triage list.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Score every series in an archive that is worth it, and list them by score. Research use only.
+
+    Run it again after whatever stopped it: it goes on where it was. Exit code 0: all done; 3: done, with failures
+    listed in the triage list.
+    """
+    from moeclip_med.batch.driver import BatchSettings, ModelChoice, run_batch
+    from moeclip_med.batch.dry_run import look_at_archive
+    from moeclip_med.batch.filters import SeriesFilter
+    from moeclip_med.pipeline import ScoreSettings
+
+    settings = BatchSettings(
+        root=root,
+        output=output,
+        score=ScoreSettings(
+            parse_formats(results, raw=False, routing=False), plane, preset, threshold, batch_size=batch_size
+        ),
+        model=ModelChoice(model, device, engine, precision, make_prompts(prompt, normal, abnormal)),
+        filters=tuple(SeriesFilter.parse(text) for text in only or ()),
+        workers=workers,
+        threads=threads,
+        ray_address=ray,
+        time_limit=time_limit,
+        memory_bytes=None if memory is None else int(memory * _GIBIBYTE),
+        redo=redo,
+        retry_failed=retry_failed,
+        thumbnails=thumbnails,
+        identify=identify,
+    )
+    with BatchDisplay(quiet=quiet) as display:
+        if dry_run:
+            look = look_at_archive(settings, display)
+        else:
+            outcome = run_batch(settings, display)
+    if dry_run:
+        print_dry_run(look)
+        return 0
+    if "parquet" not in outcome.files:
+        print_warning('triage.parquet is left out: it needs "pyarrow"; run: pip install "moeclip-med[batch]"')
+    print_outcome(outcome)
+    return EXIT_SOME_FAILED if outcome.has_failures else 0
+
+
+@batch_app.command("status")
+def status_command(
+    output: Annotated[Path, typer.Argument(help="The --output folder of a batch.", show_default=False)],
+) -> int:
+    """Tell how far a batch is, while it runs or afterwards; changes nothing."""
+    from moeclip_med.batch.status import read_status
+
+    print_status(make_console(), read_status(output))
+    return 0
