@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch.nn import functional
+import numpy as np
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
+    from numpy.typing import NDArray
+
+    Slices = NDArray[np.float32]
 
 _NEAR_SHARE = 1 / 128
 _SURROUNDINGS_SHARE = 1 / 16
 
 
-def brightness(slices: Tensor) -> Tensor:
+def brightness(slices: Slices) -> Slices:
     """Mean over the channels.
 
     Args:
@@ -25,37 +27,39 @@ def brightness(slices: Tensor) -> Tensor:
     Returns:
         (batch, rows, columns) in [0, 1]; so for all baselines.
     """
-    return slices.mean(dim=1)
+    mean: Slices = slices[:, 0] if slices.shape[1] == 1 else slices.mean(axis=1)
+    return mean
 
 
-def inverse_brightness(slices: Tensor) -> Tensor:
+def inverse_brightness(slices: Slices) -> Slices:
     """One minus the brightness: dark is abnormal, air included."""
-    return 1.0 - brightness(slices)
+    inverse: Slices = np.float32(1.0) - brightness(slices)
+    return inverse
 
 
-def local_contrast(slices: Tensor) -> Tensor:
+def local_contrast(slices: Slices) -> Slices:
     """How far a small neighbourhood's brightness is from its surroundings'.
 
-    Both are averages over squares: of 1/128 and of 1/16 of the longer side.
+    Both are averages over squares: of 1/128 and of 1/16 of the longer side; at the border the edge is repeated.
     """
-    image = brightness(slices)[:, None]
+    image = brightness(slices)
     longer = max(image.shape[-2:])
-    return (_mean_over(image, longer * _NEAR_SHARE) - _mean_over(image, longer * _SURROUNDINGS_SHARE)).abs()[:, 0]
+    return np.abs(_mean_over(image, longer * _NEAR_SHARE) - _mean_over(image, longer * _SURROUNDINGS_SHARE))
 
 
-def centre_distance(slices: Tensor) -> Tensor:
+def centre_distance(slices: Slices) -> Slices:
     """One minus the distance from the centre of the slice over half its diagonal: the middle is abnormal.
 
     Many collections are framed around what was to be shown, so this knows more than it seems.
     """
     batch, _, rows, columns = slices.shape
-    down = torch.linspace(-1, 1, rows)[:, None] * rows
-    across = torch.linspace(-1, 1, columns)[None, :] * columns
-    distance = torch.hypot(down, across) / (rows**2 + columns**2) ** 0.5
-    return (1.0 - distance).expand(batch, rows, columns)
+    down = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] * rows
+    across = np.linspace(-1, 1, columns, dtype=np.float32)[None, :] * columns
+    nearness: Slices = np.float32(1.0) - np.hypot(down, across) / np.float32(np.hypot(rows, columns))
+    return np.repeat(nearness[None], batch, axis=0)
 
 
-BASELINES: dict[str, Callable[[Tensor], Tensor]] = {
+BASELINES: dict[str, Callable[[Slices], Slices]] = {
     "brightness": brightness,
     "inverse_brightness": inverse_brightness,
     "local_contrast": local_contrast,
@@ -64,8 +68,8 @@ BASELINES: dict[str, Callable[[Tensor], Tensor]] = {
 """Name to function."""
 
 
-def _mean_over(image: Tensor, side: float) -> Tensor:
-    """Average over a square of about the given side, an odd number of pixels; outside pixels do not count."""
-    kernel = 2 * int(side / 2) + 1
-    averaged: Tensor = functional.avg_pool2d(image, kernel, stride=1, padding=kernel // 2, count_include_pad=False)
-    return averaged
+def _mean_over(image: Slices, side: float) -> Slices:
+    """Average over a square of about the given side, an odd number of pixels."""
+    pixels = 2 * int(side / 2) + 1
+    mean: Slices = ndimage.uniform_filter(image, size=(1, pixels, pixels), mode="nearest")
+    return mean

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeclip_med.benchmark.datasets.case import Fault, Problem
-from moeclip_med.benchmark.metrics.detection import detect
+from moeclip_med.benchmark.metrics.detection import detect, lesion_places
 from moeclip_med.benchmark.metrics.histogram import label_regions
 from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.benchmark.reading import BadCaseError, read_paper_image, read_views
@@ -188,10 +188,10 @@ class Evaluation:
 
     def _count_findings(self, system: System, raw: NDArray[np.float32], views: Views) -> None:
         assert views.mask is not None  # noqa: S101 - for the type checker; the caller looked
-        lesions = label_regions(views.mask)
+        places = lesion_places(views.mask)
         smallest = smallest_finding(views)
         levels = [*system.froc_thresholds, *([] if system.threshold is None else [system.threshold])]
-        outcome = np.array([detect(raw >= level, *lesions, smallest) for level in levels])
+        outcome = np.array([detect(raw, level, places, smallest) for level in levels])
         self._rows.setdefault(f"{system.name}/hits", []).append(outcome[:, 0])
         self._rows.setdefault(f"{system.name}/false_findings", []).append(outcome[:, 1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PAPER_SIZE = 518
 _GRID_TOLERANCE_MM = 0.01
 _BATCH = 8
+_KEPT_VALUES = 1 << 26  # 256 MB as float32
 
 
 class BadCaseError(Exception):
@@ -55,6 +57,21 @@ class Views:
 
     def batches(self) -> Iterator[tuple[list[int], Tensor]]:
         """Give the slices, a few at a time: their numbers and (slices, channel, rows, columns) in [0, 1]."""
+        if self._is_small:
+            yield from self._kept
+            return
+        yield from self._prepared()
+
+    @cached_property
+    def _kept(self) -> list[tuple[list[int], Tensor]]:
+        """The slices made ready once for all systems, where they fit in memory beside everything else."""
+        return list(self._prepared())
+
+    @property
+    def _is_small(self) -> bool:
+        return self.volume.image.numel() <= _KEPT_VALUES
+
+    def _prepared(self) -> Iterator[tuple[list[int], Tensor]]:
         for start in range(0, self.view.n_slices, _BATCH):
             indices = list(range(start, min(start + _BATCH, self.view.n_slices)))
             yield indices, self.window.apply(self.view.take(self.volume.image.as_tensor(), indices))
@@ -121,9 +138,7 @@ def read_mask(path: Path, key: str) -> NDArray[np.bool_]:
             values = np.asarray(colours)
     except (OSError, ValueError) as error:
         raise BadCaseError(Problem(Fault.MASK_UNREADABLE, key, _words(error))) from error
-    inside: NDArray[np.bool_] = np.asarray(values.reshape(*values.shape[:2], -1) != 0).any(axis=-1, keepdims=True)[
-        ..., 0
-    ]
+    inside: NDArray[np.bool_] = np.count_nonzero(values.reshape(*values.shape[:2], -1), axis=-1) > 0
     return inside
 
 

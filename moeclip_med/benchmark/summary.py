@@ -1,4 +1,4 @@
-"""From stored rows to figures: each with its error bound, its interval over patients, or its reason for being missing."""
+"""From stored rows to figures, each with its error bound and interval over patients, or the reason for its absence."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class BaselineSystem:
 
     def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:  # noqa: ARG002 - the whole slice is mapped
         """Map the slices."""
-        return SystemMaps(BASELINES[self.name](slices).numpy())
+        return SystemMaps(BASELINES[self.name](slices.numpy()))
 
 
 class DetectorSystem:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from moeclip_med.benchmark.metrics.detection import Detections, detect, froc, measure_froc
-from moeclip_med.benchmark.metrics.histogram import label_regions
+from moeclip_med.benchmark.metrics.detection import Detections, detect, froc, lesion_places, measure_froc
 from moeclip_med.benchmark.metrics.value import Metric
 
 
@@ -16,21 +15,39 @@ def boxes(*corners, shape=(20, 20, 10), side=3):
 
 
 def test_hits_and_false_findings():
-    lesions = label_regions(boxes((1, 1, 1), (12, 12, 2)))
-    found = boxes((2, 2, 2), (1, 14, 5), (15, 2, 6))
-    assert detect(found, *lesions, smallest=1) == (1, 2)
+    places = lesion_places(boxes((1, 1, 1), (12, 12, 2)))
+    found = boxes((2, 2, 2), (1, 14, 5), (15, 2, 6)).astype(float)
+    assert detect(found, 0.5, places, smallest=1) == (1, 2)
 
 
-def test_one_finding_over_two_lesions_hits_both():
-    lesions = label_regions(boxes((1, 1, 1), (6, 1, 1)))
-    assert detect(boxes((1, 1, 1), side=9), *lesions, smallest=1) == (2, 0)
+def test_one_finding_over_everything_hits_only_what_it_points_at():
+    places = lesion_places(boxes((1, 1, 1), (6, 1, 1)))
+    raw = np.ones((20, 20, 10))
+    raw[7, 2, 2] = 2.0
+    assert detect(raw, 0.5, places, smallest=1) == (1, 0)
+    raw[15, 15, 5] = 3.0
+    assert detect(raw, 0.5, places, smallest=1) == (0, 1)
+
+
+def test_two_findings_in_one_lesion_hit_it_once():
+    places = lesion_places(boxes((1, 1, 1), side=8))
+    raw = boxes((1, 1, 1), (6, 6, 5)).astype(float)
+    assert detect(raw, 0.5, places, smallest=1) == (1, 0)
+
+
+def test_a_mark_right_beside_a_lesion_counts():
+    places = lesion_places(boxes((5, 5, 5)))
+    raw = np.zeros((20, 20, 10))
+    raw[8, 8, 8] = 1.0
+    assert detect(raw, 0.5, places, smallest=1) == (1, 0)
+    assert detect(np.roll(raw, 1, axis=0), 0.5, places, smallest=1) == (0, 1)
 
 
 def test_small_findings_neither_hit_nor_count_as_false():
-    lesions = label_regions(boxes((1, 1, 1)))
-    found = boxes((1, 1, 1), (12, 12, 2), side=2)
-    assert detect(found, *lesions, smallest=9) == (0, 0)
-    assert detect(found, *lesions, smallest=8) == (1, 1)
+    places = lesion_places(boxes((1, 1, 1)))
+    raw = boxes((1, 1, 1), (12, 12, 2), side=2).astype(float)
+    assert detect(raw, 0.5, places, smallest=9) == (0, 0)
+    assert detect(raw, 0.5, places, smallest=8) == (1, 1)
 
 
 def test_froc_over_two_volumes():

@@ -1,7 +1,9 @@
 """Detection per volume: lesions hit, false findings, and the FROC curve over thresholds.
 
-A lesion counts as hit when a finding touches at least one of its voxels; a finding that touches no lesion is false.
-Findings are the connected regions at or above a threshold that are large enough to be listed, as in the product.
+Findings are the connected regions at or above a threshold that are large enough to be listed, as in the product. Each
+is marked where its score is highest. A lesion is hit when a mark lies in it or right beside it (one of the 26
+neighbours); a finding whose mark lies in no lesion is false. Were any overlap enough, one finding that covers the whole
+organ would hit every lesion and never be false.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from moeclip_med.benchmark.metrics.histogram import label_regions
 from moeclip_med.benchmark.metrics.value import Metric
@@ -51,37 +54,56 @@ class Detections:
             mask: Same shape, True where abnormal.
             smallest: Findings of fewer voxels are not counted.
         """
-        lesion_labels, lesions = label_regions(mask)
-        row = [detect(raw >= threshold, lesion_labels, lesions, smallest) for threshold in self.thresholds]
+        places = lesion_places(mask)
+        row = [detect(raw, threshold, places, smallest) for threshold in self.thresholds]
         self.hits = np.vstack([self.hits, [[hits for hits, _ in row]]])
         self.false_findings = np.vstack([self.false_findings, [[false for _, false in row]]])
-        self.lesions = np.append(self.lesions, lesions)
+        self.lesions = np.append(self.lesions, places[1])
 
 
-def detect(found: NDArray[np.bool_], lesion_labels: NDArray[np.int32], lesions: int, smallest: int) -> tuple[int, int]:
-    """Compare findings with lesions.
+def lesion_places(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Number the lesions of a mask and widen each by one voxel, so that marks right beside it count.
 
     Args:
-        found: (x, y, z), True at or above the threshold.
-        lesion_labels: Same shape, the number of the lesion or 0.
-        lesions: How many lesions there are.
+        mask: (x, y, z), True where abnormal.
+
+    Returns:
+        (x, y, z) the number of the lesion or 0; how many there are.
+    """
+    labels, count = label_regions(mask)
+    if not count:
+        return labels, 0
+    wider = ndimage.grey_dilation(labels, footprint=np.ones((3,) * mask.ndim, dtype=bool), mode="nearest")
+    return np.where(labels > 0, labels, wider), count
+
+
+def detect(
+    raw: NDArray[np.floating[Any]], threshold: float, places: tuple[NDArray[np.int32], int], smallest: int
+) -> tuple[int, int]:
+    """Compare the findings at one threshold with the lesions.
+
+    Args:
+        raw: (x, y, z), higher is more abnormal.
+        threshold: The lowest score that counts.
+        places: Of `lesion_places`.
         smallest: Findings of fewer voxels are not counted.
 
     Returns:
-        Lesions hit, and findings that touch none.
+        Lesions hit, and findings whose mark lies in none.
     """
-    labels, count = label_regions(found)
-    size = np.bincount(labels.reshape(-1), minlength=count + 1)
-    is_listed = size >= smallest
-    is_listed[0] = False
-    touching = lesion_labels > 0
-    pairs_finding, pairs_lesion = labels[touching], lesion_labels[touching]
-    kept = is_listed[pairs_finding]
-    hit = np.zeros(lesions + 1, dtype=bool)
-    hit[pairs_lesion[kept]] = True
-    is_true = np.zeros(count + 1, dtype=bool)
-    is_true[pairs_finding[kept]] = True
-    return int(hit.sum()), int((is_listed & ~is_true).sum())
+    lesion_labels, _ = places
+    labels, count = label_regions(raw >= threshold)
+    found = labels.reshape(-1).nonzero()[0]
+    finding, score = labels.reshape(-1)[found], raw.reshape(-1)[found]
+    size = np.bincount(finding, minlength=count + 1)
+    highest = np.full(count + 1, -np.inf)
+    np.maximum.at(highest, finding, score)
+    is_peak = (score == highest[finding]) & (size[finding] >= smallest)
+    # Where several voxels share the highest score, the one that lies in a lesion (the highest number) is the mark.
+    mark = np.full(count + 1, -1, dtype=np.int64)
+    np.maximum.at(mark, finding[is_peak], lesion_labels.reshape(-1)[found[is_peak]])
+    marks = mark[mark >= 0]
+    return len(np.unique(marks[marks > 0])), int(np.count_nonzero(marks == 0))
 
 
 def froc(detections: Detections) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
