@@ -1,0 +1,55 @@
+"""What every engine offers, and the words for arithmetic."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moeclip_med.model import NetworkOutput
+
+
+class Precision(StrEnum):
+    """The arithmetic of the network's large products; what is small and delicate stays in float32."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+    F16 = "f16"
+    INT8 = "int8"
+
+
+CORRELATION_FLOOR = {Precision.F32: 0.99999, Precision.BF16: 0.9995, Precision.F16: 0.9995, Precision.INT8: 0.998}
+"""The least correlation of an engine's maps with PyTorch's in float32 at which it may be used."""
+
+
+class Engine(Protocol):
+    """A network ready to run.
+
+    Attributes:
+        name: "torch" or "openvino".
+        description: What runs where, in which arithmetic, and why it was chosen; for reports.
+    """
+
+    name: str
+    description: str
+
+    def run(self, images: Tensor, *, want_routing: bool = False) -> NetworkOutput:
+        """Map anomalies.
+
+        Args:
+            images: (B, 3, S, S) float32 on the CPU, normalised as the architecture says.
+            want_routing: Also give the expert with the largest weight per patch.
+
+        Returns:
+            Maps (B, M, M) float32, and the routing if wanted, on the CPU.
+
+        Raises:
+            InputError: The images have another size than the model's, or the model has no experts to show.
+        """
+        ...
+
+
+class EngineWarning(UserWarning):
+    """A weaker or slower path was taken than the one that was meant; shown to the user, never an error."""

@@ -1,0 +1,214 @@
+"""From a PyTorch network to a compiled OpenVINO model, held against the original and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino
+import torch
+from moeclip_transforms.errors import InputError
+from torch import Tensor, nn
+
+from moeclip_med._version import __version__
+from moeclip_med.engines.base import CORRELATION_FLOOR, Precision
+from moeclip_med.engines.calibration import CalibrationImages
+from moeclip_med.engines.choice import is_transformer
+from moeclip_med.weights.cache import cache_folder, written_whole
+from moeclip_med.weights.tensors import fingerprint
+
+if TYPE_CHECKING:
+    from moeclip_med.weights import LoadedModel
+
+_log = logging.getLogger(__name__)
+
+_EXACT_PARTS = (".*experts.*", ".*projections.*", ".*anomaly_map.*")
+"""What stays out of int8: a few per cent of the time, and most of the error."""
+_CHECK_PIXELS = 270_000
+
+
+class ConversionError(InputError):
+    """OpenVINO cannot run this model, or not accurately enough."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near the compiled model's maps are to PyTorch's in float32, on synthetic industrial images.
+
+    Attributes:
+        correlation: Of all pixels of the maps.
+        largest: The largest difference of a pixel.
+    """
+
+    correlation: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Everything that a compiled model follows from.
+
+    Attributes:
+        model: The network and its prompts.
+        precision: Its arithmetic.
+        want_routing: Whether it also gives the routing.
+        threads: Threads on the processor; OpenVINO's choice if None.
+        calibration: What int8 is calibrated with.
+    """
+
+    model: LoadedModel
+    precision: Precision
+    want_routing: bool
+    threads: int | None
+    calibration: CalibrationImages
+
+    def config(self) -> dict[str, Any]:
+        """The plugin's settings."""
+        hint = self.precision
+        if hint is Precision.INT8:
+            capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            hint = Precision.BF16 if "BF16" in capabilities else Precision.F32
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint.value, "PERFORMANCE_HINT": "LATENCY"}
+        if self.threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self.threads
+        return settings
+
+    def key(self) -> str:
+        """SHA-256 over all that the compiled model depends on: weights, versions, processor, settings."""
+        metadata = self.model.metadata
+        weights = [metadata.adapters_sha256, metadata.tower_sha256]
+        if not all(weights):
+            weights = [fingerprint(self.model.network.state_dict())]
+        parts = {
+            "weights": weights,
+            "architecture": metadata.architecture.to_json(),
+            "precision": self.precision.value,
+            "routing": self.want_routing,
+            "calibration": self.calibration.key() if self.precision is Precision.INT8 else "",
+            "config": self.config(),
+            "processor": openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"),
+            "versions": [openvino.get_version(), torch.__version__, __version__],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def compiled_model(recipe: ModelRecipe) -> tuple[openvino.CompiledModel, Agreement]:
+    """Give the compiled model: from the cache, or made now and kept there.
+
+    Two processes may do this at once: each writes beside and renames, and either result is good.
+
+    Raises:
+        ConversionError: OpenVINO cannot run this model, or its maps are too far from PyTorch's.
+    """
+    blob = cache_folder() / "openvino" / f"{recipe.key()}.blob"
+    record = blob.with_suffix(".json")
+    if blob.is_file() and record.is_file():
+        return _import(blob, recipe), Agreement(**json.loads(record.read_text(encoding="utf-8")))
+    started = time.perf_counter()
+    compiled = _compile(recipe)
+    agreement = measure_agreement(compiled, recipe)
+    _log.info("compiled for OpenVINO in %s: %.1f s", recipe.precision, time.perf_counter() - started)
+    floor = CORRELATION_FLOOR[recipe.precision]
+    if not agreement.correlation >= floor:
+        msg = (
+            f'model "{recipe.model.metadata.name}": its maps by OpenVINO in {recipe.precision} correlate only '
+            f"{agreement.correlation:.5f} with PyTorch's in float32, {floor} is wanted; use --precision f32 or "
+            "--engine torch."
+        )
+        raise ConversionError(msg)
+    with written_whole(record) as temporary:
+        temporary.write_text(json.dumps(asdict(agreement)), encoding="utf-8")
+    exported = io.BytesIO()
+    compiled.export_model(exported)
+    with written_whole(blob) as temporary:
+        temporary.write_bytes(exported.getbuffer())
+    return compiled, agreement
+
+
+def measure_agreement(compiled: openvino.CompiledModel, recipe: ModelRecipe) -> Agreement:
+    """Hold the compiled model's maps against PyTorch's in float32."""
+    model = recipe.model
+    images = CalibrationImages(None, max(1, _CHECK_PIXELS // model.metadata.architecture.image_size**2))
+    found, wanted = [], []
+    for batch in images.batches(model.metadata.architecture):
+        with torch.inference_mode():
+            wanted.append(model.network(torch.from_numpy(batch), model.text).maps.numpy().ravel())
+        found.append(compiled(inputs(batch, model.text))[0].ravel())
+    first, second = np.concatenate(found), np.concatenate(wanted)
+    return Agreement(float(np.corrcoef(first, second)[0, 1]), float(np.abs(first - second).max()))
+
+
+def inputs(images: np.ndarray[Any, Any], text: Tensor | None) -> list[np.ndarray[Any, Any]]:
+    """The compiled model's inputs: images, and the prompts where the network compares with text."""
+    return [images] if text is None else [images, text.detach().numpy()]
+
+
+class _TracedNetwork(nn.Module):
+    """The network as a function of tensors to tensors: maps, and the routing of every level if wanted."""
+
+    def __init__(self, network: nn.Module, *, want_routing: bool) -> None:
+        super().__init__()
+        self.network, self.want_routing = network, want_routing
+
+    def forward(self, images: Tensor, text: Tensor | None = None) -> tuple[Tensor, ...]:
+        output = self.network(images, text, want_routing=self.want_routing)
+        return (output.maps, *(output.routing or ()))
+
+
+def _compile(recipe: ModelRecipe) -> openvino.CompiledModel:
+    try:
+        converted = _convert(recipe)
+        if recipe.precision is Precision.INT8:
+            converted = _quantise(converted, recipe)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            # Through a file: half the weights where they will be halved anyway, and mapped, not held twice.
+            path = Path(folder) / "model.xml"
+            openvino.save_model(converted, path, compress_to_fp16=recipe.precision is not Precision.F32)
+            del converted
+            core = openvino.Core()
+            return core.compile_model(core.read_model(path), "CPU", recipe.config())
+    except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
+        reason = str(error).strip().splitlines()[-1]
+        msg = f'model "{recipe.model.metadata.name}": OpenVINO cannot run it ({reason}).'
+        raise ConversionError(msg) from error
+
+
+def _convert(recipe: ModelRecipe) -> openvino.Model:
+    model = recipe.model
+    size = model.metadata.architecture.image_size
+    example = [torch.zeros(1, 3, size, size)]
+    shapes = [openvino.PartialShape([-1, 3, size, size])]
+    if model.text is not None:
+        example.append(model.text)
+        shapes.append(openvino.PartialShape(list(model.text.shape)))
+    traced = _TracedNetwork(model.network, want_routing=recipe.want_routing).eval()
+    with torch.inference_mode():
+        return openvino.convert_model(traced, example_input=tuple(example), input=shapes)
+
+
+def _quantise(converted: openvino.Model, recipe: ModelRecipe) -> openvino.Model:
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    model, images = recipe.model, recipe.calibration
+    batches = images.batches(model.metadata.architecture)
+    return nncf.quantize(
+        converted,
+        nncf.Dataset([inputs(batch, model.text) for batch in batches]),
+        subset_size=images.count,
+        model_type=nncf.ModelType.TRANSFORMER if is_transformer(model) else None,
+        ignored_scope=nncf.IgnoredScope(patterns=list(_EXACT_PARTS), validate=False),
+    )
+
+
+def _import(blob: Path, recipe: ModelRecipe) -> openvino.CompiledModel:
+    mapped = np.memmap(blob, dtype=np.uint8, mode="r")
+    return openvino.Core().import_model(openvino.Tensor(mapped), "CPU", recipe.config())

@@ -1,0 +1,117 @@
+"""PyTorch: every device that it knows, float32 or half precision."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from moeclip_med.engines.base import Precision
+from moeclip_med.model.attention import FusedAttention
+from moeclip_med.model.network import NetworkOutput
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor
+
+    from moeclip_med.weights import LoadedModel
+
+_HALVES = {Precision.BF16: torch.bfloat16, Precision.F16: torch.float16}
+_OF_MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention, FusedAttention)
+
+
+class TorchEngine:
+    """Runs the network itself.
+
+    In half precision the matrix products and convolutions are half, with weights kept so; norms, softmax and the sum
+    that flows from block to block stay in float32 (PyTorch's autocast).
+
+    Attributes:
+        name: "torch".
+        description: What runs where, in which arithmetic, and why.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: LoadedModel, *, device: str, precision: Precision, description: str) -> None:
+        """Place a copy of the network on the device; float32 weights on the processor are shared, not copied."""
+        self.description = description
+        self._device = torch.device(device)
+        self._half = _HALVES.get(precision)
+        self._network = placed_copy(model.network, self._device, self._half)
+        self._is_convolutional = fold_batch_norms(self._network) > 0
+        self._text = None if model.text is None else model.text.to(self._device)
+
+    @torch.inference_mode()
+    def run(self, images: Tensor, *, want_routing: bool = False) -> NetworkOutput:
+        """Map anomalies; see `Engine.run`."""
+        with self._arithmetic():
+            output: NetworkOutput = self._network(self._sent(images), self._text, want_routing=want_routing)
+        routing = output.routing
+        return NetworkOutput(
+            output.maps.float().cpu(),
+            routing=None if routing is None else tuple(level.cpu() for level in routing),
+        )
+
+    def _sent(self, images: Tensor) -> Tensor:
+        """Bring images to the device: pinned memory and one copy on CUDA; channels last where convolutions follow."""
+        if self._is_convolutional:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if self._device.type == "cuda":
+            return images.pin_memory().to(self._device, non_blocking=True)
+        return images.to(self._device)
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        if self._half is None:
+            return nullcontext()
+        return torch.autocast(self._device.type, self._half)
+
+
+def placed_copy(network: nn.Module, device: torch.device, half: torch.dtype | None) -> nn.Module:
+    """Copy a network to a device, its large matrices in half precision.
+
+    Args:
+        network: Left as it is.
+        device: Where the copy goes. Tensors that need no change are shared with the original.
+        half: What matrices and convolution kernels become; None for no change.
+    """
+    matrices = {
+        id(parameter)
+        for module in network.modules()
+        if isinstance(module, _OF_MATRICES)
+        for parameter in module.parameters(recurse=False)
+        if parameter.dim() > 1
+    }
+    placed: dict[int, object] = {}
+    for tensor in chain(network.parameters(), network.buffers()):
+        moved = tensor.detach().to(device, half if id(tensor) in matrices else None)
+        placed[id(tensor)] = nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
+    # deepcopy takes what its memo already holds, so that only the modules are copied, no weights twice.
+    return copy.deepcopy(network, placed)
+
+
+def fold_batch_norms(network: nn.Module) -> int:
+    """Fold each batch norm into the convolution before it; the same function, one pass over the map less.
+
+    Only where the two stand in sequence for certain: in timm's EfficientNet blocks, whose members are registered in
+    the order in which they run, and in `nn.Sequential`.
+
+    Returns:
+        How many were folded.
+    """
+    folded = 0
+    for parent in list(network.modules()):
+        if not (isinstance(parent, nn.Sequential) or type(parent).__module__.endswith("_efficientnet_blocks")):
+            continue
+        for (first, convolution), (second, norm) in pairwise(list(parent.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(parent, second, getattr(norm, "act", nn.Identity()))
+                folded += 1
+    return folded
