@@ -1,0 +1,116 @@
+"""A detector small enough to test a batch with: it scores brightness, and misbehaves where a file tells it to.
+
+Importable by worker processes, which inherit the import path of the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from moeclip_med.batch.driver import BatchSettings
+from moeclip_med.pipeline import ScoreSettings
+from moeclip_med.results import ResultFormat
+from moeclip_med.scoring.detector import SliceMaps
+
+LIGHT = frozenset({ResultFormat.NIFTI, ResultFormat.JSON, ResultFormat.CSV, ResultFormat.RUN})
+
+# The first voxel of a volume tells the fake what to do.
+SEGFAULT = 901.0
+HANG = 902.0
+HOG = 903.0
+RAISE = 904.0
+
+
+class Scale:
+    centre, spread = 0.0, 1.0
+
+    def score(self, raw, out=None):
+        scored = 1 / (1 + np.exp(-np.asarray(raw, dtype=np.float32)))
+        if out is None:
+            return scored.astype(np.float32)
+        out[...] = scored
+        return out
+
+    def raw(self, score):
+        return float(np.log(score / (1 - score)))
+
+
+class FakeDetector:
+    """Brightness as anomaly: the window's upper end scores 0.73."""
+
+    frames_foreground = False
+
+    def __init__(self, identity: str = "f" * 64, seconds_per_slice: float = 0.0) -> None:
+        self.identity = identity
+        self.seconds_per_slice = seconds_per_slice
+        self.engine = SimpleNamespace(name="fake", description="brightness")
+        self.metadata = SimpleNamespace(
+            name="fake", version="1", score_scale=Scale(), weak_kinds={},
+            threshold=SimpleNamespace(value=0.7, source="made up", is_calibrated=False),
+        )  # fmt: skip
+
+    def map_slices(self, slices, box=None, *, want_routing=False):
+        time.sleep(self.seconds_per_slice * len(slices))
+        return SliceMaps(slices.mean(dim=1).to(torch.float32) * 2 - 1, None)
+
+
+class MisbehavingDetector(FakeDetector):
+    """Dies, hangs, hogs or raises on a slice whose first pixel has the highest value, as its brightest other says."""
+
+    def map_slices(self, slices, box=None, *, want_routing=False):
+        mark = int(round(float(slices[0, 0, 0, 0]) * 1000))
+        if mark == 200:
+            os.kill(os.getpid(), 11)
+        if mark == 400:
+            time.sleep(3600)
+        if mark == 600:
+            self.hogged = np.ones(3 * 2**30 // 8)
+            time.sleep(3600)
+        if mark == 800:
+            raise KeyError("made up fault")
+        return super().map_slices(slices, box)
+
+
+@dataclass(frozen=True)
+class LoadFake:
+    identity: str = "f" * 64
+    seconds_per_slice: float = 0.0
+    misbehave: bool = False
+
+    def __call__(self):
+        if self.misbehave:
+            return MisbehavingDetector(self.identity)
+        return FakeDetector(self.identity, self.seconds_per_slice)
+
+
+@dataclass
+class Recorder:
+    """A watcher that remembers."""
+
+    warnings: list[str] = field(default_factory=list)
+    plans: list[object] = field(default_factory=list)
+    snapshots: list[object] = field(default_factory=list)
+
+    def planning(self, what, done, total):
+        pass
+
+    def planned(self, plan, counts):
+        self.plans.append(plan)
+
+    def working(self, counts, slices):
+        self.snapshots.append((counts, dict(slices)))
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+
+def settings(root: Path, output: Path, **changes) -> BatchSettings:
+    score = changes.pop("score", ScoreSettings(formats=LIGHT))
+    return BatchSettings(root, output, score, **{"workers": 1, "threads": 1, **changes})

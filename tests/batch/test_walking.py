@@ -1,0 +1,118 @@
+"""Trees as they are found: loops, devices, names that are not text, folders that nobody may enter."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from moeclip_med.batch.records import FileStamp
+from moeclip_med.batch.walking import WalkProblem, walk
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+
+
+def names(root: Path, *leave_out: Path) -> list[str]:
+    return [str(found.path.relative_to(root)) for found in walk(root, leave_out) if isinstance(found, FileStamp)]
+
+
+def make(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x" * len(path))
+
+
+def test_every_file_once_in_order_with_size_and_time(tmp_path):
+    make(tmp_path, "b/two", "a/one", "a/deep/er/three", "top")
+    os.utime(tmp_path / "top", ns=(0, 123_456_789))
+    found = list(walk(tmp_path))
+    assert [str(stamp.path.relative_to(tmp_path)) for stamp in found] == [
+        "top", "a/one", "a/deep/er/three", "b/two",
+    ]  # fmt: skip
+    assert found[0] == FileStamp(tmp_path / "top", 3, 123_456_789)
+
+
+def test_a_single_file_is_a_tree_of_one(tmp_path):
+    make(tmp_path, "scan.nii")
+    assert [found.path for found in walk(tmp_path / "scan.nii")] == [tmp_path / "scan.nii"]
+
+
+def test_the_output_folder_is_not_searched(tmp_path):
+    make(tmp_path, "scans/one", "results/triage.csv", "results/studies/a/anomaly.nii.gz")
+    assert names(tmp_path, tmp_path / "results") == ["scans/one"]
+
+
+@posix_only
+def test_links_in_a_circle_end_and_nothing_is_found_twice(tmp_path):
+    make(tmp_path, "a/one", "b/two")
+    (tmp_path / "a" / "back").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "again").symlink_to(tmp_path / "a" / "one")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    assert names(tmp_path) == ["a/one", "b/two"]
+
+
+@posix_only
+def test_links_out_of_the_tree_are_followed_once(tmp_path):
+    make(tmp_path, "tree/one", "elsewhere/two", "elsewhere/three")
+    (tmp_path / "tree" / "first").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "tree" / "second").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path / "tree") == ["one", "first/three", "first/two"]
+
+
+@posix_only
+@pytest.mark.timeout(20)
+def test_devices_pipes_and_sockets_are_never_opened(tmp_path, monkeypatch):
+    make(tmp_path, "one")
+    os.mkfifo(tmp_path / "pipe.dcm")
+    (tmp_path / "zero.dcm").symlink_to("/dev/zero")
+    monkeypatch.chdir(tmp_path)  # a socket's path is limited to about 100 characters
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.dcm")
+        assert names(tmp_path) == ["one"]
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="this file system takes only UTF-8 names")
+def test_names_that_are_not_text(tmp_path):
+    raw = os.fsencode(tmp_path) + b"/M\xfcller.dcm"
+    with open(raw, "wb") as stream:  # noqa: PTH123 - bytes are no Path
+        stream.write(b"1234")
+    (found,) = walk(tmp_path)
+    assert os.fsencode(found.path) == raw
+    assert found.size == 4
+
+
+@posix_only
+def test_a_folder_that_nobody_may_enter_is_told_and_the_rest_goes_on(tmp_path, monkeypatch):
+    make(tmp_path, "closed/one", "open/two")
+    real = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("closed"):  # tests may run as root, whom permissions do not stop
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found = list(walk(tmp_path))
+    assert WalkProblem(tmp_path / "closed", "there is no permission to read it") in found
+    assert [stamp.path.name for stamp in found if isinstance(stamp, FileStamp)] == ["two"]
+
+
+def test_ten_thousand_files_take_little_time_and_memory(tmp_path):
+    import time
+    import tracemalloc
+
+    for folder in range(100):
+        (tmp_path / f"{folder:03d}").mkdir()
+        for number in range(100):
+            (tmp_path / f"{folder:03d}" / f"{number:05d}").touch()
+    tracemalloc.start()
+    started = time.perf_counter()
+    assert sum(1 for _ in walk(tmp_path)) == 10_000
+    seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 5
+    assert peak < 2 * 2**20
