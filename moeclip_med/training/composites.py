@@ -1,7 +1,7 @@
 """Mirror-symmetric composites of industrial texture, with defects that break the symmetry.
 
-This is a prior put into the data: what has a mirror twin is normal. It imitates how bodies are built without
-showing one; a model trained on it is weak where a lesion lies on the midline or on both sides alike.
+This is a prior put into the data: what has a mirror twin is normal. It imitates how heads are built without showing
+one; a model trained on it is weak where a lesion lies on the midline or on both sides alike.
 
 Images are (size, size, 3) float32 in [0, 1], grey; masks (size, size) bool.
 """
@@ -18,11 +18,14 @@ from moeclip_med.training.fields import (
     defect_mask,
     ellipse_level,
     foreground_mask,
+    ridges,
     smooth_noise,
     soften,
     turn_and_shift,
+    warp,
 )
-from moeclip_med.training.synthetic import LUMA
+from moeclip_med.training.lesions import crescent, many_small
+from moeclip_med.training.synthetic import LUMA, grey_of, only_if_visible
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -46,25 +49,43 @@ def symmetric_composite(
         The composite, and where its defect is (all False where it has none).
     """
     size = normal.shape[0]
-    image = symmetric_ground(normal, other, rng)
-    for _ in range(int(rng.integers(0, 6))):
-        image = add_pair(image, rng)
-    if chance(rng, 0.6):
-        image = add_midline(image, rng)
-    body = foreground_mask(size, rng)
-    body |= body[:, ::-1]
+    image, body = symmetric_body(normal, other, rng)
     mask = np.zeros((size, size), dtype=np.bool_)
     if chance(rng, 0.65):
-        mask = defect_mask(size, rng, one_half(body, rng) if chance(rng, 0.8) else body)
-        image = add_defect(image, other @ LUMA, mask, rng)
+        mask = composite_mask(body, rng)
+        image, mask = only_if_visible(image, add_defect(image, other @ LUMA, mask, rng), mask)
     image = np.clip(image, 0, 1) * soften(body, 1.0)
     if chance(rng, 0.4):
         image = add_rim(image, body, rng)
     image, mask = place(image, mask, rng)
     if chance(rng, 0.5):
         image = ndimage.gaussian_filter(image, size / 256 * rng.uniform(0.4, 1.6))
-    grey = np.clip(image, 0, 1).astype(np.float32)
-    return np.repeat(grey[..., None], 3, axis=2), mask
+    return grey_of(np.clip(image, 0, 1)), mask
+
+
+def symmetric_body(
+    normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The normal part: mirrored ground, paired structures, folds, midline, then a warp that no half shares.
+
+    Returns:
+        (size, size) grey values, and (size, size) where the body is.
+    """
+    size = normal.shape[0]
+    scale = size / 256
+    image = symmetric_ground(normal, other, rng)
+    if chance(rng, 0.5):
+        image = add_folds(image, rng)
+    for _ in range(int(rng.integers(0, 6))):
+        image = add_pair(image, rng)
+    if chance(rng, 0.6):
+        image = add_midline(image, rng)
+    body = foreground_mask(size, rng)
+    body |= body[:, ::-1]
+    if chance(rng, 0.6):
+        # Bodies are symmetric only roughly: structures shift by a few pixels between the halves.
+        (image,) = warp([image], scale * rng.uniform(0.5, 4), scale * rng.uniform(10, 40), rng)
+    return image, body
 
 
 def mirror(field: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,6 +107,17 @@ def symmetric_ground(normal: NDArray[np.float32], other: NDArray[np.float32], rn
 def centred(field: NDArray[np.float32]) -> NDArray[np.float32]:
     """The field with mean zero."""
     return np.asarray(field - field.mean(), dtype=np.float32)
+
+
+def add_folds(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+    """A mirrored network of dark or bright curves, stronger towards the outside, as folds of a surface are."""
+    size = image.shape[0]
+    scale = size / 256
+    curves = mirror(ridges(size, scale * rng.uniform(5, 14), rng.uniform(0.12, 0.45), rng))
+    depth = np.clip(1.1 - ellipse_level(size, (size / 2, size / 2), (size * 0.42, size * 0.38), 0) * 1.4, 0, 1)
+    sign = -1 if chance(rng, DARK_SHARE) else 1
+    step = sign * rng.uniform(0.1, 0.6) * float(image.mean())
+    return np.asarray(image + step * depth * curves, dtype=np.float32)
 
 
 def add_pair(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
@@ -123,6 +155,17 @@ def add_midline(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float3
     return np.asarray(image + step * along[:, None] * profile[None, :], dtype=np.float32)
 
 
+def composite_mask(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
+    """Where a composite's defect lies: an irregular shape (70 %), many small ones (15 %), a crescent (15 %)."""
+    allowed = one_half(body, rng) if chance(rng, 0.8) else body
+    kind = rng.choice(["shape", "small", "crescent"], p=[0.70, 0.15, 0.15])
+    if kind == "small":
+        return many_small(body if chance(rng, 0.7) else allowed, rng)
+    if kind == "crescent":
+        return crescent(body, allowed, rng)
+    return defect_mask(body.shape[0], rng, allowed)
+
+
 def one_half(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
     """The body left or right of the mirror axis."""
     half = body.copy()
@@ -137,7 +180,7 @@ def one_half(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
 def add_defect(
     image: NDArray[np.float32], other: NDArray[np.float32], mask: NDArray[np.bool_], rng: Generator
 ) -> NDArray[np.float32]:
-    """A shift of 0.15 to 0.9 of the mean (brighter in three of four), or another texture (20 %)."""
+    """A shift of 0.15 to 0.9 of the mean with noise (brighter in three of four), or another texture (20 %)."""
     size = image.shape[0]
     scale = size / 256
     mean = max(float(image.mean()), 0.1)
@@ -147,7 +190,7 @@ def add_defect(
     else:
         noise = smooth_noise(size, scale * rng.uniform(1, 8), rng)
         filling = image + step * (1 + rng.uniform(0, 0.3) * noise)
-    weight = soften(mask, scale * rng.uniform(0.5, 3))
+    weight = soften(mask, scale * rng.choice([rng.uniform(0.5, 3), rng.uniform(3, 6)], p=[0.75, 0.25]))
     return np.asarray(image + weight * (filling - image), dtype=np.float32)
 
 

@@ -114,3 +114,35 @@ def turn_and_shift(
     offset = middle - matrix @ (middle + np.array(shift))
     result = ndimage.affine_transform(image, matrix, offset, order=order, mode="constant", cval=0)
     return np.asarray(result, dtype=np.float32)
+
+
+def warp(
+    images: list[NDArray[np.float32]], amplitude: float, sigma: float, rng: Generator
+) -> list[NDArray[np.float32]]:
+    """Move pixels by smooth random displacements, the same for all images.
+
+    Args:
+        images: (size, size) each.
+        amplitude: Standard deviation of the displacement, pixels.
+        sigma: How smooth it is, pixels.
+        rng: Source of randomness.
+    """
+    size = images[0].shape[0]
+    grid = np.mgrid[0:size, 0:size].astype(np.float32)
+    places = [axis + np.float32(amplitude) * smooth_noise(size, sigma, rng) for axis in grid]
+    return [
+        np.asarray(ndimage.map_coordinates(image, places, order=1, mode="nearest"), dtype=np.float32)
+        for image in images
+    ]
+
+
+def ridges(size: int, sigma: float, width: float, rng: Generator) -> NDArray[np.float32]:
+    """A network of thin curves, 1 on a curve and 0 away from it: where smooth noise changes its sign.
+
+    Args:
+        size: Edge length.
+        sigma: Smoothness of the noise, about a third of the distance between curves, pixels.
+        width: Width of the curves in units of the noise; 0.1 is thin, 0.4 is broad.
+        rng: Source of randomness.
+    """
+    return np.asarray(np.exp(-((smooth_noise(size, sigma, rng) / width) ** 2)), dtype=np.float32)

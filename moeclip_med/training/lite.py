@@ -184,6 +184,6 @@ class LiteTask:
 
 
 def held_out_mix(normals: Sequence[IndustrialImage], size: int) -> Mix:
-    """Composites and synthetic defects, half each, on normal images that are never trained on."""
-    shares = MixShares(composite=0.5, synthetic=0.5, real=0.0)
+    """Every kind of composite and synthetic defects, on normal images that are never trained on."""
+    shares = MixShares(symmetric=0.4, tube=0.2, layered=0.1, synthetic=0.3, real=0.0)
     return Mix(normals, size=size, seed=VALIDATION_SEED, shares=shares)

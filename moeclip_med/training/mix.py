@@ -12,7 +12,9 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.training.composites import symmetric_composite
 from moeclip_med.training.crops import CropSource, cut_by_ellipse, photometric
 from moeclip_med.training.fields import chance
+from moeclip_med.training.layers import layered_composite
 from moeclip_med.training.synthetic import synthetic_defect
+from moeclip_med.training.tubes import tube_composite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,24 +28,52 @@ if TYPE_CHECKING:
 class SampleKind(IntEnum):
     """Where a training image comes from."""
 
-    COMPOSITE = 0
-    SYNTHETIC = 1
-    REAL = 2
+    SYMMETRIC = 0
+    TUBE = 1
+    LAYERED = 2
+    SYNTHETIC = 3
+    REAL = 4
+
+
+COMPOSITES = {
+    SampleKind.SYMMETRIC: symmetric_composite,
+    SampleKind.TUBE: tube_composite,
+    SampleKind.LAYERED: layered_composite,
+}
 
 
 @dataclass(frozen=True)
 class MixShares:
-    """Shares of the three kinds of training image; they sum to 1."""
+    """Shares of the kinds of training image; they sum to 1.
 
-    composite: float = 0.4
+    Attributes:
+        symmetric: Mirror-symmetric composites, the prior that heads are symmetric.
+        tube: Composites of tubes and folds, the prior of endoscopy.
+        layered: Composites of layers, the prior of tissue in profile.
+        synthetic: Synthetic defects on normal crops.
+        real: Real industrial defects.
+    """
+
+    symmetric: float = 0.4
+    tube: float = 0.0
+    layered: float = 0.0
     synthetic: float = 0.3
     real: float = 0.3
 
     def __post_init__(self) -> None:
-        shares = (self.composite, self.synthetic, self.real)
+        """Refuse shares that are no shares.
+
+        Raises:
+            InputError: A share is negative, or they do not sum to 1.
+        """
+        shares = self.in_order()
         if min(shares) < 0 or abs(sum(shares) - 1) > np.finfo(np.float32).eps:
             msg = f"The mix's shares are {shares}; they have to be at least 0 and sum to 1."
             raise InputError(msg)
+
+    def in_order(self) -> tuple[float, ...]:
+        """The shares in the order of `SampleKind`."""
+        return (self.symmetric, self.tube, self.layered, self.synthetic, self.real)
 
 
 @dataclass(frozen=True)
@@ -101,14 +131,15 @@ class Mix:
     def __getitem__(self, index: int) -> Sample:
         """The training image with this number."""
         rng = np.random.default_rng([self.seed, index])
-        draw = rng.random()
-        if draw < self.shares.composite:
-            kind, (image, mask) = SampleKind.COMPOSITE, symmetric_composite(*self._two_normals(rng), rng)
-        elif draw < self.shares.composite + self.shares.synthetic:
+        kind = SampleKind(int(rng.choice(len(SampleKind), p=self.shares.in_order())))
+        if kind in COMPOSITES:
+            image, mask = COMPOSITES[kind](*self._two_normals(rng), rng)
+        elif kind is SampleKind.SYNTHETIC:
             image, mask = synthetic_defect(*self._two_normals(rng), rng)
-            kind, image = SampleKind.SYNTHETIC, photometric(image, rng)
         else:
-            kind, (image, mask) = SampleKind.REAL, self._real_defect(rng)
+            image, mask = self._real_defect(rng)
+        if kind in {SampleKind.TUBE, SampleKind.SYNTHETIC}:
+            image = photometric(image, rng)
         return Sample(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), mask, kind)
 
     def _two_normals(self, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -26,9 +26,14 @@ SMALLEST_CHANGE = 0.015
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
+def grey_of(field: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A (size, size) field as an image of three equal channels."""
+    return np.repeat(field.astype(np.float32)[..., None], 3, axis=2)
+
+
 def to_grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Three equal channels of luma (ITU-R BT.601)."""
-    return np.repeat((image @ LUMA)[..., None], 3, axis=2)
+    return grey_of(image @ LUMA)
 
 
 def vary(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
@@ -109,6 +114,15 @@ def synthetic_defect(
             image = blend(image, filling, candidate, size / 256 * rng.uniform(0.5, 3))
             mask = candidate
     return (image * allowed[..., None]).astype(np.float32), mask
+
+
+def only_if_visible(
+    before: NDArray[np.float32], after: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The image with its defect, or the image before and an empty mask where nobody could see it."""
+    if visible(before, after, mask):
+        return after, mask
+    return before, np.zeros_like(mask)
 
 
 def visible(image: NDArray[np.float32], filling: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:

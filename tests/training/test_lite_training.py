@@ -18,7 +18,7 @@ from moeclip_med.training.mix import Mix
 from moeclip_med.training.settings import LiteSettings
 
 SETTINGS = LiteSettings(
-    crops=24, epochs=2, fresh_every=1, batch_size=6, loss_side=16, held_out=("board",), validation_synthetic=12
+    crops=24, epochs=2, fresh_every=1, batch_size=6, loss_side=16, held_out=("board",), validation_synthetic=30
 )
 
 
@@ -98,11 +98,13 @@ def test_log_tells_losses_router_and_experts_apart(start, tmp_path):
     with (tmp_path / "validation.csv").open() as file:
         validation = next(csv.DictReader(file))
     assert 0 < float(validation["score"]) < 1
-    assert {"board_pixel_ap", "composite_image_auroc", "synthetic_pixel_auroc"} <= validation.keys()
+    assert {"board_pixel_ap", "symmetric_image_auroc", "synthetic_pixel_auroc"} <= validation.keys()
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
         "board-000004.png",
-        "composite-000004.png",
+        "layered-000004.png",
+        "symmetric-000004.png",
         "synthetic-000004.png",
+        "tube-000004.png",
     ]
     assert list((tmp_path / "tensorboard").iterdir())
 

@@ -8,12 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moeclip_med.training.composites import mirror, symmetric_composite
-from moeclip_med.training.fields import defect_mask, ellipse_level, smooth_noise, turn_and_shift
-from moeclip_med.training.synthetic import SMALLEST_CHANGE, blend, fill_by_copy, synthetic_defect, vary, visible
+from moeclip_med.training.fields import defect_mask, ellipse_level, ridges, smooth_noise, turn_and_shift, warp
+from moeclip_med.training.layers import layered_composite
+from moeclip_med.training.lesions import crescent, many_small
+from moeclip_med.training.synthetic import (
+    SMALLEST_CHANGE,
+    blend,
+    fill_by_copy,
+    only_if_visible,
+    synthetic_defect,
+    vary,
+    visible,
+)
+from moeclip_med.training.tubes import glints, tube_composite
 
 SIZE = 64
 seeds = st.integers(0, 2**32 - 1)
-makers = pytest.mark.parametrize("make", [synthetic_defect, symmetric_composite])
+makers = pytest.mark.parametrize("make", [synthetic_defect, symmetric_composite, tube_composite, layered_composite])
 
 
 def textures(seed):
@@ -132,3 +143,51 @@ def test_placing_turns_and_moves_about_the_centre():
     assert np.unravel_index(moved.argmax(), moved.shape) == (35, 48)
     grown = turn_and_shift(image, 0.0, 1.1, (0, 0), order=1)
     assert np.unravel_index(grown.argmax(), grown.shape) == (32, 54)
+
+
+def test_a_defect_that_nobody_could_see_is_taken_back():
+    image, other = textures(4)
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    mask[5:9, 5:9] = True
+    kept, empty = only_if_visible(image, image.copy(), mask)
+    assert kept is image
+    assert not empty.any()
+    changed, same = only_if_visible(image, other, mask)
+    assert changed is other
+    np.testing.assert_array_equal(same, mask)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds)
+def test_small_lesions_and_crescents_lie_in_the_body(seed):
+    body = ellipse_level(SIZE, (32, 32), (26, 22), 0.0) > 0
+    half = body.copy()
+    half[:, 32:] = False
+    rng = np.random.default_rng(seed)
+    spots, band = many_small(half, rng), crescent(body, half, rng)
+    assert spots.any()
+    assert band.any()
+    assert not ((spots | band) & ~half).any()
+
+
+def test_a_crescent_hugs_the_edge():
+    body = ellipse_level(256, (128, 128), (110, 90), 0.0) > 0
+    inner = ellipse_level(256, (128, 128), (70, 50), 0.0) > 0
+    for seed in range(20):
+        assert not (crescent(body, body, np.random.default_rng(seed)) & inner).any()
+
+
+def test_ridges_are_thin_and_warps_move_all_images_alike():
+    rng = np.random.default_rng(0)
+    thin, broad = (ridges(256, 10, width, np.random.default_rng(0)) for width in (0.1, 0.4))
+    assert 0 < (thin > 0.5).mean() < (broad > 0.5).mean() < 0.5
+    image = rng.random((SIZE, SIZE), dtype=np.float32)
+    first, second = warp([image, 2 * image], 3, 10, rng)
+    np.testing.assert_allclose(second, 2 * first, rtol=1e-5)
+    assert np.abs(first - image).mean() > 0.01
+
+
+def test_glints_are_bright_and_small():
+    sizes = [(glints(256, np.random.default_rng(seed)) > 0.3).mean() for seed in range(30)]
+    assert max(sizes) > 0
+    assert max(sizes) < 0.03
