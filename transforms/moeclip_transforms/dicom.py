@@ -151,15 +151,18 @@ def _series_of(uid: str, files: Sequence[ScannedFile]) -> list[Series]:
     singles = [file.frames[0] for file in files if file.frames[0].rows and len(file.frames) == 1]
     stacks = [documents] if documents else []
     stacks += split_stacks(without_copies(singles)[0]) if singles else []
+    paths_of_uid: dict[str, list[Path]] = defaultdict(list)  # copies stay with their series, which says so
+    for frame in singles:
+        paths_of_uid[frame.sop_instance_uid].append(frame.path)
     multi_frame = [file for file in files if len(file.frames) > 1]
     stacks += [stack for file in multi_frame for stack in split_stacks(file.frames)]
-    found = [_describe(stack, template_of[stack[0].path]) for stack in stacks]
+    found = [_describe(stack, template_of[stack[0].path], paths_of_uid) for stack in stacks]
     if len(found) == 1:
         return found
     return [replace(series, uid=f"{uid}#{index}") for index, series in enumerate(found, 1)]
 
 
-def _describe(stack: Sequence[Frame], template: Series) -> Series:
+def _describe(stack: Sequence[Frame], template: Series, paths_of_uid: dict[str, list[Path]]) -> Series:
     depth, times, skip_reason = len(stack), 1, template.skip_reason
     if stack[0].rows:
         try:
@@ -169,7 +172,16 @@ def _describe(stack: Sequence[Frame], template: Series) -> Series:
             skip_reason = skip_reason or str(error).rstrip(".")
     return replace(
         template,
-        files=tuple(dict.fromkeys(frame.path for frame in stack)),
+        files=tuple(
+            dict.fromkeys(
+                path
+                for frame in stack
+                for path in (
+                    frame.path,
+                    *(paths_of_uid.get(frame.sop_instance_uid, ()) if frame.sop_instance_uid else ()),
+                )
+            )
+        ),
         shape=(*template.shape[:2], depth, times),
         is_clip=template.is_clip and depth > 1,
         skip_reason=skip_reason,
@@ -183,7 +195,7 @@ def _read_frames(series: Series) -> tuple[list[Frame], tuple[str, ...]]:
         frames += frames_of(path, read_header(path, force=True))
     kept, notes = without_copies(frames)
     stacks = split_stacks(kept)
-    paths = set(series.files)
+    paths = {frame.path for frame in kept}
     wanted = [
         stack
         for stack in stacks

@@ -212,7 +212,8 @@ def _frame(path: Path, dataset: Dataset, lookup: _Lookup, index: int, size: tupl
     thickness = lookup.number("PixelMeasuresSequence", "SpacingBetweenSlices")
     if thickness <= 0:
         thickness = lookup.number("PixelMeasuresSequence", "SliceThickness")
-    instance = number(dataset, "InstanceNumber")
+    is_multi_frame = bool(lookup.groups) or frame_count(dataset) > 1
+    instance = index if is_multi_frame else int(number(dataset, "InstanceNumber") or 0)
     order = (
         lookup.number("FrameContentSequence", "TemporalPositionIndex"),
         number_or(dataset, "TemporalPositionIdentifier"),
@@ -224,7 +225,7 @@ def _frame(path: Path, dataset: Dataset, lookup: _Lookup, index: int, size: tupl
         number_or(dataset, "AcquisitionNumber"),
         number_or(dataset, "AcquisitionTime"),
         number_or(dataset, "ContentTime"),
-        float(index) if instance is None or index else instance,
+        float(instance),
     )
     return Frame(
         path=path,
@@ -239,7 +240,7 @@ def _frame(path: Path, dataset: Dataset, lookup: _Lookup, index: int, size: tupl
         spacing=None if spacing is None or min(spacing) <= 0 else (spacing[0], spacing[1]),
         thickness=thickness if thickness > 0 else None,
         order=order,
-        instance_number=index if lookup.groups or index else int(instance or 0),
+        instance_number=instance,
         contrast=CONTRAST_WORDS.intersection(text(dataset, "ImageType").upper().split("\\")[2:]),
     )
 

@@ -74,13 +74,9 @@ def display_range(dataset: Dataset) -> tuple[float, float] | None:
     bits = number(dataset, "BitsStored") or 0
     is_plain = number(dataset, "RescaleSlope") in (None, 1.0) and number(dataset, "RescaleIntercept") in (None, 0.0)
     is_colour = (number(dataset, "SamplesPerPixel") or 1) > 1
-    if (
-        number(dataset, "PixelRepresentation") == 1
-        or not (is_colour or (bits <= _DISPLAY_BITS and is_plain))
-        or bits < 1
-    ):
-        return None
-    return (0.0, float(2**bits - 1))
+    is_signed = number(dataset, "PixelRepresentation") == 1
+    is_for_display = is_colour or (is_plain and bits <= _DISPLAY_BITS)
+    return (0.0, float(2**bits - 1)) if is_for_display and bits >= 1 and not is_signed else None
 
 
 def _decode_one(path: Path, dataset: Dataset, frame: int) -> Pixels | InputError:

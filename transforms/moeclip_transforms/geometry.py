@@ -154,7 +154,7 @@ def resample_to_orthogonal(
     The grid keeps the direction and pixel spacing of the slices; its third axis is their normal, its spacing the
     median gap between slices; it covers every slice. Each plane of the grid is interpolated between its two
     neighbours among the acquired slices, each shifted to where it really lies: right for gantry tilt and for uneven
-    gaps alike. Outside all slices the value is 0.
+    gaps alike. Outside the slices the value is 0; voxels that less than half of the weight reaches count as outside.
 
     Args:
         values: (x, y, z) per-voxel values on the volume's grid, z counting the acquired slices.
@@ -177,10 +177,17 @@ def resample_to_orthogonal(
     grid = _OrthogonalGrid.around(frames, values.shape[:2], volume.affine)
     nearest = interpolation == "nearest"
     result: NDArray[Any] = np.zeros(grid.shape, dtype=values.dtype)
+    inside = np.ones(values.shape[:2], dtype=np.float32)
     for plane in range(grid.shape[2]):
+        total: NDArray[Any] = np.zeros(grid.shape[:2], dtype=values.dtype if nearest else np.float32)
+        covered = np.zeros(grid.shape[:2], dtype=np.float32)
         for frame, weight in grid.neighbours(plane, nearest=nearest):
             shifted = grid.place(values[:, :, frame], frame, nearest=nearest)
-            result[:, :, plane] += shifted if nearest else (weight * shifted).astype(values.dtype)
+            total += shifted if nearest else weight * shifted
+            covered += weight * grid.place(inside, frame, nearest=nearest)
+        if not nearest:  # at the rim only one of two slices may reach a voxel: its value is not mixed with nothing
+            total = np.where(covered >= _HALF, total / np.maximum(covered, _HALF), 0.0)
+        result[:, :, plane] = total
     return result, grid.affine
 
 

@@ -137,7 +137,8 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
                 data = np.abs(data)
             return np.asarray(data, dtype=np.float32)[None]
         if np.issubdtype(image.get_data_dtype(), np.complexfloating):
-            return np.abs(np.asarray(image.dataobj)).astype(np.float32).reshape(1, *series.shape[:3])
+            magnitude: NDArray[np.float32] = np.abs(np.asarray(image.dataobj)).astype(np.float32)
+            return magnitude.reshape(1, *series.shape[:3])
         values: NDArray[np.float32] = image.get_fdata(caching="unchanged", dtype=np.float32)
         return values.reshape(1, *series.shape[:3])
     except _READ_ERRORS as error:
