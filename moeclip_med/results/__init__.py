@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moeclip_med.results.dicom.refusal import refusals
     from moeclip_med.results.formats import ResultFormat
     from moeclip_med.results.writing import result_notes, write_results
 
-__all__ = ["ResultFormat", "result_notes", "write_results"]
+__all__ = ["ResultFormat", "refusals", "result_notes", "write_results"]
 
-_HOME = {"ResultFormat": "formats", "result_notes": "writing", "write_results": "writing"}
+_HOME = {
+    "ResultFormat": "formats",
+    "refusals": "dicom.refusal",
+    "result_notes": "writing",
+    "write_results": "writing",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute can be anything

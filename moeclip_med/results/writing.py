@@ -89,7 +89,7 @@ def _expand(formats: Collection[ResultFormat | str]) -> list[ResultFormat]:
 def _write_all(anomaly: AnomalyVolume, folder: Path, formats: list[ResultFormat], notes: tuple[str, ...]) -> None:
     dicom_formats = [fmt for fmt in formats if fmt in DICOM_FORMATS]
     if dicom_formats:
-        from moeclip_med.results.dicom import write_dicom
+        from moeclip_med.results.dicom.writing import write_dicom
 
         write_dicom(anomaly, folder, dicom_formats)
     for fmt in formats:

@@ -11,7 +11,9 @@ from pydicom.sr.codedict import codes
 
 from moeclip_med._version import __version__
 from moeclip_med.results.dicom.identity import CODING_SCHEME, MANUFACTURER, Identity
+from moeclip_med.results.dicom.unplaced import take_out_stand_ins
 from moeclip_med.results.formats import ResultFormat
+from moeclip_med.results.notes import RESEARCH_USE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +31,9 @@ SERIES_DESCRIPTIONS = {
     ResultFormat.SC: "Anomaly overlay (research)",
 }
 
+_DEIDENTIFICATION = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+"""What goes with `PatientIdentityRemoved` (PS3.3, C.7.1.1), which highdicom copies alone."""
+
 _LATERALITY = frozenset({ResultFormat.PM, ResultFormat.SC})
 """Objects whose general series module asks for the side of a paired organ (PS3.3, C.7.3.1): empty where unknown."""
 
@@ -36,6 +41,12 @@ ANOMALY_SCORE = CodedConcept("ANOMALY_SCORE", CODING_SCHEME, "Anomaly score")
 PIXEL_COUNT = CodedConcept("PIXEL_COUNT", CODING_SCHEME, "Number of pixels")
 THRESHOLD = CodedConcept("SCORE_THRESHOLD", CODING_SCHEME, "Threshold of the anomaly score")
 FINDING_COUNT = CodedConcept("FINDING_COUNT", CODING_SCHEME, "Number of findings")
+INTENDED_USE = CodedConcept("INTENDED_USE", CODING_SCHEME, "Intended use")
+RESEARCH_ONLY = CodedConcept("RESEARCH_ONLY", CODING_SCHEME, RESEARCH_USE.rstrip("."))
+THRESHOLD_STATE = CodedConcept("THRESHOLD_STATE", CODING_SCHEME, "State of the threshold")
+UNCALIBRATED = CodedConcept("UNCALIBRATED", CODING_SCHEME, "Uncalibrated")
+COMPLETENESS = CodedConcept("COMPLETENESS", CODING_SCHEME, "Completeness of scoring")
+STOPPED_EARLY = CodedConcept("STOPPED_EARLY", CODING_SCHEME, "Stopped early")
 
 ABNORMAL_STRUCTURE = codes.SCT.MorphologicallyAbnormalStructure
 """What a finding is called: the least that can be said (SCT 49755003, in CID 7150); no diagnosis is implied."""
@@ -86,23 +97,39 @@ def contributing_equipment(identity: Identity) -> ContributingEquipment:
 
 
 def finish(dataset: Dataset, identity: Identity, fmt: ResultFormat, sources: Sources) -> None:
-    """Complete an object, replace what highdicom takes from chance or the clock, and cite the frames really scored.
+    """Complete an object that highdicom made, and make it the same for every run.
 
-    highdicom numbers the frames of a multi-frame source from 1 as they were handed over; where only some were scored,
-    or in another order, the references are corrected here.
+    Args:
+        dataset: The object; changed in place.
+        identity: Who made it.
+        fmt: What kind of result it is.
+        sources: What it was made from.
     """
+    for keyword in _DEIDENTIFICATION:
+        if keyword in sources.first and dataset.get("PatientIdentityRemoved") == "YES":
+            dataset[keyword] = sources.first[keyword]
     if fmt in _LATERALITY:
         dataset.Laterality = sources.first.get("Laterality")
     dataset.InstanceCreationDate = dataset.ContentDate
     dataset.InstanceCreationTime = dataset.ContentTime
-    if "DimensionOrganizationSequence" in dataset:
-        uid = identity.other_uid(f"dimensions {fmt}")
-        dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
-        for index in dataset.get("DimensionIndexSequence", []):
-            index.DimensionOrganizationUID = uid
-    if sources.frame_numbers is None:
-        return
+    if "DimensionIndexSequence" in dataset:
+        _set_dimension_uid(dataset, identity.other_uid(f"dimensions {fmt}"))
+        if not sources.has_position:
+            take_out_stand_ins(dataset)
+    if sources.frame_numbers is not None:
+        _correct_frame_numbers(dataset, sources.frame_numbers)
+
+
+def _set_dimension_uid(dataset: Dataset, uid: str) -> None:
+    """Replace the random identifier of the dimensions."""
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    for index in dataset.DimensionIndexSequence:
+        index.DimensionOrganizationUID = uid
+
+
+def _correct_frame_numbers(dataset: Dataset, numbers: tuple[int, ...]) -> None:
+    """Cite the frames that were scored: highdicom numbers frames from 1 as they were handed over."""
     for item in dataset.get("PerFrameFunctionalGroupsSequence", []):
         for derivation in item.get("DerivationImageSequence", []):
             for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = sources.frame_numbers[int(source.ReferencedFrameNumber) - 1]
+                source.ReferencedFrameNumber = numbers[int(source.ReferencedFrameNumber) - 1]

@@ -49,4 +49,9 @@ def refusals(volume: Volume, formats: Collection[ResultFormat]) -> dict[ResultFo
             f'known for {volume.shape[2]} slices; leave out "{fmt}".'
             for fmt in wanted
         }
+    if ResultFormat.PM in wanted and not (volume.has_orientation and volume.frame_geometry):
+        return {
+            ResultFormat.PM: f"{name}: a DICOM {NAMES[ResultFormat.PM]} needs a place in space for every frame (PS3.3, "
+            f'A.75), but this source has none; leave out "{ResultFormat.PM}".'
+        }
     return {}

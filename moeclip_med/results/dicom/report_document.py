@@ -96,7 +96,9 @@ def _observer(identity: Identity) -> sr.ObservationContext:
 
 def _volume_group(anomaly: AnomalyVolume, identity: Identity) -> sr.MeasurementsAndQualitativeEvaluations:
     values = [
-        sr.Measurement(common.ANOMALY_SCORE, anomaly.peak_score, codes.UCUM.NoUnits, derivation=codes.SCT.Maximum),
+        sr.Measurement(
+            common.ANOMALY_SCORE, round(anomaly.peak_score, 6), codes.UCUM.NoUnits, derivation=codes.SCT.Maximum
+        ),
         sr.Measurement(common.THRESHOLD, anomaly.threshold, codes.UCUM.NoUnits),
         sr.Measurement(common.FINDING_COUNT, len(anomaly.findings), _COUNT),
     ]
@@ -104,7 +106,18 @@ def _volume_group(anomaly: AnomalyVolume, identity: Identity) -> sr.Measurements
         tracking_identifier=sr.TrackingIdentifier(identity.tracking_uid("whole volume"), "Whole volume"),
         algorithm_id=_algorithm(identity),
         measurements=values,
+        qualitative_evaluations=_caveats(anomaly),
     )
+
+
+def _caveats(anomaly: AnomalyVolume) -> list[sr.QualitativeEvaluation]:
+    """What a reader of the report must not miss, as coded values that every viewer shows."""
+    caveats = [sr.QualitativeEvaluation(common.INTENDED_USE, common.RESEARCH_ONLY)]
+    if not anomaly.is_calibrated:
+        caveats.append(sr.QualitativeEvaluation(common.THRESHOLD_STATE, common.UNCALIBRATED))
+    if anomaly.scored is not None:
+        caveats.append(sr.QualitativeEvaluation(common.COMPLETENESS, common.STOPPED_EARLY))
+    return caveats
 
 
 def _finding_group(
@@ -113,9 +126,9 @@ def _finding_group(
     if finding.volume_ml is None:
         size = sr.Measurement(common.PIXEL_COUNT, finding.area_pixels, _PIXELS)
     else:
-        size = sr.Measurement(codes.SCT.Volume, finding.volume_ml, _MILLILITRE)
+        size = sr.Measurement(codes.SCT.Volume, round(finding.volume_ml, 4), _MILLILITRE)
     scores = [
-        sr.Measurement(common.ANOMALY_SCORE, value, codes.UCUM.NoUnits, derivation=derivation)
+        sr.Measurement(common.ANOMALY_SCORE, round(value, 6), codes.UCUM.NoUnits, derivation=derivation)
         for value, derivation in ((finding.peak_score, codes.SCT.Maximum), (finding.mean_score, codes.SCT.Mean))
     ]
     name = tracking_id(finding)

@@ -14,6 +14,9 @@ import numpy as np
 import pydicom
 from moeclip_transforms.errors import InputError
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.valuerep import DSfloat
+
+from moeclip_med.results.dicom.unplaced import add_stand_ins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +84,10 @@ def load_sources(volume: Volume, identity: Identity) -> Sources:
     has_position = volume.has_orientation and bool(volume.frame_geometry)
     if len(paths) == len(volume.frames) and not _is_multi_frame(headers[0]):
         _same_orientation(headers)
+        if not has_position:
+            add_stand_ins(headers, len(headers), identity.frame_of_reference_uid(volume.series.uid))
+        elif len(headers) > 1:
+            _thickness(headers, volume)
         return Sources(tuple(headers), None, has_position)
     if len(paths) > 1:
         msg = (
@@ -89,6 +96,8 @@ def load_sources(volume: Volume, identity: Identity) -> Sources:
         )
         raise InputError(msg)
     _keep_frames(headers[0], [frame.frame for frame in volume.frames])
+    if not has_position:
+        add_stand_ins(headers, len(volume.frames), identity.frame_of_reference_uid(volume.series.uid))
     return Sources((headers[0],), tuple(frame.frame + 1 for frame in volume.frames), has_position)
 
 
@@ -122,6 +131,14 @@ def _same_orientation(headers: list[Dataset]) -> None:
         own = header.get("ImageOrientationPatient")
         if own is not None and np.abs(np.asarray(own, float) - np.asarray(first, float)).max() < _SAME_DIRECTION:
             header.ImageOrientationPatient = first
+
+
+def _thickness(headers: list[Dataset], volume: Volume) -> None:
+    """Give slices that name no thickness the distance to their neighbour, which a result must state (C.7.6.16.2.1)."""
+    distance = float(np.linalg.norm(volume.affine[:3, 2]))
+    for header in headers:
+        if header.get("SliceThickness") is None:
+            header.SliceThickness = DSfloat(distance, auto_format=True)
 
 
 def _keep_frames(header: Dataset, frames: list[int]) -> None:
