@@ -25,7 +25,7 @@ class Patient:
     birth_date: str = "19510214"
     study_date: str = "20240229"
     accession: str = "ACC9934021"
-    physician: str = "Quisenberry^Otto"
+    physician: str = "Quisenberry^Ottokarine"
     institution: str = "Saint Ethelburga"
     description: str = "follow up of Mrs Featherstonehaugh"
     study_uid: str = field(default_factory=generate_uid)
