@@ -8,7 +8,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from moeclip_transforms.errors import InputError
-from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, QProcess, QProcessEnvironment, Signal
+from qtpy.QtCore import QEventLoop, QObject, QProcess, QProcessEnvironment, Signal
+from qtpy.QtWidgets import QApplication
 
 from napari_moeclip.messages import CancelRequest, Envelope, decode, encode
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _END_MS = 2000
 _SERVER = ("-m", "napari_moeclip.server")
-_KILLED = -9
+_KILLED = 9
 
 
 class Task(QObject):
@@ -48,6 +49,9 @@ class Task(QObject):
 class Backend(QObject):
     """The scoring process.
 
+    Attributes:
+        users: How many widgets use it; when the last goes, it ends.
+
     Args:
         command: Arguments of the Python interpreter that start the server.
     """
@@ -59,6 +63,7 @@ class Backend(QObject):
         self._tasks: dict[int, Task] = {}
         self._numbers = count()
         self._errors = b""
+        self.users = 0
 
     @property
     def is_running(self) -> bool:
@@ -100,15 +105,17 @@ class Backend(QObject):
             InputError: What the process had to say against it.
         """
         loop = QEventLoop()
-        outcome: list[Any] = []
+        answers: list[Any] = []
+        failures: list[str] = []
         task = self.ask(request)
-        task.finished.connect(lambda answer: (outcome.extend((True, answer)), loop.quit()))
-        task.failed.connect(lambda sentence: (outcome.extend((False, sentence)), loop.quit()))
+        task.finished.connect(answers.append)
+        task.failed.connect(failures.append)
+        task.finished.connect(loop.quit)
+        task.failed.connect(loop.quit)
         loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
-        is_answer, content = outcome
-        if not is_answer:
-            raise InputError(content)
-        return content
+        if failures:
+            raise InputError(failures[0])
+        return answers[0]
 
     def tell(self, envelope: Envelope) -> None:
         """Send a message that is not answered."""
@@ -175,9 +182,9 @@ def shared_backend() -> Backend:
     """The one scoring process of this application; it ends when the last window closes."""
     global _shared  # noqa: PLW0603 - one process per application is the point
     if _shared is None:
-        application = QCoreApplication.instance()
+        application = QApplication.instance()
         _shared = Backend(parent=application)
-        if application is not None:
+        if isinstance(application, QApplication):
             application.aboutToQuit.connect(_shared.end)
             application.lastWindowClosed.connect(_shared.end)
     return _shared
@@ -186,7 +193,7 @@ def shared_backend() -> Backend:
 def _explain_end(code: int, errors: bytes) -> str:
     lines = errors.decode(errors="replace").strip().splitlines()
     reason = lines[-1] if lines else f"exit code {code}"
-    if code == -_KILLED or code == _KILLED:
+    if abs(code) == _KILLED:
         reason = "it was killed, most likely because memory ran out"
     return f"The scoring process ended unexpectedly ({reason}); press Run to start again."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from moeclip_transforms import FileFormat, ImageKind, Series
@@ -16,9 +16,9 @@ from napari_moeclip.volumes import LightVolume, SharedVolume, VolumeReference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.layers import Image, Labels, Layer
+    from monai.data.meta_tensor import MetaTensor
+    from napari.layers import Image, Layer
     from napari.utils.colormaps import Colormap, DirectLabelColormap
-    from numpy.typing import NDArray
 
 METADATA_KEY = "moeclip_med"
 """Where a layer's metadata keeps its `LayerOrigin`."""
@@ -147,9 +147,7 @@ def outline_colormap(labels: Sequence[int], selected: int | None) -> DirectLabel
     return DirectLabelColormap(color_dict=colours)
 
 
-def experts_layer_attributes(
-    image: Layer, origin: LayerOrigin, level: int, shares: Sequence[float]
-) -> dict[str, Any]:
+def experts_layer_attributes(image: Layer, origin: LayerOrigin, level: int, shares: Sequence[float]) -> dict[str, Any]:
     """Give the attributes of the layer that shows which expert took each patch, with names and shares."""
     import pandas as pd
     from napari.utils.colormaps import DirectLabelColormap
@@ -200,7 +198,7 @@ def adopt_layer(layer: Image, leading: tuple[int, ...] = ()) -> LayerOrigin:
         voxels.array[:, index] = np.moveaxis(plane[..., :3], -1, 0) if layer.rgb else plane
     scale = (1.0, *layer.scale)[-3:] if is_flat else tuple(layer.scale[-3:])
     light = LightVolume(
-        image=None,  # type: ignore[arg-type] - the voxels lie in shared memory
+        image=cast("MetaTensor", None),
         series=_foreign_series(layer, shape, channels),
         slice_axis=2,
         has_orientation=False,
@@ -247,5 +245,3 @@ def _plain_placement(*, is_flat: bool) -> Placement:
         slice_axis=0,
         is_flat=is_flat,
     )
-
-

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moeclip_med.scoring import Finding
     from moeclip_transforms import Series
 
+    from moeclip_med.scoring import Finding
     from napari_moeclip.shared import SharedArrayReference
     from napari_moeclip.volumes import VolumeReference
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from moeclip_transforms import InputError
 
 from napari_moeclip.messages import LoadedModelInfo, ModelDescription
 
 if TYPE_CHECKING:
-    from moeclip_med.scoring import AnomalyVolume, Detector
     from numpy.typing import NDArray
 
+    from moeclip_med.scoring import AnomalyVolume, Detector
     from napari_moeclip.messages import LoadRequest
 
 
@@ -30,21 +31,46 @@ def load(request: LoadRequest) -> Detector:
 
 def info_of(detector: Detector) -> LoadedModelInfo:
     """Say what the viewer has to know of a loaded model."""
+    from moeclip_med.model.architecture import Architecture
+
     metadata = detector.metadata
+    architecture = metadata.architecture
+    levels, experts = (0, 0)
+    if isinstance(architecture, Architecture):
+        levels, experts = len(architecture.levels), architecture.experts.count
     return LoadedModelInfo(
         name=metadata.name,
         threshold=metadata.threshold.value,
         threshold_source=metadata.threshold.source,
         is_calibrated=metadata.threshold.is_calibrated,
-        levels=len(metadata.architecture.levels),
-        experts=metadata.architecture.experts.count,
+        levels=levels,
+        experts=experts,
         engine=detector.engine.description,
     )
 
 
 def describe(name: str) -> ModelDescription:
-    """Say where a model's files are, without loading it."""
-    raise NotImplementedError
+    """Say where a model's files are, how large they are, and whether a download would start; loads nothing."""
+    from moeclip_med.weights.registry import NAMED_MODELS, find_folder
+    from moeclip_med.weights.store import read_metadata
+    from moeclip_med.weights.towers import has_tower, weights_source
+
+    try:
+        folder = find_folder(name)
+        architecture = read_metadata(folder).architecture
+    except InputError as error:
+        named = NAMED_MODELS.get(name)
+        has_text = named is not None and named.architecture().prompts != "learned"
+        return ModelDescription(name, is_ready=False, detail=str(error), has_text_tower=has_text)
+    has_text = getattr(architecture, "prompts", "text") != "learned"
+    megabytes = sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 2**20
+    detail = f"{folder} ({megabytes:.1f} MB)"
+    if has_tower(architecture.tower):
+        return ModelDescription(name, is_ready=True, detail=f"{detail}; nothing to download.", has_text_tower=has_text)
+    source = weights_source(architecture.tower)
+    origin = source.url or source.repository
+    detail += f"; the tower's weights are downloaded once, from {origin} to {source.place}."
+    return ModelDescription(name, is_ready=True, detail=detail, has_text_tower=has_text)
 
 
 def show_experts(anomaly: AnomalyVolume, into: NDArray[np.uint8]) -> tuple[tuple[float, ...], ...]:

@@ -12,10 +12,10 @@ from napari_moeclip.layers import origin_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from moeclip_med.scoring import Finding
     from napari import Viewer
     from napari.layers import Layer
 
+    from moeclip_med.scoring import Finding
     from napari_moeclip.layers import LayerOrigin
 
 _EDGES = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}

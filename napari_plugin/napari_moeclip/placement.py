@@ -15,12 +15,10 @@ import numpy as np
 from moeclip_transforms.geometry import Affine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from moeclip_transforms import Volume
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-_WORLD_AXES = ("SI", "AP", "RL")
+_WORLD_AXES = (("S", "I"), ("A", "P"), ("R", "L"))
 """Each axis of the viewer's world by the patient directions at its start and its end."""
 
 
@@ -42,7 +40,7 @@ class Placement:
     flips: tuple[bool, bool, bool]
     scale: tuple[float, float, float]
     translate: tuple[float, float, float]
-    ends: tuple[str, str, str] | None
+    ends: tuple[tuple[str, str], ...] | None
     slice_axis: int
     is_flat: bool = False
 
@@ -81,7 +79,7 @@ class Placement:
         flipped = np.flip(stacked, tuple(axis for axis in range(3) if self.flips[axis]))
         return flipped.transpose([self.axes.index(axis) for axis in range(3)])
 
-    def to_voxel(self, index: Sequence[float], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    def to_voxel(self, index: ArrayLike, shape: tuple[int, int, int]) -> NDArray[np.float64]:
         """Give the volume's fractional index (x, y, z) for one of the layer's.
 
         Args:
@@ -95,10 +93,11 @@ class Placement:
             voxel[axis] = shape[axis] - 1 - position if flip else position
         return voxel
 
-    def to_index(self, voxel: Sequence[float], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    def to_index(self, voxel: ArrayLike, shape: tuple[int, int, int]) -> NDArray[np.float64]:
         """Give the layer's fractional index for one of the volume's, (x, y, z)."""
+        place = np.asarray(voxel, dtype=float)
         shown = [
-            shape[axis] - 1 - voxel[axis] if flip else voxel[axis]
+            shape[axis] - 1 - place[axis] if flip else place[axis]
             for axis, flip in zip(self.axes, self.flips, strict=True)
         ]
         return np.asarray(shown, dtype=float)[3 - self.ndim :]
@@ -150,7 +149,7 @@ def _acquisition_directions(affine: Affine, slice_axis: int) -> NDArray[np.float
     return directions
 
 
-def _axis_labels(ends: tuple[str, str, str] | None) -> tuple[str, ...]:
+def _axis_labels(ends: tuple[tuple[str, str], ...] | None) -> tuple[str, ...]:
     if ends is None:
         return ("frame", "row", "column")
     return tuple(f"{start}–{end}" for start, end in ends)

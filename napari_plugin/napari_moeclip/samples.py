@@ -38,9 +38,7 @@ def _endoscopy() -> Volume:
     frames = simulate_endoscopy().astype(np.float32)
     array = np.ascontiguousarray(frames.transpose(3, 2, 1, 0))
     series = _series("simulated endoscopy, simulated polyp", array.shape[1:], ImageKind.ENDOSCOPY, channels=3)
-    return make_volume(
-        array, np.eye(4), series, slice_axis=2, display_range=(0.0, 255.0), has_orientation=False
-    )
+    return make_volume(array, np.eye(4), series, slice_axis=2, display_range=(0.0, 255.0), has_orientation=False)
 
 
 def _series(description: str, shape: tuple[int, ...], kind: ImageKind, channels: int) -> Series:

@@ -61,7 +61,8 @@ class SeriesDialog(QDialog):
         """Give the ticked series, each with its time point."""
         wanted = []
         for row, one in enumerate(self._series):
-            if self.table.item(row, 0).checkState() == Qt.CheckState.Checked:
+            name = self.table.item(row, 0)
+            if name is not None and name.checkState() == Qt.CheckState.Checked:
                 spin = self.table.cellWidget(row, len(_COLUMNS) - 1)
                 wanted.append((one, spin.value() if isinstance(spin, QSpinBox) else 0))
         return wanted

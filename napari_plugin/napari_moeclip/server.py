@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from moeclip_transforms.errors import InputError
@@ -60,8 +61,8 @@ class Server:
             try:
                 answer = tasks.do(
                     envelope.content,
-                    on_progress=lambda content, number=number: self._send(number, "progress", content),
-                    should_stop=lambda number=number: number in self._cancelled,
+                    on_progress=partial(self._send, number, "progress"),
+                    should_stop=partial(self._is_cancelled, number),
                 )
             except InputError as error:
                 self._send(number, "failure", str(error))
@@ -71,6 +72,9 @@ class Server:
                 self._send(number, "fault", f"{type(error).__name__}: {error}")
             else:
                 self._send(number, "answer", answer)
+
+    def _is_cancelled(self, number: int) -> bool:
+        return number in self._cancelled
 
     def _send(self, number: int, kind: str, content: object) -> None:
         with self._writing:

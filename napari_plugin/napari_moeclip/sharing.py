@@ -15,8 +15,9 @@ from napari_moeclip.volumes import LightVolume, VolumeReference, store_shape, un
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from moeclip_med.scoring import AnomalyVolume
     from moeclip_transforms import Volume
+
+    from moeclip_med.scoring import AnomalyVolume
 
 _COLOUR_CHANNELS = 3
 

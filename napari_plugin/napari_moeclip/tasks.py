@@ -18,10 +18,10 @@ from napari_moeclip.volumes import SharedVolume, VolumeReference, unstore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
     from moeclip_transforms import ImageSource
     from numpy.typing import NDArray
 
+    from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
     from napari_moeclip.shared import SharedArrayReference
 
 
@@ -127,9 +127,7 @@ class Tasks:
         labels = SharedArray.create(reference.voxels.shape[1:], np.int32)
         volume = SharedVolume(reference, owns=False)
         unstore(labels.array, reference.storage)[...] = anomaly.labels
-        self._anomaly = replace(
-            anomaly, scores=volume.voxels[0], labels=unstore(labels.array, reference.storage)
-        )
+        self._anomaly = replace(anomaly, scores=volume.voxels[0], labels=unstore(labels.array, reference.storage))
         self._handed_over.append(labels)
         return messages.OpenedRun(reference, _outcome(anomaly, anomaly.threshold), labels.hand_over())
 
@@ -139,9 +137,9 @@ class Tasks:
         on_progress: Callable[[messages.Progress], None],
         should_stop: Callable[[], bool],
     ) -> messages.RunOutcome:
-        from moeclip_med.scoring import score_volume
         from moeclip_transforms import ImageKind, Plane
 
+        from moeclip_med.scoring import score_volume
         from napari_moeclip.models import show_experts
 
         detector = self._load(request.load)

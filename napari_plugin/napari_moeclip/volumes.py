@@ -12,7 +12,7 @@ from moeclip_transforms.volume import Volume
 from napari_moeclip.shared import SharedArray
 
 if TYPE_CHECKING:
-    from monai.data import MetaTensor
+    from monai.data.meta_tensor import MetaTensor
     from numpy.typing import NDArray
 
     from napari_moeclip.shared import SharedArrayReference
@@ -57,7 +57,7 @@ class LightVolume(Volume):
             voxels: (channel, x, y, z) float32.
             padding: (x, y, z) True where the scanner wrote padding, or None.
         """
-        from monai.data import MetaTensor
+        from monai.data.meta_tensor import MetaTensor
         from torch import from_numpy
 
         meta: dict[str, Any] = {} if self.display_range is None else {DISPLAY_RANGE_KEY: self.display_range}

@@ -1,0 +1,262 @@
+"""What to score and how: the upper part of the widget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import CheckBox, ComboBox, LineEdit
+from moeclip_transforms import Affine, ImageKind, Plane, slice_views
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCompleter,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_moeclip.layers import origin_of
+from napari_moeclip.session import AUTO, Choices
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+    from napari_moeclip.messages import ModelDescription
+    from napari_moeclip.volumes import LightVolume
+
+_TILT_SHOWN = 0.1
+_FOLDER = "a model folder …"
+_MODELS = {"lite": "lite (small, comes along)", "vit-l-14-336": "ViT-L/14-336 (full model)"}
+_KINDS = {
+    ImageKind.CT_BRAIN: "CT, brain window",
+    ImageKind.CT_SOFT_TISSUE: "CT, soft-tissue window",
+    ImageKind.CT_LUNG: "CT, lung window",
+    ImageKind.MR: "MR",
+    ImageKind.ENDOSCOPY: "endoscopy",
+    ImageKind.OCT: "OCT",
+    ImageKind.PLAIN: "other",
+}
+_PLANES = {
+    Plane.AUTO: "as acquired",
+    **{plane: plane.value for plane in list(Plane)[1:4]},
+    Plane.ALL: "all three, averaged",
+}
+_DEVICES = {AUTO: "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
+_WINDOWS = {ImageKind.CT_BRAIN: "Brain", ImageKind.CT_SOFT_TISSUE: "Soft tissue", ImageKind.CT_LUNG: "Lung"}
+
+
+class ChoicesPanel(QWidget):
+    """Image, model, what to look for, kind; plane, device and experts under "More options".
+
+    Signals:
+        image_changed: Another image was chosen, or none is left.
+        model_changed: Another model was chosen.
+
+    Args:
+        viewer: Whose layers can be chosen.
+    """
+
+    image_changed = Signal()
+    model_changed = Signal(str)
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.image = ComboBox(label="Image", choices=self._image_layers, nullable=True, tooltip="The layer to score")
+        self.model = ComboBox(
+            label="Model", choices=[(text, name) for name, text in _MODELS.items()] + [(_FOLDER, _FOLDER)]
+        )
+        self.prompt = LineEdit(label="Look for")
+        self.kind = ComboBox(
+            label="Kind", choices=[(text, kind.value) for kind, text in _KINDS.items()], tooltip="Sets the window"
+        )
+        self.plane = ComboBox(label="Plane", choices=[(text, plane.value) for plane, text in _PLANES.items()])
+        self.device = ComboBox(label="Device", choices=[(text, name) for name, text in _DEVICES.items()])
+        self.keep_experts = CheckBox(label="", text="Keep which expert took each patch")
+        self.model_detail = _small_label()
+        self.image_detail = _small_label()
+        self.windows = _WindowButtons()
+        self._build()
+        self.image.changed.connect(self._on_image)
+        self.model.changed.connect(self._on_model)
+        self.windows.chosen.connect(self._show_window)
+        for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.renamed):
+            emitter.connect(self._on_layers)
+        self._on_layers()
+
+    def disconnect_viewer(self) -> None:
+        """Hear no more from the viewer: it outlives this panel."""
+        for emitter in (
+            self._viewer.layers.events.inserted,
+            self._viewer.layers.events.removed,
+            self._viewer.layers.events.renamed,
+        ):
+            emitter.disconnect(self._on_layers)
+
+    @property
+    def layer(self) -> Image | None:
+        """The chosen image."""
+        value = self.image.value
+        return value if isinstance(value, Image) else None
+
+    def choices(self) -> Choices:
+        """Give what was chosen."""
+        return Choices(
+            model=self.model.value,
+            prompt=self.prompt.value.strip() if self.prompt.enabled else "",
+            kind=self.kind.value,
+            plane=self.plane.value,
+            device=self.device.value,
+            keep_experts=self.keep_experts.value,
+        )
+
+    def describe_model(self, description: ModelDescription) -> None:
+        """Show where the model's files are; grey what it cannot do, and say why."""
+        if description.name != self.model.value:
+            return
+        mark = "" if description.is_ready else "⚠ "
+        self.model_detail.setText(f"{mark}{description.detail}")
+        self.prompt.enabled = description.has_text_tower
+        reason = "" if description.has_text_tower else "anything unlike its surroundings (no text tower)"
+        self.prompt.native.setPlaceholderText(reason or "scan, brain MRI, polyp …")
+        self.prompt.tooltip = (
+            "What the image shows; put into the phrases for normal and abnormal."
+            if description.has_text_tower
+            else "This model has learned prompts and no text tower, so it cannot be told what to look for."
+        )
+
+    def _build(self) -> None:
+        from moeclip_med.model.prompts import prompt_library
+
+        completer = QCompleter(sorted(prompt_library()))
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        self.prompt.native.setCompleter(completer)
+        more = QCollapsible("More options")
+        options = QWidget()
+        options.setLayout(_form(self.plane, self.device, self.keep_experts))
+        more.addWidget(options)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        form = _form(self.image, self.kind)
+        form.addRow(self.image_detail)
+        form.addRow(self.windows)
+        for widget in (self.model, self.prompt):
+            form.addRow(widget.label, widget.native)
+        form.addRow(self.model_detail)
+        layout.addLayout(form)
+        layout.addWidget(more)
+
+    def _image_layers(self, _: object = None) -> list[Image]:
+        layers = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        return [layer for layer in layers if (origin := origin_of(layer)) is None or origin.role == "image"]
+
+    def _on_layers(self, _: object = None) -> None:
+        before = self.layer
+        self.image.reset_choices()
+        available = self._image_layers()
+        if before not in available and available:
+            self.image.value = available[-1]
+        self._on_image()
+
+    def _on_image(self) -> None:
+        layer = self.layer
+        origin = None if layer is None else origin_of(layer)
+        if layer is None:
+            self.image_detail.setText("Drop a DICOM folder, a NIfTI file or a picture on the viewer.")
+        elif origin is None:
+            self.kind.value = (ImageKind.ENDOSCOPY if layer.rgb else ImageKind.PLAIN).value
+            extra = " The time point on the slider is scored." if layer.ndim > 3 else ""  # noqa: PLR2004
+            self.image_detail.setText(f"Opened by another plugin: scored as stored.{extra}")
+        else:
+            self.kind.value = origin.volume.light.series.kind.value
+            self.image_detail.setText(_describe(origin.volume.light))
+        self.windows.offer([] if origin is None else list(origin.volume.reference.windows))
+        self.image_changed.emit()
+
+    def _on_model(self, name: str) -> None:
+        if name == _FOLDER:
+            folder = QFileDialog.getExistingDirectory(self, "A folder with adapters.safetensors and metadata.json")
+            names = [("lite (small, comes along)", "lite")] if not folder else [(folder, folder)]
+            known = [(text, value) for value, text in _MODELS.items()]
+            self.model.choices = known + [pair for pair in names if pair not in known] + [(_FOLDER, _FOLDER)]
+            self.model.value = folder or "lite"
+            return
+        self.model_detail.setText("…")
+        self.model_changed.emit(name)
+
+    def _show_window(self, kind: str) -> None:
+        layer = self.layer
+        origin = None if layer is None else origin_of(layer)
+        if layer is not None and origin is not None:
+            low, high = origin.volume.reference.windows[kind]
+            layer.contrast_limits_range = (
+                min(low, layer.contrast_limits_range[0]),
+                max(high, layer.contrast_limits_range[1]),
+            )
+            layer.contrast_limits = (low, high)
+
+
+class _WindowButtons(QWidget):
+    """One button for each CT window; hidden for other images."""
+
+    chosen = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buttons: dict[str, QToolButton] = {}
+        group = QButtonGroup(self)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(6, 0, 6, 0)
+        layout.addWidget(QLabel("Window"))
+        for kind, text in _WINDOWS.items():
+            button = QToolButton()
+            button.setText(text)
+            button.setToolTip(f"Show the image with the {text.lower()} window")
+            button.clicked.connect(lambda _=False, kind=kind: self.chosen.emit(kind.value))
+            group.addButton(button)
+            layout.addWidget(button)
+            self.buttons[kind.value] = button
+        layout.addStretch()
+
+    def offer(self, kinds: list[str]) -> None:
+        """Show the buttons of these kinds."""
+        for kind, button in self.buttons.items():
+            button.setVisible(kind in kinds)
+        self.setVisible(any(kind in self.buttons for kind in kinds))
+
+
+def _form(*widgets: ComboBox | LineEdit | CheckBox) -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for widget in widgets:
+        form.addRow(widget.label, widget.native)
+    return form
+
+
+def _small_label() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setObjectName("moeclip_detail")
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def _describe(volume: LightVolume) -> str:
+    """Say in one line what a volume is: plane, size, spacing, tilt."""
+    x, y, z = volume.shape
+    affine = Affine(volume.affine)
+    if not volume.has_orientation:
+        return f"{x} × {y} pixels" + (f", {z} frames" if z > 1 else "")
+    spacing = " × ".join(f"{length:.2g}" for length in affine.spacing)
+    tilt = affine.tilt(volume.slice_axis)
+    text = f"{slice_views(volume)[0].plane}, {x} × {y} × {z} voxels of {spacing} mm"
+    return text + (f", gantry tilt {tilt:.1f}°" if tilt > _TILT_SHOWN else "")

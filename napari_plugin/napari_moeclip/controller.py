@@ -1,0 +1,354 @@
+"""From a press on Run to layers and findings: what happens in the viewer, step by step, never waiting."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moeclip_transforms.errors import InputError
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_moeclip import layers, messages
+from napari_moeclip.hover import show_scores_on_hover
+from napari_moeclip.navigation import go_to, prepare_viewer, shown_slice
+from napari_moeclip.session import Choices, Session
+from napari_moeclip.volumes import SharedVolume
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Image, Labels
+
+    from napari_moeclip.backend import Backend, Task
+    from napari_moeclip.layers import LayerOrigin
+
+_REFRESH_MS = 120
+_REFRESH_3D_MS = 1500
+_FIND_MS = 80
+_PLANE = 2
+_OUTLINE_WIDTH = 2
+
+
+class State(Enum):
+    """What is under way."""
+
+    IDLE = auto()
+    PREPARING = auto()
+    SCORING = auto()
+
+
+class Controller(QObject):
+    """One run at a time, and its result.
+
+    Signals:
+        busy: Something began; the text says what, the flag whether it can be cancelled.
+        progressed: How far scoring is.
+        ended: Nothing is under way any more; the text says what came of it.
+        found: A run's outcome is there.
+        refound: The findings of a moved threshold are there.
+        described: A model was described.
+
+    Args:
+        viewer: The viewer.
+        backend: The scoring process.
+    """
+
+    busy = Signal(str, bool)
+    progressed = Signal(object)
+    ended = Signal(str)
+    found = Signal(object)
+    refound = Signal(object)
+    described = Signal(object)
+
+    def __init__(self, viewer: Viewer, backend: Backend, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._backend = backend
+        self.state = State.IDLE
+        self.session: Session | None = None
+        self._task: Task | None = None
+        self._layers: dict[str, Image | Labels] = {}
+        self._image: Image | None = None
+        self._threshold = 0.5
+        self._selected: int | None = None
+        self._finding = False
+        self._refresh_timer = self._timer(self._refresh)
+        self._find_timer = self._timer(self._find)
+        prepare_viewer(viewer)
+
+    def _timer(self, callback: Any) -> QTimer:  # noqa: ANN401 - a method
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.timeout.connect(callback)
+        return timer
+
+    def warm_up(self, choices: Choices) -> None:
+        """Start the scoring process and load the model, so that Run has nothing to wait for."""
+        self.describe(choices.model)
+        self._backend.ask(choices.load)
+
+    def describe(self, model: str) -> None:
+        """Ask where a model's files are."""
+        task = self._backend.ask(messages.DescribeRequest(model))
+        task.finished.connect(self.described)
+        task.failed.connect(
+            lambda sentence: self.described.emit(
+                messages.ModelDescription(model, is_ready=False, detail=sentence, has_text_tower=False)
+            )
+        )
+
+    def run(self, image: Image | None, choices: Choices) -> None:
+        """Score an image layer."""
+        if self.state is not State.IDLE:
+            return
+        if image is None:
+            show_error("There is no image to score; drop a DICOM folder, a NIfTI file or a picture on the viewer.")
+            return
+        self.state = State.PREPARING
+        self._image = image
+        origin = layers.origin_of(image)
+        if origin is not None:
+            self._load(origin, choices)
+            return
+        self.busy.emit("Taking over the image …", False)  # noqa: FBT003 - a signal has no keywords
+        leading = tuple(shown_index(self._viewer, image)[: image.ndim - 3]) if image.ndim > 3 else ()  # noqa: PLR2004
+        worker = create_worker(layers.adopt_layer, image, leading, _start_thread=False)
+        worker.returned.connect(lambda origin: self._load(origin, choices))
+        worker.errored.connect(lambda error: self._fail(f'The layer "{image.name}" cannot be scored: {error}'))
+        worker.start()
+
+    def cancel(self) -> None:
+        """Stop after the current batch; what was scored is kept."""
+        if self.state is State.SCORING and self._task is not None:
+            self._task.cancel()
+
+    def close(self) -> None:
+        """Leave nothing running: the viewer closes. Qt's part of this object is gone by then."""
+        self.cancel()
+
+    def move_threshold(self, threshold: float) -> None:
+        """Show the map from another threshold on at once, and its findings as soon as they are listed."""
+        self._threshold = threshold
+        overlay = self._layers.get("anomaly")
+        if overlay is not None:
+            overlay.contrast_limits = layers.anomaly_contrast(threshold)
+        if self.session is not None and self.session.outcome is not None:
+            self._find_timer.start(_FIND_MS)
+
+    def select(self, row: int) -> None:
+        """Go to a finding and outline it."""
+        session, image = self.session, self._image
+        if session is None or image is None or row >= len(session.findings):
+            return
+        finding = session.findings[row]
+        self._selected = finding.label
+        self._colour_outlines()
+        go_to(self._viewer, image, session.origin, finding)
+
+    def show_experts(self, level: int) -> tuple[float, ...]:
+        """Show which expert took each patch at a level; -1 hides them.
+
+        Returns:
+            The share of patches of each expert; empty when hidden.
+        """
+        self._drop("experts")
+        session, image = self.session, self._image
+        if level < 0 or session is None or session.experts is None or session.outcome is None or image is None:
+            return ()
+        shares = session.outcome.expert_shares[level]
+        attributes = layers.experts_layer_attributes(image, session.origin_as("experts"), level, shares)
+        self._layers["experts"] = self._viewer.add_labels(session.show(session.experts[level]), **attributes)
+        show_scores_on_hover(self._layers["experts"], session)
+        return shares
+
+    def show_volume(self, *, on: bool) -> None:
+        """Show image, map and findings in 3-D, or slices again."""
+        overlay, image = self._layers.get("anomaly"), self._image
+        if on and overlay is not None and image is not None and not image.rgb:
+            image.rendering = "attenuated_mip"
+            image.attenuation = 0.4
+            overlay.rendering = "mip"
+        outlines = self._layers.get("findings")
+        if outlines is not None:
+            outlines.contour = 0 if on else _OUTLINE_WIDTH
+        self._viewer.dims.ndisplay = 3 if on else _PLANE
+        if on:
+            self._viewer.reset_view()
+
+    def save(self, folder: str, formats: tuple[str, ...]) -> None:
+        """Write results of the last run."""
+        self.busy.emit("Saving …", False)  # noqa: FBT003 - a signal has no keywords
+        task = self._backend.ask(messages.ExportRequest(folder, formats))
+        task.finished.connect(lambda files: self._saved(folder, files))
+        task.failed.connect(self._fail)
+
+    def open_run(self, folder: str) -> None:
+        """Show a finished run from its folder: on the chosen image if it has the same grid, else on its own."""
+        if self.state is not State.IDLE:
+            show_error("A run is under way; open another when it has ended.")
+            return
+        self.state = State.PREPARING
+        self.busy.emit("Opening the run …", False)  # noqa: FBT003 - a signal has no keywords
+        task = self._backend.ask(messages.OpenRunRequest(folder))
+        task.finished.connect(lambda opened: self._opened(opened, Path(folder).name))
+        task.failed.connect(self._fail)
+
+    def _load(self, origin: LayerOrigin, choices: Choices) -> None:
+        self.busy.emit("Loading the model …", False)  # noqa: FBT003 - a signal has no keywords
+        task = self._backend.ask(choices.load)
+        task.finished.connect(lambda info: self._score(origin, choices, info))
+        task.failed.connect(self._fail)
+
+    def _score(self, origin: LayerOrigin, choices: Choices, info: messages.LoadedModelInfo) -> None:
+        image = self._image
+        if image is None or image not in self._viewer.layers:
+            self._fail("The image was closed before scoring began.")
+            return
+        try:
+            session = Session.start(origin, info.levels if choices.keep_experts else 0)
+            axis = origin.placement.axes.index(session.first_axis(choices.plane))
+            shape = origin.volume.light.shape
+            shown = [0.0] * 3
+            if not origin.placement.is_flat:
+                shown[axis] = shown_slice(self._viewer, image, axis)
+            first = round(
+                float(origin.placement.to_voxel(shown[3 - origin.placement.ndim :], shape)[origin.placement.axes[axis]])
+            )
+            request = session.request(choices, None, first)
+        except InputError as error:
+            self._fail(str(error))
+            return
+        self._drop("anomaly", "findings", "experts")
+        self.session, self._threshold, self._selected = session, info.threshold, None
+        self._add_map(info.threshold)
+        self.state = State.SCORING
+        self.busy.emit("Scoring …", True)  # noqa: FBT003 - a signal has no keywords
+        self._task = self._backend.ask(request)
+        self._task.progressed.connect(self._on_progress)
+        self._task.finished.connect(self._on_outcome)
+        self._task.failed.connect(self._fail)
+
+    def _add_map(self, threshold: float) -> None:
+        session, image = self.session, self._image
+        if session is None or image is None:
+            return
+        attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
+        overlay = self._viewer.add_image(session.show(session.scores), rgb=False, **attributes)
+        self._layers["anomaly"] = overlay
+        for layer in (image, overlay):
+            show_scores_on_hover(layer, session)
+
+    def _on_progress(self, heard: messages.Progress) -> None:
+        if self.session is not None:
+            self.session.progress = heard
+        self.progressed.emit(heard)
+        if not self._refresh_timer.isActive():
+            self._refresh_timer.start(_REFRESH_MS if self._viewer.dims.ndisplay == _PLANE else _REFRESH_3D_MS)
+
+    def _refresh(self) -> None:
+        overlay = self._layers.get("anomaly")
+        if overlay is not None and overlay in self._viewer.layers:
+            overlay.refresh(extent=False, highlight=False)
+
+    def _on_outcome(self, outcome: messages.RunOutcome) -> None:
+        session, image = self.session, self._image
+        self.state, self._task = State.IDLE, None
+        if session is None or image is None:
+            return
+        session.outcome = outcome
+        self._refresh_timer.stop()
+        self._refresh()
+        self._add_outlines()
+        speed = outcome.slices_scored / outcome.seconds if outcome.seconds else 0.0
+        stopped = "" if outcome.is_complete else "Stopped: "
+        self.ended.emit(f"{stopped}{outcome.slices_scored} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s).")
+        self.found.emit(outcome)
+
+    def _add_outlines(self) -> None:
+        session, image = self.session, self._image
+        if session is None or image is None:
+            return
+        attributes = layers.findings_layer_attributes(image, session.origin_as("findings"))
+        outlines = self._viewer.add_labels(session.show(session.labels), **attributes)
+        outlines.contour = _OUTLINE_WIDTH
+        self._layers["findings"] = outlines
+        self._colour_outlines()
+        show_scores_on_hover(outlines, session)
+        self._viewer.layers.selection.active = self._layers["anomaly"]
+
+    def _colour_outlines(self) -> None:
+        outlines = self._layers.get("findings")
+        if outlines is not None and self.session is not None:
+            labels = [finding.label for finding in self.session.findings]
+            outlines.colormap = layers.outline_colormap(labels, self._selected)
+
+    def _find(self) -> None:
+        if self._finding or self.session is None:
+            return
+        self._finding = True
+        asked = self._threshold
+        task = self._backend.ask(messages.FindRequest(asked))
+        task.finished.connect(lambda outcome: self._on_found(outcome, asked))
+        task.failed.connect(self._fail)
+
+    def _on_found(self, outcome: messages.RunOutcome, asked: float) -> None:
+        self._finding = False
+        session = self.session
+        if session is None or session.outcome is None:
+            return
+        session.outcome = _with_findings(session.outcome, outcome)
+        self._selected = None
+        outlines = self._layers.get("findings")
+        if outlines is not None:
+            self._colour_outlines()
+            outlines.refresh(extent=False, highlight=False)
+        self.refound.emit(session.outcome)
+        if asked != self._threshold:
+            self._find_timer.start(_FIND_MS)
+
+    def _opened(self, opened: messages.OpenedRun, name: str) -> None:
+        from napari_moeclip.opening import image_on_same_grid
+
+        volume = SharedVolume(opened.volume, owns=True)
+        session = Session.reopen(volume, opened.labels)
+        image = image_on_same_grid(self._viewer, volume.light)
+        self._drop("anomaly", "findings", "experts")
+        self.session, self._threshold, self._selected = session, opened.outcome.threshold, None
+        if image is None:
+            data, attributes, _ = layers.image_layer_data(volume, f"{name} (scores)")
+            image = self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
+        self._image = image
+        self._add_map(opened.outcome.threshold)
+        self._on_outcome(opened.outcome)
+
+    def _saved(self, folder: str, files: dict[str, Path]) -> None:
+        self.ended.emit(f"Saved {len(files)} results to {folder}.")
+        show_info(f"{len(files)} results saved to {folder}.")
+
+    def _fail(self, sentence: str) -> None:
+        self.state, self._task, self._finding = State.IDLE, None, False
+        self._refresh_timer.stop()
+        self.ended.emit("")
+        show_error(sentence)
+
+    def _drop(self, *roles: str) -> None:
+        for role in roles:
+            layer = self._layers.pop(role, None)
+            if layer is not None:
+                with suppress(ValueError):  # the user removed it
+                    self._viewer.layers.remove(layer)
+
+
+def shown_index(viewer: Viewer, layer: Image) -> tuple[int, ...]:
+    """Give the layer's index on screen along each of its axes."""
+    index = layer.world_to_data(viewer.dims.point[-layer.ndim :])
+    return tuple(round(float(value)) for value in index)
+
+
+def _with_findings(before: messages.RunOutcome, found: messages.RunOutcome) -> messages.RunOutcome:
+    from dataclasses import replace
+
+    return replace(before, threshold=found.threshold, findings=found.findings, notes=found.notes)

@@ -1,0 +1,28 @@
+"""Find the image that a finished run belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+
+from napari_moeclip.layers import origin_of
+
+if TYPE_CHECKING:
+    from moeclip_transforms import Volume
+    from napari import Viewer
+
+_TOLERANCE_MM = 0.01
+
+
+def image_on_same_grid(viewer: Viewer, volume: Volume) -> Image | None:
+    """Give the image layer whose voxels lie where a volume's lie; None if there is none."""
+    for layer in viewer.layers:
+        origin = origin_of(layer)
+        if not isinstance(layer, Image) or origin is None or origin.role != "image":
+            continue
+        other = origin.volume.light
+        if other.shape == volume.shape and np.allclose(other.affine, volume.affine, atol=_TOLERANCE_MM):
+            return layer
+    return None

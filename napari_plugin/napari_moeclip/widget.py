@@ -1,0 +1,160 @@
+"""The dock widget: choose, run, look, save."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_moeclip.backend import Backend, shared_backend
+from napari_moeclip.choices_panel import ChoicesPanel
+from napari_moeclip.controller import Controller, State
+from napari_moeclip.export_dialog import RESEARCH_USE, ExportDialog, save_picture
+from napari_moeclip.result_panel import ResultPanel
+from napari_moeclip.run_panel import RunPanel
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_moeclip.messages import RunOutcome
+
+_STYLE = """
+#moeclip_banner { background: #f5c542; color: #1a1a1a; font-weight: 600; padding: 5px 8px; border-radius: 4px; }
+#moeclip_run { background: #2f7de1; color: white; font-weight: 600; padding: 7px; border-radius: 4px; }
+#moeclip_run:hover { background: #4690ee; }
+#moeclip_run:disabled { background: #8a8f98; color: #e0e0e0; }
+#moeclip_detail { font-size: 11px; }
+#moeclip_headline { font-size: 15px; font-weight: 600; }
+"""
+
+
+class AnomalyWidget(QWidget):
+    """Find anomalies: the widget of the plugin.
+
+    Args:
+        napari_viewer: The viewer, given by napari.
+        backend: The scoring process; the application's own if None.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer, backend: Backend | None = None) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._backend = backend or shared_backend()
+        self._backend.users += 1
+        self.controller = Controller(napari_viewer, self._backend, parent=self)
+        self.choices = ChoicesPanel(napari_viewer)
+        self.runner = RunPanel()
+        self.results = ResultPanel()
+        self.open_button = QPushButton("Open a finished run …")
+        self._arrange()
+        self._connect()
+        self.results.hide()
+        self.controller.warm_up(self.choices.choices())
+
+    def _arrange(self) -> None:
+        banner = QLabel(RESEARCH_USE)
+        banner.setObjectName("moeclip_banner")
+        banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        banner.setWordWrap(True)
+        content = QWidget()
+        inner = QVBoxLayout(content)
+        inner.setContentsMargins(8, 4, 8, 8)
+        for widget in (self.choices, self.runner, self.results):
+            inner.addWidget(widget)
+        inner.addStretch()
+        inner.addWidget(self.open_button)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(banner)
+        layout.addWidget(scroll)
+        self.setStyleSheet(_STYLE)
+        self.setMinimumWidth(330)
+
+    def _connect(self) -> None:
+        self.runner.run.connect(self.run)
+        self.runner.cancel.connect(self.controller.cancel)
+        self.choices.model_changed.connect(self.controller.describe)
+        self.controller.described.connect(self.choices.describe_model)
+        self.controller.busy.connect(lambda note, can_cancel: self.runner.begin(note, can_cancel=can_cancel))
+        self.controller.progressed.connect(self.runner.show_progress)
+        self.controller.ended.connect(self.runner.end)
+        self.controller.found.connect(self._on_found)
+        self.controller.refound.connect(self.results.show_findings)
+        self.results.threshold_moved.connect(self.controller.move_threshold)
+        self.results.finding_chosen.connect(self.controller.select)
+        self.results.level_chosen.connect(lambda level: self.results.show_experts(self.controller.show_experts(level)))
+        self.results.volume_view.connect(lambda on: self.controller.show_volume(on=on))
+        self.results.save.connect(self.save)
+        self.results.screenshot.connect(self.save_picture)
+        self.open_button.clicked.connect(self.choose_run)
+        self._viewer.bind_key(".", lambda _: self.results.table.step(1), overwrite=True)
+        self._viewer.bind_key(",", lambda _: self.results.table.step(-1), overwrite=True)
+        self.destroyed.connect(partial(_close, self.choices, self.controller, self._backend))
+
+    def run(self) -> None:
+        """Score the chosen image, as the button does."""
+        self.results.hide()
+        self.controller.run(self.choices.layer, self.choices.choices())
+
+    def save(self) -> None:
+        """Ask what to save and where, and save it."""
+        session = self.controller.session
+        if session is None:
+            return
+        dialog = ExportDialog(has_dicom_source=bool(session.origin.volume.light.frames), parent=self)
+        if dialog.exec():
+            self.save_to(dialog.folder.text(), dialog.formats(), with_picture=dialog.picture.isChecked())
+        dialog.deleteLater()
+
+    def save_to(self, folder: str, formats: tuple[str, ...], *, with_picture: bool) -> None:
+        """Save results into a folder.
+
+        Args:
+            folder: Made if missing; results of an earlier run in it are replaced.
+            formats: Names of result formats.
+            with_picture: Whether to save what the viewer shows as `viewer.png`.
+        """
+        if with_picture:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            save_picture(self._viewer, Path(folder) / "viewer.png")
+        self.controller.save(folder, formats)
+
+    def save_picture(self) -> None:
+        """Ask where to save a picture of the viewer, and save it."""
+        path, _ = QFileDialog.getSaveFileName(self, "Save a picture", "moeclip-med.png", "PNG (*.png)")
+        if path:
+            save_picture(self._viewer, Path(path))
+
+    def choose_run(self) -> None:
+        """Ask for the folder of a finished run, and show it."""
+        folder = QFileDialog.getExistingDirectory(self, "Folder of a finished run")
+        if folder:
+            self.controller.open_run(folder)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self.controller.state is State.IDLE
+
+    def _on_found(self, outcome: RunOutcome) -> None:
+        self.results.show_outcome(outcome)
+        self.results.show()
+        if self.results.table.findings:
+            self.results.table.step(1)
+
+
+def _close(choices: ChoicesPanel, controller: Controller, backend: Backend, _: object = None) -> None:
+    """Leave nothing behind when the widget goes: no callback in the viewer, no run, no process without a user."""
+    choices.disconnect_viewer()
+    controller.close()
+    backend.users -= 1
+    if backend.users == 0:
+        backend.end()

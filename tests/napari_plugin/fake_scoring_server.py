@@ -1,0 +1,65 @@
+"""The scoring process with a detector that needs no weights: what is bright is abnormal. Started by the tests."""
+
+import sys
+import time
+from types import SimpleNamespace
+
+import moeclip_med.scoring.scorer  # noqa: F401 - keeps `moeclip_med.scoring` from loading the real detector
+import torch
+from moeclip_transforms import InputError
+
+SECONDS_PER_SLICE = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+
+
+class FakeDetector:
+    """Raw score = brightness, on the slices' own pixels; takes its time like a network."""
+
+    identity = "0" * 64
+    frames_foreground = False
+    engine = SimpleNamespace(name="fake", description="no network")
+
+    def __init__(self, name):
+        self.metadata = SimpleNamespace(
+            name=name,
+            version="0",
+            threshold=SimpleNamespace(value=0.8, source="made up", is_calibrated=False),
+            score_scale=SimpleNamespace(centre=0.0, spread=1.0, score=self._score, raw=lambda score: score),
+            weak_kinds={},
+            architecture=SimpleNamespace(levels=(1, 2), experts=SimpleNamespace(count=4)),
+        )
+
+    def map_slices(self, slices, box=None, *, want_routing=False):
+        time.sleep(SECONDS_PER_SLICE * len(slices))
+        raw = slices.mean(dim=1)
+        routing = None
+        if want_routing:
+            expert = (raw * 3.99).to(torch.uint8)
+            routing = torch.stack([expert, 3 - expert], dim=1)
+        return SimpleNamespace(raw=raw, routing=routing)
+
+    @staticmethod
+    def _score(raw, out=None):
+        if out is None:
+            return raw.copy()
+        out[...] = raw
+        return out
+
+
+def load(request):
+    if request.model == "missing":
+        msg = 'the weights of "missing" are not on this machine; fetch them first.'
+        raise InputError(msg)
+    if request.model == "broken":
+        msg = "a bug"
+        raise RuntimeError(msg)
+    return FakeDetector(request.model)
+
+
+if __name__ == "__main__":
+    from napari_moeclip import models, server
+    from napari_moeclip.messages import LoadedModelInfo, ModelDescription
+
+    models.load = load
+    models.info_of = lambda detector: LoadedModelInfo(detector.metadata.name, 0.8, "made up", False, 2, 4, "no network")
+    models.describe = lambda name: ModelDescription(name, True, f"{name}: no file", name != "lite")
+    server.main()
