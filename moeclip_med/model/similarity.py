@@ -46,7 +46,7 @@ def anomaly_of_tokens(projected: Tensor, text: Tensor, scale: float) -> Tensor:
     """
     # A matrix of one row, not a vector: OpenVINO 2026.4 fails to fuse what follows a product with a vector.
     direction = (text[:, ABNORMAL] - text[:, NORMAL]).unsqueeze(0)
-    length = torch.linalg.vector_norm(projected, dim=-1).clamp_min(1e-12)
+    length: Tensor = torch.linalg.vector_norm(projected, dim=-1).clamp_min(1e-12)
     product: Tensor = functional.linear(projected, direction).squeeze(-1)
     return (scale * product / length + 1) / 2
 

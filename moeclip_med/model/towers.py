@@ -122,7 +122,7 @@ class TransformerTower(Tower):
     def patches(self, level: int, tokens: Tensor) -> Tensor:
         """Drop the class token; (B, 1 + h·w, width) → (B, h, w, width)."""
         side = self.grids[level]
-        return tokens[:, 1:].reshape(tokens.shape[0], side, side, self.widths[level])
+        return tokens[:, 1:].reshape(-1, side, side, tokens.shape[-1])
 
     def normalise(self, tokens: Tensor) -> Tensor:
         """CLIP's last layer normalisation."""

@@ -6,20 +6,20 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.model import records
+from moeclip_med.model.architecture import Architecture, ZeroShotArchitecture  # noqa: TC001 - records reads them
+from moeclip_med.model.prompts import Prompts  # noqa: TC001 - records reads it
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.model.architecture import AnyArchitecture, Architecture, ZeroShotArchitecture
-    from moeclip_med.model.prompts import Prompts
+    from moeclip_med.model.architecture import AnyArchitecture
 
-Values = TypeVar("Values", float, "NDArray[np.float32]")
 
 UNCALIBRATED = "uncalibrated"
 FORMAT = 1

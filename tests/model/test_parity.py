@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import PARITY, build_released
+from released_network import build_released
 from torch.nn.functional import cross_entropy
 
 from moeclip_med.model.architecture import BlurSpec
@@ -15,6 +16,7 @@ from moeclip_med.model.losses import etf_loss, map_loss, maps_loss, output_gram
 from moeclip_med.model.similarity import ABNORMAL, AnomalyMap, anomaly_of_tokens
 from moeclip_med.model.towers import resize_positional_embedding
 
+PARITY = Path(__file__).parents[1] / "data" / "parity"
 BLURS = {"Medical": BlurSpec(9, 1.5), "Industrial": BlurSpec(7, 1.0)}
 
 

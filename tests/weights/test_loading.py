@@ -1,0 +1,230 @@
+"""Loading models: what fits is loaded, what does not is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from moeclip_transforms.errors import InputError
+from safetensors.torch import save_file
+
+from moeclip_med.model.prompts import Prompts
+from moeclip_med.weights import load_model
+from moeclip_med.weights.openclip import build_clip, clip_config
+from moeclip_med.weights.store import read_adapters, read_metadata, save_model, write_metadata
+from moeclip_med.weights.tensors import fingerprint
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_model):
+    state, metadata = tiny_model
+    save_model(tmp_path / "model", state, metadata)
+    return tmp_path / "model"
+
+
+def test_a_saved_model_loads_and_scores(folder):
+    loaded = load_model(folder)
+    assert not loaded.network.training
+    assert loaded.text.shape == (32, 2)
+    torch.testing.assert_close(loaded.text.norm(dim=0), torch.ones(2))
+    with torch.inference_mode():
+        output = loaded.network(torch.zeros(1, 3, 64, 64), loaded.text, want_routing=True, want_image=True)
+    assert output.maps.shape == (1, 64, 64)
+    assert output.image_score.shape == (1,)
+    assert [level.shape for level in output.routing] == [(1, 8, 8)] * 4
+
+
+def test_every_learned_tensor_comes_back_as_saved(folder, tiny_model):
+    state, _ = tiny_model
+    loaded = load_model(folder).network.learned_state()
+    assert set(loaded) == set(state)
+    for name, tensor in state.items():
+        torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
+
+
+def test_prompts_change_the_text_and_the_identity(folder):
+    scan, polyp = (load_model(folder, prompts=Prompts(name)) for name in ("scan", "polyp"))
+    assert not torch.allclose(scan.text, polyp.text)
+    assert scan.identity_hash != polyp.identity_hash
+    assert polyp.metadata.prompts == Prompts("polyp")
+    assert load_model(folder).identity_hash == scan.identity_hash
+
+
+def test_text_embeddings_are_kept_by_content(folder, cache, monkeypatch):
+    first = load_model(folder)
+    assert len(list((cache / "text").glob("*.safetensors"))) == 1
+    monkeypatch.setattr("moeclip_med.model.text.TextTower.forward", lambda *_: pytest.fail("encoded again"))
+    torch.testing.assert_close(load_model(folder).text, first.text, rtol=0, atol=0)
+
+
+def test_the_identity_changes_with_everything_that_changes_a_score(tiny_model):
+    _, metadata = tiny_model
+    scale = replace(metadata.score_scale, centre=1.0)
+    mixing = replace(metadata.architecture.experts, mixing=0.2)
+    changed = [
+        replace(metadata, adapters_sha256="1"),
+        replace(metadata, tower_sha256="1"),
+        replace(metadata, score_scale=scale),
+        replace(metadata, architecture=replace(metadata.architecture, experts=mixing)),
+    ]
+    assert len({item.identity() for item in (metadata, *changed)}) == 5
+    assert replace(metadata, notes=("new",)).identity() == metadata.identity()
+
+
+def change_adapters(folder, change) -> None:
+    """Rewrite the adapters and record their new hash, as a faulty training would."""
+    metadata = read_metadata(folder)
+    state = read_adapters(folder, metadata)
+    change(state)
+    save_model(folder, state, metadata)
+
+
+def fill_with_nan(state) -> None:
+    state["experts.1.up"][0, 0, 0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("experts.1.up"), 'model "tiny": missing tensor "experts.1.up"; is this the right file'),
+        (lambda s: s.update(extra=torch.ones(1)), 'model "tiny": unknown tensor "extra"; is this the right file'),
+        (fill_with_nan, 'model "tiny": tensor "experts.1.up" holds NaN or infinity; the training failed'),
+        (
+            lambda s: s.update({"experts.0.router": torch.ones(4, 8)}),
+            'model "tiny": tensor "experts.0.router" has shape (4, 8), expected (4, 64); it was made for another tower',
+        ),
+    ],
+    ids=["missing", "extra", "nan", "shape"],
+)
+def test_adapters_that_do_not_fit_are_refused(folder, change, message):
+    change_adapters(folder, change)
+    with pytest.raises(InputError) as error:
+        load_model(folder)
+    assert str(error.value).startswith(message)
+
+
+def test_a_truncated_file_is_refused(folder):
+    path = folder / "adapters.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(
+        InputError, match=r"adapters\.safetensors: no complete safetensors file \(.*\); copy or download"
+    ):
+        load_model(folder)
+
+
+def test_an_altered_file_is_refused(folder):
+    path = folder / "adapters.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    expected = read_metadata(folder).adapters_sha256
+    with pytest.raises(InputError, match=rf"SHA-256 [0-9a-f]{{64}}, but metadata\.json says {expected}; the file was"):
+        load_model(folder)
+
+
+def test_adapters_of_another_tower_are_refused(folder):
+    metadata = read_metadata(folder)
+    tower = replace(metadata.architecture.tower, name="ViT-B-16")
+    write_metadata(folder, replace(metadata, architecture=replace(metadata.architecture, tower=tower)))
+    with pytest.raises(InputError, match=r'made for tower "Tiny-8", but metadata\.json names "ViT-B-16"'):
+        load_model(folder)
+
+
+def test_a_tower_with_other_weights_is_refused(folder):
+    metadata = read_metadata(folder)
+    write_metadata(folder, replace(metadata, tower_sha256="0" * 64))
+    message = (
+        rf'model "tiny": its adapters were trained on a tower with SHA-256 {"0" * 64}, the one found has [0-9a-f]{{64}}'
+    )
+    with pytest.raises(InputError, match=message):
+        load_model(folder)
+    clip = build_clip(clip_config("Tiny-8"), "gelu")
+    save_file(clip.state_dict(), other := folder / "other.safetensors")
+    write_metadata(folder, replace(metadata, tower_sha256=fingerprint(clip.state_dict())))
+    assert load_model(folder, tower_weights=other).metadata.tower_sha256 == fingerprint(clip.state_dict())
+
+
+def test_weights_in_half_precision_have_their_own_values_fingerprinted_as_float32():
+    state = {"a": torch.tensor([1.0, 0.5])}
+    assert fingerprint(state) == fingerprint({"a": state["a"].half()})
+    assert fingerprint(state) != fingerprint({"a": torch.tensor([1.0, 0.25])})
+    assert fingerprint(state) != fingerprint({"b": state["a"]})
+
+
+def test_a_tower_from_a_pt_file_is_read_without_running_code(folder, tmp_path):
+    path = tmp_path / "tiny.pt"
+    torch.save({"state_dict": build_clip(clip_config("Tiny-8"), "gelu").state_dict()}, path)
+    assert load_model(folder, tower_weights=path).text.shape == (32, 2)
+    torch.save(folder, path)  # a path object, not a tensor
+    with pytest.raises(InputError, match="holds Python objects other than tensors, which are never loaded"):
+        load_model(folder, tower_weights=path)
+    path.write_bytes(b"\x80\x02")
+    with pytest.raises(InputError, match=r"tiny\.pt: no complete PyTorch file"):
+        load_model(folder, tower_weights=path)
+
+
+def test_named_models_without_adapters_say_how_to_get_them():
+    with pytest.raises(InputError) as error:
+        load_model("vit-l-14-336")
+    assert str(error.value) == (
+        'model "vit-l-14-336" has no adapters on this machine, and an untrained model scores nothing; make them with '
+        '"moeclip-med train --model vit-l-14-336", or bring them with '
+        '"moeclip-med weights import CHECKPOINT --name vit-l-14-336".'
+    )
+
+
+def test_an_unknown_name_lists_the_names():
+    with pytest.raises(InputError, match='model "brain" is neither a name nor a folder; names are lite, vit-l-14-336'):
+        load_model("brain")
+
+
+def test_a_folder_without_metadata_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no metadata\.json in it; a model folder holds adapters\.safetensors and"):
+        load_model(tmp_path)
+
+
+def test_unknown_and_later_metadata_are_refused(folder):
+    path = folder / "metadata.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(data | {"colour": 1}), encoding="utf-8")
+    with pytest.raises(InputError, match=r'metadata\.json: unknown key "colour"; known keys are'):
+        load_model(folder)
+    path.write_text(json.dumps(data | {"format": 2}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"format 2, this version reads format 1; update moeclip-med"):
+        load_model(folder)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"metadata\.json: not JSON"):
+        load_model(folder)
+
+
+def test_plain_clip_scores_under_its_own_name(tiny_weights):
+    loaded = load_model(f"clip-zero-shot:Tiny-8:{tiny_weights}", prompts=Prompts("brain"))
+    assert loaded.metadata.name.startswith("clip-zero-shot:Tiny-8")
+    assert loaded.notes == ("plain CLIP: nothing was trained to find anomalies; a baseline, not MoECLIP.",)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        output = loaded.network(images, loaded.text, want_image=True)
+        alone = loaded.network(images[1:], loaded.text)
+    assert output.maps.shape == (2, 64, 64)
+    assert output.image_score.shape == (2,)
+    torch.testing.assert_close(output.maps[1:], alone.maps, atol=1e-5, rtol=0)
+    assert output.maps.std() > 0
+
+
+def test_plain_clip_takes_the_activation_of_its_weights(tiny_weights):
+    plain = load_model(f"clip-zero-shot:Tiny-8:{tiny_weights}")
+    quick = load_model(f"clip-zero-shot:Tiny-8-quickgelu:{tiny_weights}")
+    assert plain.metadata.architecture.tower.activation == "gelu"
+    assert quick.metadata.architecture.tower.activation == "quick_gelu"
+    assert type(quick.network.blocks[0].mlp.gelu).__name__ == "QuickGELU"
+    assert plain.identity_hash != quick.identity_hash
+
+
+def test_plain_clip_knows_openai_weights_need_quick_gelu():
+    from moeclip_med.weights.loading import zero_shot_architecture
+
+    architecture = zero_shot_architecture("clip-zero-shot:ViT-B-16")
+    assert (architecture.tower.pretrained, architecture.tower.activation) == ("openai", "quick_gelu")
+    assert architecture.image_size == 224
