@@ -44,7 +44,9 @@ def local_contrast(slices: Slices) -> Slices:
     """
     image = brightness(slices)
     longer = max(image.shape[-2:])
-    return np.abs(_mean_over(image, longer * _NEAR_SHARE) - _mean_over(image, longer * _SURROUNDINGS_SHARE))
+    difference = _mean_over(image, longer * _NEAR_SHARE) - _mean_over(image, longer * _SURROUNDINGS_SHARE)
+    contrast: Slices = np.abs(difference)
+    return contrast
 
 
 def centre_distance(slices: Slices) -> Slices:
@@ -56,7 +58,8 @@ def centre_distance(slices: Slices) -> Slices:
     down = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] * rows
     across = np.linspace(-1, 1, columns, dtype=np.float32)[None, :] * columns
     nearness: Slices = np.float32(1.0) - np.hypot(down, across) / np.float32(np.hypot(rows, columns))
-    return np.repeat(nearness[None], batch, axis=0)
+    repeated: Slices = np.repeat(nearness[None], batch, axis=0)
+    return repeated
 
 
 BASELINES: dict[str, Callable[[Slices], Slices]] = {

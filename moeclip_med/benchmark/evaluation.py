@@ -126,7 +126,7 @@ class Evaluation:
         label = case.is_abnormal if case.is_abnormal is not None else bool(mask is not None and mask.any())
         detectors = [system for system in self.systems if not isinstance(system, BaselineSystem)]
         for system in detectors:
-            system.use_prompt(self.dataset.prompt(case.group))
+            system.prepare(self.dataset.prompt(case.group), is_industrial=self.dataset.is_industrial)
         ready = {system.name: self._maps_of(system, case, views, paper) for system in detectors}
         for system in self.systems:
             maps = ready.pop(system.name, None) or self._maps_of(system, case, views, paper)

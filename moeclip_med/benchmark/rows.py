@@ -12,6 +12,8 @@ from moeclip_med.benchmark.metrics.histogram import COARSE_BINS, Counts
 from moeclip_med.benchmark.protocol import Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from moeclip_med.benchmark.store import Store
@@ -113,10 +115,16 @@ class Rows:
         )
         return names.tolist(), counts, summed("decisions", (4,)).astype(np.int64)
 
-    def case_counts(self, system: str, protocol: Protocol, case: int) -> Counts:
-        """Give the counts of one case."""
-        parts = [self.column(system, protocol, name)[case] for name in ("normal", "abnormal", "overlap", "regions")]
-        return Counts(parts[0].astype(np.int64), parts[1].astype(np.int64), parts[2].astype(np.float64), parts[3])
+    def all_case_counts(self, system: str, protocol: Protocol) -> Iterator[Counts]:
+        """Give the counts of each case in turn."""
+        columns = [self.column(system, protocol, name) for name in ("normal", "abnormal", "overlap", "regions")]
+        for normal, abnormal, overlap, regions in zip(*columns, strict=True):
+            yield Counts(normal.astype(np.int64), abnormal.astype(np.int64), overlap.astype(np.float64), regions)
+
+    def total_counts(self, system: str, protocol: Protocol) -> Counts:
+        """Sum the counts of all cases, for curves."""
+        normal, abnormal = (self.column(system, protocol, name).sum(axis=0) for name in ("normal", "abnormal"))
+        return Counts(normal.astype(np.int64), abnormal.astype(np.int64), np.zeros(COARSE_BINS), np.zeros((), np.int64))
 
     def image_scores(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> Scores:
         """Score images: by the paper's rules, or slices by their highest pixel where the set is of volumes.

@@ -55,10 +55,13 @@ class BenchmarkResult:
     Attributes:
         sets: One per data set.
         provenance: What it was made with, JSON-ready; no file names.
+        missing: A sentence for each set of the paper that was looked for and is not there, and for each system that
+            could not be run.
     """
 
     sets: tuple[SetResult, ...]
     provenance: dict[str, Any]
+    missing: tuple[str, ...] = ()
 
 
 def run_benchmark(
@@ -103,6 +106,7 @@ def evaluate(
     systems = [detector, *others]
     about = {
         "name": dataset.name,
+        "model": detector.detector.metadata.name,
         "is_volumes": dataset.is_volumes,
         "is_industrial": dataset.is_industrial,
         "units_are": dataset.units_are,

@@ -59,8 +59,8 @@ class System(Protocol):
     def froc_thresholds(self) -> NDArray[np.float64]:
         """Raw scores at which findings are counted."""
 
-    def use_prompt(self, prompt: str | None) -> None:
-        """Look for this class from now on."""
+    def prepare(self, prompt: str | None, *, is_industrial: bool) -> None:
+        """Look for this class from now on, by the published rules of its domain."""
 
     def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:
         """Map (batch, channel, rows, columns) slices in [0, 1]; `box` is the square around the foreground."""
@@ -87,8 +87,8 @@ class BaselineSystem:
         """Spread over [0, 1]."""
         return self.binning.centre + self.binning.spread * _FROC_STEPS["baseline"]
 
-    def use_prompt(self, prompt: str | None) -> None:
-        """Prompts mean nothing here."""
+    def prepare(self, prompt: str | None, *, is_industrial: bool) -> None:
+        """Nothing changes: there is nothing to tell."""
 
     def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:  # noqa: ARG002 - the whole slice is mapped
         """Map the slices."""
@@ -99,15 +99,16 @@ class DetectorSystem:
     """A model of this package.
 
     Args:
-        make: Gives the detector for a class name, or with the model's own prompts for None.
+        make: Gives the detector for a class name (None for the model's own prompts) and a domain, as
+            `detectors.detector_maker` makes it.
         name: Its key in tables.
     """
 
-    def __init__(self, make: Callable[[str | None], Detector], name: str = DETECTOR) -> None:
+    def __init__(self, make: Callable[..., Detector], name: str = DETECTOR) -> None:
         self.name = name
         self._make = make
-        self._prompt: str | None = None
-        self.detector: Detector = make(None)
+        self.detector: Detector = make(None, is_industrial=False)
+        self._has_text = self.detector.metadata.prompts is not None
 
     @property
     def binning(self) -> Binning:
@@ -126,17 +127,16 @@ class DetectorSystem:
         """Spread over the score scale."""
         return self.binning.centre + self.binning.spread * _FROC_STEPS["detector"]
 
-    def use_prompt(self, prompt: str | None) -> None:
-        """Look for this class from now on; a model without a text tower stays as it is."""
-        if prompt != self._prompt and self.detector.metadata.prompts is not None:
-            self.detector = self._make(prompt)
-        self._prompt = prompt
+    def prepare(self, prompt: str | None, *, is_industrial: bool) -> None:
+        """Look for this class from now on; a model without a text tower ignores the name."""
+        self.detector = self._make(prompt if self._has_text else None, is_industrial=is_industrial)
 
     def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:
         """Map the slices, framed as the model wants them."""
         framing = box if self.detector.frames_foreground else None
         maps = self.detector.map_slices(slices, framing, want_routing=True)
-        image_score = None if maps.image_score is None else maps.image_score.float().numpy()
+        scores = getattr(self.detector.engine, "image_scores", None)
+        image_score = None if scores is None else scores.numpy()
         routing = None if maps.routing is None else maps.routing.numpy()
         return SystemMaps(maps.raw.numpy(), image_score, routing)
 

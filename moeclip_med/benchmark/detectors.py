@@ -1,0 +1,105 @@
+"""Detectors as the published rules want them: prompts by class; for industrial sets another blur and image score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from moeclip_med.engines import make_engine
+from moeclip_med.model import MoEClip, NetworkOutput, Prompts
+from moeclip_med.model.architecture import BlurSpec
+from moeclip_med.model.similarity import AnomalyMap
+from moeclip_med.scoring import Detector
+from moeclip_med.weights import load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from moeclip_med.weights import LoadedModel
+
+MEDICAL_BLUR = BlurSpec(kernel=9, sigma=1.5)
+INDUSTRIAL_BLUR = BlurSpec(kernel=7, sigma=1.0)
+"""The published runs blur maps of industrial sets less than those of medical ones."""
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """Which model is judged, and how it runs; as for `moeclip-med score`."""
+
+    model: str = "lite"
+    device: str = "auto"
+    engine: str = "auto"
+    precision: str = "auto"
+
+
+class IndustrialEngine:
+    """Runs a network in PyTorch, float32, and keeps its score of each image as well.
+
+    Attributes:
+        name: "torch".
+        description: What runs where.
+        image_scores: (batch,) of the last batch, 0 to 1.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: LoadedModel, device: str) -> None:
+        self.description = f"PyTorch, f32, {device}; image scores and blur as in the published industrial runs"
+        self.image_scores: Tensor | None = None
+        self._device = torch.device(device)
+        network = model.network
+        if isinstance(network, MoEClip) and network.architecture.blur == MEDICAL_BLUR:
+            network.anomaly_map = AnomalyMap(
+                max(network.tower.grids),
+                network.architecture.map_size,
+                INDUSTRIAL_BLUR,
+                corners_aligned=network.architecture.corners_aligned,
+            )
+        self._network = network.to(self._device)
+        self._text = None if model.text is None else model.text.to(self._device)
+
+    @torch.inference_mode()
+    def run(self, images: Tensor, *, want_routing: bool = False) -> NetworkOutput:
+        """Map anomalies; see `moeclip_med.engines.Engine.run`."""
+        output: NetworkOutput = self._network(
+            images.to(self._device), self._text, want_routing=want_routing, want_image=True
+        )
+        self.image_scores = None if output.image_score is None else output.image_score.float().cpu()
+        routing = None if output.routing is None else tuple(level.cpu() for level in output.routing)
+        return replace(output, maps=output.maps.float().cpu(), image_score=self.image_scores, routing=routing)
+
+
+def detector_maker(options: DetectorOptions) -> Callable[..., Detector]:
+    """Give a function that makes the detector for a class name and a domain; the last one made is kept.
+
+    Args:
+        options: Which model.
+
+    Returns:
+        (prompt or None, is_industrial) → detector.
+    """
+    kept: dict[tuple[str | None, bool], Detector] = {}
+
+    def make(prompt: str | None, *, is_industrial: bool) -> Detector:
+        wanted = (prompt, is_industrial)
+        if wanted not in kept:
+            kept.clear()
+            kept[wanted] = _make(options, prompt, is_industrial=is_industrial)
+        return kept[wanted]
+
+    return make
+
+
+def _make(options: DetectorOptions, prompt: str | None, *, is_industrial: bool) -> Detector:
+    loaded = load_model(options.model, prompts=None if prompt is None else Prompts(name=prompt))
+    if not is_industrial:
+        return Detector(
+            loaded,
+            make_engine(loaded, engine=options.engine, device=options.device, precision=options.precision),
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Detector(loaded, IndustrialEngine(loaded, device if options.device == "auto" else options.device))
