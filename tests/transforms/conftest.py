@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -81,7 +83,7 @@ def write_series(tmp_path: Path) -> Callable[..., Path]:
         # Names and instance numbers run against the positions: neither may decide the order.
         for index, place in enumerate(positions):
             position = (0.0, 0.0, float(place)) if np.isscalar(place) else tuple(place)
-            pixels = np.full((6, 8), 100 * index, dtype=np.int16)
+            pixels = np.full((6, 8), 100 * (index % 300), dtype=np.int16)
             pixels[0, 0] = index
             settings = {"pixels": pixels, "number": len(positions) - index, **attributes}
             dataset = make_slice(position=position, **settings)

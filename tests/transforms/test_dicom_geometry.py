@@ -16,9 +16,7 @@ def test_missing_slice_is_said_and_makes_the_volume_irregular(write_series):
 
 def test_several_missing_slices(write_series):
     volume = read_volume(write_series([0, 2, 4, 6, 12, 14, 18]))
-    assert volume.notes == (
-        "3 slices are missing (the gap of 2 mm is wider between slices 4 and 5, 6 and 7).",
-    )
+    assert volume.notes == ("3 slices are missing (the gap of 2 mm is wider between slices 4 and 5, 6 and 7).",)
 
 
 def test_uneven_gaps(write_series):
@@ -237,9 +235,7 @@ def test_resampling_needs_positions(write_series):
     volume = read_volume(write_series([0, 2], orientation=None))
     with pytest.raises(InputError) as caught:
         resample_to_orthogonal(np.zeros(volume.shape), volume)
-    assert str(caught.value) == (
-        "Resampling needs one slice position for each of the 2 slices, but this volume has 0."
-    )
+    assert str(caught.value) == ("Resampling needs one slice position for each of the 2 slices, but this volume has 0.")
 
 
 def test_real_tilted_head(shared_dicom):

@@ -1,8 +1,8 @@
 import numpy as np
 import pydicom
 import pytest
-from openjpeg.utils import encode_array
 from moeclip_transforms import ImageKind, InputError, open_source, read_volume
+from openjpeg.utils import encode_array
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -228,9 +228,7 @@ def test_functional_groups_that_contradict_the_frame_count_are_refused(tmp_path,
     dataset.save_as(tmp_path / "image")
     with pytest.raises(InputError) as caught:
         read_volume(tmp_path / "image")
-    assert str(caught.value) == (
-        '"image" declares 3 frames but describes 2 in its functional groups; export it again.'
-    )
+    assert str(caught.value) == ('"image" declares 3 frames but describes 2 in its functional groups; export it again.')
 
 
 def test_cross_sections_without_position_say_so():
@@ -247,7 +245,7 @@ def test_secondary_capture_stays_as_stored():
     assert volume.notes == ()
 
 
-def test_missing_transfer_syntax_is_made_up_for(tmp_path, make_slice):
+def test_missing_transfer_syntax_is_made_up_for():
     path = get_testdata_file("OT-PAL-8-face.dcm")
     volume = read_volume(path)
     assert volume.series.channels == 3

@@ -5,8 +5,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moeclip_transforms import Affine, EdgeLetters, FileFormat, ImageKind, InputError, Plane, Series, Volume
-from moeclip_transforms import Window, foreground_box, slice_views
+from moeclip_transforms import (
+    Affine,
+    EdgeLetters,
+    FileFormat,
+    ImageKind,
+    InputError,
+    Plane,
+    Series,
+    Volume,
+    Window,
+    foreground_box,
+    slice_views,
+)
 from monai.data import MetaTensor
 from scipy.spatial.transform import Rotation
 
@@ -69,11 +80,14 @@ def test_rows_and_columns_run_the_radiological_way(orientation, angles, plane):
     affine = oriented(*orientation, angles)
     (view,) = slice_views(volume_of(np.zeros((4, 5, 6)), affine), Plane(plane))
     to_world = affine.matrix @ view.to_volume()
-    assert Affine(to_world).axis_codes[1:] == {
-        "axial": ("P", "L"),
-        "coronal": ("I", "L"),
-        "sagittal": ("I", "P"),
-    }[plane]
+    assert (
+        Affine(to_world).axis_codes[1:]
+        == {
+            "axial": ("P", "L"),
+            "coronal": ("I", "L"),
+            "sagittal": ("I", "P"),
+        }[plane]
+    )
     assert view.spacing == pytest.approx(Affine(to_world).spacing)
 
 
@@ -128,8 +142,10 @@ def test_images_without_orientation_are_shown_as_stored():
         (
             {"is_regular": False},
             Plane.CORONAL,
-            "This volume's slices are unevenly spaced or tilted, so it has no coronal plane; "
-            'use the plane "auto" (axial, as acquired).',
+            (
+                "This volume's slices are unevenly spaced or tilted, so it has no coronal plane; "
+                'use the plane "auto" (axial, as acquired).'
+            ),
         ),
     ],
 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from moeclip_transforms import dicom_kind
 from moeclip_transforms.assemble import make_volume
-from moeclip_transforms.dicom_header import Frame, frames_of, read_header, text
+from moeclip_transforms.dicom_header import Frame, frames_of, quietly, read_header, text
 from moeclip_transforms.dicom_pixels import decode_frames, display_range
 from moeclip_transforms.dicom_stack import check_geometry, split_stacks, time_points, without_copies
 from moeclip_transforms.errors import InputError
@@ -89,43 +89,8 @@ def read_dicom(series: Series, *, time_point: int = 0) -> Volume:
     Raises:
         InputError: When the series cannot be read or its geometry makes no sense.
     """
-    if series.shape[0] == 0:
-        msg = f"Series {series.uid} cannot be read as an image: {series.skip_reason}."
-        raise InputError(msg)
-    frames, notes = _read_frames(series)
-    stacks, more_notes = time_points(frames)
-    if not 0 <= time_point < len(stacks):
-        msg = (
-            f"Series {series.uid} has {len(stacks)} time points, numbered 0 to {len(stacks) - 1}; "
-            f"{time_point} is none of them."
-        )
-        raise InputError(msg)
-    stack = stacks[time_point]
-    check_geometry(stack)  # before a voxel is read
-    array, padding, errors = _decode(stack)
-    stack, array, padding, damage_notes = _without_damaged(series, stack, array, padding, errors)
-    if padding is not None:
-        _darken(array, padding)
-    geometry = check_geometry(stack)
-    header = read_header(stack[0].path, force=True)
-    if not geometry.has_orientation and series.modality in dicom_kind.CROSS_SECTIONAL:
-        damage_notes.append("The headers say too little about where the slices lie: they are shown as stored.")
-    return make_volume(
-        array,
-        geometry.affine,
-        series,
-        slice_axis=2,
-        display_range=display_range(header),
-        has_orientation=geometry.has_orientation,
-        padding_mask=padding,
-        frames=tuple(
-            FrameReference(frame.path, frame.number, frame.sop_class_uid, frame.sop_instance_uid) for frame in stack
-        ),
-        frame_geometry=_frame_geometry(stack) if geometry.has_orientation else (),
-        is_regular=geometry.is_regular,
-        time_point=time_point,
-        notes=(*notes, *more_notes, *damage_notes, *geometry.notes),
-    )
+    with quietly():
+        return _read(series, time_point)
 
 
 def _template(uid: str, path: Path, header: Dataset, first: Frame) -> Series:
@@ -185,6 +150,46 @@ def _describe(stack: Sequence[Frame], template: Series, paths_of_uid: dict[str, 
         shape=(*template.shape[:2], depth, times),
         is_clip=template.is_clip and depth > 1,
         skip_reason=skip_reason,
+    )
+
+
+def _read(series: Series, time_point: int) -> Volume:
+    if series.shape[0] == 0:
+        msg = f"Series {series.uid} cannot be read as an image: {series.skip_reason}."
+        raise InputError(msg)
+    frames, notes = _read_frames(series)
+    stacks, more_notes = time_points(frames)
+    if not 0 <= time_point < len(stacks):
+        msg = (
+            f"Series {series.uid} has {len(stacks)} time points, numbered 0 to {len(stacks) - 1}; "
+            f"{time_point} is none of them."
+        )
+        raise InputError(msg)
+    stack = stacks[time_point]
+    check_geometry(stack)  # before a voxel is read
+    array, padding, errors = _decode(stack)
+    stack, array, padding, damage_notes = _without_damaged(series, stack, array, padding, errors)
+    if padding is not None:
+        _darken(array, padding)
+    geometry = check_geometry(stack)
+    header = read_header(stack[0].path, force=True)
+    if not geometry.has_orientation and series.modality in dicom_kind.CROSS_SECTIONAL:
+        damage_notes.append("The headers say too little about where the slices lie: they are shown as stored.")
+    return make_volume(
+        array,
+        geometry.affine,
+        series,
+        slice_axis=2,
+        display_range=display_range(header),
+        has_orientation=geometry.has_orientation,
+        padding_mask=padding,
+        frames=tuple(
+            FrameReference(frame.path, frame.number, frame.sop_class_uid, frame.sop_instance_uid) for frame in stack
+        ),
+        frame_geometry=_frame_geometry(stack) if geometry.has_orientation else (),
+        is_regular=geometry.is_regular,
+        time_point=time_point,
+        notes=(*notes, *more_notes, *damage_notes, *geometry.notes),
     )
 
 

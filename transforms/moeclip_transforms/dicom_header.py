@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import struct
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pydicom import Dataset
@@ -84,6 +87,14 @@ CONTRAST_WORDS = frozenset([
 """The parts of Image Type (0008,0008) that tell images of the same slice apart."""
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep pydicom's warnings to ourselves: they quote values, which may name the patient."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, force: bool = False) -> Dataset:
     """Read a file's header up to the pixels.
 
@@ -96,10 +107,8 @@ def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, for
         InputError: When the file is not DICOM or its header is damaged.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote values, which may name the patient
-            tags = None if keywords is None else [*keywords]
-            return dcmread(path, stop_before_pixels=True, specific_tags=tags, force=force)
+        tags = None if keywords is None else [*keywords]
+        return dcmread(path, stop_before_pixels=True, specific_tags=tags, force=force)
     except InvalidDicomError as error:
         msg = f'"{path.name}" is not a DICOM file; expected the mark "DICM" at byte 128.'
         raise InputError(msg) from error
@@ -258,9 +267,8 @@ def _first(dataset: Dataset, keyword: str) -> Dataset | None:
 
 def _value(dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401  the value of any attribute
     """An attribute's value; None where missing or where converting it fails."""
+    tag = tag_for_keyword(keyword)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return dataset.get(keyword)
+        return None if tag is None or tag not in dataset else dataset[tag].value
     except DAMAGED:
         return None

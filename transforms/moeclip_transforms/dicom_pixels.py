@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,15 +47,13 @@ def decode_frames(path: Path, numbers: Sequence[int]) -> Iterator[Pixels | Input
         path: The file.
         numbers: Zero-based frame numbers, ascending.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            dataset = dcmread(path, stop_before_pixels=len(numbers) > 1, force=True)
-            _check_length(path, dataset)
-            has_syntax = _ensure_transfer_syntax(dataset)
-        except Exception as error:  # noqa: BLE001  damaged files raise whatever the parser trips over
-            yield from (_damaged(path, number, error) for number in numbers)
-            return
+    try:
+        dataset = dcmread(path, stop_before_pixels=len(numbers) > 1, force=True)
+        _check_length(path, dataset)
+        has_syntax = _ensure_transfer_syntax(dataset)
+    except Exception as error:  # noqa: BLE001  damaged files raise whatever the parser trips over
+        yield from (_damaged(path, number, error) for number in numbers)
+        return
     if len(numbers) == 1:
         yield _decode_one(path, dataset, numbers[0])
     elif not has_syntax:
@@ -81,11 +78,9 @@ def display_range(dataset: Dataset) -> tuple[float, float] | None:
 
 def _decode_one(path: Path, dataset: Dataset, frame: int) -> Pixels | InputError:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            count = int(number(dataset, "NumberOfFrames") or 1)
-            stored = pixel_array(dataset, index=frame if count > 1 else None)
-            return _finish(dataset, frame, stored)
+        count = int(number(dataset, "NumberOfFrames") or 1)
+        stored = pixel_array(dataset, index=frame if count > 1 else None)
+        return _finish(dataset, frame, stored)
     except Exception as error:  # noqa: BLE001  codecs raise whatever they trip over
         return _damaged(path, frame, error)
 
@@ -96,12 +91,10 @@ def _decode_many(path: Path, dataset: Dataset, numbers: Sequence[int]) -> Iterat
     while left:
         done = 0
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                for stored in iter_pixels(path, indices=left):
-                    pixels = _finish(dataset, left[done], stored)
-                    done += 1
-                    yield pixels
+            for stored in iter_pixels(path, indices=left):
+                pixels = _finish(dataset, left[done], stored)
+                done += 1
+                yield pixels
         except Exception as error:  # noqa: BLE001  codecs raise whatever they trip over
             yield _damaged(path, left[done], error)
             done += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import warnings
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -99,14 +98,14 @@ def scan(paths: Iterable[Path]) -> Findings:
         paths: Regular files, in the order in which they shall be looked at.
     """
     from moeclip_transforms.dicom import ScannedFile, group_series, scan_dicom
+    from moeclip_transforms.dicom_header import quietly
 
     dicom: list[ScannedFile] = []
     series: list[Series] = []
     unreadable: list[tuple[Path, str]] = []
     archives: list[Path] = []
     n_other = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # libraries quote header values, which may name the patient
+    with quietly():
         for path in paths:
             try:
                 kind = file_type(path)

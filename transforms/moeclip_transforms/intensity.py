@@ -37,6 +37,7 @@ _CT_BODY = -300.0  # HU; above it lie fat, soft tissue and bone, below it air an
 _DISPLAY_BACKGROUND = 0.04  # share of the display range that still counts as black surround
 _CLEAN_BORDER = 0.5
 _CLEAN_SHARE = 0.1
+_THIN = 16
 _BINS = 65536
 
 
@@ -117,7 +118,7 @@ def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
 
 
 def _percentile_window(image: NDArray[np.float32]) -> Window:
-    low, high = _finite_range(image)
+    low, high = finite_range(image)
     if high <= low:
         return Window(low, low)
     background = _masked_background(image)
@@ -144,7 +145,8 @@ def _planes(image: NDArray[np.float32], without: float | None = None) -> Iterato
         yield plane[usable]
 
 
-def _finite_range(image: NDArray[np.float32]) -> tuple[float, float]:
+def finite_range(image: NDArray[np.float32]) -> tuple[float, float]:
+    """Lowest and highest finite value; (0, 0) where there is none."""
     low, high = np.inf, -np.inf
     for values in _planes(image):
         if len(values):
@@ -155,7 +157,9 @@ def _finite_range(image: NDArray[np.float32]) -> tuple[float, float]:
 def _masked_background(image: NDArray[np.float32]) -> float | None:
     """The value that was written where nothing was measured, or None."""
     first = image[0]
-    sides = [np.take(first, index, axis) for axis in range(3) if first.shape[axis] > 1 for index in (0, -1)]
+    # The ends of a thin stack are whole slices of tissue, no border.
+    thick = [axis for axis in range(3) if first.shape[axis] >= _THIN]
+    sides = [np.take(first, index, axis) for axis in thick for index in (0, -1)]
     if not sides:
         return None
     border: NDArray[np.float32] = np.concatenate([side.ravel() for side in sides])

@@ -10,6 +10,7 @@ import numpy as np
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
+from moeclip_transforms.intensity import finite_range
 from moeclip_transforms.naming import reason, stable_uid
 from moeclip_transforms.volume import FileFormat, ImageKind, Series
 
@@ -75,9 +76,10 @@ def read_nifti(series: Series, *, time_point: int = 0) -> Volume:
         zooms = [abs(float(zoom)) or 1.0 for zoom in (*header.get_zooms(), 1.0, 1.0)[:3]]
         affine = np.diag([*zooms, 1.0])
     affine = np.diag([scale, scale, scale, 1.0]) @ affine
-    if series.kind is ImageKind.MR and float(np.nanmin(array)) <= _CT_AIR:
+    lowest, _ = finite_range(array)
+    if series.kind is ImageKind.MR and lowest <= _CT_AIR:
         notes.append(
-            f"The lowest value is {np.nanmin(array):g}, as in CT; NIfTI does not tell the modality, "
+            f"The lowest value is {lowest:g}, as in CT; NIfTI does not tell the modality, "
             f'so this is taken for MR: choose the preset "{ImageKind.CT_SOFT_TISSUE}" or '
             f'"{ImageKind.CT_BRAIN}" if it is a CT.'
         )

@@ -137,7 +137,8 @@ class ImageSource:
             )
             raise InputError(msg)
         if found.n_other:
-            what = "is not an image" if self.path.is_file() else f"holds {found.n_other} files but no image"
+            is_single = self.path.is_file() and file_type(self.path) is not FileType.ZIP
+            what = "is not an image" if is_single else f"holds {found.n_other} other files but no image"
             msg = f'"{self.path}" {what}; {_EXPECTED}.'
             raise InputError(msg)
         msg = f'"{self.path}" holds no files; {_EXPECTED}.'

@@ -1,0 +1,126 @@
+import stat
+import struct
+import zipfile
+
+import pytest
+from moeclip_transforms import ArchiveLimits, InputError
+from moeclip_transforms.archives import unpack
+
+
+def make_zip(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def refusal(archive, folder, limits=None):
+    folder.mkdir(exist_ok=True)
+    with pytest.raises(InputError) as caught:
+        unpack(archive, folder, *([limits] if limits else []))
+    return str(caught.value)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_folders_and_names_are_kept(tmp_path):
+    members = {"a/volume.mhd": b"1", "a/volume.raw": b"2", "b/IM 1": b"3"}
+    folder = tmp_path / "out"
+    folder.mkdir()
+    unpack(make_zip(tmp_path / "study.zip", members), folder)
+    assert contents(folder) == members
+
+
+def test_names_that_some_file_systems_refuse_are_changed(tmp_path):
+    members = {"series?/im:1": b"1", "CON/nul.dcm": b"2", "x" * 300 + ".dcm": b"3", "dot./a": b"4"}
+    folder = tmp_path / "out"
+    folder.mkdir()
+    unpack(make_zip(tmp_path / "study.zip", members), folder)
+    unpacked = contents(folder)
+    assert sorted(unpacked.values()) == [b"1", b"2", b"3", b"4"]
+    assert {"series_/im_1", "_CON/_nul.dcm", "dot/a"} <= set(unpacked)
+    assert max(len(part) for name in unpacked for part in name.split("/")) <= 101
+
+
+def test_names_that_become_the_same_do_not_overwrite_each_other(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    unpack(make_zip(tmp_path / "study.zip", {"im?": b"1", "im*": b"2"}), folder)
+    assert sorted(contents(folder).values()) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/../../evil", "/etc/evil", "C:\\evil", "..\\evil", "\\\\host\\share\\evil"]
+)
+def test_path_traversal_is_refused_and_writes_nothing(tmp_path, name):
+    archive = make_zip(tmp_path / "study.zip", {"good": b"1", name: b"2"})
+    assert refusal(archive, tmp_path / "out") == '"study.zip" names a place outside itself; it is not unpacked.'
+    assert contents(tmp_path / "out") == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "study.zip"]
+
+
+def test_links_are_refused(tmp_path):
+    info = zipfile.ZipInfo("link")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    assert refusal(tmp_path / "study.zip", tmp_path / "out") == (
+        '"study.zip" holds a link or special file; expected plain files only.'
+    )
+
+
+def test_nested_zip_is_refused(tmp_path):
+    archive = make_zip(tmp_path / "study.zip", {"inner.ZIP": b"PK"})
+    assert refusal(archive, tmp_path / "out") == (
+        '"study.zip" holds another zip archive; unpack the outer one and give the folder.'
+    )
+
+
+def test_encrypted_zip_is_refused(tmp_path):
+    archive = make_zip(tmp_path / "study.zip", {"image": b"1"})
+    content = bytearray(archive.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        struct.pack_into("<H", content, content.index(mark) + offset, 1)
+    archive.write_bytes(content)
+    assert refusal(archive, tmp_path / "out") == (
+        '"study.zip" is encrypted; unpack it with its password and give the folder.'
+    )
+
+
+def test_zip_bomb_is_refused_before_anything_is_written(tmp_path):
+    archive = make_zip(tmp_path / "bomb.zip", {"zeros": bytes(40 * 2**20)})
+    message = refusal(archive, tmp_path / "out")
+    assert (
+        "times its size, as zip bombs do; at most 250 times is allowed: unpack it yourself if you trust it." in message
+    )
+    assert contents(tmp_path / "out") == {}
+
+
+def test_limits_on_size_and_number(tmp_path):
+    archive = make_zip(tmp_path / "study.zip", {f"{k}": b"x" * 10 for k in range(5)})
+    assert refusal(archive, tmp_path / "out", ArchiveLimits(max_bytes=49)) == (
+        '"study.zip" unpacks to 50 bytes; at most 49 are allowed: unpack it yourself if you trust it.'
+    )
+    assert refusal(archive, tmp_path / "out", ArchiveLimits(max_members=4)) == (
+        '"study.zip" holds 5 files; at most 4 are unpacked: unpack it yourself if you trust it.'
+    )
+
+
+def test_declared_sizes_may_lie(tmp_path):
+    archive = make_zip(tmp_path / "study.zip", {"image": b"y" * 5000})
+    content = bytearray(archive.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 10)
+    archive.write_bytes(content)
+    message = refusal(archive, tmp_path / "out", ArchiveLimits(max_bytes=100))
+    assert message.startswith('"study.zip" ')
+    assert sum(len(value) for value in contents(tmp_path / "out").values()) <= 100
+
+
+def test_damaged_zip(tmp_path):
+    archive = make_zip(tmp_path / "study.zip", {"image": bytes(range(256)) * 20})
+    archive.write_bytes(archive.read_bytes()[:60])
+    assert refusal(archive, tmp_path / "out") == (
+        '"study.zip" is not a readable zip archive (File is not a zip file); check that it was copied whole.'
+    )
