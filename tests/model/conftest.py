@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from released_network import Released, build_released
 
 from moeclip_med.model.architecture import Architecture, ExpertsSpec, paper_architecture
 from moeclip_med.model.network import MoEClip
