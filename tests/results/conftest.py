@@ -1,272 +1,55 @@
-"""Scored volumes made by hand: a head-like phantom with blobs at known places, in every kind of source."""
+"""Fixtures over the volumes of `result_cases`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
-import nibabel as nib
-import numpy as np
 import pydicom
 import pytest
-import torch
-from moeclip_transforms import slice_views
-from moeclip_transforms.volume import (
-    FileFormat,
-    FrameGeometry,
-    FrameReference,
-    ImageKind,
-    Series,
-    Volume,
+from result_cases import (
+    BLOBS,
+    Blob,
+    Written,
+    clip_volume,
+    dicom_volume,
+    enhanced_volume,
+    nifti_volume,
+    photo_volume,
+    score,
 )
-from monai.data import MetaTensor
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from scipy import ndimage
 
-from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+from moeclip_med.results import write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-PATIENT_NAME = "Doe^Jane"
-PATIENT_ID = "MRN-004711"
-THRESHOLD = 0.5
-LPS = np.diag([-1.0, -1.0, 1.0])
-
-PROVENANCE: dict[str, Any] = {
-    "software": {"name": "moeclip-med", "version": "0.1.0", "packages": {"torch": "2.0"}},
-    "created": "2026-01-02T03:04:05+00:00",
-    "model": {
-        "name": "lite",
-        "version": "1.0",
-        "sha256": "ab" * 32,
-        "engine": "pytorch",
-        "engine_description": "PyTorch, float32, CPU",
-        "score_scale": {"centre": 0.1, "spread": 0.2},
-    },
-    "input": {"format": "nifti", "sha256": "cd" * 32},
-    "settings": {
-        "kind": "mr",
-        "window": {"low": 0.0, "high": 1000.0},
-        "planes": ["axial"],
-        "threshold": THRESHOLD,
-        "threshold_source": "99.5th percentile of normal industrial images",
-        "is_calibrated": False,
-    },
-    "result": {"slices_scored": 24, "slices_total": 24, "regions_too_small": 0, "weak_kind_warning": ""},
-    "timing": {"score_seconds": 1.5, "slices_per_second": 16.0},
-}
+    from moeclip_med.scoring.anomaly import AnomalyVolume
 
 
-@dataclass(frozen=True)
-class Blob:
-    """A bright ball: centre in voxels, radius in voxels, highest score."""
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Written]:
+    """Results of a kind of source, written once: `written("oblique")`."""
 
-    centre: tuple[float, float, float]
-    radius: float
-    peak: float
+    @cache
+    def make(source: str) -> Written:
+        folder = tmp_path_factory.mktemp(source)
+        (folder / "in").mkdir()
+        if source == "clip":
+            anomaly = score(clip_volume(folder / "in"), (Blob((150, 100, 2), 20, 0.8),))
+            formats = ["seg", "sr", "sc"]
+        else:
+            special = source == "enhanced"
+            volume = enhanced_volume(folder / "in") if special else dicom_volume(folder / "in", source)
+            anomaly = score(volume, BLOBS)
+            formats = ["seg", "pm", "sr", "sc"]
+        paths = write_results(anomaly, folder / "out", formats)
+        files = dict.fromkeys(frame.path for frame in anomaly.volume.frames)
+        headers = tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in files)
+        return Written(anomaly, paths, headers)
 
-
-def head(shape: tuple[int, int, int], blobs: tuple[Blob, ...] = ()) -> NDArray[np.float32]:
-    """An ellipsoid of 400 with texture and a brighter rim, blobs of 900; (x, y, z), whole numbers."""
-    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
-    radius = np.sqrt(sum((part / half) ** 2 for part, half in zip(grid, (0.75, 0.9, 1.1), strict=True)))
-    noise = np.random.default_rng(0).normal(0, 1, shape)
-    texture = ndimage.gaussian_filter(noise, [2, 2, 0.5]) * 300
-    image = np.where(radius < 1, 400 + texture, 0) + np.where((radius > 0.92) & (radius < 1), 350, 0)
-    for blob in blobs:
-        image += np.where(_distance(shape, blob.centre) < blob.radius, 450, 0)
-    return np.round(np.clip(image, 0, 2000)).astype(np.float32)
-
-
-def score_map(shape: tuple[int, int, int], blobs: tuple[Blob, ...]) -> NDArray[np.float32]:
-    """Scores of 0.05 everywhere, rising to each blob's peak; exactly the threshold at about 1.2 radii."""
-    scores = np.full(shape, 0.05, dtype=np.float32)
-    for blob in blobs:
-        bump = blob.peak * np.exp(-0.5 * (_distance(shape, blob.centre) / blob.radius) ** 2)
-        scores = np.maximum(scores, bump.astype(np.float32))
-    return scores
-
-
-def _distance(shape: tuple[int, int, int], centre: tuple[float, float, float]) -> NDArray[np.float64]:
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"))
-    return np.sqrt(((grid - np.array(centre)[:, None, None, None]) ** 2).sum(0))
-
-
-def score(volume: Volume, blobs: tuple[Blob, ...], **changes: Any) -> AnomalyVolume:
-    """Score a volume the way the scorer would, from blobs instead of a network."""
-    scores = score_map(volume.shape, blobs)
-    labels, count = ndimage.label(scores >= THRESHOLD, structure=np.ones((3, 3, 3)))
-    findings = sorted(
-        (_finding(scores, labels == label, label, volume) for label in range(1, count + 1)),
-        key=lambda finding: -finding.peak_score,
-    )
-    findings = [replace(finding, rank=rank) for rank, finding in enumerate(findings, start=1)]
-    anomaly = AnomalyVolume(
-        volume=volume,
-        scores=scores,
-        threshold=THRESHOLD,
-        is_calibrated=False,
-        labels=labels.astype(np.int32),
-        findings=tuple(findings),
-        planes=(slice_views(volume)[0].plane,),
-        provenance=PROVENANCE,
-    )
-    return replace(anomaly, **changes)
-
-
-def _finding(scores: NDArray[np.float32], mask: NDArray[np.bool_], label: int, volume: Volume) -> Finding:
-    places = np.argwhere(mask)
-    peak = np.unravel_index(np.argmax(np.where(mask, scores, 0)), scores.shape)
-    centre = np.average(places, axis=0, weights=scores[mask])
-    ras = volume.affine[:3, :3] @ centre + volume.affine[:3, 3]
-    millilitres = abs(np.linalg.det(volume.affine[:3, :3])) / 1000 * int(mask.sum())
-    axis = volume.slice_axis
-    return Finding(
-        rank=1,
-        label=label,
-        volume_ml=millilitres if volume.has_orientation else None,
-        area_pixels=int(mask.sum()),
-        peak_score=float(scores[mask].max()),
-        mean_score=float(scores[mask].mean()),
-        peak_voxel=tuple(int(index) for index in peak),
-        centre_voxel=tuple(float(value) for value in centre),
-        centre_lps_mm=tuple(float(value) for value in LPS @ ras) if volume.has_orientation else None,
-        box_start=tuple(int(value) for value in places.min(0)),
-        box_stop=tuple(int(value) + 1 for value in places.max(0)),
-        slice_range=(int(places[:, axis].min()), int(places[:, axis].max())),
-    )
-
-
-BLOBS = (Blob((20, 40, 9), 5, 0.92), Blob((44, 24, 15), 4, 0.71))
-
-
-def nifti_volume(
-    folder: Path, shape: tuple[int, int, int] = (64, 72, 24), affine: NDArray[np.float64] | None = None
-) -> Volume:
-    """A NIfTI head with a rotated affine, written to disk and held as a volume."""
-    if affine is None:
-        turn = _rotation((0.2, 0.4, 1.0), 12)
-        affine = np.eye(4)
-        affine[:3, :3] = turn @ np.diag([2.6, 2.5, 6.0])
-        affine[:3, 3] = (-80, -95, -60)
-    image = head(shape, BLOBS)
-    path = folder / "Doe_Jane_flair.nii.gz"
-    source = nib.Nifti1Image(image, affine)
-    source.set_sform(affine, 4)
-    nib.save(source, path)
-    series = Series(
-        uid="n1", format=FileFormat.NIFTI, files=(path,), modality="", kind=ImageKind.MR, study_uid="",
-        shape=(*shape, 1), channels=1,
-    )  # fmt: skip
-    return Volume(MetaTensor(torch.from_numpy(image)[None], affine=torch.from_numpy(affine)), series, slice_axis=2)
-
-
-def photo_volume(folder: Path) -> Volume:
-    """An RGB photograph: no orientation, no mm."""
-    shape = (160, 120, 1)
-    rng = np.random.default_rng(1)
-    base = ndimage.gaussian_filter(rng.normal(0, 1, (3, *shape)), [0, 6, 6, 0]) * 400
-    image = np.clip(base + np.array([190, 90, 80])[:, None, None, None], 0, 255).astype(np.float32).round()
-    series = Series(
-        uid="p1", format=FileFormat.IMAGE, files=(folder / "polyp.png",), modality="",
-        kind=ImageKind.ENDOSCOPY, study_uid="", shape=(*shape, 1), channels=3,
-    )  # fmt: skip
-    return Volume(
-        MetaTensor(torch.from_numpy(image), affine=torch.eye(4, dtype=torch.float64)),
-        series,
-        slice_axis=2,
-        has_orientation=False,
-    )
-
-
-def _rotation(axis: tuple[float, float, float], degrees: float) -> NDArray[np.float64]:
-    from scipy.spatial.transform import Rotation
-
-    unit = np.array(axis) / np.linalg.norm(axis)
-    return Rotation.from_rotvec(unit * np.radians(degrees)).as_matrix()
-
-
-ORIENTATIONS = {
-    "axial": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.0),
-    "sagittal": ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), 0.0),
-    "oblique": (
-        tuple(_rotation((0.3, 1.0, 0.2), 25) @ (1, 0, 0)),
-        tuple(_rotation((0.3, 1.0, 0.2), 25) @ (0, 1, 0)),
-        0.0,
-    ),
-    "tilted": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), 18.0),
-}
-"""Row direction, column direction (LPS+), and gantry tilt in degrees: the slices shift along the columns."""
-
-
-def dicom_volume(folder: Path, orientation: str = "axial", shape: tuple[int, int, int] = (64, 72, 24)) -> Volume:
-    """A single-frame CT series on disk, in any orientation, held as the reader would."""
-    row, column, tilt = (np.array(part) for part in ORIENTATIONS[orientation])
-    normal = np.cross(row, column)
-    spacing = (2.6, 2.5, 6.0)
-    step = normal * spacing[2] + column * spacing[2] * np.tan(np.radians(float(tilt)))
-    image = head(shape, BLOBS)
-    study, series_uid, frame_of_reference = generate_uid(), generate_uid(), generate_uid()
-    frames, geometry = [], []
-    for index in range(shape[2]):
-        position = np.array([-80.0, -95.0, -60.0]) + index * step
-        dataset = _ct_slice(image[:, :, index].T, position, row, column, spacing)
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series_uid
-        dataset.FrameOfReferenceUID = frame_of_reference
-        dataset.InstanceNumber = shape[2] - index  # not in the order of space
-        path = folder / f"IM{index:04d}"
-        dataset.save_as(path, enforce_file_format=True)
-        frames.append(FrameReference(path, 0, dataset.SOPClassUID, dataset.SOPInstanceUID))
-        geometry.append(FrameGeometry(tuple(position), tuple(row), tuple(column)))
-    affine = np.eye(4)
-    affine[:3, :3] = LPS @ np.stack([row * spacing[0], column * spacing[1], step], axis=1)
-    affine[:3, 3] = LPS @ np.array(geometry[0].position)
-    series = Series(
-        uid=series_uid, format=FileFormat.DICOM, files=tuple(frame.path for frame in frames), modality="CT",
-        kind=ImageKind.CT_SOFT_TISSUE, study_uid=study, shape=(*shape, 1), channels=1,
-    )  # fmt: skip
-    return Volume(
-        MetaTensor(torch.from_numpy(image)[None], affine=torch.from_numpy(affine)),
-        series,
-        slice_axis=2,
-        frames=tuple(frames),
-        frame_geometry=tuple(geometry),
-        is_regular=float(tilt) == 0,
-    )
-
-
-def _ct_slice(
-    pixels: NDArray[np.float32],
-    position: NDArray[np.float64],
-    row: NDArray[np.float64],
-    column: NDArray[np.float64],
-    spacing: tuple[float, float, float],
-) -> pydicom.Dataset:
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
-    dataset.PatientName, dataset.PatientID = PATIENT_NAME, PATIENT_ID
-    dataset.PatientBirthDate, dataset.PatientSex = "19700102", "F"
-    dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20260102", "030405", "1"
-    dataset.AccessionNumber, dataset.ReferringPhysicianName = "ACC1", ""
-    dataset.Modality, dataset.SeriesNumber, dataset.Manufacturer = "CT", 3, "Maker"
-    dataset.PositionReferenceIndicator = ""
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    dataset.ImagePositionPatient = [f"{value:.6f}" for value in position]
-    dataset.ImageOrientationPatient = [f"{value:.9f}" for value in (*row, *column)]
-    dataset.PixelSpacing = [spacing[1], spacing[0]]
-    dataset.SliceThickness = spacing[2]
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "HU"
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
-    dataset.PixelData = pixels.astype("<i2").tobytes()
-    return dataset
+    return make
 
 
 @pytest.fixture

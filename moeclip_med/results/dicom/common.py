@@ -92,6 +92,7 @@ def contributing_equipment(identity: Identity) -> ContributingEquipment:
         manufacturer_model_name=identity.model,
         software_versions=__version__,
         device_serial_number=identity.model_sha256[:16],
+        contribution_datetime=identity.created,
         contribution_description=identity.description(),
     )
 
@@ -112,6 +113,9 @@ def finish(dataset: Dataset, identity: Identity, fmt: ResultFormat, sources: Sou
         dataset.Laterality = sources.first.get("Laterality")
     dataset.InstanceCreationDate = dataset.ContentDate
     dataset.InstanceCreationTime = dataset.ContentTime
+    for equipment in dataset.ContributingEquipmentSequence:
+        if "ContributionDateTime" in equipment:
+            equipment.ContributionDateTime = identity.created
     if "DimensionIndexSequence" in dataset:
         _set_dimension_uid(dataset, identity.other_uid(f"dimensions {fmt}"))
         if not sources.has_position:
@@ -128,8 +132,15 @@ def _set_dimension_uid(dataset: Dataset, uid: str) -> None:
 
 
 def _correct_frame_numbers(dataset: Dataset, numbers: tuple[int, ...]) -> None:
-    """Cite the frames that were scored: highdicom numbers frames from 1 as they were handed over."""
-    for item in dataset.get("PerFrameFunctionalGroupsSequence", []):
-        for derivation in item.get("DerivationImageSequence", []):
-            for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = numbers[int(source.ReferencedFrameNumber) - 1]
+    """Cite the frames that were scored: highdicom numbers frames from 1 as they were handed over.
+
+    Frames of several segments share the item that cites their source, which must not be corrected twice.
+    """
+    cited = {
+        id(source): source
+        for item in dataset.get("PerFrameFunctionalGroupsSequence", [])
+        for derivation in item.get("DerivationImageSequence", [])
+        for source in derivation.SourceImageSequence
+    }
+    for source in cited.values():
+        source.ReferencedFrameNumber = numbers[int(source.ReferencedFrameNumber) - 1]

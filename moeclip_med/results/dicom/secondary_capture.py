@@ -132,6 +132,7 @@ def _capture(
         _place(capture, source, geometry, spacing, factor)
     else:
         capture.PatientOrientation = []
+    capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = capture.ContentDate, capture.ContentTime
     finish(capture, identity, ResultFormat.SC, sources)
     return capture
 

@@ -117,7 +117,7 @@ class PanelMaker:
 
     def at_slice(self, view: SliceView, index: int) -> Panel:
         """One slice of a view, counted from 0."""
-        image = self.window.apply(view.take(self._anomaly.volume.image, [index]))[0].numpy()
+        image = self.window.apply(view.take(self._anomaly.volume.image.as_tensor(), [index]).contiguous())[0].numpy()
         scores = view.take(self._anomaly.scores[None], [index])[0, 0]
         labels = view.take(self._anomaly.labels[None], [index])[0, 0]
         frame = self._frame(view)

@@ -1,0 +1,85 @@
+"""DICOM results that an input cannot have are refused with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pydicom
+import pytest
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.results import ResultFormat, refusals, write_results
+
+
+@pytest.mark.parametrize(
+    ("fmt", "name"),
+    [("seg", "Segmentation"), ("pm", "Parametric Map"), ("sr", "structured report"), ("sc", "Secondary Capture")],
+)
+def test_nifti_input(nifti_anomaly, tmp_path, fmt, name):
+    with pytest.raises(InputError) as caught:
+        write_results(nifti_anomaly, tmp_path / "out", [fmt, "json"])
+    cited = "Segmentation" if fmt == "sr" else name  # a report brings the segmentation along
+    left_out = "seg" if fmt == "sr" else fmt
+    assert str(caught.value) == (
+        f"Doe_Jane_flair.nii.gz: a DICOM {cited} cites DICOM source frames, but this input is NIfTI; "
+        f'leave out "{left_out}" or score the DICOM series.'
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_photograph(photo_anomaly):
+    reasons = refusals(photo_anomaly.volume, [ResultFormat.SC, ResultFormat.REPORT])
+    assert list(reasons) == [ResultFormat.SC]
+    assert "this input is a plain image" in reasons[ResultFormat.SC]
+
+
+def test_a_clip_has_no_parametric_map(written):
+    volume = written("clip").anomaly.volume
+    assert list(refusals(volume, list(ResultFormat))) == [ResultFormat.PM]
+    assert "needs a place in space for every frame (PS3.3, A.75)" in refusals(volume, ["pm"])["pm"]
+
+
+def test_dicom_input_is_not_refused(dicom_anomaly):
+    assert refusals(dicom_anomaly("tilted").volume, list(ResultFormat)) == {}
+
+
+def test_source_files_that_are_gone(dicom_anomaly, tmp_path):
+    anomaly = dicom_anomaly("axial")
+    anomaly.volume.frames[3].path.unlink()
+    with pytest.raises(InputError, match=r"^IM0003: the source file is gone, and DICOM results cite it; write results"):
+        write_results(anomaly, tmp_path / "out", ["pm"])
+
+
+def test_slices_in_several_multi_frame_files(written, tmp_path):
+    anomaly = written("enhanced").anomaly
+    other = tmp_path / "other.dcm"
+    other.write_bytes(anomaly.volume.frames[0].path.read_bytes())
+    frames = (replace(anomaly.volume.frames[0], path=other), *anomaly.volume.frames[1:])
+    anomaly = replace(anomaly, volume=replace(anomaly.volume, frames=frames))
+    with pytest.raises(InputError, match="the slices lie in 2 multi-frame files, but a DICOM result can cite frames"):
+        write_results(anomaly, tmp_path / "out", ["pm"])
+
+
+def test_headers_that_highdicom_refuses(dicom_anomaly, tmp_path):
+    anomaly = dicom_anomaly("axial")
+    path = anomaly.volume.frames[5].path
+    dataset = pydicom.dcmread(path)
+    dataset.SeriesInstanceUID = pydicom.uid.generate_uid()
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"IM0000: this source cannot be cited in a DICOM result \(Source images must"):
+        write_results(anomaly, tmp_path / "out", ["pm"])
+
+
+def test_rounded_orientations_and_missing_attributes_are_no_obstacle(dicom_anomaly, tmp_path):
+    anomaly = dicom_anomaly("axial")
+    for index, frame in enumerate(anomaly.volume.frames):
+        dataset = pydicom.dcmread(frame.path)
+        dataset.ImageOrientationPatient = [1, index * 1e-6, 0, 0, 1, 0]
+        for keyword in ("FrameOfReferenceUID", "StudyID", "PatientBirthDate", "SliceThickness", "AccessionNumber"):
+            delattr(dataset, keyword)
+        dataset.save_as(frame.path)
+    paths = write_results(anomaly, tmp_path / "out", ["seg", "pm", "sr", "sc"])
+    dataset = pydicom.dcmread(paths["seg"])
+    assert dataset.FrameOfReferenceUID == pydicom.dcmread(paths["pm"]).FrameOfReferenceUID
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(measures.SliceThickness) == pytest.approx(6.0)
