@@ -10,11 +10,13 @@ from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QComboBox,
     QCompleter,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from napari_moeclip.volumes import LightVolume
 
 _TILT_SHOWN = 0.1
+_SHORTEST = 12
 _FOLDER = "a model folder …"
 _MODELS = {"lite": "lite (small, comes along)", "vit-l-14-336": "ViT-L/14-336 (full model)"}
 _KINDS = {
@@ -149,7 +152,7 @@ class ChoicesPanel(QWidget):
         form.addRow(self.image_detail)
         form.addRow(self.windows)
         for widget in (self.model, self.prompt):
-            form.addRow(widget.label, widget.native)
+            _add_row(form, widget)
         form.addRow(self.model_detail)
         layout.addLayout(form)
         layout.addWidget(more)
@@ -238,8 +241,19 @@ def _form(*widgets: ComboBox | LineEdit | CheckBox) -> QFormLayout:
     form.setContentsMargins(0, 0, 0, 0)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for widget in widgets:
-        form.addRow(widget.label, widget.native)
+        _add_row(form, widget)
     return form
+
+
+def _add_row(form: QFormLayout, widget: ComboBox | LineEdit | CheckBox) -> None:
+    if isinstance(widget.native, QComboBox):  # a long name must not widen the whole widget
+        widget.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        widget.native.setMinimumContentsLength(_SHORTEST)
+        widget.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    if isinstance(widget, CheckBox):
+        form.addRow(widget.native)
+    else:
+        form.addRow(widget.label, widget.native)
 
 
 def _small_label() -> QLabel:

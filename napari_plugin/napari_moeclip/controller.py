@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _REFRESH_MS = 120
 _REFRESH_3D_MS = 1500
 _FIND_MS = 80
-_PLANE = 2
+_PLANE, _DIMENSIONS = 2, 3
 _OUTLINE_WIDTH = 2
 
 
@@ -114,7 +114,7 @@ class Controller(QObject):
             self._load(origin, choices)
             return
         self.busy.emit("Taking over the image …", False)  # noqa: FBT003 - a signal has no keywords
-        leading = tuple(shown_index(self._viewer, image)[: image.ndim - 3]) if image.ndim > 3 else ()  # noqa: PLR2004
+        leading = shown_index(self._viewer, image)[: max(0, image.ndim - _DIMENSIONS)]
         worker = create_worker(layers.adopt_layer, image, leading, _start_thread=False)
         worker.returned.connect(lambda origin: self._load(origin, choices))
         worker.errored.connect(lambda error: self._fail(f'The layer "{image.name}" cannot be scored: {error}'))

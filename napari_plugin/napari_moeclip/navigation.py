@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 _EDGES = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 _SLICE_KEY = "moeclip_slice"
-_LETTER_SIZE = 16
+_LETTER_SIZE = 14
 _TEXT_SIZE = 10
-_LETTER_COLOUR = (1.0, 0.85, 0.3, 1.0)
 _PLANE_OF_AXIS = ("axial", "coronal", "sagittal")
 
 
@@ -42,10 +41,8 @@ def prepare_viewer(viewer: Viewer) -> None:
     if _SLICE_KEY in viewer.canvas.overlays:
         return
     for edge, position in _EDGES.items():
-        viewer.canvas.overlays[f"moeclip_{edge}"] = TextOverlay(
-            position=position, font_size=_LETTER_SIZE, color=_LETTER_COLOUR, box=False
-        )
-    viewer.canvas.overlays[_SLICE_KEY] = TextOverlay(position="top_left", font_size=_TEXT_SIZE, box=False)
+        viewer.canvas.overlays[f"moeclip_{edge}"] = TextOverlay(position=position, font_size=_LETTER_SIZE)
+    viewer.canvas.overlays[_SLICE_KEY] = TextOverlay(position="top_left", font_size=_TEXT_SIZE)
     viewer.layers.events.inserted.connect(partial(_on_inserted, viewer))
     update = partial(_update_texts, viewer)
     for emitter in (
@@ -179,5 +176,5 @@ def _slice_text(viewer: Viewer, layer: Layer) -> str:
     index[hidden[0]] = shown_slice(viewer, layer, hidden[0])
     axis = origin.placement.axes[hidden[0]]
     number = round(float(origin.placement.to_voxel(index, shape)[axis]))
-    what = "frame" if origin.placement.ends is None else f"{_PLANE_OF_AXIS[hidden[0]]} slice"
-    return f"{what} {number} of 0–{shape[axis] - 1}"
+    what = "frame" if origin.placement.ends is None else _PLANE_OF_AXIS[hidden[0]]
+    return f"{what} {number} / {shape[axis] - 1}"

@@ -28,8 +28,6 @@ _KNOWN_SUFFIXES = _DICOM_SUFFIXES + _VOLUME_SUFFIXES
 _DICOM_MAGIC = b"DICM"
 _DICOM_MAGIC_AT = 128
 _LOOK_AT = 40
-_NOTHING: list[Any] = [(None,)]
-"""What npe2 takes for "read, and there is no layer": the user closed the dialog."""
 
 
 def get_reader(path: str | list[str]) -> ReaderFunction | None:
@@ -50,13 +48,19 @@ def read(path: str | list[str]) -> list[LayerData]:
     interface all series are opened at their first time point.
 
     Raises:
-        InputError: When nothing in it can be read.
+        InputError: When nothing in it can be read; in a viewer this is a notification.
     """
+    from napari_moeclip.waiting import or_say
+
+    paths = [path] if isinstance(path, str) else path
+    return or_say(lambda: _read(paths))
+
+
+def _read(paths: list[str]) -> list[LayerData]:
     from napari_moeclip.navigation import prepare_current_viewer
-    from napari_moeclip.waiting import Asker
+    from napari_moeclip.waiting import NO_LAYER, Asker
 
     prepare_current_viewer()
-    paths = [path] if isinstance(path, str) else path
     layers: list[LayerData] = []
     with Asker(f"Reading {Path(paths[0]).name} …") as asker:
         for one in paths:
@@ -68,7 +72,7 @@ def read(path: str | list[str]) -> list[LayerData]:
                 reference = asker.ask(messages.ReadRequest(one, series.uid, time_point))
                 volume = SharedVolume(reference, owns=True)
                 layers.append(image_layer_data(volume, layer_name(series, one, time_point)))
-    return layers or _NOTHING
+    return layers or NO_LAYER
 
 
 def layer_name(series: Series, path: str, time_point: int) -> str:

@@ -8,7 +8,7 @@ from napari_moeclip import messages
 from napari_moeclip.layers import image_layer_data
 from napari_moeclip.navigation import prepare_current_viewer
 from napari_moeclip.volumes import SharedVolume
-from napari_moeclip.waiting import Asker
+from napari_moeclip.waiting import NO_LAYER, Asker, or_say
 
 if TYPE_CHECKING:
     LayerData = tuple[Any, dict[str, Any], str]
@@ -26,6 +26,11 @@ def sample_endoscopy() -> list[LayerData]:
 
 def _sample(name: str, title: str) -> list[LayerData]:
     prepare_current_viewer()
-    with Asker(f"Making the {title} …") as asker:
-        volume = SharedVolume(asker.ask(messages.SampleRequest(name)), owns=True)
-    return [image_layer_data(volume, title)]
+
+    def make() -> list[LayerData]:
+        with Asker(f"Making the {title} …") as asker:
+            volume = SharedVolume(asker.ask(messages.SampleRequest(name)), owns=True)
+        return [image_layer_data(volume, title)]
+
+    made = or_say(make)
+    return [] if made is NO_LAYER else made

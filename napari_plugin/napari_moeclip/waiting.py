@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from moeclip_transforms.errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from moeclip_transforms import Series
@@ -14,6 +16,25 @@ if TYPE_CHECKING:
     from napari_moeclip.tasks import Tasks
 
 _SHOW_AFTER_MS = 400
+NO_LAYER: list[Any] = [(None,)]
+"""What npe2 takes for "read, and there is no layer"."""
+
+
+def or_say(make: Callable[[], list[Any]]) -> list[Any]:
+    """Give what a function makes; in a viewer its errors become notifications, and there is no layer.
+
+    Raises:
+        InputError: Without a viewer.
+    """
+    if not _has_window():
+        return make()
+    from napari.utils.notifications import show_error
+
+    try:
+        return make()
+    except InputError as error:
+        show_error(str(error))
+        return NO_LAYER
 
 
 class Asker:

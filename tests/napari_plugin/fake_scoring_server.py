@@ -4,9 +4,10 @@ import sys
 import time
 from types import SimpleNamespace
 
-import moeclip_med.scoring.scorer  # noqa: F401 - keeps `moeclip_med.scoring` from loading the real detector
 import torch
 from moeclip_transforms import InputError
+
+import moeclip_med.scoring.scorer  # noqa: F401 - keeps `moeclip_med.scoring` from loading the real detector
 
 SECONDS_PER_SLICE = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 

@@ -1,0 +1,86 @@
+"""A real viewer, and one scoring process with a detector that needs no weights for all tests."""
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import pytest
+from napari_helpers import FAKE_SERVER, make_affine, make_head
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a screen where there is none (Linux without a display server)."""
+    if os.name == "posix" and os.uname().sysname == "Linux" and not os.environ.get("DISPLAY"):
+        here = Path(__file__).parent
+        for item in items:
+            if here in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="no display: run with xvfb-run"))
+
+
+@pytest.fixture(scope="session")
+def backend(qapp):
+    from napari_moeclip.backend import Backend
+
+    started = Backend([FAKE_SERVER], parent=qapp)
+    started.start()
+    yield started
+    started.end()
+
+
+@pytest.fixture
+def slow_backend(qapp):
+    """A process of its own that takes 20 ms a slice."""
+    from napari_moeclip.backend import Backend
+
+    started = Backend([FAKE_SERVER, "0.02"], parent=qapp)
+    yield started
+    started.end()
+
+
+@pytest.fixture
+def shared(backend, monkeypatch):
+    """Let readers and samples use the tests' process, too."""
+    monkeypatch.setattr("napari_moeclip.backend._shared", backend)
+    return backend
+
+
+@pytest.fixture
+def head_file(tmp_path):
+    path = tmp_path / "head.nii.gz"
+    nib.save(nib.Nifti1Image(make_head(), make_affine()), path)
+    return path
+
+
+@pytest.fixture
+def errors():
+    """What napari's notifications said."""
+    from napari.utils.notifications import notification_manager
+
+    notification_manager.records.clear()
+    return notification_manager.records
+
+
+@pytest.fixture
+def opened(make_napari_viewer, shared, head_file, qtbot):
+    """A viewer with the head and the widget, ready to run."""
+    from napari_moeclip.widget import AnomalyWidget
+
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 800)
+    viewer.open(str(head_file), plugin="moeclip-med")
+    widget = AnomalyWidget(viewer, shared)
+    viewer.window.add_dock_widget(widget, name="Find anomalies")
+    qtbot.waitUntil(lambda: widget.choices.model_detail.text() not in ("", "…"), timeout=60_000)
+    return viewer, widget
+
+
+@pytest.fixture
+def scored(opened, qtbot):
+    """The same after a run, with Run pressed by the mouse."""
+    from qtpy.QtCore import Qt
+
+    viewer, widget = opened
+    widget.choices.keep_experts.value = True
+    qtbot.mouseClick(widget.runner.run_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: widget.is_idle and widget.results.isVisible(), timeout=60_000)
+    return viewer, widget

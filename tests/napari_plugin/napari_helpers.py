@@ -1,0 +1,32 @@
+"""Small heads in any orientation, for the plugin's tests."""
+
+from pathlib import Path
+
+import numpy as np
+
+FAKE_SERVER = str(Path(__file__).with_name("fake_scoring_server.py"))
+SHAPE = (40, 48, 30)
+BLOB = (slice(8, 16), slice(30, 40), slice(10, 18))
+SPACING = (2.0, 1.5, 3.0)
+
+
+def make_head():
+    """A soft ellipsoid with a bright blob: what the fake detector finds."""
+    x, y, z = np.mgrid[-1 : 1 : SHAPE[0] * 1j, -1 : 1 : SHAPE[1] * 1j, -1 : 1 : SHAPE[2] * 1j]
+    head = np.where(x**2 + y**2 + z**2 < 0.9, 400.0, 0.0)
+    head += np.where(head > 0, 60 * np.sin(9 * x) * np.cos(7 * y), 0)
+    head[BLOB] = 1000.0
+    return head.astype(np.float32)
+
+
+def make_affine(oblique_degrees=0.0, axes=(0, 1, 2), signs=(1, 1, 1)):
+    """An affine whose voxel axes are the patient's in any order and direction, perhaps rotated a little."""
+    angle = np.radians(oblique_degrees)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    matrix = np.eye(4)
+    for voxel_axis, (world_axis, sign) in enumerate(zip(axes, signs, strict=True)):
+        column = np.zeros(3)
+        column[world_axis] = sign * SPACING[voxel_axis]
+        matrix[:3, voxel_axis] = turn @ column
+    matrix[:3, 3] = (-37.0, 12.5, -61.0)
+    return matrix
