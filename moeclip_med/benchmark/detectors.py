@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from moeclip_transforms.errors import InputError
 
+from moeclip_med.benchmark.systems import DetectorSystem
 from moeclip_med.engines import make_engine
 from moeclip_med.model import MoEClip, NetworkOutput, Prompts
 from moeclip_med.model.architecture import BlurSpec
 from moeclip_med.model.similarity import AnomalyMap
 from moeclip_med.scoring import Detector
 from moeclip_med.weights import load_model
+from moeclip_med.weights.registry import ZERO_SHOT_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +95,29 @@ def detector_maker(options: DetectorOptions) -> Callable[..., Detector]:
         return kept[wanted]
 
     return make
+
+
+def zero_shot_system(
+    detector: DetectorSystem, options: DetectorOptions, name: str
+) -> tuple[DetectorSystem | None, str]:
+    """Make plain CLIP as one more system to beat.
+
+    Args:
+        detector: The system under test.
+        options: How it runs.
+        name: An OpenCLIP name; "auto" for the detector's own tower where that has text; "none".
+
+    Returns:
+        The system, or None with the reason in one sentence ("" where none was wanted).
+    """
+    tower = detector.detector.metadata.architecture.tower
+    if name == "none" or options.model.startswith(ZERO_SHOT_PREFIX) or (name == "auto" and tower.kind != "openclip"):
+        return None, ""
+    model = f"{ZERO_SHOT_PREFIX}{tower.name if name == 'auto' else name}"
+    try:
+        return DetectorSystem(detector_maker(replace(options, model=model)), name="clip_zero_shot"), ""
+    except InputError as error:
+        return None, f"{model} is not in the tables: {error}"
 
 
 def _make(options: DetectorOptions, prompt: str | None, *, is_industrial: bool) -> Detector:

@@ -1,0 +1,243 @@
+"""`moeclip-med benchmark`: figures on data sets with known answers, beside baselines; `compare` for two runs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.benchmark.datasets.folder import Unmasked
+from moeclip_med.benchmark.protocol import ProtocolChoice
+from moeclip_med.cli.console import make_console, print_warning
+from moeclip_med.cli.options import DeviceOption, EngineOption, ModelOption, PrecisionOption, QuietOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import TaskID
+
+    from moeclip_med.benchmark.datasets.case import Dataset
+    from moeclip_med.benchmark.detectors import DetectorOptions
+    from moeclip_med.benchmark.run import BenchmarkSettings
+
+benchmark_app = typer.Typer(
+    help="Measure a model on data sets with known answers, beside baselines. Research use only.",
+    invoke_without_command=True,
+)
+
+
+@benchmark_app.callback()
+def benchmark_command(  # noqa: PLR0913 - one parameter per option of the command
+    context: typer.Context,
+    *,
+    root: Annotated[
+        Path | None, typer.Option(help="A folder with published sets in it, as they were unpacked.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--set", help="A published set: NAME=PATH; may be repeated.")
+    ] = None,
+    folder: Annotated[
+        list[str] | None,
+        typer.Option(help="Own images, NAME_mask.png beside them: NAME=PATH; may be repeated."),
+    ] = None,
+    volumes: Annotated[
+        list[str] | None,
+        typer.Option(help="Own volumes with masks: NAME=PATH or NAME=PATH::*image*::*mask*; may be repeated."),
+    ] = None,
+    lesion_labels: Annotated[
+        list[str] | None,
+        typer.Option(help="Mask values of --volumes that are lesions: NAME=2,3.", show_default="all but 0"),
+    ] = None,
+    unmasked: Annotated[Unmasked, typer.Option(help="What an image without mask in --folder is.")] = Unmasked.AUTO,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder for the report; made if missing.")
+    ] = None,
+    model: ModelOption = "lite",
+    clip_zero_shot: Annotated[
+        str,
+        typer.Option(
+            help="Also judge plain CLIP: an OpenCLIP name; auto: the model's own tower, if it has text; none: not.",
+            metavar="NAME",
+        ),
+    ] = "auto",
+    protocol: Annotated[
+        ProtocolChoice, typer.Option(help="paper: 518 × 518; native: the images' own pixels; auto: what fits the set.")
+    ] = ProtocolChoice.AUTO,
+    save_maps: Annotated[bool, typer.Option("--save-maps", help="Also write the raw maps.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away what an earlier run counted.")] = False,
+    device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a model on data sets with known answers. The same command goes on where a run was stopped."""
+    if context.invoked_subcommand is not None:
+        return
+    if output is None:
+        msg = "--output is missing; name the folder for the report"
+        raise InputError(msg)
+    datasets, missing = gather(root, dataset, folder, volumes, lesion_labels, unmasked)
+    from moeclip_med.benchmark.detectors import DetectorOptions
+    from moeclip_med.benchmark.run import BenchmarkSettings
+
+    settings = BenchmarkSettings(output, protocol, save_maps=save_maps, restart=restart)
+    options = DetectorOptions(model, device, engine, precision)
+    _run(datasets, missing, options, clip_zero_shot, settings, quiet=quiet)
+
+
+@benchmark_app.command("compare")
+def compare_command(
+    first: Annotated[Path, typer.Argument(help="The output folder of one run.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="The output folder of another.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the comparison to this Markdown file.")
+    ] = None,
+) -> None:
+    """Compare two runs on the sets that both judged, case by case, with a paired test over patients."""
+    from moeclip_med.benchmark.compare import compare, to_markdown
+
+    text = to_markdown(compare(first, second))
+    make_console().print(text, markup=False)
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+
+
+def gather(
+    root: Path | None,
+    published: list[str] | None,
+    folders: list[str] | None,
+    volumes: list[str] | None,
+    lesion_labels: list[str] | None,
+    unmasked: Unmasked,
+) -> tuple[list[Dataset], list[str]]:
+    """Find all sets that the options name, and say which of the paper's are missing.
+
+    Raises:
+        InputError: If none is named, two have one name, or one is not there.
+    """
+    from moeclip_med.benchmark.datasets.catalogue import find_sets, missing_sentence, read_set
+    from moeclip_med.benchmark.datasets.folder import read_folder
+    from moeclip_med.benchmark.datasets.volumes import read_volumes
+
+    datasets: list[Dataset] = []
+    missing: list[str] = []
+    given = [read_set(name, Path(path)) for name, path in _pairs("--set", published)]
+    if root is not None:
+        found, absent = find_sets(root)
+        names = {one.name for one in given}
+        datasets += [one for one in found if one.name not in names]
+        missing = [missing_sentence(facts) for facts in absent if facts.name not in names]
+    datasets += given
+    datasets += [read_folder(name, Path(path), unmasked) for name, path in _pairs("--folder", folders)]
+    labels = {name: _numbers(name, values) for name, values in _pairs("--lesion-labels", lesion_labels)}
+    for name, value in _pairs("--volumes", volumes):
+        path, *patterns = value.split("::")
+        if len(patterns) not in {0, 2}:
+            msg = f'--volumes "{name}={value}": expected NAME=PATH or NAME=PATH::*image*::*mask*'
+            raise InputError(msg)
+        datasets.append(read_volumes(name, Path(path), patterns, labels.pop(name, ())))
+    if labels:
+        msg = f'--lesion-labels names "{next(iter(labels))}", which no --volumes names'
+        raise InputError(msg)
+    if not datasets:
+        msg = "no data set is named; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH"
+        raise InputError(msg)
+    names_seen: set[str] = set()
+    for one in datasets:
+        if one.name in names_seen:
+            msg = f'two data sets are named "{one.name}"; give each its own name'
+            raise InputError(msg)
+        names_seen.add(one.name)
+    return datasets, missing
+
+
+def _run(
+    datasets: list[Dataset],
+    missing: list[str],
+    options: DetectorOptions,
+    clip_zero_shot: str,
+    settings: BenchmarkSettings,
+    *,
+    quiet: bool,
+) -> None:
+    from dataclasses import replace
+
+    from moeclip_med.benchmark.datasets.case import Fault
+    from moeclip_med.benchmark.detectors import detector_maker, zero_shot_system
+    from moeclip_med.benchmark.report.files import count_problems
+    from moeclip_med.benchmark.report.markdown import overview
+    from moeclip_med.benchmark.report.pictures import draw_cases
+    from moeclip_med.benchmark.report.words import system_name
+    from moeclip_med.benchmark.report.writing import write_report
+    from moeclip_med.benchmark.run import run_benchmark, set_folder_name
+    from moeclip_med.benchmark.systems import DetectorSystem, baseline_systems
+
+    for sentence in missing:
+        print_warning(sentence)
+    for note in (f"{one.name}: {note}" for one in datasets for note in one.notes):
+        print_warning(note)
+    detector = DetectorSystem(detector_maker(options))
+    others = baseline_systems()
+    extra, reason = zero_shot_system(detector, options, clip_zero_shot)
+    if extra is not None:
+        others = [extra, *others]
+    if reason:
+        missing = [*missing, reason]
+        print_warning(reason)
+    with _case_progress(quiet=quiet) as on_case:
+        result = run_benchmark(datasets, detector, others, settings, on_case)
+    result = replace(result, missing=tuple(missing))
+    pictures = {
+        one.name: draw_cases(one, dataset, detector) for one, dataset in zip(result.sets, datasets, strict=True)
+    }
+    names = {one.name: set_folder_name(one.name) for one in datasets}
+    written = write_report(result, settings.output, pictures, names)
+    console = make_console()
+    console.print(overview(result.sets), markup=False)
+    for one in result.sets:
+        for fault, count in count_problems(one).items():
+            print_warning(f"{one.name}: {count} × {Fault[fault.upper()].value}")
+        for baseline, figures in one.beaten_by().items():
+            print_warning(f"{one.name}: {system_name(baseline)} is ahead of the model in {', '.join(figures)}")
+    for kind, path in written.items():
+        console.print(f"  {kind:<9}{path}", markup=False)
+
+
+@contextmanager
+def _case_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a progress bar per set; gives the callback that moves it."""
+    if quiet:
+        yield lambda _name, _done, _total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=make_console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done)
+
+        yield advance
+
+
+def _pairs(option: str, values: list[str] | None) -> Iterator[tuple[str, str]]:
+    for value in values or ():
+        name, sign, path = value.partition("=")
+        if not (sign and name.strip() and path.strip()):
+            msg = f'{option} "{value}": expected NAME=PATH'
+            raise InputError(msg)
+        yield name.strip(), path.strip()
+
+
+def _numbers(name: str, values: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(value) for value in values.split(","))
+    except ValueError:
+        msg = f'--lesion-labels "{name}={values}": expected whole numbers such as {name}=2,3'
+        raise InputError(msg) from None

@@ -1,0 +1,189 @@
+"""`moeclip-med calibrate`: a threshold from healthy studies of one's own scanner, as a model of its own."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.slicing import Plane
+
+from moeclip_med.cli.console import make_console, print_warning
+from moeclip_med.cli.options import (
+    DeviceOption,
+    EngineOption,
+    ModelOption,
+    PlaneOption,
+    PrecisionOption,
+    PresetOption,
+    QuietOption,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from moeclip_transforms import ImageKind
+    from numpy.typing import NDArray
+
+    from moeclip_med.scoring import AnomalyVolume, Detector
+    from moeclip_med.scoring.calibration import Calibration
+
+DEFAULT_RATE = 0.05
+
+
+@dataclass
+class HealthyStudies:
+    """What is kept of scored healthy studies: a figure each, no image."""
+
+    flag_levels: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    kinds: set[str] = field(default_factory=set)
+    inputs: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
+
+
+def calibrate_command(  # noqa: PLR0913 - one parameter per option of the command
+    healthy: Annotated[
+        Path,
+        typer.Option(help="A folder of healthy studies, in any format that score reads.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The model folder to write; must not exist.", show_default=False)
+    ],
+    *,
+    rate: Annotated[
+        float | None, typer.Option(help="At most this share of healthy studies may be flagged.", show_default="0.05")
+    ] = None,
+    false_findings: Annotated[
+        float | None,
+        typer.Option(help="Instead: at most so many findings per healthy study, on average.", show_default="not used"),
+    ] = None,
+    model: ModelOption = "lite",
+    plane: PlaneOption = Plane.AUTO,
+    preset: PresetOption = None,
+    device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Set a model's threshold from healthy studies of your own scanner, and write it as a new model folder."""
+    from moeclip_med.scoring import load_detector
+
+    if rate is not None and false_findings is not None:
+        msg = "--rate and --false-findings exclude each other; name one"
+        raise InputError(msg)
+    if output.exists():
+        msg = f'--output "{output}" exists; name a new folder, so that no model is overwritten'
+        raise InputError(msg)
+    source_folder = _model_folder(model)
+    detector = load_detector(model, device=device, engine=engine, precision=precision)
+    if detector.metadata.threshold.is_calibrated:
+        print_warning(f"{model} is calibrated already; its threshold is set anew from these studies")
+    scored = score_healthy(healthy, detector, plane, preset, wants_counts=false_findings is not None, quiet=quiet)
+    for reason in scored.left_out:
+        print_warning(reason)
+    if len(scored.kinds) > 1:
+        print_warning(f"these studies are of several kinds ({', '.join(sorted(scored.kinds))}); calibrate each apart")
+    calibration = _calibrate(scored, detector, rate, false_findings)
+    made_from = f"{calibration.studies} healthy studies ({', '.join(sorted(scored.kinds))}, plane {plane.value})"
+    _write(source_folder, output, detector, calibration, made_from)
+    console = make_console()
+    console.print(f"[bold]{output}[/]: {made_from}")
+    console.print(f"  {calibration.promise}\n  {calibration.limit}", markup=False)
+    console.print(f"  Use it with --model {output}", markup=False)
+
+
+def score_healthy(
+    path: Path, detector: Detector, plane: Plane, kind: ImageKind | None, *, wants_counts: bool, quiet: bool
+) -> HealthyStudies:
+    """Score all studies of a folder and keep a figure of each.
+
+    Several series of one study count as one: its highest. The same images given twice count once.
+
+    Raises:
+        InputError: If the folder holds no image.
+    """
+    from moeclip_transforms import open_source
+    from rich.progress import track
+
+    from moeclip_med.scoring import score_volume
+    from moeclip_med.scoring.calibration import risk_levels
+
+    levels = risk_levels(detector.metadata.score_scale) if wants_counts else None
+    kept = HealthyStudies()
+    with open_source(path) as source:
+        kept.left_out += [f'"{file.name}" is left out: {reason}' for file, reason in source.unreadable]
+        console = make_console(stderr=True)
+        for series in track(source.series, "healthy series", console=console, disable=quiet):
+            if series.skip_reason:
+                kept.left_out.append(f"a series is left out: {series.skip_reason}")
+                continue
+            try:
+                volume = source.read(series)
+                anomaly = score_volume(volume, detector, plane=plane, kind=kind, keep_raw=True)
+            except InputError as error:
+                kept.left_out.append(f"a series is left out: {error}")
+                continue
+            _keep(kept, series.study_uid or series.uid, anomaly, levels)
+    return kept
+
+
+def _keep(kept: HealthyStudies, study: str, anomaly: AnomalyVolume, levels: NDArray[np.float64] | None) -> None:
+    import numpy as np
+
+    from moeclip_med.scoring.calibration import count_findings, flag_level
+
+    images = anomaly.provenance["input"]["sha256"]
+    if images in kept.inputs:
+        kept.left_out.append("a series is left out: the same images were given before")
+        return
+    if anomaly.raw is not None and not np.isfinite(anomaly.raw).all():
+        kept.left_out.append("a series is left out: its scores are not finite")
+        return
+    kept.inputs.add(images)
+    kept.kinds.add(anomaly.provenance["settings"]["kind"])
+    if levels is None:
+        kept.flag_levels[study] = max(flag_level(anomaly), kept.flag_levels.get(study, -np.inf))
+    else:
+        kept.counts[study] = kept.counts.get(study, 0) + count_findings(anomaly, levels)
+
+
+def _calibrate(scored: HealthyStudies, detector: Detector, rate: float | None, allowed: float | None) -> Calibration:
+    import numpy as np
+
+    from moeclip_med.scoring.calibration import calibrate_findings, calibrate_rate, risk_levels
+
+    if allowed is None:
+        return calibrate_rate(list(scored.flag_levels.values()), DEFAULT_RATE if rate is None else rate)
+    levels = risk_levels(detector.metadata.score_scale)
+    counts = np.array(list(scored.counts.values())).reshape(-1, len(levels))
+    return calibrate_findings(counts, levels, allowed)
+
+
+def _model_folder(model: str) -> Path:
+    """Give the folder whose adapters the new model shares.
+
+    Raises:
+        InputError: If the model has none.
+    """
+    from moeclip_med.weights.registry import ZERO_SHOT_PREFIX, find_folder
+
+    if model.startswith(ZERO_SHOT_PREFIX):
+        msg = f'--model "{model}" has no model folder, so it cannot be calibrated; name one with adapters'
+        raise InputError(msg)
+    return find_folder(model)
+
+
+def _write(source: Path, output: Path, detector: Detector, calibration: Calibration, made_from: str) -> None:
+    """Write the new model folder beside its place, then rename it."""
+    from moeclip_med.scoring.calibration import calibrated_metadata
+    from moeclip_med.weights.store import METADATA, write_metadata
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.with_name(f"{output.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(source, beside, ignore=shutil.ignore_patterns(METADATA, "__pycache__", "*.py"))
+    write_metadata(beside, calibrated_metadata(detector.metadata, calibration, made_from))
+    beside.replace(output)

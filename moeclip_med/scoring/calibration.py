@@ -1,0 +1,240 @@
+"""A threshold from healthy studies of one's own scanner, with a guarantee that needs no assumption about scores.
+
+Split conformal prediction (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005, chapter 4) for the
+rate of healthy studies that are flagged, conformal risk control (Angelopoulos et al., ICLR 2024) for false findings per
+study. Both hold for a new healthy study that is exchangeable with those used: same scanner, protocol, kind of patient.
+They hold on average over calibrations; how far one calibration can be off is told beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.scoring.findings import find_findings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from moeclip_transforms import Volume
+    from numpy.typing import NDArray
+
+    from moeclip_med.scoring.anomaly import AnomalyVolume
+    from moeclip_med.weights import ModelMetadata, ScoreScale
+
+COUNTED_AT_MOST = 10
+"""False findings of one study beyond this number are not counted: risk control needs a bounded loss."""
+
+CALIBRATED_SCORE = 0.5
+"""The score at which a calibrated model's threshold lies."""
+
+_FIRST_VOXELS = 16
+_BISECTIONS = 24
+_CONFIDENCE = 0.9
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold and what it promises.
+
+    Attributes:
+        raw_threshold: A voxel counts as found when its raw score lies above it.
+        promise: What holds for a new healthy study, one sentence.
+        limit: How far this one calibration can be off, and what it needs to hold, one sentence.
+        studies: How many healthy studies it was made from.
+    """
+
+    raw_threshold: float
+    promise: str
+    limit: str
+    studies: int
+
+
+def studies_needed(rate: float) -> int:
+    """The least number of healthy studies with which a rate of flagged ones can be promised."""
+    return math.ceil(1 / rate - 1e-9) - 1
+
+
+def studies_needed_for_findings(allowed: float) -> int:
+    """The least number of healthy studies with which a mean number of false findings can be promised."""
+    return math.ceil(COUNTED_AT_MOST / allowed - 1e-9) - 1
+
+
+def calibrate_rate(flag_levels: Sequence[float], rate: float) -> Calibration:
+    """Choose the threshold at which at most a given share of healthy studies is flagged.
+
+    Args:
+        flag_levels: Of each healthy study the highest raw score at which it has a finding (`flag_level`).
+        rate: The share, above 0 and below 1.
+
+    Raises:
+        InputError: If the rate makes no sense, or there are too few studies for it.
+    """
+    if not 0 < rate < 1:
+        msg = f"a rate of {rate} of flagged studies makes no sense; name one between 0 and 1, such as 0.05"
+        raise InputError(msg)
+    count = len(flag_levels)
+    _check_enough(count, studies_needed(rate), f"a rate of {rate:.3g}")
+    place = math.ceil((count + 1) * (1 - rate) - 1e-9)
+    threshold = float(np.sort(np.asarray(flag_levels, dtype=np.float64))[place - 1])
+    if not math.isfinite(threshold):
+        msg = "no threshold gives a finding in these studies; look at them with score: are they blank?"
+        raise InputError(msg)
+    return Calibration(
+        threshold,
+        f"A new healthy study is flagged with a probability of at most {rate:.3g}.",
+        (
+            f"It holds on average over calibrations, for studies like these {count}; in nine of ten calibrations "
+            f"of this size the true rate is at most {_rate_bound(count, place):.2g}."
+        ),
+        count,
+    )
+
+
+def calibrate_findings(counts: NDArray[np.int64], levels: NDArray[np.float64], allowed: float) -> Calibration:
+    """Choose the threshold at which healthy studies have at most a given number of findings on average.
+
+    Args:
+        counts: (studies, levels) findings of each healthy study at each level (`count_findings`).
+        levels: (levels,) raw scores, ascending.
+        allowed: Mean number of false findings per study, above 0.
+
+    Raises:
+        InputError: If the number makes no sense, there are too few studies for it, or no level is high enough.
+    """
+    if not 0 < allowed < COUNTED_AT_MOST:
+        msg = f"{allowed} false findings per study make no sense; name a number above 0 and below {COUNTED_AT_MOST}"
+        raise InputError(msg)
+    studies = len(counts)
+    _check_enough(studies, studies_needed_for_findings(allowed), f"{allowed:g} false findings per study")
+    # Findings merge as the threshold falls, so counts do not always grow; the guarantee needs a loss that does.
+    capped = np.minimum(counts, COUNTED_AT_MOST)
+    growing = np.maximum.accumulate(capped[:, ::-1], axis=1)[:, ::-1]
+    risk = (growing.sum(axis=0) + COUNTED_AT_MOST) / (studies + 1)
+    kept = np.flatnonzero(risk <= allowed)
+    if not len(kept):
+        msg = "no threshold keeps the number of false findings; look at these studies with score: are they healthy?"
+        raise InputError(msg)
+    return Calibration(
+        float(levels[kept[0]]),
+        f"A new healthy study has at most {allowed:g} findings on average.",
+        (
+            f"It holds on average over calibrations, for studies like these {studies}; more than {COUNTED_AT_MOST} "
+            f"findings in one study count as {COUNTED_AT_MOST}."
+        ),
+        studies,
+    )
+
+
+def flag_level(anomaly: AnomalyVolume) -> float:
+    """Give the highest raw score at which a study still has a finding that is large enough to be listed.
+
+    Args:
+        anomaly: Scored with its raw map kept.
+
+    Returns:
+        The level, minus infinity where no threshold gives a finding. Never too low: where a search between two
+        levels ends, the upper one is given.
+    """
+    raw = _usable_raw(anomaly)
+    ordered = np.sort(raw, axis=None)[::-1]
+    above, below = float(ordered[0]), None
+    voxels = _FIRST_VOXELS
+    while below is None:
+        level = float(ordered[min(voxels, len(ordered)) - 1])
+        if _has_finding(raw, anomaly.volume, level):
+            below = level
+        elif voxels >= len(ordered):
+            return -math.inf
+        else:
+            above, voxels = level, 4 * voxels
+    if _has_finding(raw, anomaly.volume, above):
+        return above
+    for _ in range(_BISECTIONS):
+        middle = (above + below) / 2
+        if _has_finding(raw, anomaly.volume, middle):
+            below = middle
+        else:
+            above = middle
+    return above
+
+
+def risk_levels(scale: ScoreScale) -> NDArray[np.float64]:
+    """Raw scores at which findings are counted: fixed by the model alone, as risk control demands."""
+    return scale.centre + scale.spread * np.linspace(-2.0, 60.0, 249)
+
+
+def count_findings(anomaly: AnomalyVolume, levels: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count a study's findings at each of some raw scores.
+
+    Args:
+        anomaly: Scored with its raw map kept.
+        levels: (levels,) ascending.
+
+    Returns:
+        (levels,); below a level with `COUNTED_AT_MOST` findings nothing more is counted.
+    """
+    raw = _usable_raw(anomaly)
+    counts: NDArray[np.int64] = np.full(len(levels), COUNTED_AT_MOST, dtype=np.int64)
+    for place in range(len(levels) - 1, -1, -1):
+        counts[place] = len(_findings(raw, anomaly.volume, float(levels[place])))
+        if counts[place] >= COUNTED_AT_MOST:
+            break
+    return counts
+
+
+def calibrated_metadata(metadata: ModelMetadata, calibration: Calibration, made_from: str) -> ModelMetadata:
+    """Give a model's scores a new meaning: from 0.5 on a voxel counts as found.
+
+    The scale keeps its spread and moves its centre to the threshold, so that scores keep their order.
+
+    Args:
+        metadata: Of the model that was calibrated.
+        calibration: What was found.
+        made_from: The images, as a phrase without names: "40 MR studies".
+    """
+    from moeclip_med.weights import ScoreScale, Threshold
+
+    source = f"calibrated on {made_from}. {calibration.promise} {calibration.limit}"
+    spread = metadata.score_scale.spread
+    # Scores are float32: the margin keeps the score of the threshold itself below one half after rounding.
+    centre = float(np.nextafter(np.float32(calibration.raw_threshold + 1e-6 * spread), np.float32(np.inf)))
+    scale = ScoreScale(centre, spread, source=f"calibrated on {made_from}")
+    return metadata.calibrated(scale, Threshold(CALIBRATED_SCORE, source, is_calibrated=True))
+
+
+def _usable_raw(anomaly: AnomalyVolume) -> NDArray[np.float32]:
+    """The raw map without padding and without what was not scored."""
+    if anomaly.raw is None:
+        message = "Calibration needs a volume that was scored with its raw map kept."
+        raise ValueError(message)
+    raw = anomaly.raw.copy()
+    for outside in (anomaly.volume.padding_mask, None if anomaly.scored is None else ~anomaly.scored):
+        if outside is not None:
+            raw[outside] = -np.inf
+    return raw
+
+
+def _findings(raw: NDArray[np.float32], volume: Volume, level: float) -> tuple[object, ...]:
+    return find_findings((raw >= level).astype(np.float32), volume, 0.5).findings
+
+
+def _has_finding(raw: NDArray[np.float32], volume: Volume, level: float) -> bool:
+    return math.isfinite(level) and bool(_findings(raw, volume, level))
+
+
+def _check_enough(count: int, needed: int, what: str) -> None:
+    if count < needed:
+        msg = f"{count} healthy studies are too few to promise {what}: at least {needed} are needed"
+        raise InputError(msg)
+
+
+def _rate_bound(count: int, place: int) -> float:
+    """The rate that nine of ten calibrations keep: the true rate follows Beta(count + 1 - place, place)."""
+    from scipy.stats import beta
+
+    return float(beta.ppf(_CONFIDENCE, count + 1 - place, place))
