@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from moeclip_transforms.errors import InputError, MissingExtraError
 
 from moeclip_med.batch.executors import Finished, Lost, Ready, Unusable
-from moeclip_med.batch.worker import THREAD_VARIABLES, be_quiet, limit_threads
+from moeclip_med.batch.worker import THREAD_VARIABLES, be_quiet, import_everything, limit_threads
 
 if TYPE_CHECKING:
     from moeclip_med.batch.executors import Event, LoadsDetector
@@ -42,6 +42,7 @@ class ScoringActor:
         be_quiet()
         try:
             limit_threads(self._threads)
+            import_everything()
             detector = self._load()
         except InputError as error:
             return "", str(error)

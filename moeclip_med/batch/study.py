@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from moeclip_med.batch.opening import StudyFiles
     from moeclip_med.batch.order import WorkOrder
     from moeclip_med.batch.records import StudyJob
-    from moeclip_med.scoring import Detector
+    from moeclip_med.scoring import Detector, SliceScores
 
 RECORD_NAME = "record.json"
 THUMBNAIL_NAME = "thumbnail.webp"
@@ -53,6 +53,7 @@ _COPIES = 4
 """Arrays of the volume's size alive at once while scoring: image, scores, labels and one being made."""
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_OUTPUT_GONE = "the output folder is gone; mount it again, then run the same command again"
 _UNREADABLE = "unreadable files"
 
 
@@ -151,6 +152,12 @@ class StudyScorer:
         self._place.mkdir(exist_ok=True)
         draft = self._place / record.series
         shutil.rmtree(draft, ignore_errors=True)
+
+        def on_slices(batch: SliceScores) -> None:
+            on_progress(record.series, batch.done, batch.total)
+            if batch.done == batch.total:
+                self._check_output()  # before anything is written where the output was mounted
+
         try:
             result = score_series(
                 source,
@@ -158,7 +165,7 @@ class StudyScorer:
                 self._detector,
                 self._order.settings,
                 draft,
-                on_slices=lambda batch: on_progress(record.series, batch.done, batch.total),
+                on_slices=on_slices,
             )
             if self._order.thumbnails:
                 from moeclip_med.batch.thumbnails import write_thumbnail
@@ -170,6 +177,7 @@ class StudyScorer:
             )
             self._write_record(job, finished, draft)
             _check_unchanged(job)
+            self._check_output()
             self._put_in_place(draft, self._order.output / target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -200,6 +208,10 @@ class StudyScorer:
         draft.rename(target)
         shutil.rmtree(outdated, ignore_errors=True)
 
+    def _check_output(self) -> None:
+        if not _exists(self._order.private / MARK_NAME):
+            raise InputError(_OUTPUT_GONE)
+
     def _check_memory(self, series: Series) -> None:
         limit = self._order.memory_bytes
         needed = self._idle_bytes + declared_bytes(series) * _COPIES
@@ -229,7 +241,7 @@ class StudyScorer:
     def _halt(self, job: StudyJob, error: BaseException) -> Halt | None:
         """Whether every other study would meet the same trouble."""
         if not _exists(self._order.private / MARK_NAME):
-            return Halt(job.study, "the output folder is gone; mount it again, then run the same command again")
+            return Halt(job.study, _OUTPUT_GONE)
         if _errno(error) in _DISK_FULL:
             return Halt(job.study, "the disk is full; free some space, then run the same command again")
         if not any(_exists(stamp.path) for stamp in job.files[:3]) and _is_gone(self._order.root):

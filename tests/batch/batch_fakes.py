@@ -6,6 +6,7 @@ Importable by worker processes, which inherit the import path of the tests.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,8 @@ from moeclip_med.scoring.detector import SliceMaps
 
 LIGHT = frozenset({ResultFormat.NIFTI, ResultFormat.JSON, ResultFormat.CSV, ResultFormat.RUN})
 
-# The first voxel of a volume tells the fake what to do.
-SEGFAULT = 901.0
-HANG = 902.0
-HOG = 903.0
-RAISE = 904.0
+# So many slices tell the misbehaving fake what to do.
+FAULT, SEGFAULT, HANG, HOG = 3, 5, 6, 7
 
 
 class Scale:
@@ -62,18 +60,17 @@ class FakeDetector:
 
 
 class MisbehavingDetector(FakeDetector):
-    """Dies, hangs, hogs or raises on a slice whose first pixel has the highest value, as its brightest other says."""
+    """Dies, hangs, hogs or raises on volumes of certain numbers of slices."""
 
     def map_slices(self, slices, box=None, *, want_routing=False):
-        mark = int(round(float(slices[0, 0, 0, 0]) * 1000))
-        if mark == 200:
-            os.kill(os.getpid(), 11)
-        if mark == 400:
+        if len(slices) == SEGFAULT:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if len(slices) == HANG:
             time.sleep(3600)
-        if mark == 600:
+        if len(slices) == HOG:
             self.hogged = np.ones(3 * 2**30 // 8)
             time.sleep(3600)
-        if mark == 800:
+        if len(slices) == FAULT:
             raise KeyError("made up fault")
         return super().map_slices(slices, box)
 

@@ -96,14 +96,13 @@ def _header(patient: Patient, modality: str, image_type: tuple[str, ...]) -> pyd
     return dataset
 
 
-def write_nifti(path: Path, *, first: float = 0.0, shape: tuple[int, int, int] = (20, 22, 4), blob: float = 900.0) -> Path:
-    """Write a small volume with a bright cube; the first voxel of each slice tells the fake detector what to do."""
+def write_nifti(path: Path, *, shape: tuple[int, int, int] = (20, 22, 4), blob: float = 900.0) -> Path:
+    """Write a small volume with a bright cube."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     image = rng.integers(80, 120, shape).astype(np.float32)
     x, y, _ = shape
     image[x // 3 : x // 2 + 2, y // 3 : y // 2 + 2] = blob
-    image[0, -1] = first
     source = nib.Nifti1Image(image, np.diag([2.5, 2.5, 4.0, 1.0]))
     source.set_sform(source.affine, 1)
     nib.save(source, path)

@@ -1,0 +1,298 @@
+"""What goes wrong at night: workers that die, hang or hog, files that change, disks that fill, shares that vanish."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from batch_fakes import FAULT, HANG, HOG, LIGHT, SEGFAULT, FakeDetector, LoadFake, Recorder, settings
+from conftest import Patient, write_nifti, write_series
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.batch.driver import run_batch
+from moeclip_med.batch.local import scratch_folder
+from moeclip_med.batch.order import WorkOrder
+from moeclip_med.batch.pseudonyms import Pseudonyms
+from moeclip_med.batch.records import FileStamp, Halt, SeriesState, StudyJob, StudyReport, StudyState
+from moeclip_med.batch.status import read_status
+from moeclip_med.batch.study import StudyScorer
+from moeclip_med.pipeline import ScoreSettings
+
+KEY = b"k" * 32
+GIBIBYTE = 2**30
+
+
+def read_list(output: Path) -> list[dict[str, str]]:
+    with (output / "triage.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+# One study in this process: no worker to start.
+
+
+@pytest.fixture
+def make_scorer(tmp_path):
+    def make(detector=None, **changes) -> StudyScorer:
+        output = tmp_path / "out"
+        (output / ".batch" / "unfinished").mkdir(parents=True, exist_ok=True)
+        (output / ".batch" / "key").write_bytes(KEY)
+        order = WorkOrder(
+            root=tmp_path / "archive", output=output, settings=ScoreSettings(LIGHT), filters=(), key=KEY,
+            fingerprint="one", memory_bytes=None, thumbnails=True,
+        )  # fmt: skip
+        return StudyScorer(replace(order, **changes), detector or FakeDetector(), output / ".batch/unfinished/test")
+
+    return make
+
+
+def job_of(*paths: Path) -> StudyJob:
+    facts = [path.stat() for path in paths]
+    stamps = tuple(FileStamp(path, fact.st_size, fact.st_mtime_ns) for path, fact in zip(paths, facts, strict=True))
+    return StudyJob("study-a", "patient-a", stamps, Pseudonyms(KEY).signature(stamps))
+
+
+def quiet(series: str, done: int, total: int) -> None:
+    pass
+
+
+class Meddler(FakeDetector):
+    """Does something once, in the middle of scoring."""
+
+    def __init__(self, deed) -> None:
+        super().__init__()
+        self.deed = deed
+
+    def map_slices(self, slices, box=None, *, want_routing=False):
+        if self.deed is not None:
+            self.deed, deed = None, self.deed
+            deed()
+        return super().map_slices(slices, box)
+
+
+def test_files_that_change_while_read_are_noticed_and_leave_no_result(tmp_path, make_scorer):
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+    job = job_of(path)
+    report = make_scorer(Meddler(lambda: os.utime(path, ns=(1, 1)))).score(job, quiet)
+    assert isinstance(report, StudyReport)
+    assert (report.state, report.reason) == (
+        StudyState.FAILED,
+        "a file of this study changed while it was read; run the same command again when it is complete",
+    )
+    assert not (tmp_path / "out" / "studies").exists()
+
+
+def test_files_that_vanish_after_they_were_found_are_noticed(tmp_path, make_scorer):
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+    write_nifti(tmp_path / "archive" / "other.nii.gz")
+    job = job_of(path)
+    path.unlink()
+    report = make_scorer().score(job, quiet)
+    assert report.reason == (
+        "a file of this study vanished after it was found; run the same command again when all are in place"
+    )
+
+
+@pytest.mark.parametrize("how", ["renamed away", "unmounted"])
+def test_an_archive_that_is_gone_stops_the_run_and_costs_no_study(tmp_path, make_scorer, how):
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+    job = job_of(path)
+    (tmp_path / "archive").rename(tmp_path / "elsewhere")
+    if how == "unmounted":
+        (tmp_path / "archive").mkdir()  # the empty folder that was mounted over
+    assert make_scorer().score(job, quiet) == Halt(
+        "study-a", "the archive is gone; mount it again, then run the same command again"
+    )
+
+
+def test_an_output_folder_that_is_gone_stops_the_run_and_is_not_made_anew(tmp_path, make_scorer):
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+    scorer = make_scorer(Meddler(lambda: (tmp_path / "out").rename(tmp_path / "gone")))
+    assert scorer.score(job_of(path), quiet) == Halt(
+        "study-a", "the output folder is gone; mount it again, then run the same command again"
+    )
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_stops_the_run(tmp_path, make_scorer, monkeypatch):
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+
+    def write_to_full_disk(anomaly, target, notes):
+        with open("/dev/full", "wb") as stream:  # noqa: PTH123 - the real device gives the real error
+            stream.write(b"x" * 100_000)
+
+    monkeypatch.setattr("moeclip_med.results.nifti.write_scores", write_to_full_disk)
+    assert make_scorer().score(job_of(path), quiet) == Halt(
+        "study-a", "the disk is full; free some space, then run the same command again"
+    )
+    assert not (tmp_path / "out" / "studies").exists()
+
+
+def test_a_fault_of_ours_costs_that_series_and_names_nobody(tmp_path, make_scorer):
+    path = write_nifti(tmp_path / "archive" / "Doe_Jane.nii.gz")
+
+    def fault():
+        raise KeyError("Doe_Jane")
+
+    report = make_scorer(Meddler(fault)).score(job_of(path), quiet)
+    (record,) = report.series
+    assert (record.state, record.reason) == (
+        SeriesState.FAILED, "it could not be scored because of a fault in moeclip-med (KeyError)",
+    )  # fmt: skip
+    assert "KeyError: 'Doe_Jane'" in report.private[0].message
+
+
+def test_a_series_too_large_for_a_worker_is_refused_before_it_is_read(tmp_path, make_scorer):
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+    report = make_scorer(memory_bytes=2**20).score(job_of(path), quiet)
+    assert report.series[0].state is SeriesState.FAILED
+    assert report.series[0].reason.startswith("the series declares 20×22×4×1 values, which takes about ")
+    assert report.series[0].reason.endswith("more than the 0.0 GiB of a worker; raise --memory or use fewer --workers")
+
+
+def test_results_in_place_are_taken_over_and_not_made_again(tmp_path, make_scorer):
+    """As after a kill between the rename of a result folder and the ledger's entry."""
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+    first = make_scorer().score(job_of(path), quiet)
+
+    def never():
+        raise AssertionError("scored twice")
+
+    again = make_scorer(Meddler(never)).score(job_of(path), quiet)
+    assert again.series == first.series
+    other_settings = make_scorer(Meddler(never), fingerprint="two").score(job_of(path), quiet)
+    assert other_settings.series[0].state is SeriesState.FAILED, "results of other settings are not taken over"
+
+
+def test_one_corrupt_slice_costs_that_slice_and_is_said(tmp_path, make_scorer):
+    folder = tmp_path / "archive" / "Doe"
+    write_series(folder, Patient(), shape=(24, 20, 20))
+    paths = sorted(folder.iterdir())
+    content = paths[7].read_bytes()
+    paths[7].write_bytes(content[:-200])
+    report = make_scorer().score(job_of(*paths), quiet)
+    (record,) = report.series
+    assert record.state is SeriesState.DONE
+    assert record.slices == 19
+    assert any("left out" in note or "missing" in note.lower() for note in record.notes), record.notes
+    assert not [note for note in record.notes if paths[7].name in note]
+
+
+# Workers.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is told by Linux")
+def test_a_worker_that_dies_hangs_or_hogs_costs_its_study_and_is_replaced(tmp_path):
+    root, output = tmp_path / "archive", tmp_path / "out"
+    for slices in (SEGFAULT, HANG, HOG, FAULT):
+        write_nifti(root / f"bad{slices}.nii", shape=(20, 22, slices))
+    for number in range(3):
+        write_nifti(root / f"fine{number}.nii")
+    changes = {"time_limit": 8.0, "memory_bytes": int(2.2 * GIBIBYTE), "workers": 1}
+    outcome = run_batch(settings(root, output, **changes), Recorder(), load=LoadFake(misbehave=True))
+    reasons = sorted(row["reason"] for row in read_list(output) if row["state"] == "failed")
+    assert reasons == [
+        "it could not be scored because of a fault in moeclip-med (KeyError)",
+        "it took longer than the limit of 8 s; raise --time-limit to try it again",
+        "it took more than the 2.2 GiB of a worker; raise --memory or use fewer --workers",
+        "the process that scored it was ended by SIGSEGV",
+    ]
+    assert outcome.counts.series[SeriesState.DONE] == 3
+    assert outcome.counts.studies[StudyState.FAILED] == 3
+    assert not scratch_folder((output / ".batch" / "key").read_bytes()).exists()
+    assert list((output / ".batch" / "unfinished").iterdir()) == []
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path):
+    write_nifti(tmp_path / "archive" / "one.nii")
+
+    with pytest.raises(InputError) as caught:
+        run_batch(settings(tmp_path / "archive", tmp_path / "out"), Recorder(), load=Refuses())
+    assert str(caught.value) == "the model is not there"
+    assert read_status(tmp_path / "out").counts.studies[StudyState.WAITING] == 1
+
+
+class Refuses:
+    def __call__(self):
+        raise InputError("the model is not there")
+
+
+RUN = """
+    import sys
+    from pathlib import Path
+    from batch_fakes import LoadFake, Recorder, settings
+    from moeclip_med.batch.driver import run_batch
+
+    if __name__ == "__main__":
+        watcher = Recorder()
+        watcher.working = lambda counts, slices: print(counts.finished, flush=True)
+        run_batch(settings(Path(sys.argv[1]), Path(sys.argv[2])), watcher, load=LoadFake(seconds_per_slice=0.02))
+        print("finished", flush=True)
+"""
+
+
+def start_run(tmp_path: Path, root: Path, output: Path) -> subprocess.Popen:
+    script = tmp_path / "run.py"
+    script.write_text(textwrap.dedent(RUN))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    return subprocess.Popen(
+        [sys.executable, str(script), str(root), str(output)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a POSIX signal")
+def test_kill_9_of_the_run_then_the_same_command_again_gives_what_an_undisturbed_run_gives(tmp_path, make_scorer):
+    root = tmp_path / "archive"
+    for number in range(24):
+        write_nifti(root / f"{number:02d}.nii", blob=500.0 + 10 * number)
+    output = tmp_path / "killed"
+    run = start_run(tmp_path, root, output)
+    for line in run.stdout:
+        if int(line) >= 3:
+            break
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    time.sleep(1.5)  # the orphaned worker notices and ends
+    written = {path: path.stat().st_mtime_ns for path in (output / "studies").rglob("record.json")}
+    assert 3 <= len(written) < 24, "the kill came in the middle"
+    assert read_status(output).outcome == ""
+    run = start_run(tmp_path, root, output)
+    assert run.stdout.read().split()[-1] == "finished"
+    records = {path: path.stat().st_mtime_ns for path in (output / "studies").rglob("record.json")}
+    assert written.items() <= records.items(), "nothing that was finished is done again"
+    assert len(records) == 24
+    rows = read_list(output)
+    assert [row["state"] for row in rows] == ["done"] * 24
+    scorer = make_scorer()
+    undisturbed = [scorer.score(job_of(path), quiet).series[0] for path in root.iterdir()]
+    assert sorted(float(row["score"]) for row in rows) == sorted(record.score for record in undisturbed)
+
+
+def test_a_share_that_vanishes_in_the_night_and_comes_back(tmp_path):
+    root, output = tmp_path / "archive", tmp_path / "out"
+    for number in range(12):
+        write_nifti(root / f"{number:02d}.nii")
+    watcher = Recorder()
+
+    def unmount_in_the_middle(counts, slices):
+        if counts.finished >= 3 and root.exists():
+            root.rename(tmp_path / "unmounted")
+
+    watcher.working = unmount_in_the_middle
+    with pytest.raises(InputError) as caught:
+        run_batch(settings(root, output), watcher, load=LoadFake(seconds_per_slice=0.05))
+    assert str(caught.value) == "the archive is gone; mount it again, then run the same command again"
+    counts = read_status(output).counts
+    assert counts.studies[StudyState.FAILED] == 0
+    assert 3 <= counts.studies[StudyState.DONE] < 12
+    (tmp_path / "unmounted").rename(root)
+    outcome = run_batch(settings(root, output), Recorder(), load=LoadFake())
+    assert outcome.counts.studies[StudyState.DONE] == 12
