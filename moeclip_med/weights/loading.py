@@ -150,8 +150,12 @@ def _encode(tower: TextTower, phrases: tuple[Sequence[str], Sequence[str]], towe
     key = hashlib.sha256(json.dumps([tower_key, *phrases]).encode()).hexdigest()
     path = cache_folder() / "text" / f"{key}.safetensors"
     if path.is_file():
-        stored, _ = read_safetensors(path)
-        return stored["normal"], stored["abnormal"]
+        try:
+            stored, _ = read_safetensors(path)
+            return stored["normal"], stored["abnormal"]
+        except (InputError, KeyError):
+            message = f"prompt embeddings kept at {path} are damaged; they are computed again."
+            warnings.warn(message, ModelWarning, stacklevel=3)
     normal, abnormal = (tower(side) for side in phrases)
     try:
         with written_whole(path) as temporary:

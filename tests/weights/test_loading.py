@@ -10,8 +10,14 @@ import torch
 from moeclip_transforms.errors import InputError
 from safetensors.torch import save_file
 
+from moeclip_med.model.architecture import lite_architecture
+from moeclip_med.model.network import MoEClip
 from moeclip_med.model.prompts import Prompts
-from moeclip_med.weights import load_model
+from moeclip_med.model.towers import build_tower
+from moeclip_med.weights import ModelMetadata, Threshold, load_model
+from moeclip_med.weights.efficientnet import SHA256, load_network
+from moeclip_med.weights.loading import ModelWarning
+from moeclip_med.weights.metadata import uncalibrated_scale
 from moeclip_med.weights.openclip import build_clip, clip_config
 from moeclip_med.weights.store import read_adapters, read_metadata, save_model, write_metadata
 from moeclip_med.weights.tensors import fingerprint
@@ -228,3 +234,38 @@ def test_plain_clip_knows_openai_weights_need_quick_gelu():
     architecture = zero_shot_architecture("clip-zero-shot:ViT-B-16")
     assert (architecture.tower.pretrained, architecture.tower.activation) == ("openai", "quick_gelu")
     assert architecture.image_size == 224
+
+
+def test_learned_prompts_ignore_typed_ones_and_say_so(tmp_path):
+    architecture = replace(lite_architecture(), image_size=64)
+    torch.manual_seed(0)
+    network = MoEClip(architecture, build_tower(load_network(), architecture))
+    scale = uncalibrated_scale(architecture)
+    metadata = ModelMetadata("small", "1", architecture, scale, Threshold(0.5, "test"), "Apache-2.0")
+    save_model(tmp_path / "small", network.learned_state(), replace(metadata, tower_sha256=SHA256))
+    message = 'model "small" has learned prompts: the typed prompts are ignored.'
+    with pytest.warns(ModelWarning, match=message):
+        loaded = load_model(tmp_path / "small", prompts=Prompts("polyp"))
+    assert loaded.notes == (message,)
+    assert loaded.text is None
+    quiet = load_model(tmp_path / "small")
+    assert quiet.notes == ()
+    assert quiet.identity_hash == loaded.identity_hash
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(folder, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("moeclip_med.weights.loading.written_whole", refuse)
+    with pytest.warns(ModelWarning, match=r"could not be kept in .*text \(Permission denied\); they are computed each"):
+        assert load_model(folder).text.shape == (32, 2)
+
+
+def test_a_damaged_cache_entry_is_computed_again(folder, cache):
+    text = load_model(folder).text
+    (path,) = (cache / "text").glob("*.safetensors")
+    path.write_bytes(b"damaged")
+    with pytest.warns(ModelWarning, match="prompt embeddings kept at .* are damaged; they are computed again"):
+        torch.testing.assert_close(load_model(folder).text, text)
+    torch.testing.assert_close(load_model(folder).text, text)

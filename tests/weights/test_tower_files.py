@@ -124,6 +124,25 @@ def test_light_building_gives_the_same_network_as_full_building(tiny_weights):
         torch.testing.assert_close(light.encode_text(tokens), full.encode_text(tokens))
 
 
+@pytest.mark.filterwarnings("ignore:'torch.load' received a zip file")
+def test_torch_script_is_opened_only_for_files_that_openai_published(tmp_path, monkeypatch):
+    class Clip(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2, dtype=torch.float16))
+            self.register_buffer("context_length", torch.tensor(77))
+
+        def forward(self, x):
+            return x * self.weight
+
+    path = tmp_path / "ViT-L-14-336px.pt"
+    torch.jit.script(Clip()).save(path)
+    with pytest.raises(InputError, match=r"ViT-L-14-336px\.pt: no complete PyTorch file"):
+        towers.read_clip_state(path)
+    monkeypatch.setattr(towers, "is_openai_file", lambda _: True)
+    assert {name: tensor.tolist() for name, tensor in towers.read_clip_state(path).items()} == {"weight": [1.0, 1.0]}
+
+
 def test_the_lite_tower_has_the_published_weights():
     opened = towers.open_network(lite_architecture())
     assert opened.sha256 == efficientnet.SHA256
