@@ -26,7 +26,20 @@ _RESAMPLED = (
 )
 _NO_ORIENTATION = "The image holds no patient orientation, so results are in pixels and carry no R, L, A or P."
 
+_FRAMES_LEFT_OUT = (
+    "The DICOM segmentation leaves out frames without a finding, since all of them would fill more than 128 MiB; "
+    "some viewers show such a segmentation only in part."
+)
+
+MOST_SEGMENT_BYTES = 128 * 2**20
+"""A segmentation with a frame for every segment and slice may be this large; a larger one holds no empty frames."""
+
 _ON_A_GRID = frozenset({ResultFormat.NIFTI, ResultFormat.RAW, ResultFormat.ROUTING})
+
+
+def keeps_empty_frames(anomaly: AnomalyVolume) -> bool:
+    """Whether a DICOM segmentation has a frame for every finding and slice, one bit a pixel, or only filled ones."""
+    return len(anomaly.findings) * anomaly.scores.size / 8 <= MOST_SEGMENT_BYTES
 
 
 def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ()) -> tuple[str, ...]:
@@ -56,4 +69,6 @@ def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ())
         notes.append(_RESAMPLED)
     if ResultFormat.SEG in formats and not anomaly.findings:
         notes.append(_NO_SEGMENT)
+    if ResultFormat.SEG in formats and not keeps_empty_frames(anomaly):
+        notes.append(_FRAMES_LEFT_OUT)
     return tuple(notes)

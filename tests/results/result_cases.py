@@ -42,6 +42,7 @@ PROVENANCE: dict[str, Any] = {
         "name": "lite",
         "version": "1.0",
         "sha256": "ab" * 32,
+        "prompts": None,
         "engine": "pytorch",
         "engine_description": "PyTorch, float32, CPU",
         "score_scale": {"centre": 0.1, "spread": 0.2},

@@ -81,6 +81,14 @@ def test_prompts_are_parameters_and_other_scripts_are_escaped(dicom_anomaly):
     assert "prompts_abnormal=a damaged scan." in identity.description()
 
 
+def test_prompts_that_are_not_recorded_are_not_called_none(dicom_anomaly):
+    anomaly = dicom_anomaly("axial")
+    assert make_identity(anomaly).parameters["prompts"] == "none (learned embeddings)"
+    model = {name: value for name, value in anomaly.provenance["model"].items() if name != "prompts"}
+    unknown = replace(anomaly, provenance={**anomaly.provenance, "model": model})
+    assert not [name for name in make_identity(unknown).parameters if name.startswith("prompts")]
+
+
 def test_a_long_description_leaves_the_prompts_out_before_the_hash(dicom_anomaly):
     prompts = {"normal": ["a scan."], "abnormal": ["a damaged scan."] * 200}
     identity = make_identity(with_provenance(dicom_anomaly("axial"), "model", prompts=prompts))

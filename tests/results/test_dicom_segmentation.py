@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 from result_cases import PLACED, SOURCES
+
+from moeclip_med.results import notes, result_notes, write_results
 
 
 def mask(anomaly, rank):
@@ -92,6 +95,16 @@ def test_segments_name_finding_and_algorithm(written):
     assert algorithm.AlgorithmVersion == "1.0 (abababababab)"
     for parameter in ("model_sha256=" + "ab" * 32, "threshold=0.5", "calibrated=no", "prompts=none (learned"):
         assert parameter in algorithm.AlgorithmParameters
+
+
+def test_a_very_large_segmentation_leaves_empty_frames_out_and_says_so(dicom_anomaly, tmp_path, monkeypatch):
+    anomaly = dicom_anomaly("axial")
+    assert not any("leaves out frames" in note for note in result_notes(anomaly, ["seg"]))
+    monkeypatch.setattr(notes, "MOST_SEGMENT_BYTES", 2 * 64 * 72 * 24 / 8 - 1)
+    assert any("leaves out frames without a finding" in note for note in result_notes(anomaly, ["seg"]))
+    dataset = pydicom.dcmread(write_results(anomaly, tmp_path / "out", ["seg"])["seg"])
+    filled = sum(finding.slice_range[1] - finding.slice_range[0] + 1 for finding in anomaly.findings)
+    assert int(dataset.NumberOfFrames) == filled < 48
 
 
 def test_frames_without_a_place_are_ordered_by_their_number_and_hold_no_stand_in(written):

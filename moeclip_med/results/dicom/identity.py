@@ -122,7 +122,7 @@ def _parameters(anomaly: AnomalyVolume, model: dict[str, Any], settings: dict[st
         "kind": settings.get("kind"),
         "window": settings.get("window") and f"{settings['window']['low']:g}..{settings['window']['high']:g}",
         "engine": model.get("engine_description"),
-        **_prompts(model.get("prompts")),
+        **(_prompts(model["prompts"]) if "prompts" in model else {}),  # unknown: nothing is claimed
     }
     return {name: _ascii(value) for name, value in values.items() if value}
 

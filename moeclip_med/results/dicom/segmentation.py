@@ -9,6 +9,7 @@ from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, Segmentation
 
 from moeclip_med.results.dicom.common import ABNORMAL_STRUCTURE, algorithm, finish, series_arguments, to_frames
 from moeclip_med.results.formats import ResultFormat
+from moeclip_med.results.notes import keeps_empty_frames
 
 if TYPE_CHECKING:
     from moeclip_med.results.dicom.identity import Identity
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def make_segmentation(anomaly: AnomalyVolume, sources: Sources, identity: Identity) -> Segmentation:
     """The findings as a Segmentation.
 
-    Segment numbers are the ranks of the findings. Empty frames are kept: some viewers show a segmentation only when
-    it covers the whole series.
+    Segment numbers are the ranks of the findings. Empty frames are kept, since some viewers show a segmentation only
+    when it covers the whole series, unless that would be very large (`keeps_empty_frames`).
 
     Args:
         anomaly: A scored DICOM volume with at least one finding.
@@ -39,7 +40,7 @@ def make_segmentation(anomaly: AnomalyVolume, sources: Sources, identity: Identi
         instance_number=1,
         content_label="ANOMALY",
         content_description="Anomaly findings, research use only",
-        omit_empty_frames=False,
+        omit_empty_frames=not keeps_empty_frames(anomaly),
         **series_arguments(identity, ResultFormat.SEG),
     )
     finish(segmentation, identity, ResultFormat.SEG, sources)
