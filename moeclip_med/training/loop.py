@@ -143,6 +143,7 @@ def run_training(
         progress = resume_run(options.folder / LAST_FILE, task.network, task.optimizer, task.scheduler)
     network, optimizer = fabric.setup(task.network, task.optimizer)
     network.mark_forward_method("forward_training")
+    network.mark_forward_method("first_tokens")
     log = RunLog(options.folder, resumed_step=progress.step if resumes else None) if fabric.is_global_zero else None
     total = task.steps_per_epoch * task.epochs
     while progress.step < total:
