@@ -70,6 +70,16 @@ def test_headers_that_highdicom_refuses(dicom_anomaly, tmp_path):
         write_results(anomaly, tmp_path / "out", ["pm"])
 
 
+def test_no_patient_name_reaches_a_warning(dicom_anomaly, tmp_path, recwarn):
+    anomaly = dicom_anomaly("axial")
+    for frame in anomaly.volume.frames:
+        dataset = pydicom.dcmread(frame.path)
+        dataset.PatientName = "Doe"  # one component: highdicom would quote it
+        dataset.save_as(frame.path)
+    write_results(anomaly, tmp_path / "out", ["seg", "pm", "sr", "sc"])
+    assert not [warning for warning in recwarn if "Doe" in str(warning.message)]
+
+
 def test_rounded_orientations_and_missing_attributes_are_no_obstacle(dicom_anomaly, tmp_path):
     anomaly = dicom_anomaly("axial")
     for index, frame in enumerate(anomaly.volume.frames):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
@@ -37,7 +38,10 @@ def write_dicom(anomaly: AnomalyVolume, folder: Path, formats: Collection[Result
     for reason in refusals(anomaly.volume, formats).values():
         raise InputError(reason)
     try:
-        _write(anomaly, folder, formats)
+        with warnings.catch_warnings():
+            # highdicom quotes names of one component in a warning: no name of a patient may reach a log
+            warnings.filterwarnings("ignore", message="The string .* person name", category=UserWarning)
+            _write(anomaly, folder, formats)
     except (AttributeError, ValueError) as error:  # highdicom refuses sources that would make an invalid object
         if isinstance(error, InputError):
             raise
