@@ -56,6 +56,8 @@ def resample(counts: Counts, drawn: NDArray[np.float64]) -> Counts:
 
 def curve_samples(counts: Counts, drawn: NDArray[np.float64], *, with_regions: bool = True) -> Samples:
     """Compute AUROC, AP, F1max and, with regions, AUPRO of every resample: (repeats,) each, NaN where undefined."""
+    used = counts.normal.any(axis=0) | counts.abnormal.any(axis=0)
+    counts = Counts(counts.normal[:, used], counts.abnormal[:, used], counts.overlap[:, used], counts.regions)
     resampled = resample(counts, drawn)
     samples = {
         "auroc": curves.auroc(resampled.normal, resampled.abnormal),

@@ -197,7 +197,10 @@ def _protocol_table(one: SetResult, protocol: Protocol) -> Table:
     best = [max((m.value for m in column if m.value is not None), default=None) for column in columns]
     rows = []
     for style, system in enumerate(one.rows.systems):
-        cells = tuple(_cell(column[style], best=highest) for column, highest in zip(columns, best, strict=True))
+        cells = tuple(
+            _cell(column[style], best=highest, has_bound=style == 0)
+            for column, highest in zip(columns, best, strict=True)
+        )
         rows.append(TableRow(label(one, system), style, cells))
     if protocol is one.protocol and protocol.value == "paper":
         rows += _published_rows(one.name)
@@ -331,9 +334,9 @@ def _routing_table(routing: list[list[int]]) -> Table:
     return Table("Which expert took the patches of the foreground", header, tuple(rows))
 
 
-def _cell(metric: Metric, best: float | None = None, *, is_count: bool = False) -> Cell:
+def _cell(metric: Metric, best: float | None = None, *, is_count: bool = False, has_bound: bool = False) -> Cell:
     is_best = best is not None and metric.value == best
-    return Cell(percent(metric, is_count=is_count), interval(metric), metric.reason, is_best)
+    return Cell(percent(metric, is_count=is_count, has_bound=has_bound), interval(metric), metric.reason, is_best)
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

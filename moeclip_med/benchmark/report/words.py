@@ -27,16 +27,24 @@ PROTOCOL_NAMES = {
 }
 RESEARCH_USE = "Research use only. Not a medical device."
 UNDEFINED = "n/a"
-LARGEST_SILENT_ERROR = 1e-4
-"""Error bounds above it are written beside the figure."""
+LARGEST_SILENT_ERROR = 5e-4
+"""Error bounds above it, which could change the last digit, are written beside a model's figure."""
 
 
-def percent(metric: Metric, *, is_count: bool = False) -> str:
-    """Write a figure: in percent with one decimal, a count with two, "n/a" where it is undefined."""
+def percent(metric: Metric, *, is_count: bool = False, has_bound: bool = False) -> str:
+    """Write a figure: in percent with one decimal, a count with two, "n/a" where it is undefined.
+
+    Args:
+        metric: The figure.
+        is_count: Whether it is a number of things, not a fraction.
+        has_bound: Whether its error bound is written beside it, where that could change the last digit.
+    """
     if metric.value is None:
         return UNDEFINED
     text = f"{metric.value:.2f}" if is_count else f"{100 * metric.value:.1f}"
-    return f"{text} ± {100 * metric.error_bound:.2f}" if metric.error_bound > LARGEST_SILENT_ERROR else text
+    if has_bound and metric.error_bound > LARGEST_SILENT_ERROR:
+        return f"{text} ± {100 * metric.error_bound:.2f}"
+    return text
 
 
 def interval(metric: Metric) -> str:
@@ -49,7 +57,8 @@ def interval(metric: Metric) -> str:
 def with_interval(metric: Metric, *, is_count: bool = False) -> str:
     """Write a figure with its interval in brackets."""
     bounds = interval(metric)
-    return f"{percent(metric, is_count=is_count)} ({bounds})" if bounds else percent(metric, is_count=is_count)
+    text = percent(metric, is_count=is_count, has_bound=True)
+    return f"{text} ({bounds})" if bounds else text
 
 
 def label(one: SetResult, system: str) -> str:
