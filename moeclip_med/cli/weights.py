@@ -61,7 +61,8 @@ def list_command(*, as_json: JsonOption = False) -> None:
         return
     table = _table("model", "adapters", "what it is")
     for row in rows:
-        table.add_row(row["name"], "here" if row["is_ready"] else "not here", row["summary"])
+        state = "here" if row["is_ready"] else "not here"
+        table.add_row(row["name"], state if row["folder"] else "none needed", row["summary"])
     make_console().print(table)
 
 
