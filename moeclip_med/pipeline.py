@@ -57,10 +57,12 @@ class SeriesResult:
     Attributes:
         anomaly: The scores and findings.
         files: The results written, by format name.
+        refused: Why a format that was asked for cannot be written for this series, one sentence each.
     """
 
     anomaly: AnomalyVolume
     files: dict[str, Path] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
 
 
 def score_series(
@@ -83,21 +85,27 @@ def score_series(
         on_slices: Called after each batch of slices.
 
     Raises:
-        InputError: If the series cannot be read, scored along this plane, or written in these formats.
+        InputError: If the series cannot be read, scored along this plane, or written in any of these formats.
     """
-    from moeclip_med.results import ResultFormat, write_results
+    from moeclip_transforms import InputError
+
+    from moeclip_med.results import ResultFormat, refusals, write_results
     from moeclip_med.scoring import score_volume
 
     volume = source.read(series, time_point=settings.time_point)
+    refused = refusals(volume, settings.formats)
+    formats = settings.formats - refused.keys()
+    if not formats:
+        raise InputError(next(iter(refused.values())))
     anomaly = score_volume(
         volume,
         detector,
         plane=settings.plane,
         kind=settings.kind,
         threshold=settings.threshold,
-        keep_raw=ResultFormat.RAW in settings.formats,
-        keep_routing=ResultFormat.ROUTING in settings.formats,
+        keep_raw=ResultFormat.RAW in formats,
+        keep_routing=ResultFormat.ROUTING in formats,
         on_slices=on_slices,
         batch_size=settings.batch_size,
     )
-    return SeriesResult(anomaly, write_results(anomaly, folder, settings.formats))
+    return SeriesResult(anomaly, write_results(anomaly, folder, formats), tuple(refused.values()))

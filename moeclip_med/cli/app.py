@@ -14,7 +14,7 @@ import typer
 from moeclip_transforms.errors import InputError, NoticeWarning
 
 from moeclip_med import __version__
-from moeclip_med.cli import benchmark, calibrate, demo, export, info, score, train, weights
+from moeclip_med.cli import batch, benchmark, calibrate, demo, export, info, score, train, weights
 from moeclip_med.cli.console import print_error, print_warning
 
 EXIT_OUR_FAULT = 1
@@ -53,6 +53,7 @@ app.command("demo")(demo.demo_command)
 app.command("train")(train.train_command)
 app.command("export")(export.export_command)
 app.command("calibrate")(calibrate.calibrate_command)
+app.add_typer(batch.batch_app, name="batch")
 app.add_typer(benchmark.benchmark_app, name="benchmark")
 app.add_typer(weights.weights_app, name="weights")
 

@@ -146,6 +146,7 @@ def _score_all(
             print_error(f"series {number} of {len(chosen)}: {error}")
             continue
         _print_result(result)
+        failures += bool(result.refused)
     return EXIT_SOME_FAILED if failures else 0
 
 
@@ -155,13 +156,12 @@ def series_folder_name(number: int, series: Series) -> str:
 
 
 def _print_result(result: SeriesResult) -> None:
+    from moeclip_med.results import result_notes
+
     console = make_console()
     anomaly = result.anomaly
-    for note in anomaly.volume.notes:
+    for note in (*result.refused, *result_notes(anomaly)):
         print_warning(note)
-    weak = anomaly.provenance["result"]["weak_kind_warning"]
-    if weak:
-        print_warning(weak)
     calibration = "" if anomaly.is_calibrated else ", uncalibrated"
     timing = anomaly.provenance["timing"]
     console.print(
@@ -172,7 +172,7 @@ def _print_result(result: SeriesResult) -> None:
         console.print(f"  {name:<9}{path}", markup=False)
 
 
-def parse_formats(names: str, *, raw: bool, routing: bool) -> frozenset[ResultFormat]:
+def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> frozenset[ResultFormat]:
     """Turn the value of `--results` into formats; `raw` and `routing` add theirs.
 
     Raises:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from moeclip_transforms import ImageKind, Volume, Window
 
+    from moeclip_med.model.prompts import Prompts
     from moeclip_med.scoring.detector import Detector
 
 _RECORDED_PACKAGES = (
@@ -80,6 +81,7 @@ def describe_run(volume: Volume, detector: Detector, settings: RunSettings) -> d
             "name": metadata.name,
             "version": metadata.version,
             "sha256": detector.identity,
+            "prompts": _prompts(metadata.prompts),
             "engine": detector.engine.name,
             "engine_description": detector.engine.description,
             "score_scale": {"centre": metadata.score_scale.centre, "spread": metadata.score_scale.spread},
@@ -123,6 +125,13 @@ def hash_files(files: Iterable[Path]) -> str:
         with path.open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def _prompts(prompts: Prompts | None) -> dict[str, list[str]] | None:
+    """Give the phrases that were compared with; None where the model learned its own."""
+    if prompts is None:
+        return None
+    return {"normal": list(prompts.normal_phrases()), "abnormal": list(prompts.abnormal_phrases())}
 
 
 def _spacing(volume: Volume) -> list[float] | None:

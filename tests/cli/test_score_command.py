@@ -105,12 +105,16 @@ def test_results_are_not_overwritten_unasked(command, nifti_file, tmp_path):
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep me"
 
 
-def test_dicom_results_are_refused_for_nifti_and_nothing_is_left(command, nifti_file, tmp_path):
-    done = command("score", nifti_file, "-o", tmp_path / "out", "--results", "nifti,seg", "--quiet")
+def test_dicom_results_are_refused_for_nifti_with_the_reason(command, nifti_file, tmp_path):
+    only = command("score", nifti_file, "-o", tmp_path / "only", "--results", "seg", "--quiet")
+    beside = command("score", nifti_file, "-o", tmp_path / "beside", "--results", "nifti,seg", "--quiet")
 
-    assert done.returncode == 2
-    assert "NIfTI" in done.stderr or "nifti" in done.stderr
-    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+    sentence = "a DICOM segmentation cites DICOM source frames, but this input is"
+    assert (only.returncode, beside.returncode) == (2, 3)
+    assert sentence in only.stderr
+    assert sentence in beside.stderr
+    assert not (tmp_path / "only").exists()
+    assert [path.name for path in (tmp_path / "beside").iterdir()] == ["anomaly.nii.gz"]
 
 
 def test_typed_prompts_are_ignored_by_lite_and_it_says_so(command, nifti_file, tmp_path):
