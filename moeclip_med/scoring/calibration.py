@@ -32,8 +32,7 @@ COUNTED_AT_MOST = 10
 CALIBRATED_SCORE = 0.5
 """The score at which a calibrated model's threshold lies."""
 
-_FIRST_VOXELS = 16
-_BISECTIONS = 24
+_FIRST_STEP = 16
 _CONFIDENCE = 0.9
 
 
@@ -137,30 +136,29 @@ def flag_level(anomaly: AnomalyVolume) -> float:
         anomaly: Scored with its raw map kept.
 
     Returns:
-        The level, minus infinity where no threshold gives a finding. Never too low: where a search between two
-        levels ends, the upper one is given.
+        The level, minus infinity where no threshold gives a finding.
     """
     raw = _usable_raw(anomaly)
-    ordered = np.sort(raw, axis=None)[::-1]
-    above, below = float(ordered[0]), None
-    voxels = _FIRST_VOXELS
-    while below is None:
-        level = float(ordered[min(voxels, len(ordered)) - 1])
-        if _has_finding(raw, anomaly.volume, level):
-            below = level
-        elif voxels >= len(ordered):
-            return -math.inf
+    # Findings change only at the voxels' own scores, and a lower threshold never makes the largest one smaller.
+    levels = np.unique(raw)
+    levels = levels[np.isfinite(levels)]
+    if not len(levels) or not _has_finding(raw, anomaly.volume, float(levels[0])):
+        return -math.inf
+    has, has_not = 0, len(levels)
+    step = _FIRST_STEP
+    # Near the top findings are few and quick to list, so the search comes from there.
+    while len(levels) - step > has:
+        if _has_finding(raw, anomaly.volume, float(levels[-step])):
+            has = len(levels) - step
         else:
-            above, voxels = level, 4 * voxels
-    if _has_finding(raw, anomaly.volume, above):
-        return above
-    for _ in range(_BISECTIONS):
-        middle = (above + below) / 2
-        if _has_finding(raw, anomaly.volume, middle):
-            below = middle
+            has_not, step = len(levels) - step, 4 * step
+    while has_not - has > 1:
+        middle = (has + has_not) // 2
+        if _has_finding(raw, anomaly.volume, float(levels[middle])):
+            has = middle
         else:
-            above = middle
-    return above
+            has_not = middle
+    return float(levels[has])
 
 
 def risk_levels(scale: ScoreScale) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from moeclip_med.benchmark.systems import DetectorSystem, SystemMaps
+from moeclip_med.benchmark.systems import DetectorSystem
 from moeclip_med.weights.metadata import ScoreScale, Threshold
 
 
@@ -18,7 +18,7 @@ def save_image(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def save():
     return save_image
 
@@ -53,7 +53,7 @@ class BlurredBrightness:
         return SimpleNamespace(raw=raw, routing=routing)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_detector():
     def make(bad=None):
         stand_in = BlurredBrightness(bad)
@@ -74,11 +74,19 @@ def lesion_image(rng, *, abnormal: bool, side: int = 64):
     return image.clip(0, 255), mask
 
 
+@pytest.fixture(scope="session")
+def write_patients():
+    return _write_patients
+
+
 @pytest.fixture
 def patient_folder(tmp_path):
+    return _write_patients(tmp_path / "own")
+
+
+def _write_patients(root: Path) -> Path:
     """Twelve patients with five images each, `NNN_mask.png` beside the abnormal ones and beside some normal ones."""
     rng = np.random.default_rng(0)
-    root = tmp_path / "own"
     for patient in range(12):
         for number in range(5):
             image, mask = lesion_image(rng, abnormal=number < 3)
@@ -86,6 +94,3 @@ def patient_folder(tmp_path):
             if number != 4:
                 save_image(root / f"patient {patient:02}" / f"{number:03}_mask.png", mask)
     return root
-
-
-__all__ = ["SystemMaps", "lesion_image", "save_image"]

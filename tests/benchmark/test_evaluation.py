@@ -195,7 +195,10 @@ def volume_pair(root, name, rng, lesions, affine=None, mask_affine=None):
 def test_volumes_give_slices_lesions_and_froc(tmp_path, make_detector):
     rng = np.random.default_rng(4)
     root = tmp_path / "volumes"
-    pairs = [volume_pair(root, name, rng, lesions) for name, lesions in (("a", [(8, 8, 2), (22, 22, 7)]), ("b", [(15, 15, 4)]))]
+    pairs = [
+        volume_pair(root, name, rng, lesions)
+        for name, lesions in (("a", [(8, 8, 2), (22, 22, 7)]), ("b", [(15, 15, 4)]))
+    ]
     one = run(read_volumes("v", root), make_detector, tmp_path / "out")
     slices = np.concatenate([mask.any(axis=(0, 1)) for _, mask in pairs])
     assert one.metric("detector", "image", "auroc").value == 1.0
