@@ -125,6 +125,7 @@ class ChoicesPanel(QWidget):
             return
         mark = "" if description.is_ready else "⚠ "
         self.model_detail.setText(f"{mark}{description.detail}")
+        self.model_detail.setToolTip(description.place)
         self.prompt.enabled = description.has_text_tower
         reason = "" if description.has_text_tower else "anything unlike its surroundings (no text tower)"
         self.prompt.native.setPlaceholderText(reason or "scan, brain MRI, polyp …")

@@ -144,6 +144,7 @@ class ModelDescription:
         name: Its name or folder.
         is_ready: Whether all its files are on this computer.
         detail: One line: where its files are and how large, or what is missing and how to get it.
+        place: The folder of its files; "" where there is none.
         has_text_tower: Whether it can be told what to look for.
     """
 
@@ -151,6 +152,7 @@ class ModelDescription:
     is_ready: bool
     detail: str
     has_text_tower: bool
+    place: str = ""
 
 
 @dataclass(frozen=True)

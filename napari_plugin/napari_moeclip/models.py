@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,13 +65,14 @@ def describe(name: str) -> ModelDescription:
         return ModelDescription(name, is_ready=False, detail=str(error), has_text_tower=has_text)
     has_text = getattr(architecture, "prompts", "text") != "learned"
     megabytes = sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 2**20
-    detail = f"{folder} ({megabytes:.1f} MB)"
+    where = "comes with the package" if name == "lite" else str(folder)
+    detail = f"{where} ({megabytes:.1f} MB)"
+    ready = ModelDescription(name, is_ready=True, detail=detail, has_text_tower=has_text, place=str(folder))
     if has_tower(architecture.tower):
-        return ModelDescription(name, is_ready=True, detail=f"{detail}; nothing to download.", has_text_tower=has_text)
+        return replace(ready, detail=f"{detail}; nothing to download.")
     source = weights_source(architecture.tower)
     origin = source.url or source.repository
-    detail += f"; the tower's weights are downloaded once, from {origin} to {source.place}."
-    return ModelDescription(name, is_ready=True, detail=detail, has_text_tower=has_text)
+    return replace(ready, detail=f"{detail}; the tower's weights are downloaded once, from {origin} to {source.place}.")
 
 
 def show_experts(anomaly: AnomalyVolume, into: NDArray[np.uint8]) -> tuple[tuple[float, ...], ...]:

@@ -1,0 +1,102 @@
+"""The second process: shared arrays, answers, failures, ends."""
+
+import gc
+import os
+import subprocess
+import sys
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+import psutil
+import pytest
+from moeclip_transforms import InputError
+from napari_helpers import FAKE_SERVER
+from napari_moeclip import messages, shared
+from napari_moeclip.backend import Backend
+from napari_moeclip.shared import SharedArray
+
+
+def test_shared_array_lives_as_long_as_a_view_of_it_and_no_longer():
+    owner = SharedArray.create((3, 4), np.float32)
+    name = owner.reference.name
+    owner.array[1] = 7
+    view = owner.array[::-1].T
+    del owner
+    gc.collect()
+    other = SharedArray.attach(shared.SharedArrayReference(name, (3, 4), "<f4"))
+    assert other.array[1, 2] == 7
+    other.array[0, 0] = 3
+    assert view[0, 2] == 3
+    del view, other
+    gc.collect()
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(name)
+
+
+def test_shared_array_changes_hands():
+    made = SharedArray.create((2,), np.int32)
+    adopted = SharedArray.adopt(made.hand_over())
+    made.array[0] = 5
+    del made
+    gc.collect()
+    assert adopted.array[0] == 5
+
+
+def test_too_large_an_array_is_refused_in_a_sentence(monkeypatch):
+    class Disk:
+        free = 1000
+
+    monkeypatch.setattr(shared.shutil, "disk_usage", lambda _: Disk)
+    monkeypatch.setattr(shared, "_LINUX_SHARED_MEMORY", shared.Path.cwd())
+    with pytest.raises(InputError, match=r"^The image needs 4 MiB of shared memory, more than is free; close other"):
+        SharedArray.create((1024, 1024), np.float32)
+
+
+def test_answers_failures_and_faults_come_back_as_such(backend):
+    info = backend.wait_for(messages.LoadRequest("lite"))
+    assert (info.name, info.threshold, info.experts) == ("lite", 0.8, 4)
+    with pytest.raises(InputError, match=r'^the weights of "missing" are not on this machine; fetch them first\.$'):
+        backend.wait_for(messages.LoadRequest("missing"))
+    with pytest.raises(InputError, match=r"^This is a fault of MoECLIP-Med, not of your image: RuntimeError: a bug$"):
+        backend.wait_for(messages.LoadRequest("broken"))
+    with pytest.raises(InputError, match=r'^"/no/such/file" does not exist; check the path\.$'):
+        backend.wait_for(messages.ScanRequest("/no/such/file"))
+    with pytest.raises(InputError, match="holds no anomaly.nii.gz, so it is not a finished run"):
+        backend.wait_for(messages.OpenRunRequest(os.getcwd()))
+    assert backend.wait_for(messages.LoadRequest("lite")).name == "lite"
+
+
+def test_a_killed_process_is_told_in_a_sentence_and_starts_again(slow_backend, qtbot):
+    slow_backend.wait_for(messages.LoadRequest("lite"))
+    task = slow_backend.ask(messages.SampleRequest("endoscopy"))
+    failures = []
+    task.failed.connect(failures.append)
+    psutil.Process(slow_backend.process_id).kill()
+    qtbot.waitUntil(lambda: bool(failures), timeout=10_000)
+    assert failures == [
+        "The scoring process ended unexpectedly (it was killed, most likely because memory ran out); "
+        "press Run to start again."
+    ]
+    assert not slow_backend.is_running
+    assert slow_backend.wait_for(messages.LoadRequest("lite")).name == "lite"
+
+
+def test_ending_leaves_no_process(qapp):
+    backend = Backend([FAKE_SERVER], parent=qapp)
+    backend.wait_for(messages.LoadRequest("lite"))
+    process = psutil.Process(backend.process_id)
+    backend.end()
+    assert not process.is_running()
+    backend.end()
+
+
+def test_the_process_ends_when_the_viewer_dies():
+    code = (
+        "import os, sys; from qtpy.QtWidgets import QApplication; app = QApplication([]);"
+        "from napari_moeclip.backend import Backend; from napari_moeclip.messages import LoadRequest;"
+        "b = Backend([sys.argv[1]]); b.wait_for(LoadRequest('lite')); print(b.process_id, flush=True); os._exit(9)"
+    )
+    died = subprocess.run([sys.executable, "-c", code, FAKE_SERVER], capture_output=True, text=True, check=False)
+    number = int(died.stdout)
+    psutil.wait_procs([psutil.Process(number)] if psutil.pid_exists(number) else [], timeout=10)
+    assert not psutil.pid_exists(number)
