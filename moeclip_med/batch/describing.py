@@ -29,6 +29,7 @@ def describe(name: str, series: Series) -> SeriesRecord:
         columns=columns,
         rows=rows,
         slices=slices,
+        channels=series.channels,
     )
 
 

@@ -60,6 +60,11 @@ class LocalExecutor:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._workers = [self._start() for _ in range(n_workers)]
 
+    @property
+    def workers(self) -> tuple[WorkerProcess, ...]:
+        """The workers as they are now."""
+        return tuple(self._workers)
+
     def free(self) -> int:
         """How many workers wait for a study."""
         return sum(worker.is_free for worker in self._workers)
@@ -93,7 +98,7 @@ class LocalExecutor:
             self._workers[index] = self._start()
         return events
 
-    def _mourn(self, worker: _Worker, lost: Lost) -> list[Event]:
+    def _mourn(self, worker: WorkerProcess, lost: Lost) -> list[Event]:
         if worker.is_ready:
             return [lost] if lost.study else []
         self._deaths_while_loading += 1
@@ -102,16 +107,16 @@ class LocalExecutor:
         reason = f"{_DEATHS_WHILE_LOADING} workers in a row died while they loaded the model: {lost.reason}"
         return [Unusable(f"{reason}; use fewer --workers, or look at the system's log for lack of memory")]
 
-    def _start(self) -> _Worker:
+    def _start(self) -> WorkerProcess:
         self._started += 1
         name = f"worker-{self._started}"
         scratch = self._scratch / name
         scratch.mkdir(parents=True)
         place = self._order.private / "unfinished" / name
-        return _Worker(self._load, self._order, place, scratch, self._limits.threads)
+        return WorkerProcess(self._load, self._order, place, scratch, self._limits.threads)
 
 
-class _Worker:
+class WorkerProcess:
     """One process, the line to it, and what it is doing."""
 
     def __init__(self, load: LoadsDetector, order: WorkOrder, place: Path, scratch: Path, threads: int) -> None:
@@ -130,6 +135,11 @@ class _Worker:
         with _thread_variables(threads):
             self._process.start()
         theirs.close()
+
+    @property
+    def process_id(self) -> int:
+        """The system's number of its process."""
+        return self._process.pid or 0
 
     @property
     def is_free(self) -> bool:
@@ -172,7 +182,7 @@ class _Worker:
         if self._job and time.monotonic() - self._since > limits.study_seconds:
             reason = f"it took longer than the limit of {limits.study_seconds:g} s; raise --time-limit to try it again"
             return Lost(study, reason, may_retry=False)
-        used = resident_bytes(self._process.pid or 0) if limits.memory_bytes else None
+        used = resident_bytes(self.process_id) if limits.memory_bytes else None
         if used and limits.memory_bytes and used > limits.memory_bytes:
             limit = limits.memory_bytes / GIBIBYTE
             reason = f"it took more than the {limit:.1f} GiB of a worker; raise --memory or use fewer --workers"

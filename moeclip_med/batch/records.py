@@ -70,6 +70,7 @@ class SeriesRecord:
         columns: Pixels along a row.
         rows: Pixels along a column.
         slices: Slices.
+        channels: 1 for grey, 3 for colour.
         score: Highest score, 0 to 1; None unless done.
         findings: Number of findings.
         largest_ml: Volume of the largest finding, ml; None without one or without spacing in mm.
@@ -91,6 +92,7 @@ class SeriesRecord:
     columns: int = 0
     rows: int = 0
     slices: int = 0
+    channels: int = 1
     score: float | None = None
     findings: int = 0
     largest_ml: float | None = None

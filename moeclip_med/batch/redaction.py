@@ -61,17 +61,21 @@ class Redactor:
 def header_values(path: Path) -> list[str]:
     """List the texts, dates and UIDs in the header of a DICOM file; nothing for other files."""
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError, ValueError, AttributeError, KeyError, NotImplementedError, TypeError):
+        tags = list(header.keys())
+    except Exception:  # noqa: BLE001 - whatever a damaged header makes pydicom raise, it then has no values to tell
         return []
     values: list[str] = []
-    for element in header:
-        if element.VR in _IDENTIFYING_VRS and element.keyword not in _HARMLESS_KEYWORDS and element.value:
-            text = str(element.value)
-            values += [text, *re.split(r"[\^\\=]", text)] if element.VR == "PN" else [text]
+    for tag in tags:
+        try:
+            element = header[tag]
+            if element.VR in _IDENTIFYING_VRS and element.keyword not in _HARMLESS_KEYWORDS and element.value:
+                text = str(element.value)
+                values += [text, *re.split(r"[\^\\=]", text)] if element.VR == "PN" else [text]
+        except Exception:  # noqa: BLE001, S112 - a damaged element has no value; the others have
+            continue
     return values
 
 

@@ -200,7 +200,9 @@ def test_status_reads_the_ledger_and_changes_nothing(finished):
     assert [count for _, count in status.failures] == [1]
     with pytest.raises(InputError) as caught:
         read_status(output / "studies")
-    assert str(caught.value) == f'"{output / "studies"}" holds no batch; name the --output folder of "moeclip-med batch"'
+    assert (
+        str(caught.value) == f'"{output / "studies"}" holds no batch; name the --output folder of "moeclip-med batch"'
+    )
 
 
 def test_dry_run_tells_what_would_happen_and_writes_nothing(hospital, tmp_path):
@@ -228,7 +230,10 @@ def test_a_filter_leaves_out_and_a_wider_one_takes_up_what_was_left_out(tmp_path
     narrow = settings(root, output, filters=(SeriesFilter.parse("slices>=5"),))
     run_batch(narrow, Recorder(), load=LoadFake())
     rows = read_list(output)
-    assert [(row["state"], row["reason"]) for row in rows] == [("done", ""), ("skipped", "left out by --filter on slices")]
+    assert [(row["state"], row["reason"]) for row in rows] == [
+        ("done", ""),
+        ("skipped", "left out by --filter on slices"),
+    ]
     kept = output / rows[0]["folder"] / "record.json"
     written = kept.stat().st_mtime_ns
     run_batch(settings(root, output), Recorder(), load=LoadFake())

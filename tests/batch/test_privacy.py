@@ -86,7 +86,9 @@ def test_values_of_the_header_and_names_of_folders_go(tmp_path):
     write_series(tmp_path / "Featherstonehaugh_W" / "s", patient, shape=(8, 8, 1))
     (path,) = (tmp_path / "Featherstonehaugh_W" / "s").iterdir()
     redact = Redactor.for_files([path])
-    said = redact(f"{patient.name} {patient.description} {patient.patient_id} {path} {path.name} Featherstonehaugh_W ok")
+    said = redact(
+        f"{patient.name} {patient.description} {patient.patient_id} {path} {path.name} Featherstonehaugh_W ok"
+    )
     assert not [value for value in [*patient.identifying(), path.name] if value in said]
     assert said.endswith("ok")
 
