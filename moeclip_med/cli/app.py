@@ -9,7 +9,6 @@ import traceback
 import warnings
 from typing import Annotated
 
-import click
 import typer
 from moeclip_transforms.errors import InputError, NoticeWarning
 
@@ -19,13 +18,20 @@ from moeclip_med.cli.console import print_error, print_warning
 
 EXIT_OUR_FAULT = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+
+
+def _exit_with(code: int | None, **_: object) -> None:
+    """End with the exit code that a command returned."""
+    if code:
+        raise typer.Exit(code)
+
 
 app = typer.Typer(
     name="moeclip-med",
     help="Zero-shot anomaly maps for medical images. Research use only: not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    result_callback=_exit_with,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -66,15 +72,7 @@ def main() -> None:
     """
     _show_notices_only()
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        print_error("interrupted; nothing partial was left behind")
-        sys.exit(EXIT_INTERRUPTED)
+        app()
     except InputError as error:
         _show_traceback()
         print_error(str(error))
@@ -90,7 +88,6 @@ def main() -> None:
             "set MOECLIP_MED_DEBUG=1 and run again for a report that helps to mend it"
         )
         sys.exit(EXIT_OUR_FAULT)
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _show_notices_only() -> None:

@@ -109,7 +109,7 @@ def test_dicom_results_are_refused_for_nifti_with_the_reason(command, nifti_file
     only = command("score", nifti_file, "-o", tmp_path / "only", "--results", "seg", "--quiet")
     beside = command("score", nifti_file, "-o", tmp_path / "beside", "--results", "nifti,seg", "--quiet")
 
-    sentence = "a DICOM segmentation cites DICOM source frames, but this input is"
+    sentence = "a DICOM Segmentation cites DICOM source frames, but this input is"
     assert (only.returncode, beside.returncode) == (2, 3)
     assert sentence in only.stderr
     assert sentence in beside.stderr

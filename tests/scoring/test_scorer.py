@@ -40,6 +40,7 @@ def make_detector(framing="whole"):
         architecture=SimpleNamespace(image_size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), framing=framing),
         score_scale=ScoreScale(centre=0.5, spread=0.1),
         threshold=SimpleNamespace(value=0.6, source="test", is_calibrated=False),
+        prompts=None,
         weak_kinds={},
     )
     return Detector(SimpleNamespace(metadata=metadata, identity_hash="0" * 64), BrightnessEngine())
