@@ -93,7 +93,7 @@ def main() -> None:
 def _show_notices_only() -> None:
     """Show our own warnings as one line; hide those of libraries, which may quote values of a patient's header."""
 
-    def show(message: Warning | str, *_: object) -> None:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
         print_warning(str(message))
 
     warnings.simplefilter("ignore")

@@ -40,3 +40,7 @@ NormalOption = Annotated[list[str] | None, typer.Option("--normal", help="A whol
 AbnormalOption = Annotated[
     list[str] | None, typer.Option("--abnormal", help="A whole phrase for abnormal; may be repeated.")
 ]
+TowerWeightsOption = Annotated[
+    Path | None,
+    typer.Option(help="File with the backbone's weights (safetensors or .pt), instead of the published ones."),
+]

@@ -23,6 +23,7 @@ from moeclip_med.cli.options import (
     PresetOption,
     PromptOption,
     QuietOption,
+    TowerWeightsOption,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",
+    tower_weights: TowerWeightsOption = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices per batch.", show_default="chosen by the model")
     ] = None,

@@ -75,4 +75,5 @@ def _distance_mm(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     x, y, z = np.ogrid[: shape[0], : shape[1], : shape[2]]
     squared = sum(((axis - at) * mm) ** 2 for axis, at, mm in zip((x, y, z), centre, spacing, strict=False))
-    return np.sqrt(squared).astype(np.float32)
+    distance: NDArray[np.float32] = np.sqrt(squared).astype(np.float32)
+    return distance

@@ -58,4 +58,5 @@ def _draw_frame(progress: float, size: int, wall: NDArray[np.float64]) -> NDArra
     blue = light * (0.42 - 0.02 * polyp) + 0.5 * glint
     view = np.hypot(row, column) < 0.49  # noqa: PLR2004 - the round field of view
     frame = np.stack([red, green, blue], axis=-1) * view[..., None]
-    return (np.clip(frame, 0, 1) * 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = (np.clip(frame, 0, 1) * 255).astype(np.uint8)
+    return pixels

@@ -12,6 +12,8 @@ from moeclip_med.engines import make_engine
 from moeclip_med.weights import load_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from moeclip_transforms import SquareBox
     from torch import Tensor
 
@@ -43,11 +45,13 @@ class Detector:
         metadata: What the model is and what its scores mean.
         identity: SHA-256 over everything that changes a score: adapters, tower, prompts and score scale.
         engine: How the network runs.
+        notes: What the user should be told about the model, one sentence each.
     """
 
     def __init__(self, model: LoadedModel, engine: Engine) -> None:
         self.metadata: ModelMetadata = model.metadata
         self.identity: str = model.identity_hash
+        self.notes: tuple[str, ...] = model.notes
         self.engine = engine
         architecture = model.metadata.architecture
         self._image_size = architecture.image_size
@@ -99,6 +103,7 @@ def load_detector(
     engine: str = "auto",
     precision: str = "auto",
     prompts: Prompts | None = None,
+    tower_weights: Path | None = None,
 ) -> Detector:
     """Load a model and make it ready to run.
 
@@ -108,11 +113,12 @@ def load_detector(
         engine: `auto`, `torch` or `openvino`.
         precision: `auto`, `f32`, `bf16`, `f16` or `int8`, as the engine supports them.
         prompts: What to look for, where the model has a text tower.
+        tower_weights: A file with the backbone's weights (safetensors or `.pt`), instead of the published ones.
 
     Raises:
         InputError: For an unknown model, missing weights, or an engine or device that is not there.
     """
-    loaded = load_model(model, prompts=prompts)
+    loaded = load_model(model, prompts=prompts, tower_weights=tower_weights)
     return Detector(loaded, make_engine(loaded, engine=engine, device=device, precision=precision))
 
 

@@ -50,15 +50,8 @@ def find_findings(scores: NDArray[np.float32], volume: Volume, threshold: float)
         The labels, the findings ranked by peak score, and the number of regions left out as too small.
     """
     components, count = ndimage.label(scores >= threshold, structure=_neighbourhood(volume))
-    inside = components.nonzero()
-    component = components[inside]
-    area = np.bincount(component, minlength=count + 1)
-    if volume.has_orientation:
-        size = np.bincount(component, weights=_slice_voxel_ml(volume)[inside[volume.slice_axis]], minlength=count + 1)
-        large = np.flatnonzero(size >= SMALLEST_VOLUME_ML)
-    else:
-        size = None
-        large = np.flatnonzero(area >= SMALLEST_AREA_PIXELS)
+    area, size = _measure_components(components, count, volume)
+    large = np.flatnonzero(area >= SMALLEST_AREA_PIXELS if size is None else size >= SMALLEST_VOLUME_ML)
 
     boxes = ndimage.find_objects(components)
     peaks = {label: float(_masked(scores, components, label, boxes[label - 1]).max()) for label in large}
@@ -113,6 +106,22 @@ def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
     if volume.series.is_clip or not volume.has_orientation:
         structure[:, :, [0, 2]] = False
     return structure
+
+
+def _measure_components(
+    components: NDArray[np.int32], count: int, volume: Volume
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Voxels and, where there are mm, ml of each component; slice by slice, since indices of all voxels take much."""
+    axis = volume.slice_axis
+    area: NDArray[np.int64] = np.zeros(count + 1, dtype=np.int64)
+    size: NDArray[np.float64] = np.zeros(count + 1)
+    voxel_ml = _slice_voxel_ml(volume) if volume.has_orientation else np.zeros(components.shape[axis])
+    for index, ml in enumerate(voxel_ml):
+        voxels = np.bincount(components.take(index, axis=axis).ravel(), minlength=count + 1)
+        area += voxels
+        size += voxels * ml
+    area[0] = size[0] = 0
+    return area, size if volume.has_orientation else None
 
 
 def _slice_voxel_ml(volume: Volume) -> NDArray[np.float64]:

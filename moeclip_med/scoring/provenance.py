@@ -81,6 +81,7 @@ def describe_run(volume: Volume, detector: Detector, settings: RunSettings) -> d
             "name": metadata.name,
             "version": metadata.version,
             "sha256": detector.identity,
+            "notes": list(detector.notes),
             "prompts": _prompts(metadata.prompts),
             "engine": detector.engine.name,
             "engine_description": detector.engine.description,

@@ -41,8 +41,9 @@ def test_help_loads_nothing_heavy():
         "import sys; sys.argv = ['moeclip-med', '--help']\n"
         "from moeclip_med.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'monai', 'open_clip', 'timm', 'napari', 'openvino', 'scipy', 'SimpleITK'} & set(sys.modules)\n"
-        "sys.exit(f'loaded: {sorted(heavy)}' if heavy else 0)\n"
+        "heavy = {'torch', 'monai', 'open_clip', 'timm', 'napari', 'openvino', 'scipy', 'SimpleITK'}\n"
+        "loaded = sorted(heavy & set(sys.modules))\n"
+        "sys.exit(f'loaded: {loaded}' if loaded else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
@@ -65,7 +66,8 @@ def test_a_fault_of_ours_is_exit_code_1_without_a_traceback(monkeypatch, capsys)
     from moeclip_med.cli import app as module
 
     def fail(**_):
-        raise RuntimeError("broken inside")
+        message = "broken inside"
+        raise RuntimeError(message)
 
     monkeypatch.setattr(module, "app", fail)
     with pytest.raises(SystemExit) as ended:

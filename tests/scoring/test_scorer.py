@@ -43,7 +43,7 @@ def make_detector(framing="whole"):
         prompts=None,
         weak_kinds={},
     )
-    return Detector(SimpleNamespace(metadata=metadata, identity_hash="0" * 64), BrightnessEngine())
+    return Detector(SimpleNamespace(metadata=metadata, identity_hash="0" * 64, notes=()), BrightnessEngine())
 
 
 @pytest.fixture
