@@ -39,7 +39,7 @@ screenshots: $(VENV)/.dev-is-installed
 	xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24" $(BIN)/python scripts/screenshots.py
 
 $(VENV)/.is-made:
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

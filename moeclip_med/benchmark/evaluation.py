@@ -270,7 +270,7 @@ def _save_map(folder: Path, case: Case, raw: NDArray[np.float32], views: Views |
         import nibabel
 
         name = path.name.removesuffix(".gz").removesuffix(".nii")
-        image = nibabel.Nifti1Image(raw, views.volume.affine)  # type: ignore[no-untyped-call]
+        image = nibabel.Nifti1Image(raw, views.volume.affine)
         nibabel.save(image, path.with_name(f"{name}_raw.nii.gz"))
         return
     picture = raw[:, :, 0].T if raw.ndim == 3 else raw  # noqa: PLR2004 - (x, y, z)

@@ -89,6 +89,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
             engine=engine,
             precision=precision,
             prompts=make_prompts(prompt, normal, abnormal),
+            tower_weights=tower_weights,
         )
         settings = ScoreSettings(formats, plane, preset, threshold, time_point, batch_size)
         return _score_all(source, chosen, detector, settings, output, quiet=quiet)

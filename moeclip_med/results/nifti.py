@@ -71,7 +71,7 @@ def _on_one_grid(
 
 
 def _save(array: NDArray[Any], affine: NDArray[np.float64], volume: Volume, path: Path, what: str) -> None:
-    image: Any = nib.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
+    image: Any = nib.Nifti1Image(array, affine)
     code = _source_code(volume, affine) or (_SCANNER if volume.has_orientation else _ALIGNED)
     image.set_sform(affine, code)
     if _is_rigid(affine):

@@ -63,6 +63,29 @@ def studies_needed_for_findings(allowed: float) -> int:
     return math.ceil(COUNTED_AT_MOST / allowed - 1e-9) - 1
 
 
+def check_enough(count: int, rate: float | None, allowed: float | None) -> None:
+    """Refuse a promise that so few studies cannot give, before any of them is scored.
+
+    Args:
+        count: How many healthy studies there are.
+        rate: The share of flagged studies to promise, or None.
+        allowed: Else the mean number of false findings per study.
+
+    Raises:
+        InputError: If the promise makes no sense or needs more studies.
+    """
+    if rate is not None:
+        if not 0 < rate < 1:
+            msg = f"a rate of {rate} of flagged studies makes no sense; name one between 0 and 1, such as 0.05"
+            raise InputError(msg)
+        _check_count(count, studies_needed(rate), f"a rate of {rate:.3g}")
+    if allowed is not None:
+        if not 0 < allowed < COUNTED_AT_MOST:
+            msg = f"{allowed} false findings per study make no sense; name a number above 0 and below {COUNTED_AT_MOST}"
+            raise InputError(msg)
+        _check_count(count, studies_needed_for_findings(allowed), f"{allowed:g} false findings per study")
+
+
 def calibrate_rate(flag_levels: Sequence[float], rate: float) -> Calibration:
     """Choose the threshold at which at most a given share of healthy studies is flagged.
 
@@ -73,11 +96,8 @@ def calibrate_rate(flag_levels: Sequence[float], rate: float) -> Calibration:
     Raises:
         InputError: If the rate makes no sense, or there are too few studies for it.
     """
-    if not 0 < rate < 1:
-        msg = f"a rate of {rate} of flagged studies makes no sense; name one between 0 and 1, such as 0.05"
-        raise InputError(msg)
     count = len(flag_levels)
-    _check_enough(count, studies_needed(rate), f"a rate of {rate:.3g}")
+    check_enough(count, rate, None)
     place = math.ceil((count + 1) * (1 - rate) - 1e-9)
     threshold = float(np.sort(np.asarray(flag_levels, dtype=np.float64))[place - 1])
     if not math.isfinite(threshold):
@@ -105,11 +125,8 @@ def calibrate_findings(counts: NDArray[np.int64], levels: NDArray[np.float64], a
     Raises:
         InputError: If the number makes no sense, there are too few studies for it, or no level is high enough.
     """
-    if not 0 < allowed < COUNTED_AT_MOST:
-        msg = f"{allowed} false findings per study make no sense; name a number above 0 and below {COUNTED_AT_MOST}"
-        raise InputError(msg)
     studies = len(counts)
-    _check_enough(studies, studies_needed_for_findings(allowed), f"{allowed:g} false findings per study")
+    check_enough(studies, None, allowed)
     # Findings merge as the threshold falls, so counts do not always grow; the guarantee needs a loss that does.
     capped = np.minimum(counts, COUNTED_AT_MOST)
     growing = np.maximum.accumulate(capped[:, ::-1], axis=1)[:, ::-1]
@@ -225,7 +242,7 @@ def _has_finding(raw: NDArray[np.float32], volume: Volume, level: float) -> bool
     return math.isfinite(level) and bool(_findings(raw, volume, level))
 
 
-def _check_enough(count: int, needed: int, what: str) -> None:
+def _check_count(count: int, needed: int, what: str) -> None:
     if count < needed:
         msg = f"{count} healthy studies are too few to promise {what}: at least {needed} are needed"
         raise InputError(msg)

@@ -83,7 +83,7 @@ class Detector:
         images = (resized.clamp_(0.0, 1.0).expand(-1, 3, -1, -1) - self._mean) / self._std
         output = self.engine.run(images, want_routing=want_routing)
 
-        frame = framed.shape[-2:]
+        frame = (framed.shape[-2], framed.shape[-1])
         outside = float(self.metadata.score_scale.raw(SCORE_OUTSIDE))
         maps = functional.interpolate(output.maps[:, None].float(), size=frame, mode="bilinear", align_corners=False)
         raw = functional.pad(maps, [-margin for margin in margins], value=outside)[:, 0]

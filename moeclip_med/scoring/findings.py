@@ -51,7 +51,7 @@ def find_findings(scores: NDArray[np.float32], volume: Volume, threshold: float)
     """
     components, count = ndimage.label(scores >= threshold, structure=_neighbourhood(volume))
     area, size = _measure_components(components, count, volume)
-    large = np.flatnonzero(area >= SMALLEST_AREA_PIXELS if size is None else size >= SMALLEST_VOLUME_ML)
+    large = np.flatnonzero(area >= SMALLEST_AREA_PIXELS if size is None else size >= SMALLEST_VOLUME_ML).tolist()
 
     boxes = ndimage.find_objects(components)
     peaks = {label: float(_masked(scores, components, label, boxes[label - 1]).max()) for label in large}
@@ -81,8 +81,8 @@ def voxel_to_lps(volume: Volume, voxel: NDArray[np.float64]) -> NDArray[np.float
     Where no single affine fits (`Volume.is_regular` is False) the acquired slices on both sides are interpolated.
     """
     if volume.is_regular or not volume.frame_geometry:
-        ras = volume.affine[:3, :3] @ voxel + volume.affine[:3, 3]
-        return ras * _LPS_FROM_RAS
+        lps: NDArray[np.float64] = (volume.affine[:3, :3] @ voxel + volume.affine[:3, 3]) * _LPS_FROM_RAS
+        return lps
     last = len(volume.frame_geometry) - 1
     below = int(np.clip(np.floor(voxel[2]), 0, last))
     above = min(below + 1, last)
@@ -94,11 +94,12 @@ def _in_frame(volume: Volume, index: int, voxel: NDArray[np.float64]) -> NDArray
     """Place the in-plane part of a voxel index in one acquired slice, mm, LPS+."""
     geometry = volume.frame_geometry[index]
     column_spacing, row_spacing, _ = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    return (
+    place: NDArray[np.float64] = (
         np.asarray(geometry.position)
         + voxel[0] * column_spacing * np.asarray(geometry.row_direction)
         + voxel[1] * row_spacing * np.asarray(geometry.column_direction)
     )
+    return place
 
 
 def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:

@@ -209,7 +209,7 @@ class _Run:
                 self._keep_experts(view, indices, maps.routing.numpy())
         else:
             before = view.take(self.raw[None], indices)[:, 0]
-            fused = (before * views_before + fused) / (views_before + 1)
+            fused = (before * np.float32(views_before) + fused) / np.float32(views_before + 1)
         view.put(fused, indices, into=self.raw)
         return fused
 

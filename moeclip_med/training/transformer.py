@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -213,7 +214,7 @@ class TransformerTask:
         values: dict[str, float] = {}
         pictures: dict[str, NDArray[np.uint8]] = {}
         for group in self.groups:
-            scores[group.name], maps = score_group(group, lambda images, name=group.name: self.maps_of(images, name))
+            scores[group.name], maps = score_group(group, partial(self.maps_of, category=group.name))
             values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}
             low, high = np.quantile(maps, [0.02, 0.998])
             pictures[group.name] = validation_picture(group, maps, (float(low), float(high)))

@@ -176,7 +176,7 @@ def read_clip_state(path: Path) -> dict[str, Tensor]:
     if is_openai_file(path):
         import torch
 
-        state = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call] # as torch has it
+        state = torch.jit.load(str(path), map_location="cpu").state_dict()
         return {name: tensor for name, tensor in state.items() if name not in _OPENAI_EXTRAS}
     checkpoint = read_checkpoint(path)
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None

@@ -79,11 +79,14 @@ class RunPanel(QWidget):
             f"{heard.done} of {heard.total} slices · {_speed(heard.slices_per_second)} slices/s · "
             f"{format_seconds(left)} left"
         )
-        if self._activity is not None:
-            if self._activity.total != heard.total:
-                self._activity.total = heard.total
-                self._activity.set_description("Scoring slices")
-            self._activity.update(heard.done - self._activity.n)
+        activity = self._activity
+        if activity is None:
+            return
+        if activity.total != heard.total:
+            activity.total = heard.total
+            activity.set_description("Scoring slices")
+        if self._activity is activity:  # napari handles events while it draws: the run may have ended by now
+            activity.update(heard.done - activity.n)
 
     def end(self, note: str) -> None:
         """Show that nothing is under way any more, and what came of it."""
