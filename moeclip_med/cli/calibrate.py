@@ -78,6 +78,9 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
         msg = f'--output "{output}" exists; name a new folder, so that no model is overwritten'
         raise InputError(msg)
     source_folder = _model_folder(model)
+    if rate is None and false_findings is None:
+        rate = DEFAULT_RATE
+    _check_studies(healthy, rate, false_findings)
     detector = load_detector(model, device=device, engine=engine, precision=precision)
     if detector.metadata.threshold.is_calibrated:
         print_warning(f"{model} is calibrated already; its threshold is set anew from these studies")
@@ -155,11 +158,22 @@ def _calibrate(scored: HealthyStudies, detector: Detector, rate: float | None, a
 
     from moeclip_med.scoring.calibration import calibrate_findings, calibrate_rate, risk_levels
 
-    if allowed is None:
-        return calibrate_rate(list(scored.flag_levels.values()), DEFAULT_RATE if rate is None else rate)
+    if rate is not None:
+        return calibrate_rate(list(scored.flag_levels.values()), rate)
     levels = risk_levels(detector.metadata.score_scale)
     counts = np.array(list(scored.counts.values())).reshape(-1, len(levels))
-    return calibrate_findings(counts, levels, allowed)
+    return calibrate_findings(counts, levels, allowed or 0.0)
+
+
+def _check_studies(path: Path, rate: float | None, allowed: float | None) -> None:
+    """Refuse too few studies before hours are spent on scoring them."""
+    from moeclip_transforms import open_source
+
+    from moeclip_med.scoring.calibration import check_enough
+
+    with open_source(path) as source:
+        studies = {series.study_uid or series.uid for series in source.series if not series.skip_reason}
+    check_enough(len(studies), rate, allowed)
 
 
 def _model_folder(model: str) -> Path:

@@ -1,0 +1,189 @@
+"""The commands as a user types them, with the shipped model and with a small CLIP in the paper's setting."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import typer
+from moeclip_transforms.errors import InputError
+from typer.testing import CliRunner
+
+from moeclip_med.benchmark.detectors import INDUSTRIAL_BLUR, MEDICAL_BLUR, DetectorOptions, detector_maker
+from moeclip_med.cli.benchmark import benchmark_app, gather
+from moeclip_med.cli.calibrate import calibrate_command
+
+calibrate_app = typer.Typer(pretty_exceptions_enable=False)
+calibrate_app.command()(calibrate_command)
+
+SMALL_CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 64, "layers": 4, "width": 64, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def small_clip(tmp_path, monkeypatch):
+    """A model folder in the paper's setting, small and with random weights, tower included."""
+    from open_clip.factory import add_model_config
+    from safetensors.torch import save_file
+
+    from moeclip_med.model import MoEClip
+    from moeclip_med.model.architecture import ExpertsSpec, paper_architecture
+    from moeclip_med.model.towers import build_tower
+    from moeclip_med.weights import ModelMetadata, Threshold, save_model
+    from moeclip_med.weights.metadata import uncalibrated_scale
+    from moeclip_med.weights.openclip import build_clip, clip_config
+
+    monkeypatch.setenv("MOECLIP_MED_CACHE", str(tmp_path / "cache"))
+    config = tmp_path / "Small-For-Benchmark.json"
+    config.write_text(json.dumps(SMALL_CLIP), encoding="utf-8")
+    add_model_config(config)
+    torch.manual_seed(0)
+    clip = build_clip(clip_config("Small-For-Benchmark"), "gelu")
+    save_file(clip.state_dict(), tmp_path / "tower.safetensors")
+    base = paper_architecture(
+        "Small-For-Benchmark", str(tmp_path / "tower.safetensors"), width=32, depth=4, image_size=64, activation="gelu"
+    )
+    architecture = replace(base, experts=ExpertsSpec(rank=4))
+    network = MoEClip(architecture, build_tower(clip.visual, architecture))
+    scale, threshold = uncalibrated_scale(architecture), Threshold(0.5, "test")
+    metadata = ModelMetadata("small-clip", "1", architecture, scale, threshold, "Apache-2.0")
+    save_model(tmp_path / "small-clip", network.learned_state(), metadata)
+    return tmp_path / "small-clip"
+
+
+def mvtec(root, save):
+    rng = np.random.default_rng(0)
+    for group in ("screw", "tile"):
+        for number in range(2):
+            save(root / group / "test" / "good" / f"{number}.png", rng.integers(0, 255, (48, 48, 3)))
+            save(root / group / "test" / "cut" / f"{number}.png", rng.integers(0, 255, (48, 48, 3)))
+            mask = np.zeros((48, 48))
+            mask[8:20, 8:20] = 255
+            save(root / group / "ground_truth" / "cut" / f"{number}_mask.png", mask)
+    return root
+
+
+def test_own_folder_with_the_shipped_model(patient_folder, tmp_path):
+    options = ["--folder", f"own={patient_folder}", "-o", str(tmp_path / "out"), "-q", "--engine", "torch"]
+    done = CliRunner().invoke(benchmark_app, options, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "| own | 60 | 36 |" in done.output
+    content = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))
+    own = content["datasets"]["own"]
+    assert own["baselines"]["brightness"]["pixel"]["auroc"] > 0.5
+    # Three levels, four experts, every patch of the foreground given to one.
+    shares = np.array(own["routing"])[:, :4]
+    assert len(shares) == 3
+    assert len(set(shares.sum(axis=1).tolist())) == 1
+    assert content["provenance"]["model"]["name"] == "lite"
+    compared = CliRunner().invoke(benchmark_app, ["compare", str(tmp_path / "out"), str(tmp_path / "out")])
+    assert compared.exit_code == 0
+    assert "no clear difference" in compared.output
+
+
+def test_paper_path_of_an_industrial_set_with_prompts_and_image_scores(small_clip, save, tmp_path):
+    root = mvtec(tmp_path / "data" / "mvtec_anomaly_detection", save).parent
+    options = ["--root", str(root), "--model", str(small_clip), "-o", str(tmp_path / "out"), "-q"]
+    done = CliRunner().invoke(
+        benchmark_app, [*options, "--protocol", "paper", "--engine", "torch"], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))
+    own = content["datasets"]["MVTec"]
+    assert own["protocol"] == "paper"
+    assert own["published"]["image"]["MoECLIP"] == {"auroc": 0.939, "ap": 0.968}
+    assert "clip_zero_shot" in own["baselines"] or any("clip-zero-shot" in s for s in content["missing_datasets"])
+    assert sum(sentence.startswith("VisA is missing") for sentence in content["missing_datasets"]) == 1
+    assert set(own["details"]["detector"]["paper"]["pixel"]["classes"]) == {"screw", "tile"}
+
+
+def test_industrial_maps_are_blurred_less_and_come_with_an_image_score(small_clip):
+    make = detector_maker(DetectorOptions(str(small_clip), engine="torch"))
+    image = torch.rand(1, 3, 518, 518, generator=torch.Generator().manual_seed(1))
+    medical = make("scan", is_industrial=False)
+    medical_map = medical.map_slices(image).raw
+    assert medical.metadata.prompts.name == "scan"
+    assert medical.metadata.architecture.blur == MEDICAL_BLUR
+    industrial = make("brown leather", is_industrial=True)
+    industrial_map = industrial.map_slices(image).raw
+    assert industrial.metadata.prompts.name == "brown leather"
+    assert 0 <= float(industrial.engine.image_scores[0]) <= 1
+    assert industrial.engine._network.anomaly_map is not None
+    assert INDUSTRIAL_BLUR.sigma < MEDICAL_BLUR.sigma
+    assert industrial_map.std() > medical_map.std()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "no data set is named; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH"),
+        ({"folders": ["just-a-path"]}, '--folder "just-a-path": expected NAME=PATH'),
+        ({"published": ["Nonsense=."]}, '"Nonsense" is not a published set that is known'),
+        ({"volumes": ["v=.::*image*"]}, "expected NAME=PATH or NAME=PATH::"),
+        ({"lesion_labels": ["v=2"]}, '--lesion-labels names "v", which no --volumes names'),
+        ({"lesion_labels": ["v=two"]}, "expected whole numbers such as v=2,3"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    from moeclip_med.benchmark.datasets.folder import Unmasked
+
+    given = dict.fromkeys(("root", "published", "folders", "volumes", "lesion_labels")) | options
+    with pytest.raises(InputError) as error:
+        gather(*given.values(), Unmasked.AUTO)
+    assert message in str(error.value)
+
+
+def test_two_sets_of_one_name_are_refused(patient_folder):
+    from moeclip_med.benchmark.datasets.folder import Unmasked
+
+    with pytest.raises(InputError, match='two data sets are named "own"'):
+        gather(None, None, [f"own={patient_folder}"] * 2, None, None, Unmasked.AUTO)
+
+
+def healthy_folder(root, save, count):
+    rng = np.random.default_rng(5)
+    for number in range(count):
+        image = np.zeros((64, 64))
+        image[10:54, 10:54] = rng.normal(100, 8, (44, 44))
+        save(root / f"{number:02}.png", image.clip(0, 255))
+    return root
+
+
+def test_calibrated_model_flags_no_more_healthy_studies_than_promised(save, tmp_path):
+    from moeclip_transforms import read_volume
+
+    from moeclip_med.scoring import load_detector, score_volume
+
+    healthy = healthy_folder(tmp_path / "healthy", save, 20)
+    model = tmp_path / "ours"
+    options = ["--healthy", str(healthy), "-o", str(model), "--rate", "0.1", "-q", "--engine", "torch"]
+    done = CliRunner().invoke(calibrate_app, options, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "20 healthy studies (plain, plane auto)" in done.output
+    detector = load_detector(str(model), engine="torch")
+    assert detector.metadata.threshold.is_calibrated
+    anomalies = [score_volume(read_volume(path), detector) for path in sorted(healthy.glob("*.png"))]
+    # The threshold is the 19th of 20 levels: exactly one of the calibrating studies lies above it.
+    assert sum(bool(anomaly.findings) for anomaly in anomalies) == 1
+    assert all(anomaly.threshold == 0.5 and anomaly.is_calibrated for anomaly in anomalies)
+
+
+def test_calibration_that_cannot_promise_is_refused_before_scoring(save, tmp_path):
+    healthy = healthy_folder(tmp_path / "healthy", save, 5)
+    options = ["--healthy", str(healthy), "-o", str(tmp_path / "ours"), "-q"]
+    with pytest.raises(InputError, match="5 healthy studies are too few to promise a rate of"):
+        CliRunner().invoke(calibrate_app, options, catch_exceptions=False)
+    assert not (tmp_path / "ours").exists()
+
+
+def test_calibration_overwrites_no_model(save, tmp_path):
+    healthy = healthy_folder(tmp_path / "healthy", save, 3)
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(InputError, match="exists; name a new folder"):
+        CliRunner().invoke(
+            calibrate_app, ["--healthy", str(healthy), "-o", str(tmp_path / "ours")], catch_exceptions=False
+        )
