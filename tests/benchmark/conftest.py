@@ -74,6 +74,15 @@ def lesion_image(rng, *, abnormal: bool, side: int = 64):
     return image.clip(0, 255), mask
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors on a busy machine: threads would wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def write_patients():
     return _write_patients
@@ -84,10 +93,10 @@ def patient_folder(tmp_path):
     return _write_patients(tmp_path / "own")
 
 
-def _write_patients(root: Path) -> Path:
-    """Twelve patients with five images each, `NNN_mask.png` beside the abnormal ones and beside some normal ones."""
+def _write_patients(root: Path, patients: int = 12) -> Path:
+    """Patients with five images each, `NNN_mask.png` beside the abnormal ones and beside some normal ones."""
     rng = np.random.default_rng(0)
-    for patient in range(12):
+    for patient in range(patients):
         for number in range(5):
             image, mask = lesion_image(rng, abnormal=number < 3)
             save_image(root / f"patient {patient:02}" / f"{number:03}.png", image)

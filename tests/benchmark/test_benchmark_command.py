@@ -67,11 +67,12 @@ def mvtec(root, save):
     return root
 
 
-def test_own_folder_with_the_shipped_model(patient_folder, tmp_path):
+def test_own_folder_with_the_shipped_model(write_patients, tmp_path):
+    patient_folder = write_patients(tmp_path / "own", patients=3)
     options = ["--folder", f"own={patient_folder}", "-o", str(tmp_path / "out"), "-q", "--engine", "torch"]
     done = CliRunner().invoke(benchmark_app, options, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "| own | 60 | 36 |" in done.output
+    assert "| own | 15 | 9 |" in done.output
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))
     own = content["datasets"]["own"]
     assert own["baselines"]["brightness"]["pixel"]["auroc"] > 0.5
@@ -82,7 +83,7 @@ def test_own_folder_with_the_shipped_model(patient_folder, tmp_path):
     assert content["provenance"]["model"]["name"] == "lite"
     compared = CliRunner().invoke(benchmark_app, ["compare", str(tmp_path / "out"), str(tmp_path / "out")])
     assert compared.exit_code == 0
-    assert "no clear difference" in compared.output
+    assert "not tested" in compared.output  # three patients are too few
 
 
 def test_paper_path_of_an_industrial_set_with_prompts_and_image_scores(small_clip, save, tmp_path):
