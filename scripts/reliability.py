@@ -153,7 +153,10 @@ def judge(event: object) -> tuple[str, int, str]:
     report = event.outcome
     reasons = [report.reason, *(record.reason for record in report.series)]
     faults = [reason for reason in reasons if "fault in moeclip-med" in reason]
-    sizes = [4 * record.columns * record.rows * record.slices * record.channels for record in report.series]
+    sizes = [
+        4 * record.columns * record.rows * record.slices * record.time_points * record.channels
+        for record in report.series
+    ]
     states = {record.state for record in report.series}
     if faults:
         details = " | ".join(detail.message.strip().splitlines()[-1] for detail in report.private if detail.message)

@@ -18,7 +18,7 @@ _MODALITY = re.compile(r"[A-Z]{2,8}")
 
 def describe(name: str, series: Series) -> SeriesRecord:
     """Say what a series is, from its header, without what could identify anyone."""
-    columns, rows, slices, _ = series.shape
+    columns, rows, slices, time_points = series.shape
     modality = series.modality.strip().upper()
     return SeriesRecord(
         name,
@@ -30,6 +30,7 @@ def describe(name: str, series: Series) -> SeriesRecord:
         rows=rows,
         slices=slices,
         channels=series.channels,
+        time_points=time_points,
     )
 
 

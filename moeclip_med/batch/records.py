@@ -71,6 +71,7 @@ class SeriesRecord:
         rows: Pixels along a column.
         slices: Slices.
         channels: 1 for grey, 3 for colour.
+        time_points: Time points; one of them is scored.
         score: Highest score, 0 to 1; None unless done.
         findings: Number of findings.
         largest_ml: Volume of the largest finding, ml; None without one or without spacing in mm.
@@ -93,6 +94,7 @@ class SeriesRecord:
     rows: int = 0
     slices: int = 0
     channels: int = 1
+    time_points: int = 1
     score: float | None = None
     findings: int = 0
     largest_ml: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from moeclip_transforms import slice_views
+from moeclip_transforms import Window, foreground_box, slice_views
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
@@ -38,10 +38,13 @@ def draw_thumbnail(anomaly: AnomalyVolume) -> Image.Image:
     """Draw the picture that `write_thumbnail` writes."""
     view = slice_views(anomaly.volume)[0]
     index = _slice_of_peak(anomaly, view)
-    grey = _grey(anomaly, view, index)
-    size = _size_in_mm(view)
+    settings = anomaly.provenance["settings"]["window"]
+    window = Window(settings["low"], settings["high"])
+    part = _foreground(anomaly, view, window)
+    grey = _grey(anomaly, view, index, window)[part]
+    size = _size_in_mm(grey.shape, view)
     picture = Image.fromarray(grey).resize(size, Image.Resampling.LANCZOS).convert("RGB")
-    labels = view.take(anomaly.labels[None], [index])[0, 0]
+    labels = view.take(anomaly.labels[None], [index])[0, 0][part]
     if labels.any():
         mask = np.asarray(Image.fromarray(np.asarray(labels > 0)).resize(size, Image.Resampling.NEAREST))
         pixels = np.array(picture)
@@ -58,19 +61,24 @@ def _slice_of_peak(anomaly: AnomalyVolume, view: SliceView) -> int:
     return view.volume_index(peak)  # its own inverse
 
 
-def _grey(anomaly: AnomalyVolume, view: SliceView, index: int) -> NDArray[np.uint8]:
+def _foreground(anomaly: AnomalyVolume, view: SliceView, window: Window) -> tuple[slice, slice]:
+    """The rows and columns around the body, as far as they lie in the slice."""
+    box = foreground_box(anomaly.volume, view, window)
+    rows = slice(max(0, box.row_start), min(view.rows, box.row_stop))
+    columns = slice(max(0, box.column_start), min(view.columns, box.column_stop))
+    return rows, columns
+
+
+def _grey(anomaly: AnomalyVolume, view: SliceView, index: int, window: Window) -> NDArray[np.uint8]:
     """(rows, columns) or (rows, columns, 3), with the window that the model saw."""
-    window = anomaly.provenance["settings"]["window"]
-    low, high = window["low"], window["high"]
-    values = np.asarray(view.take(anomaly.volume.image.numpy(), [index])[0], dtype=np.float32)
-    scaled = np.nan_to_num((values - low) / max(high - low, 1e-6), nan=0.0, posinf=0.0, neginf=0.0).clip(0, 1)
-    shown: NDArray[np.uint8] = (scaled * 255).round().astype(np.uint8)
-    return shown[0] if shown.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(shown[:3], 0, -1))
+    values = np.asarray(view.take(anomaly.volume.image.as_tensor(), [index])[0])
+    shown: NDArray[np.uint8] = (np.asarray(window.apply(values)) * 255).round().astype(np.uint8)
+    return np.ascontiguousarray(shown[0] if shown.shape[0] == 1 else np.moveaxis(shown[:3], 0, -1))
 
 
-def _size_in_mm(view: SliceView) -> tuple[int, int]:
-    """Width and height in pixels with the proportions of the body."""
-    width, height = view.columns * view.spacing[2], view.rows * view.spacing[1]
+def _size_in_mm(shape: tuple[int, ...], view: SliceView) -> tuple[int, int]:
+    """Width and height in pixels, with the proportions of the body, of a part of so many rows and columns."""
+    width, height = shape[1] * view.spacing[2], shape[0] * view.spacing[1]
     scale = SIZE / max(width, height)
     return max(8, round(width * scale)), max(8, round(height * scale))
 
@@ -84,10 +92,10 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _write_letters(picture: Image.Image, letters: EdgeLetters) -> None:
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(13)
+    font = ImageFont.load_default(20)
     width, height = picture.size
     places = ((_MARGIN, "lm", letters.left), (width - _MARGIN, "rm", letters.right))
     for x, anchor, letter in places:
         draw.text(
-            (x, height / 2), letter, fill=_LETTER, font=font, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0)
+            (x, height / 2), letter, fill=_LETTER, font=font, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0)
         )

@@ -44,13 +44,14 @@ class FakeDetector:
     """Brightness as anomaly: the window's upper end scores 0.73."""
 
     frames_foreground = False
+    notes = ()
 
     def __init__(self, identity: str = "f" * 64, seconds_per_slice: float = 0.0) -> None:
         self.identity = identity
         self.seconds_per_slice = seconds_per_slice
         self.engine = SimpleNamespace(name="fake", description="brightness")
         self.metadata = SimpleNamespace(
-            name="fake", version="1", score_scale=Scale(), weak_kinds={},
+            name="fake", version="1", score_scale=Scale(), weak_kinds={}, prompts=None,
             threshold=SimpleNamespace(value=0.7, source="made up", is_calibrated=False),
         )  # fmt: skip
 

@@ -87,7 +87,7 @@ const cells = {
   kind(row) {
     const size = row[at.columns] ? `${row[at.columns]} × ${row[at.rows]} × ${row[at.slices]}` : "";
     const kind = row[at.kind].replace(/-/g, " ");
-    return lines(["", row[at.modality] || kind], ["soft", row[at.modality] ? kind : ""], ["soft", size]);
+    return lines(["", row[at.modality] || kind], ["soft", row[at.modality] && row[at.modality].toLowerCase() !== kind ? kind : ""], ["soft", size]);
   },
   seconds: (row) => (row[at.seconds] ? `${row[at.seconds].toFixed(1)} s` : "–"),
   state(row) {
