@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import warnings
@@ -41,6 +42,7 @@ DAMAGED = (
 
 _MAX_FRAMES = 100_000
 _MAX_SIZE = 65_535
+_LARGE_READ = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,20 @@ CONTRAST_WORDS = frozenset([
 """The parts of Image Type (0008,0008) that tell images of the same slice apart."""
 
 
+class BoundedFile(io.BufferedReader):
+    """A file that never tries to read beyond its end: a damaged length may claim gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes, all that is left for None or a negative number."""
+        if size is not None and size > _LARGE_READ:
+            size = min(size, max(0, self._size - self.tell()))
+        return super().read(size)
+
+
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep pydicom's warnings to ourselves: they quote values, which may name the patient."""
@@ -108,7 +124,8 @@ def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, for
     """
     try:
         tags = None if keywords is None else [*keywords]
-        return dcmread(path, stop_before_pixels=True, specific_tags=tags, force=force)
+        with BoundedFile(path) as file:
+            return dcmread(file, stop_before_pixels=True, specific_tags=tags, force=force)
     except InvalidDicomError as error:
         msg = f'"{path.name}" is not a DICOM file; expected the mark "DICM" at byte 128.'
         raise InputError(msg) from error

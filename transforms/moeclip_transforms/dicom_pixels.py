@@ -11,7 +11,8 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from moeclip_transforms.dicom_header import number, text
+from moeclip_transforms.codestream import frame_sizes
+from moeclip_transforms.dicom_header import BoundedFile, number, read_header, text
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.naming import reason
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _DISPLAY_BITS = 8
+_RUST_PANIC = "PanicException"  # what codecs written in Rust raise; it is no Exception and has no public name
 _GREY_DIMENSIONS, _COLOUR_DIMENSIONS = 2, 3
 
 
@@ -48,20 +50,19 @@ def decode_frames(path: Path, numbers: Sequence[int]) -> Iterator[Pixels | Input
         numbers: Zero-based frame numbers, ascending.
     """
     try:
-        dataset = dcmread(path, stop_before_pixels=len(numbers) > 1, force=True)
+        is_streamed = len(numbers) > 1 and _is_plain(read_header(path, force=True))
+        with BoundedFile(path) as file:
+            dataset = dcmread(file, stop_before_pixels=is_streamed, force=True)
+        _ensure_transfer_syntax(dataset)
         _check_length(path, dataset)
-        has_syntax = _ensure_transfer_syntax(dataset)
+        errors = _wrong_sizes(path, dataset)
     except Exception as error:  # noqa: BLE001  damaged files raise whatever the parser trips over
         yield from (_damaged(path, number, error) for number in numbers)
         return
-    if len(numbers) == 1:
-        yield _decode_one(path, dataset, numbers[0])
-    elif not has_syntax:
-        whole = dcmread(path, force=True)
-        _ensure_transfer_syntax(whole)
-        yield from (_decode_one(path, whole, number) for number in numbers)
-    else:
+    if is_streamed:
         yield from _decode_many(path, dataset, numbers)
+    else:
+        yield from (errors.get(number) or _decode_one(path, dataset, number) for number in numbers)
 
 
 def display_range(dataset: Dataset) -> tuple[float, float] | None:
@@ -81,7 +82,7 @@ def _decode_one(path: Path, dataset: Dataset, frame: int) -> Pixels | InputError
         count = int(number(dataset, "NumberOfFrames") or 1)
         stored = pixel_array(dataset, index=frame if count > 1 else None)
         return _finish(dataset, frame, stored)
-    except Exception as error:  # noqa: BLE001  codecs raise whatever they trip over
+    except BaseException as error:  # noqa: BLE001  codecs raise whatever they trip over
         return _damaged(path, frame, error)
 
 
@@ -95,26 +96,47 @@ def _decode_many(path: Path, dataset: Dataset, numbers: Sequence[int]) -> Iterat
                 pixels = _finish(dataset, left[done], stored)
                 done += 1
                 yield pixels
-        except Exception as error:  # noqa: BLE001  codecs raise whatever they trip over
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  codecs raise whatever they trip over
             yield _damaged(path, left[done], error)
             done += 1
         left = left[done:]
 
 
-def _ensure_transfer_syntax(dataset: Dataset) -> bool:
-    """Fill in a missing Transfer Syntax UID with how the header was found to be written; whether it was there."""
+def _is_plain(dataset: Dataset) -> bool:
+    """Whether the file says how it was written, and that its pixels are not compressed."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    return bool(syntax) and not syntax.is_compressed and not syntax.is_deflated
+
+
+def _ensure_transfer_syntax(dataset: Dataset) -> None:
+    """Fill in a missing Transfer Syntax UID with how the header was found to be written."""
     if dataset.file_meta.get("TransferSyntaxUID"):
-        return True
+        return
     is_implicit, is_little = dataset.original_encoding
     explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
-    return False
+
+
+def _wrong_sizes(path: Path, dataset: Dataset) -> dict[int, InputError]:
+    """Compressed frames whose own size is not the header's: a decoder would claim memory for what they declare."""
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in dataset:
+        return {}
+    declared = (number(dataset, "Rows"), number(dataset, "Columns"))
+    errors: dict[int, InputError] = {}
+    for frame, size in enumerate(frame_sizes(dataset, int(number(dataset, "NumberOfFrames") or 1))):
+        if size is not None and size != declared:
+            errors[frame] = InputError(
+                f'The compressed pixels of "{path.name}" (frame {frame + 1}) are {size[1]}×{size[0]}, but its '
+                f"header says {declared[1]:g}×{declared[0]:g}; copy the file again."
+            )
+    return errors
 
 
 def _check_length(path: Path, dataset: Dataset) -> None:
     """Refuse a file whose declared uncompressed size does not fit into it, before memory is claimed for it."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax is not None and (syntax.is_compressed or syntax.is_deflated):
+    if not _is_plain(dataset):
         return
     bits = number(dataset, "BitsAllocated") or 0
     size = [number(dataset, keyword) or 1 for keyword in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")]
@@ -206,7 +228,9 @@ def _inverted(dataset: Dataset, frame: int, values: NDArray[np.float32]) -> NDAr
     return np.float32(ends.sum()) - values
 
 
-def _damaged(path: Path, frame: int, error: Exception) -> InputError:
+def _damaged(path: Path, frame: int, error: BaseException) -> InputError:
     if isinstance(error, InputError):
         return error
+    if not isinstance(error, Exception) and type(error).__name__ != _RUST_PANIC:
+        raise error
     return InputError(f'The pixels of "{path.name}" (frame {frame + 1}) cannot be decoded: {reason(error)}.')

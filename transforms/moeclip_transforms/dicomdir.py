@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-
 from moeclip_transforms.dicom_header import DAMAGED, read_header
 from moeclip_transforms.errors import InputError
 
@@ -20,8 +17,9 @@ MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 def is_dicomdir(path: Path) -> bool:
     """Whether a file with the "DICM" mark is a DICOMDIR, whatever its name."""
     try:
-        return str(read_file_meta_info(path).get("MediaStorageSOPClassUID", "")) == MEDIA_STORAGE_DIRECTORY
-    except (*DAMAGED, InvalidDicomError):
+        meta = read_header(path, keywords=["SOPClassUID"]).file_meta
+        return str(meta.get("MediaStorageSOPClassUID", "")) == MEDIA_STORAGE_DIRECTORY
+    except (*DAMAGED, InputError):
         return False
 
 

@@ -174,10 +174,11 @@ def _masked_background(image: NDArray[np.float32]) -> float | None:
 def _histogram(
     image: NDArray[np.float32], low: float, high: float, background: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    edges = np.linspace(low, high, _BINS + 1)
+    edges = low + np.linspace(0.0, high - low, _BINS + 1)
     counts = np.zeros(_BINS, dtype=np.int64)
     for values in _planes(image, without=background):
-        counts += np.histogram(values, bins=_BINS, range=(low, high))[0]
+        # From 0 up and in float64: a narrow range far from 0 has too few float32 values for the bins.
+        counts += np.histogram(values.astype(np.float64) - low, bins=_BINS, range=(0.0, high - low))[0]
     return counts, edges
 
 

@@ -154,7 +154,11 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
 def _header_notes(header: Any, series: Series, scale: float) -> list[str]:  # noqa: ANN401
     notes = []
     sform, sform_code = header.get_sform(coded=True)
-    qform, qform_code = header.get_qform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except ValueError:  # nibabel refuses quaternions that are none
+        notes.append("The qform is damaged; the sform is used.")
+        return notes
     if not sform_code and not qform_code:
         notes.append("The NIfTI header holds no orientation (sform and qform codes are 0): shown as stored.")
     if sform_code and qform_code:

@@ -1,0 +1,95 @@
+"""Damage that fuzzing found, kept as tests."""
+
+import struct
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from moeclip_transforms import ImageKind, InputError, fit_window, read_volume
+from moeclip_transforms.codestream import declared_size, frame_sizes
+from moeclip_transforms.dicom_header import BoundedFile
+from pydicom.data import get_testdata_file
+
+
+def message_of(path):
+    with pytest.raises(InputError) as caught:
+        read_volume(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MR_small_jp2klossless.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+        "SC_rgb_jpeg_dcmtk.dcm",
+        "SC_rgb_jpeg_gdcm.dcm",
+        "JPGExtended.dcm",
+        "emri_small_jpeg_2k_lossless.dcm",
+        "color3d_jpeg_baseline.dcm",
+        "693_J2KR.dcm",
+    ],
+)
+def test_size_in_the_stream_is_the_size_in_the_header(name):
+    dataset = pydicom.dcmread(get_testdata_file(name))
+    count = int(dataset.get("NumberOfFrames", 1))
+    assert list(frame_sizes(dataset, count)) == [(dataset.Rows, dataset.Columns)] * count
+
+
+@pytest.mark.parametrize("stream", [b"", b"\xff\xd8", b"\xff\xd8\xff\xc0\x00", b"\xff\x4f\xff\x51\x00", b"RLE data"])
+def test_streams_that_do_not_say_their_size(stream):
+    assert declared_size(stream) is None
+
+
+def test_stream_that_declares_another_size_is_refused_before_it_is_decoded(tmp_path):
+    content = bytearray(open(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"), "rb").read())  # noqa: PTH123, SIM115
+    place = content.index(b"\xff\xf7")
+    struct.pack_into(">HH", content, place + 5, 65000, 65000)
+    (tmp_path / "image").write_bytes(content)
+    assert message_of(tmp_path / "image") == (
+        'The compressed pixels of "image" (frame 1) are 65000×65000, but its header says 64×64; copy the file again.'
+    )
+
+
+def test_a_damaged_length_does_not_claim_gigabytes(tmp_path, make_slice):
+    path = tmp_path / "image"
+    make_slice(StudyDescription="x").save_as(path)
+    with BoundedFile(path) as file:
+        assert len(file.read(2**62)) == path.stat().st_size
+    content = path.read_bytes()
+    place = content.index(b"\x08\x00\x30\x10LO")  # Study Description becomes an unknown VR of 4 GB
+    path.write_bytes(content[:place] + b"\x08\x00\x30\x10UN\0\0\xf0\xff\xff\xff" + content[place + 8 :])
+    assert message_of(path) == f'"{path}" holds nothing to score: it is no image: it has no rows.'
+
+
+def test_rle_that_makes_its_decoder_panic_is_a_damaged_slice(tmp_path):
+    content = bytearray(open(get_testdata_file("MR_small_RLE.dcm"), "rb").read())  # noqa: PTH123, SIM115
+    dataset = pydicom.dcmread(get_testdata_file("MR_small_RLE.dcm"))
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    start = content.index(frame)
+    first_segment = struct.unpack_from("<I", frame, 4)[0]
+    for k in range(first_segment, first_segment + 400, 2):  # long runs: more pixels than there are
+        content[start + k : start + k + 2] = b"\x81\x00"
+    (tmp_path / "image").write_bytes(content)
+    assert message_of(tmp_path / "image").startswith('The pixels of "image" (frame 1) cannot be decoded: ')
+
+
+def test_narrow_range_far_from_zero_has_a_window(tmp_path):
+    array = np.full((20, 20, 20), 16_777_216.0, dtype=np.float32)
+    array[5:15, 5:15, 5:15] += 2
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    window = fit_window(volume, ImageKind.MR)
+    assert window.low < window.high
+
+
+def test_damaged_qform_gives_way_to_the_sform(tmp_path):
+    nib.save(nib.Nifti1Image(np.arange(8.0).reshape(2, 2, 2), np.eye(4)), tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<h", content, 252, 1)  # qform_code
+    struct.pack_into("<fff", content, 256, 2.0, 2.0, 2.0)  # no unit quaternion
+    (tmp_path / "a.nii").write_bytes(content)
+    volume = read_volume(tmp_path / "a.nii")
+    assert volume.notes == ("The qform is damaged; the sform is used.",)
+    np.testing.assert_array_equal(volume.affine, np.eye(4))
