@@ -241,7 +241,7 @@ def check_image_size(images: Tensor, size: int) -> None:
     Raises:
         InputError: They are not.
     """
-    is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # torch exports it untyped
+    is_traced = torch.jit.is_tracing()
     if not is_traced and images.shape[1:] != (3, size, size):
         found = " × ".join(str(side) for side in images.shape[1:])
         msg = (

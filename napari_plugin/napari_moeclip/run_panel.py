@@ -85,7 +85,7 @@ class RunPanel(QWidget):
         if activity.total != heard.total:
             activity.total = heard.total
             activity.set_description("Scoring slices")
-        if self._activity is activity:  # napari handles events while it draws: the run may have ended by now
+        if self._activity is not None:  # napari handles events while it draws: the run may have ended by now
             activity.update(heard.done - activity.n)
 
     def end(self, note: str) -> None:

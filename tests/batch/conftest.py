@@ -128,7 +128,8 @@ def hospital(tmp_path: Path) -> tuple[Path, list[Patient]]:
     three.name, three.patient_id = "Szczepanski^Grzegorz", "MRN-3141592"
     write_series(root / "2024" / "Featherstonehaugh_Wilhelmina" / "a", one, seed=1)
     write_series(root / "2024" / "Featherstonehaugh_Wilhelmina" / "b", one, suffix=".dcm", seed=2)
-    write_series(root / "2024" / "Featherstonehaugh_Wilhelmina" / "b", one, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"),
+    second = root / "2024" / "Featherstonehaugh_Wilhelmina" / "b"
+    write_series(second, one, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"),
                  suffix=".scout", shape=(16, 16, 1))  # fmt: skip
     write_series(root / "MRN-9981220", two, modality="CT", blob=1500)
     write_series(tmp_path / "packed", three, seed=3)

@@ -108,10 +108,8 @@ def mutations(draw: st.DrawFn) -> Mutation:
     seed = draw(st.sampled_from([path for path in seeds() if is_dicom(path) == wants_dicom]))
     kind = draw(st.sampled_from(KINDS))
     content = seed.read_bytes()
-    if is_dicom(seed):
-        content = _damage_dicom(draw, content, kind)
-    else:
-        content = _damage_nifti(draw, content, kind)
+    damage = _damage_dicom if is_dicom(seed) else _damage_nifti
+    content = damage(draw, content, kind)
     suffix = ".nii.gz" if seed.name.endswith(".nii.gz") else seed.suffix
     return Mutation(seed, kind, content, f"damaged{suffix}")
 

@@ -40,7 +40,10 @@ def test_conditions_that_it_does_not_meet(text):
                'path, columns, rows, slices, files, e.g. "modality=CT,MR"'),
         ("colour=red", '--filter "colour=red" is not understood; write FIELD=VALUE with one of modality, kind, format, '
                        'description, path, columns, rows, slices, files, e.g. "modality=CT,MR"'),
-        ("slices>=many", '--filter "slices>=many" compares slices with "many"; write a whole number, e.g. "slices>=20"'),
+        (
+            "slices>=many",
+            '--filter "slices>=many" compares slices with "many"; write a whole number, e.g. "slices>=20"',
+        ),
         ("kind>=mr", '--filter "kind>=mr" compares a text by >=; write "kind=mr" or "kind!=mr"'),
     ],
 )  # fmt: skip

@@ -44,7 +44,7 @@ class BlurredBrightness:
             architecture=SimpleNamespace(tower=SimpleNamespace(kind="timm", name="none")),
         )
 
-    def map_slices(self, slices, box=None, *, want_routing=False):  # noqa: ARG002 - the interface of a detector
+    def map_slices(self, slices, box=None, *, want_routing=False):
         self.calls += 1
         raw = torch.nn.functional.avg_pool2d(slices.mean(1, keepdim=True), 5, 1, 2)[:, 0]
         if self.bad is not None and float(slices.max()) > self.bad:
@@ -57,7 +57,7 @@ class BlurredBrightness:
 def make_detector():
     def make(bad=None):
         stand_in = BlurredBrightness(bad)
-        return DetectorSystem(lambda prompt, *, is_industrial: stand_in)  # noqa: ARG005 - the interface of a maker
+        return DetectorSystem(lambda prompt, *, is_industrial: stand_in)
 
     return make
 

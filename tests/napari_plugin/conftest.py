@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
-from napari_helpers import FAKE_SERVER, make_affine, make_head
+from napari_helpers import FAKE_SERVER, make_affine, make_head, wait_for_run
 
 
 def pytest_collection_modifyitems(items):
@@ -82,5 +82,5 @@ def scored(opened, qtbot):
     viewer, widget = opened
     widget.choices.keep_experts.value = True
     qtbot.mouseClick(widget.runner.run_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: widget.is_idle and widget.results.isVisible(), timeout=60_000)
+    wait_for_run(qtbot, widget)
     return viewer, widget

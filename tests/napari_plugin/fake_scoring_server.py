@@ -8,42 +8,38 @@ import torch
 from moeclip_transforms import InputError
 
 import moeclip_med.scoring.scorer  # noqa: F401 - keeps `moeclip_med.scoring` from loading the real detector
+from moeclip_med.model.architecture import lite_architecture
+from moeclip_med.weights.metadata import ModelMetadata, ScoreScale, Threshold
 
 SECONDS_PER_SLICE = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 
 
 class FakeDetector:
-    """Raw score = brightness, on the slices' own pixels; takes its time like a network."""
+    """Score = brightness, on the slices' own pixels; takes its time like a network."""
 
     identity = "0" * 64
+    notes = ()
     frames_foreground = False
     engine = SimpleNamespace(name="fake", description="no network")
 
     def __init__(self, name):
-        self.metadata = SimpleNamespace(
+        self.metadata = ModelMetadata(
             name=name,
             version="0",
-            threshold=SimpleNamespace(value=0.8, source="made up", is_calibrated=False),
-            score_scale=SimpleNamespace(centre=0.0, spread=1.0, score=self._score, raw=lambda score: score),
-            weak_kinds={},
-            architecture=SimpleNamespace(levels=(1, 2), experts=SimpleNamespace(count=4)),
+            architecture=lite_architecture(),
+            score_scale=ScoreScale(centre=0.0, spread=1.0),
+            threshold=Threshold(0.8, "made up"),
+            licence="none",
         )
 
-    def map_slices(self, slices, box=None, *, want_routing=False):
+    def map_slices(self, slices, _box=None, *, want_routing=False):
         time.sleep(SECONDS_PER_SLICE * len(slices))
-        raw = slices.mean(dim=1)
+        brightness = slices.mean(dim=1)
         routing = None
         if want_routing:
-            expert = (raw * 3.99).to(torch.uint8)
+            expert = (brightness * 3.99).to(torch.uint8)
             routing = torch.stack([expert, 3 - expert], dim=1)
-        return SimpleNamespace(raw=raw, routing=routing)
-
-    @staticmethod
-    def _score(raw, out=None):
-        if out is None:
-            return raw.copy()
-        out[...] = raw
-        return out
+        return SimpleNamespace(raw=torch.logit(brightness, eps=1e-4), routing=routing)
 
 
 def load(request):

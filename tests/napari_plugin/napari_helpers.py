@@ -30,3 +30,9 @@ def make_affine(oblique_degrees=0.0, axes=(0, 1, 2), signs=(1, 1, 1)):
         matrix[:3, voxel_axis] = turn @ column
     matrix[:3, 3] = (-37.0, 12.5, -61.0)
     return matrix
+
+
+def wait_for_run(qtbot, widget):
+    """Wait until a run has ended, and see that it ended well."""
+    qtbot.waitUntil(lambda: widget.is_idle, timeout=60_000)
+    assert widget.results.isVisibleTo(widget), "the run failed: see napari's notification"

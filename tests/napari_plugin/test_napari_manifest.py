@@ -3,11 +3,12 @@
 import time
 import zipfile
 from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 import pytest
-from npe2 import PluginManager, PluginManifest
 from napari_moeclip.reader import get_reader
+from npe2 import PluginManager, PluginManifest
 from PIL import Image as Picture
 from pydicom.data import get_testdata_file
 
@@ -46,7 +47,7 @@ def test_napari_never_asks_this_plugin_about_other_names(name, manifest):
 def test_reader_knows_dicom_by_content_and_leaves_the_rest(tmp_path):
     dicom = get_testdata_file("CT_small.dcm", read=False)
     bare = tmp_path / "IM1"
-    bare.write_bytes(open(dicom, "rb").read())
+    bare.write_bytes(Path(dicom).read_bytes())
     text = tmp_path / "README"
     text.write_text("nothing")
     other = tmp_path / "docs.zip"
@@ -74,7 +75,7 @@ def test_reader_knows_a_study_folder_from_a_folder_of_pictures_without_walking_i
         (pictures / f"{index}.png").touch()
     study = tmp_path / "study" / "series"
     study.mkdir(parents=True)
-    (study / "IM1").write_bytes(open(get_testdata_file("CT_small.dcm", read=False), "rb").read())
+    (study / "IM1").write_bytes(Path(get_testdata_file("CT_small.dcm", read=False)).read_bytes())
     start = time.perf_counter()
     assert get_reader(str(pictures)) is None
     assert time.perf_counter() - start < 0.1

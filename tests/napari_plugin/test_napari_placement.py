@@ -5,7 +5,7 @@ from itertools import permutations, product
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 from moeclip_transforms import read_volume
@@ -81,7 +81,7 @@ def test_image_and_map_agree_with_nibabel_and_simpleitk_within_half_a_voxel(tmp_
     origin = origin_of(image)
     overlay = Image(np.zeros_like(data), **anomaly_layer_attributes(image, origin, 0.5))
     by_nibabel = nib.load(path)
-    by_itk = sitk.ReadImage(str(path))
+    by_itk = SimpleITK.ReadImage(str(path))
     for voxel in np.random.default_rng(1).integers(0, SHAPE, size=(20, 3)):
         index = origin.placement.to_index(voxel, SHAPE)
         assert data[tuple(index.astype(int))] == pytest.approx(by_nibabel.get_fdata()[tuple(voxel)], abs=1e-3)

@@ -4,11 +4,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from moeclip_transforms import read_volume
-from moeclip_med.demo import write_dicom_series
 from napari_helpers import SHAPE, make_affine, make_head
 from napari_moeclip.layers import origin_of
 from napari_moeclip.series_dialog import SeriesDialog
 from qtpy.QtCore import Qt
+
+from moeclip_med.demo import write_dicom_series
+
+pytestmark = pytest.mark.usefixtures("shared")
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def texts(viewer):
     return [overlays[f"moeclip_{edge}"].text for edge in ("left", "right", "top", "bottom")]
 
 
-def test_dicom_folder_opens_with_spacing_and_letters(make_napari_viewer, shared, dicom_folder):
+def test_dicom_folder_opens_with_spacing_and_letters(make_napari_viewer, dicom_folder):
     viewer = make_napari_viewer()
     (layer,) = viewer.open(str(dicom_folder), plugin="moeclip-med")
     assert layer.name == "MR SIMULATED head"
@@ -43,7 +46,7 @@ def test_dicom_folder_opens_with_spacing_and_letters(make_napari_viewer, shared,
     assert not viewer.canvas.overlays["moeclip_left"].visible
 
 
-def test_sagittal_series_opens_in_its_own_plane(make_napari_viewer, shared, tmp_path):
+def test_sagittal_series_opens_in_its_own_plane(make_napari_viewer, tmp_path):
     affine = make_affine(axes=(1, 2, 0))  # x runs to the front, y to the head, slices to the right
     image = nib.Nifti1Image(make_head(), affine)
     image.header.set_dim_info(slice=2)
@@ -54,7 +57,7 @@ def test_sagittal_series_opens_in_its_own_plane(make_napari_viewer, shared, tmp_
     assert viewer.canvas.overlays["moeclip_slice"].text == "sagittal 14 / 29"
 
 
-def test_letters_go_with_the_image(make_napari_viewer, shared, head_file):
+def test_letters_go_with_the_image(make_napari_viewer, head_file):
     viewer = make_napari_viewer()
     viewer.open(str(head_file), plugin="moeclip-med")
     assert texts(viewer) == ["R", "L", "A", "P"]
@@ -63,7 +66,7 @@ def test_letters_go_with_the_image(make_napari_viewer, shared, head_file):
     assert texts(viewer) == [""] * 4
 
 
-def test_unreadable_files_become_one_sentence_and_no_layer(make_napari_viewer, shared, tmp_path, errors):
+def test_unreadable_files_become_one_sentence_and_no_layer(make_napari_viewer, tmp_path, errors):
     (tmp_path / "broken.nii").write_bytes(b"no NIfTI")
     viewer = make_napari_viewer()
     viewer.open(str(tmp_path / "broken.nii"), plugin="moeclip-med")
@@ -73,7 +76,7 @@ def test_unreadable_files_become_one_sentence_and_no_layer(make_napari_viewer, s
     assert "Traceback" not in record.message
 
 
-def test_four_dimensional_files_ask_for_a_time_point(make_napari_viewer, shared, tmp_path, monkeypatch):
+def test_four_dimensional_files_ask_for_a_time_point(make_napari_viewer, tmp_path, monkeypatch):
     frames = np.stack([make_head(), make_head() * 2, make_head() * 3], axis=-1)
     nib.save(nib.Nifti1Image(frames, make_affine()), tmp_path / "times.nii.gz")
 
@@ -88,7 +91,7 @@ def test_four_dimensional_files_ask_for_a_time_point(make_napari_viewer, shared,
     assert layer.data.max() == 3000.0
 
 
-def test_a_study_with_two_series_asks_which(make_napari_viewer, shared, dicom_folder, monkeypatch):
+def test_a_study_with_two_series_asks_which(make_napari_viewer, dicom_folder, monkeypatch):
     write_dicom_series(dicom_folder / "b", make_head().astype(np.int16), make_affine(), "SIMULATED other")
     offered = []
 
@@ -105,7 +108,7 @@ def test_a_study_with_two_series_asks_which(make_napari_viewer, shared, dicom_fo
     assert [layer.name for layer in viewer.layers] == [f"MR {offered[1]}"]
 
 
-def test_samples_are_simulated_and_say_so(make_napari_viewer, shared):
+def test_samples_are_simulated_and_say_so(make_napari_viewer):
     viewer = make_napari_viewer()
     viewer.open_sample("moeclip-med", "simulated_brain")
     viewer.open_sample("moeclip-med", "simulated_endoscopy")
@@ -118,7 +121,7 @@ def test_samples_are_simulated_and_say_so(make_napari_viewer, shared):
     assert clip.data.dtype == np.uint8
 
 
-def test_saved_map_is_nifti_on_the_grid_of_the_input(make_napari_viewer, shared, head_file, tmp_path, errors):
+def test_saved_map_is_nifti_on_the_grid_of_the_input(make_napari_viewer, head_file, tmp_path):
     viewer = make_napari_viewer()
     (layer,) = viewer.open(str(head_file), plugin="moeclip-med")
     (path,) = layer.save(str(tmp_path / "copy.nii.gz"), plugin="moeclip-med")

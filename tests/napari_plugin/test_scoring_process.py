@@ -1,10 +1,10 @@
 """The second process: shared arrays, answers, failures, ends."""
 
 import gc
-import os
 import subprocess
 import sys
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -61,8 +61,8 @@ def test_answers_failures_and_faults_come_back_as_such(backend):
         backend.wait_for(messages.LoadRequest("broken"))
     with pytest.raises(InputError, match=r'^"/no/such/file" does not exist; check the path\.$'):
         backend.wait_for(messages.ScanRequest("/no/such/file"))
-    with pytest.raises(InputError, match="holds no anomaly.nii.gz, so it is not a finished run"):
-        backend.wait_for(messages.OpenRunRequest(os.getcwd()))
+    with pytest.raises(InputError, match=r"holds no anomaly\.nii\.gz, so it is not a finished run"):
+        backend.wait_for(messages.OpenRunRequest(str(Path.cwd())))
     assert backend.wait_for(messages.LoadRequest("lite")).name == "lite"
 
 
@@ -73,10 +73,11 @@ def test_a_killed_process_is_told_in_a_sentence_and_starts_again(slow_backend, q
     task.failed.connect(failures.append)
     psutil.Process(slow_backend.process_id).kill()
     qtbot.waitUntil(lambda: bool(failures), timeout=10_000)
-    assert failures == [
+    (sentence,) = failures
+    assert sentence == (
         "The scoring process ended unexpectedly (it was killed, most likely because memory ran out); "
         "press Run to start again."
-    ]
+    )
     assert not slow_backend.is_running
     assert slow_backend.wait_for(messages.LoadRequest("lite")).name == "lite"
 

@@ -38,7 +38,7 @@ def tiny_is_known(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tiny_is_known, tmp_path_factory):  # noqa: ARG001 - the tower has to be known by name
+def tiny_weights(tiny_is_known, tmp_path_factory):
     """A safetensors file with the weights of "Tiny-8"."""
     from safetensors.torch import save_file
 

@@ -14,7 +14,7 @@ OPTIONS = ReleasedOptions(tower="Tiny-8", image_size=64)
 
 
 @pytest.fixture
-def write(tmp_path, tiny_is_known):  # noqa: ARG001 - the tower has to be known by name
+def write(tmp_path, tiny_is_known):
     def write(checkpoint):
         path = tmp_path / "moe_last.pth"
         torch.save(checkpoint, path)

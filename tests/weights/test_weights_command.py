@@ -57,7 +57,7 @@ def test_import_writes_a_model_into_the_cache_and_tells_what_it_assumed(cache, t
     assert report["checks"]["adapters' shapes"] == "fit the tower"
 
 
-def test_import_refuses_a_contradiction(tmp_path, tiny_is_known):  # noqa: ARG001 - the tower has to be known by name
+def test_import_refuses_a_contradiction(tmp_path, tiny_is_known):
     path = tmp_path / "moe_last.pth"
     torch.save(released_checkpoint(), path)
     result = run("import", path, "--tower", "Tiny-8", "--experts", 8)

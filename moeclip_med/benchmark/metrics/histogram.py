@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COARSE_BINS = 1024
 """Bins of the histograms kept for every patient, from which confidence intervals are resampled."""
 
+_BLOCK = 1 << 22
+"""Pixels counted at a time: bounds the working memory on large volumes."""
+
 
 @dataclass
 class Counts:
@@ -95,16 +98,20 @@ class PixelHistogram:
         Returns:
             The counts of this map alone, over `COARSE_BINS`.
         """
-        index = self.binning.index(raw)
-        abnormal = (mask if inside is None else mask & inside).reshape(-1)
-        # One key for bin and label, so that one pass counts both.
-        keys = index + abnormal * np.int64(self.binning.bins)
-        if inside is not None:
-            keys = keys[inside.reshape(-1)]
-        both = self._count(keys)
+        scores = np.ascontiguousarray(raw, dtype=np.float32).reshape(-1)
+        abnormal = mask if inside is None else mask & inside
+        flat = abnormal.reshape(-1)
+        kept = None if inside is None else inside.reshape(-1)
+        both: NDArray[np.int64] = np.zeros(2 * COARSE_BINS, dtype=np.int64)
+        for start in range(0, len(scores), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            # One key for bin and label, so that one pass counts both.
+            keys = self.binning.index(scores[part])
+            keys[flat[part]] += self.binning.bins
+            both += self._count(keys if kept is None else keys[kept[part]])
         coarse = Counts(both[:COARSE_BINS], both[COARSE_BINS:], np.zeros(COARSE_BINS), np.zeros((), np.int64))
-        if abnormal.any():
-            self._add_overlap(coarse, abnormal.reshape(mask.shape), index)
+        if flat.any():
+            self._add_overlap(coarse, raw, abnormal)
         return coarse
 
     @property
@@ -139,13 +146,12 @@ class PixelHistogram:
             self._add(np.concatenate(self._waiting))
             self._waiting, self._n_waiting = [], 0
 
-    def _add_overlap(self, coarse: Counts, mask: NDArray[np.bool_], index: NDArray[np.int64]) -> None:
-        labels, count = label_regions(mask)
-        flat = labels.reshape(-1)
-        where = flat.nonzero()[0]
-        area = np.bincount(flat[where], minlength=count + 1)
-        weights = 1.0 / area[flat[where]]
-        bins = index[where]
+    def _add_overlap(self, coarse: Counts, raw: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> None:
+        box = ndimage.find_objects(mask.view(np.uint8))[0]
+        labels, count = label_regions(mask[box])
+        region = labels[mask[box]]
+        weights = (1.0 / np.bincount(region, minlength=count + 1)[1:])[region - 1]
+        bins = self.binning.index(raw[box][mask[box]])
         np.add.at(self._counts.overlap, bins, weights)
         np.add.at(coarse.overlap, bins // (self.binning.bins // COARSE_BINS), weights)
         self._counts.regions += count
