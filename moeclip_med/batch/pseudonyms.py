@@ -43,6 +43,11 @@ class Pseudonyms:
             stream.write(key)
         return cls(key)
 
+    @classmethod
+    def for_once(cls) -> Pseudonyms:
+        """Make a key that is not kept: where nothing is written, names need not last."""
+        return cls(secrets.token_bytes(_KEY_BYTES))
+
     def patient(self, identifier: str) -> str:
         """Name a patient after the PatientID."""
         return self._name("patient", identifier)
