@@ -13,7 +13,7 @@ import typer
 from moeclip_transforms.errors import InputError, NoticeWarning
 
 from moeclip_med import __version__
-from moeclip_med.cli import batch, benchmark, calibrate, demo, export, info, score, train, weights
+from moeclip_med.cli import batch, benchmark, calibrate, demo, export, info, pacs, score, train, weights
 from moeclip_med.cli.console import print_error, print_warning
 
 EXIT_OUR_FAULT = 1
@@ -61,6 +61,7 @@ app.command("export")(export.export_command)
 app.command("calibrate")(calibrate.calibrate_command)
 app.add_typer(batch.batch_app, name="batch")
 app.add_typer(benchmark.benchmark_app, name="benchmark")
+app.add_typer(pacs.pacs_app, name="pacs")
 app.add_typer(weights.weights_app, name="weights")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from moeclip_med import __version__
 
-COMMANDS = ["score", "info", "demo", "train", "export", "calibrate", "benchmark", "weights", "batch"]
+COMMANDS = ["score", "info", "demo", "train", "export", "calibrate", "benchmark", "weights", "batch", "pacs"]
 
 
 def test_help_lists_every_command_and_says_research_only(command):
