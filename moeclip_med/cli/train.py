@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.training.datasets import IndustrialImage
 
-RECIPES = ("lite", "vit-l-14-336")
+RECIPES = ("lite", "vit-l-14-336", "vit-l-14", "vit-b-16", "mobileclip-s1")
 
 
 def train_command(  # noqa: PLR0913 - one parameter per option of the command
@@ -41,8 +41,11 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         typer.Option(help="Category whose defective images are left out (lite). May be repeated."),
     ] = None,
     values: Annotated[
-        str, typer.Option(help="The numbers of vit-l-14-336: paper, or released (the authors' scripts).")
+        str, typer.Option(help="The numbers for towers with text: paper, or released (the authors' scripts).")
     ] = "paper",
+    tower_weights: Annotated[
+        Path | None, typer.Option(help="A file with the tower's weights.", show_default="the published ones")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of start values, order, crops and dropout.")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="the recipe's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, show_default="the recipe's")] = None,
@@ -69,6 +72,7 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         folder=output,
         seed=seed,
         values=values,
+        tower_weights=tower_weights,
         hold_out=tuple(hold_out or ()),
         normal_only=tuple(normal_only or ()),
         changes={

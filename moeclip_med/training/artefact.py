@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from moeclip_med.model.prompts import Prompts
 from moeclip_med.training.run_state import BEST_FILE, load_trained_state
 from moeclip_med.training.validation import central_square, held_out_normal_samples
 from moeclip_med.weights import efficientnet
@@ -17,6 +18,7 @@ from moeclip_med.weights.metadata import (
     Threshold,
     TrainingData,
     describe_start_values,
+    uncalibrated_scale,
 )
 from moeclip_med.weights.store import save_model
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from moeclip_med.training.datasets import IndustrialImage
     from moeclip_med.training.lite import LiteTask
     from moeclip_med.training.run_state import Progress
+    from moeclip_med.training.transformer import TransformerTask
+    from moeclip_med.training.transformer_build import BuiltTransformer
 
 MAXIMA_PERCENTILE = 95.0
 """The threshold: this percentile of the map maxima of normal images, so that one in twenty would raise a finding."""
@@ -93,8 +97,7 @@ def write_lite_model(
             "images_sha256": settings["images"]["trained"],
             "held_out_images_sha256": settings["images"]["held_out"],
             "steps": str(progress.step),
-            "chosen": f"epoch {progress.best_epoch} of {progress.epoch} by held-out industrial categories and "
-            f"synthetic defects, score {progress.best_score:.4f}; no medical image was used",
+            "chosen": chosen(progress),
         },
         start_values=describe_start_values(task.network.architecture),
         tower_sha256=efficientnet.SHA256,
@@ -118,6 +121,74 @@ WEAK_KINDS = {
     "ct-lung": "lite was never measured on lung CT; vessels are likely to score high.",
     "ct-soft-tissue": "lite was never measured on soft-tissue CT; organs without a mirror twin score high.",
 }
+
+
+def write_transformer_model(
+    task: TransformerTask,
+    built: BuiltTransformer,
+    run: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    licence: str,
+    terms: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the model folder of a run's best checkpoint, for a tower with text.
+
+    The score scale is measured on held-out normal images, where there are any; else it follows from the formula.
+    """
+    state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)["network"]
+    load_trained_state(task.network, state)
+    settings = task.settings_json()
+    scale, threshold = transformer_scale(task)
+    metadata = ModelMetadata(
+        name=built.name,
+        version="1",
+        architecture=task.network.architecture,
+        score_scale=scale,
+        threshold=threshold,
+        licence=licence,
+        tower_licence=built.tower_terms,
+        prompts=Prompts(),
+        training_data=training_data(task.trained, terms or {}),
+        training={
+            "recipe": built.name,
+            **{name: str(value) for name, value in settings["settings"].items()},
+            "images_sha256": settings["images"]["trained"],
+            "held_out_images_sha256": settings["images"]["held_out"],
+            "steps": str(progress.step),
+            "chosen": chosen(progress),
+        },
+        start_values=describe_start_values(task.network.architecture),
+        tower_sha256=built.tower_sha256,
+    )
+    save_model(folder, state, metadata)
+    return folder
+
+
+def transformer_scale(task: TransformerTask) -> tuple[ScoreScale, Threshold]:
+    """Score scale and threshold from the held-out categories' normal images."""
+    maps = []
+    for group in task.groups:
+        normal = group.images[~group.masks.any(axis=(1, 2))]
+        if len(normal):
+            maps.append(task.maps_of(normal, group.name))
+    if not maps:
+        return uncalibrated_scale(task.network.architecture), Threshold(0.5, "no normal image was held out")
+    scale, threshold = scale_of_normals(np.concatenate(maps))
+    source = f"{sum(map(len, maps))} held-out normal industrial images"
+    return (
+        ScoreScale(scale.centre, scale.spread, f"0.5 is the threshold; median pixel of {source}: {MEDIAN_SCORE}"),
+        Threshold(threshold, f"{MAXIMA_PERCENTILE:g}th percentile of the map maxima of {source}"),
+    )
+
+
+def chosen(progress: Progress) -> str:
+    """By what the checkpoint was chosen, for the metadata."""
+    return (
+        f"epoch {progress.best_epoch} of {progress.epoch} by held-out industrial categories and synthetic defects, "
+        f"score {progress.best_score:.4f}; no medical image was used"
+    )
 
 
 def measure_scale(task: LiteTask) -> tuple[ScoreScale, Threshold]:

@@ -22,11 +22,12 @@ class TrainRequest:
     """Everything a run is asked for.
 
     Attributes:
-        recipe: "lite" or "vit-l-14-336".
+        recipe: "lite", or the name of a tower with text, such as "vit-l-14-336".
         images: All industrial images, held-out categories included.
         folder: Where the run keeps its files.
         seed: Of everything random.
-        values: "paper" or "released", for vit-l-14-336.
+        values: "paper" or "released", for towers with text.
+        tower_weights: A file with the tower's weights, instead of the published ones, for towers with text.
         hold_out: Categories never trained on; they choose the checkpoint.
         normal_only: Categories whose defective images are left out.
         changes: Settings that differ from the recipe's, by name.
@@ -42,6 +43,7 @@ class TrainRequest:
     folder: Path
     seed: int = 0
     values: str = "paper"
+    tower_weights: Path | None = None
     hold_out: tuple[str, ...] = ()
     normal_only: tuple[str, ...] = ()
     changes: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +93,9 @@ def train(
             f"hold out at least one of: {', '.join(categories)}"
         )
         raise InputError(msg)
-    return train_lite(request, on_features, on_step)
+    if request.recipe == "lite":
+        return train_lite(request, on_features, on_step)
+    return train_transformer(request, on_step)
 
 
 def train_lite(
@@ -121,3 +125,36 @@ def train_lite(
     progress = run_training(task, options, make_fabric(options), on_step)
     model = request.folder / MODEL_FOLDER
     return write_lite_model(task, request.folder, model, progress, licence=request.licence, terms=request.terms)
+
+
+def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
+    """The paper's recipe for a tower with text, from images to model folder."""
+    from moeclip_med.training.artefact import write_transformer_model
+    from moeclip_med.training.loop import RunOptions, make_fabric, run_training
+    from moeclip_med.training.transformer import TransformerTask, recipe_values
+    from moeclip_med.training.transformer_build import build_transformer
+
+    if request.values not in {"paper", "released"}:
+        msg = f'--values: "{request.values}" is neither paper nor released'
+        raise InputError(msg)
+    if request.normal_only:
+        msg = "--normal-only belongs to the recipe lite; leave it out"
+        raise InputError(msg)
+    base = recipe_values("paper" if request.values == "paper" else "released")
+    settings = replace(base, seed=request.seed, held_out=request.hold_out, **request.changes)
+    categories = sorted({image.category for image in request.images})
+    built = build_transformer(request.recipe, settings, categories, request.tower_weights)
+    task = TransformerTask(request.images, settings, built.network, built.text)
+    options = RunOptions(
+        request.folder,
+        settings.seed,
+        {**task.settings_json(), "tower_sha256": built.tower_sha256},
+        precision=request.precision,
+        device=request.device,
+        devices=request.devices,
+    )
+    progress = run_training(task, options, make_fabric(options), on_step)
+    model = request.folder / MODEL_FOLDER
+    return write_transformer_model(
+        task, built, request.folder, model, progress, licence=request.licence, terms=request.terms
+    )

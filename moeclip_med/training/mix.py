@@ -54,11 +54,11 @@ class MixShares:
         real: Real industrial defects.
     """
 
-    symmetric: float = 0.4
-    tube: float = 0.0
-    layered: float = 0.0
-    synthetic: float = 0.3
-    real: float = 0.3
+    symmetric: float = 0.35
+    tube: float = 0.15
+    layered: float = 0.05
+    synthetic: float = 0.25
+    real: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares.

@@ -44,9 +44,9 @@ class LiteSettings:
     """
 
     seed: int = 0
-    crops: int = 7800
-    epochs: int = 2
-    fresh_every: int = 2
+    crops: int = 3900
+    epochs: int = 4
+    fresh_every: int = 1
     batch_size: int = 24
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -56,8 +56,8 @@ class LiteSettings:
     held_out: tuple[str, ...] = ()
     normal_only: tuple[str, ...] = ()
     held_out_normals: float = 0.1
-    validation_images: int = 60
-    validation_synthetic: int = 240
+    validation_images: int = 40
+    validation_synthetic: int = 160
 
     @property
     def steps_per_epoch(self) -> int:

@@ -19,7 +19,13 @@ from moeclip_med.training.datasets import images_hash, split_categories
 from moeclip_med.training.geometric import random_geometry, transform
 from moeclip_med.training.loop import Validation
 from moeclip_med.training.settings import LossWeights
-from moeclip_med.training.validation import GroupScores, category_groups, score_group, selection_score, validation_picture
+from moeclip_med.training.validation import (
+    GroupScores,
+    category_groups,
+    score_group,
+    selection_score,
+    validation_picture,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
