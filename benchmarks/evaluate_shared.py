@@ -5,7 +5,7 @@
 With --docs the reports are also put into that file, between its two marks.
 
 The folder is expected as its own README describes it: `data/medical/...` and `data/industrial/...`. Medical sets are
-judged only; nothing is chosen or tuned by their figures. The industrial sets are among those that `lite` learned from,
+judged only; nothing is chosen or tuned by their figures. Some industrial sets are among those that `lite` learned from,
 so their figures say how well it fits them, not how well it does on new products.
 """
 

@@ -88,6 +88,13 @@ class SetResult:
         """What it is compared with."""
         return self.rows.systems[1:]
 
+    @property
+    def shown_protocols(self) -> tuple[Protocol, ...]:
+        """The protocols that differ in any figure: without masks those on the same maps do not."""
+        if self.rows.has_mask.any():
+            return self.rows.protocols
+        return tuple(protocol for protocol in self.rows.protocols if protocol != "foreground")
+
     def metric(self, system: str, kind: str, name: str, protocol: Protocol | None = None) -> Metric:
         """Give one figure; undefined where the set has no such kind."""
         level = self.levels[system][protocol or self.protocol].get(kind)

@@ -94,7 +94,7 @@ def set_parts(one: SetResult) -> list[str]:
     patients = f", {units} {rows.about['units_are']}" if rows.about["units_are"] == "patients" else ""
     parts = [f"## {one.name}", f"{len(rows.keys)} {what}, {int(rows.labels.sum())} abnormal{patients}."]
     parts += [f"- {note}" for note in rows.about["notes"]]
-    for protocol in rows.protocols:
+    for protocol in one.shown_protocols:
         parts += [f"**{PROTOCOL_NAMES[protocol.value].capitalize()}**", _systems_table(one, protocol)]
         reasons = _reasons(one, protocol)
         if reasons:

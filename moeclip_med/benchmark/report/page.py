@@ -174,7 +174,7 @@ def _strip(one: SetResult, kind: str, name: str) -> Strip:
 
 
 def _tables(one: SetResult) -> list[Table]:
-    tables = [_protocol_table(one, protocol) for protocol in one.rows.protocols]
+    tables = [_protocol_table(one, protocol) for protocol in one.shown_protocols]
     names = ("dice", "sensitivity", "specificity")
     cells = tuple(_cell(one.metric(one.detector, "threshold", name)) for name in names)
     header = tuple(METRIC_NAMES[name] for name in names)
@@ -250,7 +250,10 @@ def _charts(one: SetResult) -> list[Chart]:
             steps = len(thresholds)
             if lesions.sum():
                 found = Detections(thresholds, hits[:, :steps], false[:, :steps], lesions)
-                named_froc.append((label(one, system), *froc(found)))
+                rate, sensitivity = froc(found)
+                # As in `measure_froc`: the best threshold with no more false findings.
+                order = np.argsort(rate, kind="stable")
+                named_froc.append((label(one, system), rate[order], np.maximum.accumulate(sensitivity[order])))
         if named_froc:
             charts.append(froc_chart(named_froc))
     return charts

@@ -99,9 +99,12 @@ def choose_cases(one: SetResult) -> dict[str, list[Choice]]:
     def named(chosen: NDArray[np.intp]) -> list[Choice]:
         return [Choice(int(row), f"{_where(one, int(row))}, pixel AP {100 * precision[row]:.0f} %") for row in chosen]
 
+    abnormal = np.flatnonzero(rows.labels)
+    quietest = abnormal[np.argsort(highest[abnormal], kind="stable")][:SHOWN] if not len(rated) else abnormal[:0]
     return {
         "Found best": named(best),
         "Found worst": named(worst),
+        "Abnormal, with the lowest scores": [Choice(int(row), _where(one, int(row))) for row in quietest],
         "Normal, with the highest scores": [Choice(int(row), _where(one, int(row))) for row in loudest],
     }
 
