@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from moeclip_med.weights import LoadedModel
 
 _CALIBRATION_PIXELS = 6_000_000
-_FEWEST_IMAGES, _MOST_IMAGES = 12, 64
+_FEWEST_IMAGES, _MOST_IMAGES = 12, 32
 
 
 class OpenVINOEngine:

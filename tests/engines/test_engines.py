@@ -1,0 +1,350 @@
+"""Engines are held to PyTorch's float32: maps, routing, what they say, and what they refuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from moeclip_transforms.errors import InputError, MissingExtraError
+from sklearn.metrics import roc_auc_score
+
+from moeclip_med.engines import choice, machine, make_engine, openvino_models
+from moeclip_med.engines.base import CORRELATION_FLOOR, EngineWarning, Precision
+from moeclip_med.engines.calibration import CALIBRATION_VARIABLE, CalibrationImages
+from moeclip_med.engines.openvino_models import ConversionError
+from moeclip_med.engines.torch_engine import TorchEngine, fold_batch_norms, placed_copy
+from moeclip_med.model.architecture import BlurSpec, paper_architecture
+from moeclip_med.model.network import MoEClip
+from moeclip_med.model.towers import build_tower
+from moeclip_med.training.composites import symmetric_composite
+from moeclip_med.training.fields import smooth_noise
+from moeclip_med.weights import LoadedModel, ModelMetadata, Threshold, load_model
+from moeclip_med.weights.metadata import uncalibrated_scale
+
+HAS_BF16 = machine.torch_has_native_bf16() and machine.openvino_has_native_bf16()
+needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this processor has no bf16 arithmetic")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """An empty cache folder for this file's tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOECLIP_MED_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return load_model("lite")
+
+
+@pytest.fixture(scope="module")
+def small_transformer():
+    """The paper's network around a small transformer with made weights."""
+    torch.manual_seed(3)
+    visual = open_clip.transformer.VisionTransformer(
+        image_size=112, patch_size=14, width=256, layers=4, heads=4, mlp_ratio=4, output_dim=64
+    )
+    architecture = replace(
+        paper_architecture("ViT-L-14", width=64, depth=4, image_size=112), blur=BlurSpec(kernel=3, sigma=1.0)
+    )
+    network = MoEClip(architecture, build_tower(visual, architecture)).eval()
+    text = torch.nn.functional.normalize(torch.randn(64, 2), dim=0)
+    metadata = ModelMetadata(
+        name="small",
+        version="1",
+        architecture=architecture,
+        score_scale=uncalibrated_scale(architecture),
+        threshold=Threshold(0.5, "made for a test"),
+        licence="none",
+    )
+    return LoadedModel(network, metadata, text, metadata.identity())
+
+
+def images_for(model, count=6):
+    batches = CalibrationImages(None, count).batches(model.metadata.architecture)
+    return torch.from_numpy(np.concatenate(list(batches)))
+
+
+def plain_maps(model, images):
+    with torch.inference_mode():
+        return model.network(images, model.text).maps
+
+
+def correlation(first, second):
+    return np.corrcoef(first.numpy().ravel(), second.numpy().ravel())[0, 1]
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("name", ["lite", "small_transformer"])
+def test_float32_scores_are_within_1e_4(engine, name, request):
+    model = request.getfixturevalue(name)
+    images = images_for(model)
+    made = make_engine(model, engine=engine, device="cpu", precision="f32")
+    assert made.name == engine
+    scale = model.metadata.score_scale
+    found, wanted = (scale.score(maps.numpy()) for maps in (made.run(images).maps, plain_maps(model, images)))
+    assert np.abs(found - wanted).max() < 1e-4
+    assert wanted.std() > 1e-3  # the images do make a difference
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("name", ["lite", "small_transformer"])
+def test_routing_is_given_when_wanted_and_only_then(engine, name, request):
+    model = request.getfixturevalue(name)
+    images = images_for(model, 3)
+    made = make_engine(model, engine=engine, device="cpu", precision="f32")
+    assert made.run(images).routing is None
+    output = made.run(images, want_routing=True)
+    with torch.inference_mode():
+        wanted = model.network(images, model.text, want_routing=True).routing
+    assert [level.shape for level in output.routing] == [level.shape for level in wanted]
+    assert all(level.dtype == torch.uint8 for level in output.routing)
+    for found, level in zip(output.routing, wanted, strict=True):
+        assert (found == level).float().mean() > 0.999  # all but ties
+
+
+@needs_bf16
+@pytest.mark.parametrize(
+    ("engine", "name"), [("torch", "lite"), ("torch", "small_transformer"), ("openvino", "small_transformer")]
+)
+def test_bf16_keeps_the_order(engine, name, request):
+    model = request.getfixturevalue(name)
+    images = images_for(model)
+    maps = make_engine(model, engine=engine, device="cpu", precision="bf16").run(images).maps
+    assert maps.dtype == torch.float32
+    assert correlation(maps, plain_maps(model, images)) >= CORRELATION_FLOOR[Precision.BF16]
+
+
+def test_int8_keeps_the_order_and_is_made_of_industrial_images(small_transformer):
+    made = make_engine(small_transformer, engine="openvino", precision="int8")
+    images = images_for(small_transformer)
+    assert correlation(made.run(images).maps, plain_maps(small_transformer, images)) >= 0.998
+    assert made.description.endswith("calibrated on 32 synthetic images")
+    assert correlation(made.run(images).maps, plain_maps(small_transformer, images)) < 0.9999999  # it is not float32
+
+
+def test_an_engine_that_is_too_inexact_is_refused(small_transformer, monkeypatch):
+    far_off = openvino_models.Agreement(correlation=0.9, largest=1.0)
+    monkeypatch.setattr(openvino_models, "_compile", lambda _: None)
+    monkeypatch.setattr(openvino_models, "measure_agreement", lambda *_: far_off)
+    with pytest.raises(ConversionError) as caught:
+        make_engine(small_transformer, engine="openvino", precision="f32", threads=1)
+    assert str(caught.value) == (
+        'model "small": its maps by OpenVINO in f32 correlate only 0.90000 with PyTorch\'s in float32, 0.99999 is '
+        "wanted; use --precision f32 or --engine torch."
+    )
+    with pytest.warns(EngineWarning, match="OpenVINO is not used: .* PyTorch runs it instead"):
+        made = make_engine(small_transformer, precision="f32", device="cpu", threads=1)
+    assert made.name == "torch"
+    assert "OpenVINO could not run this model" in made.description
+
+
+@pytest.fixture(scope="module")
+def made_defects():
+    """Mirrored composites with masks, (image, side, side, 3) in [0, 1]; made for this test, never trained on."""
+    images, masks = [], []
+    for index in range(16):
+        rng = np.random.default_rng([99, index])
+        textures = [
+            np.repeat(0.5 + 0.1 * smooth_noise(256, rng.uniform(1, 12), rng)[..., None], 3, axis=2) for _ in range(2)
+        ]
+        image, mask = symmetric_composite(textures[0], textures[1], rng)
+        images.append(image)
+        masks.append(mask)
+    return np.stack(images), np.stack(masks)
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision"), [("openvino", "f32"), pytest.param("torch", "bf16", marks=needs_bf16)]
+)
+def test_lite_finds_industrial_defects_as_well(lite, made_defects, engine, precision):
+    images, masks = made_defects
+    architecture = lite.metadata.architecture
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (architecture.mean, architecture.std))
+    batch = (torch.from_numpy(images).permute(0, 3, 1, 2) - mean) / std
+    side = architecture.map_size
+    truth = masks.reshape(len(masks), side, 256 // side, side, 256 // side).mean(axis=(2, 4)) >= 0.5
+
+    def auroc(maps):
+        return roc_auc_score(truth.ravel(), maps.numpy().ravel())
+
+    plain = auroc(plain_maps(lite, batch))
+    assert plain > 0.8  # the data can tell good maps from bad
+    made = make_engine(lite, engine=engine, device="cpu", precision=precision)
+    assert abs(auroc(made.run(batch).maps) - plain) <= 0.002
+
+
+def test_the_compiled_model_is_kept(small_transformer, monkeypatch):
+    make_engine(small_transformer, engine="openvino", precision="f32")
+    monkeypatch.setattr(openvino_models, "_convert", lambda _: pytest.fail("converted again"))
+    made = make_engine(small_transformer, engine="openvino", precision="f32")
+    assert made.run(images_for(small_transformer, 1)).maps.shape == (1, 112, 112)
+
+
+def test_two_processes_may_compile_the_same_model_at_once(small_transformer, cache, monkeypatch):
+    compile_it, nested = openvino_models._compile, []
+
+    def compile_while_another_does(recipe):
+        if not nested:  # the other process starts and finishes while this one is compiling
+            nested.append(True)
+            openvino_models.compiled_model(recipe)
+        return compile_it(recipe)
+
+    monkeypatch.setattr(openvino_models, "_compile", compile_while_another_does)
+    made = make_engine(small_transformer, engine="openvino", precision="f32", threads=1)
+    assert nested
+    assert made.run(images_for(small_transformer, 1)).maps.isfinite().all()
+    assert not list(cache.rglob("*.part"))
+
+
+def test_the_key_changes_with_what_the_compiled_model_depends_on(lite):
+    images = CalibrationImages(None, 4)
+    first = openvino_models.ModelRecipe(lite, Precision.F32, False, None, images)
+    others = [
+        replace(first, precision=Precision.INT8),
+        replace(first, want_routing=True),
+        replace(first, threads=1),
+        replace(first, precision=Precision.INT8, calibration=CalibrationImages(None, 5)),
+    ]
+    assert len({recipe.key() for recipe in [first, *others]}) == 5
+    assert first.key() == replace(first).key()
+
+
+def test_weights_without_a_known_hash_are_told_apart_by_their_values(small_transformer):
+    images = CalibrationImages(None, 4)
+    first = openvino_models.ModelRecipe(small_transformer, Precision.F32, False, None, images).key()
+    text = small_transformer.network.experts[0].router
+    with torch.no_grad():
+        text.add_(0.01)
+        second = openvino_models.ModelRecipe(small_transformer, Precision.F32, False, None, images).key()
+        text.sub_(0.01)
+    assert first != second
+
+
+def test_images_of_the_wrong_size_are_refused_by_both(lite):
+    for engine in ("torch", "openvino"):
+        made = make_engine(lite, engine=engine, device="cpu", precision="f32")
+        with pytest.raises(InputError, match=r"images of 3 × 128 × 128 .* but the model takes 3 × 256 × 256"):
+            made.run(torch.zeros(1, 3, 128, 128))
+
+
+def test_an_engine_leaves_the_loaded_network_as_it_was(lite):
+    before = {name: tensor.clone() for name, tensor in lite.network.state_dict().items()}
+    TorchEngine(lite, device="cpu", precision=Precision.BF16, description="")
+    after = lite.network.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(tensor.dtype == torch.float32 for tensor in lite.network.parameters())
+
+
+def test_a_copy_shares_what_it_does_not_change(small_transformer):
+    copied = placed_copy(small_transformer.network, torch.device("cpu"), None)
+    for first, second in zip(copied.parameters(), small_transformer.network.parameters(), strict=True):
+        assert first.data_ptr() == second.data_ptr()
+
+
+def test_every_batch_norm_of_lite_is_folded(lite):
+    copied = placed_copy(lite.network, torch.device("cpu"), None)
+    norms = sum(isinstance(module, torch.nn.BatchNorm2d) for module in copied.modules())
+    assert fold_batch_norms(copied) == norms > 0
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in copied.modules())
+
+
+def test_auto_says_what_it_picked_and_why(lite, monkeypatch):
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu"])
+    assert make_engine(lite).description.startswith("OpenVINO ")
+    picked = choice.choose(lite, engine="auto", device="auto", precision="auto")
+    assert picked.precision == Precision.F32
+    assert picked.reasons == (
+        "no GPU that PyTorch can use",
+        "OpenVINO is the faster engine on a processor",
+        "float32 is fast enough for a convolutional tower",
+    )
+
+
+@needs_bf16
+def test_auto_takes_bf16_for_a_transformer(small_transformer, monkeypatch):
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu"])
+    picked = choice.choose(small_transformer, engine="auto", device="auto", precision="auto")
+    assert (picked.engine, picked.precision) == ("openvino", Precision.BF16)
+
+
+def test_auto_takes_half_precision_on_a_gpu(small_transformer, monkeypatch):
+    monkeypatch.setattr(machine, "devices", lambda: ["cuda:0", "cpu"])
+    monkeypatch.setattr(machine, "_cuda_has_bf16", lambda _: True)
+    picked = choice.choose(small_transformer, engine="auto", device="auto", precision="auto")
+    assert (picked.engine, picked.device, picked.precision) == ("torch", "cuda:0", Precision.F16)
+    assert choice.choose(small_transformer, engine="torch", device="cuda", precision="bf16").device == "cuda:0"
+
+
+def test_without_openvino_auto_runs_pytorch_and_says_so(lite, monkeypatch):
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(machine, "has_openvino", lambda: False)
+    made = make_engine(lite)
+    assert made.name == "torch"
+    assert 'OpenVINO, several times faster, is not installed: pip install "moeclip-med[openvino]"' in made.description
+
+
+def test_a_missing_extra_is_named(lite, monkeypatch):
+    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError) as caught:
+        make_engine(lite, engine="openvino")
+    assert str(caught.value) == (
+        'engine "openvino" needs the package "openvino", which is not installed; '
+        'run: pip install "moeclip-med[openvino]"'
+    )
+    with pytest.raises(MissingExtraError, match='precision "int8" needs the package "openvino"'):
+        make_engine(lite, device="cpu", precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"engine": "tensorrt"}, 'engine "tensorrt" is unknown; choose "auto", "torch", "openvino".'),
+        (
+            {"device": "cuda:7"},
+            'device "cuda:7" is not there; this machine has "cpu": choose one of them, or auto.',
+        ),
+        (
+            {"engine": "torch", "precision": "int8"},
+            (
+                'precision "int8" is not there for engine "torch" on this machine\'s "cpu", which has "f32": '
+                "choose one of them, or auto."
+            ),
+        ),
+    ],
+)
+def test_a_wish_that_cannot_be_met_names_what_is_there(lite, monkeypatch, wishes, message):
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(machine, "torch_has_native_bf16", lambda: False)
+    with pytest.raises(InputError) as caught:
+        make_engine(lite, **wishes)
+    assert str(caught.value) == message
+
+
+def test_openvino_does_not_run_on_a_gpu(lite, monkeypatch):
+    monkeypatch.setattr(machine, "devices", lambda: ["cuda:0", "cpu"])
+    with pytest.raises(InputError, match="runs on the processor"):
+        make_engine(lite, engine="openvino", device="cuda")
+
+
+def test_calibration_images_come_from_the_folder_that_is_named(lite, tmp_path, monkeypatch):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    monkeypatch.setenv(CALIBRATION_VARIABLE, str(tmp_path))
+    images = CalibrationImages.find(None, 3)
+    assert images.folder == tmp_path
+    batches = list(images.batches(lite.metadata.architecture))
+    assert [batch.shape for batch in batches] == [(1, 3, 256, 256)] * 3
+    assert images.key() != CalibrationImages(None, 3).key()
+    assert str(tmp_path) not in images.describe()
+    missing = CalibrationImages.find(tmp_path / "nothing", 3)
+    with pytest.raises(InputError, match="does not exist"):
+        missing.key()
