@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from moeclip_med.benchmark.systems import DetectorSystem, System
 
 COUNTS_FOLDER = "counts"
+COUNTS_VERSION = 2
+"""Raised whenever the same images would be counted otherwise: older counts are then not gone on with."""
+
 MAPS_FOLDER = "maps"
 _RECORDED_PACKAGES = ("torch", "monai", "open_clip_torch", "timm", "openvino", "numpy", "scipy")
 
@@ -166,6 +169,7 @@ def describe(detector: DetectorSystem, settings: BenchmarkSettings) -> dict[str,
 def _settings_hash(about: dict[str, Any], dataset: Dataset, detector: DetectorSystem) -> str:
     """Hash all that changes a figure: model, systems, protocols, and which cases with which masks."""
     parts = [
+        COUNTS_VERSION,
         about,
         detector.detector.identity,
         detector.detector.engine.description,

@@ -93,7 +93,7 @@ class PixelHistogram:
         Args:
             raw: (rows, columns) or (x, y, z), finite scores, higher is more abnormal.
             mask: Same shape, True where abnormal.
-            inside: Same shape, True where pixels count; all of them if None. Regions are cut to it.
+            inside: Same shape, True where pixels count; all of them if None. A region that is cut by it stays one.
 
         Returns:
             The counts of this map alone, over `COARSE_BINS`.
@@ -111,7 +111,7 @@ class PixelHistogram:
             both += self._count(keys if kept is None else keys[kept[part]])
         coarse = Counts(both[:COARSE_BINS], both[COARSE_BINS:], np.zeros(COARSE_BINS), np.zeros((), np.int64))
         if flat.any():
-            self._add_overlap(coarse, raw, abnormal)
+            self._add_overlap(coarse, raw, mask, abnormal)
         return coarse
 
     @property
@@ -146,16 +146,25 @@ class PixelHistogram:
             self._add(np.concatenate(self._waiting))
             self._waiting, self._n_waiting = [], 0
 
-    def _add_overlap(self, coarse: Counts, raw: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> None:
+    def _add_overlap(
+        self,
+        coarse: Counts,
+        raw: NDArray[np.floating[Any]],
+        mask: NDArray[np.bool_],
+        counted: NDArray[np.bool_],
+    ) -> None:
+        """Add the regions of `mask`, as far as their pixels are `counted`."""
         box = ndimage.find_objects(mask.view(np.uint8))[0]
         labels, count = label_regions(mask[box])
-        region = labels[mask[box]]
-        weights = (1.0 / np.bincount(region, minlength=count + 1)[1:])[region - 1]
-        bins = self.binning.index(raw[box][mask[box]])
+        region = labels[counted[box]]
+        area = np.bincount(region, minlength=count + 1)
+        weights = 1.0 / area[region]
+        bins = self.binning.index(raw[box][counted[box]])
         np.add.at(self._counts.overlap, bins, weights)
         np.add.at(coarse.overlap, bins // (self.binning.bins // COARSE_BINS), weights)
-        self._counts.regions += count
-        coarse.regions += count
+        regions = int(np.count_nonzero(area[1:]))
+        self._counts.regions += regions
+        coarse.regions += regions
 
 
 def label_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
