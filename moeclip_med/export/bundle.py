@@ -49,7 +49,7 @@ def bundle_metadata(metadata: ModelMetadata) -> dict[str, Any]:
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": np.__version__,
         "python_version": platform.python_version(),
-        "optional_packages_version": {},
+        "required_packages_version": {},
         "task": "zero-shot anomaly maps of single 2-D images",
         "description": (
             f"{metadata.name}: images in [0, 1] to anomaly scores in [0, 1]; {metadata.threshold.value:g} is the "
