@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--model", default="lite")
     parser.add_argument("--only", choices=("medical", "industrial"))
+    parser.add_argument("--restart", action="store_true", help="throw away what an earlier run counted")
     parser.add_argument("--docs", type=Path, help="a Markdown file with the two marks")
     arguments = parser.parse_args()
     shared = os.environ.get("MOECLIP_MED_SHARED")
@@ -67,7 +68,8 @@ def main() -> None:
     for domain, sets in (("medical", MEDICAL), ("industrial", INDUSTRIAL)):
         if arguments.only not in {None, domain}:
             continue
-        options = ["--output", str(arguments.output / domain), "--model", arguments.model, "--quiet"]
+        options = ["--restart"] if arguments.restart else []
+        options += ["--output", str(arguments.output / domain), "--model", arguments.model, "--quiet"]
         for option, name, folder, patterns in sets:
             options += [option, f"{name}={Path(shared, 'data', domain, folder)}{patterns}"]
         benchmark_app(options, standalone_mode=False)

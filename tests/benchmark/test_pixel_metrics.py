@@ -190,6 +190,21 @@ def test_only_pixels_inside_count():
     )
 
 
+def test_a_region_that_the_foreground_cuts_stays_one():
+    mask = np.zeros((6, 9), dtype=bool)
+    mask[2, 1:8] = True
+    mask[5, 8] = True
+    inside = np.ones_like(mask)
+    inside[:, 3:5] = False
+    inside[5] = False
+    histogram = PixelHistogram(UNIT)
+    histogram.add(np.zeros(mask.shape, np.float32), mask, inside=inside)
+    counts = histogram.counts
+    assert counts.regions == 1  # the row, cut in two; the single pixel lies outside
+    assert counts.abnormal.sum() == 5
+    assert counts.overlap.sum() == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(("mask", "reason"), [(False, "no abnormal pixels"), (True, "no normal pixels")])
 def test_one_sided_sets_are_undefined_with_a_reason(mask, reason):
     counts = histogram_of(np.zeros((1, 8, 8), np.float32), np.full((1, 8, 8), mask)).counts
