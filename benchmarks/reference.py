@@ -1,0 +1,147 @@
+"""A plain rendering of the method in float32: every step as the paper writes it, one after the other.
+
+It stands in for an eager implementation as papers publish it: attention weights formed in full, experts visited one by
+one with gather and scatter, windows cut out and averaged, every one of the token maps blurred and resized on its own,
+the image head computed whether asked for or not. It takes its weights from the product's network and gives the same
+maps, which a test holds it to, and is what the ratios in `docs/performance.md` are ratios to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moeclip_med.model.similarity import ABNORMAL, NORMAL
+from moeclip_med.model.towers import TransformerTower
+
+if TYPE_CHECKING:
+    from moeclip_med.model.architecture import Architecture, BlurSpec, ExpertsSpec
+    from moeclip_med.model.experts import ExpertMixture
+    from moeclip_med.model.network import MoEClip
+
+
+@torch.no_grad()
+def plain_maps(network: MoEClip, images: Tensor, text: Tensor | None = None) -> Tensor:
+    """Anomaly maps of images.
+
+    Args:
+        network: Where the weights come from.
+        images: (B, 3, S, S), normalised.
+        text: (width, 2), normal and abnormal; None with learned prompts.
+
+    Returns:
+        (B, M, M), as `MoEClip.forward` gives them.
+    """
+    architecture, tower = network.architecture, network.tower
+    prompts = network.prompt_embeddings(text)
+    summed = torch.zeros(images.shape[0], architecture.map_size, architecture.map_size)
+    tokens, patches = images, images
+    for level, stage in enumerate(tower.stages):
+        tokens = run_blocks(stage, tokens) if isinstance(tower, TransformerTower) else stage(tokens)
+        tokens = visit_experts(network.experts[level], tokens)
+        patches = tower.patches(level, tokens)
+        for side in architecture.windows:
+            features = token_features(network, level, patches, side)
+            projected = functional.normalize(network.projections[level](features), dim=-1)
+            logits = architecture.logit_scale * (projected @ prompts)
+            anomaly = (logits[..., ABNORMAL] + 1 - logits[..., NORMAL]) / 2
+            summed += full_size(anomaly.unsqueeze(1), architecture, max(tower.grids)).squeeze(1)
+    network.image_head(tower.normalise(patches))
+    return summed
+
+
+def run_blocks(stage: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - the blocks are OpenCLIP's
+    """The blocks of a transformer's stage, attention written out."""
+    for block in stage:
+        if not hasattr(block, "attn"):  # the stem
+            tokens = block(tokens)
+            continue
+        tokens = tokens + block.ls_1(attend(block.attn, block.ln_1(tokens)))
+        tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return tokens
+
+
+def attend(attention: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - has the parameters of nn.MultiheadAttention
+    """Self-attention with its weights (B, heads, N, N) formed in full."""
+    batch, count, width = tokens.shape
+    projected = functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = (
+        part.reshape(batch, count, attention.num_heads, -1).transpose(1, 2) for part in projected.chunk(3, dim=-1)
+    )
+    weights = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(dim=-1)
+    attended: Tensor = attention.out_proj((weights @ value).transpose(1, 2).reshape(batch, count, width))
+    return attended
+
+
+def visit_experts(mixture: ExpertMixture, tokens: Tensor) -> Tensor:
+    """Send every token to its experts, one expert after the other, gathering and scattering tokens."""
+    spec: ExpertsSpec = mixture.spec
+    flat = tokens.reshape(-1, tokens.shape[-1])
+    probabilities = (flat @ mixture.router.T).softmax(dim=-1)
+    weights, chosen = probabilities.topk(spec.top_k, dim=-1)
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    mixed = torch.zeros_like(flat)
+    for expert in range(spec.count):
+        rows, places = torch.where(chosen == expert)
+        output = flat[rows] @ mixture.down[expert].T @ mixture.up[expert].T * (spec.alpha / spec.rank)
+        mixed.index_add_(0, rows, output * weights[rows, places].unsqueeze(-1))
+    matched = mixed * flat.norm(dim=-1, keepdim=True) / (mixed.norm(dim=-1, keepdim=True) + 1e-6)
+    return (spec.mixing * matched + (1 - spec.mixing) * flat).reshape(tokens.shape)
+
+
+def token_features(network: MoEClip, level: int, patches: Tensor, side: int) -> Tensor:
+    """What the projection of a level sees of each token, for one averaging window."""
+    architecture, tower = network.architecture, network.tower
+    pooled = window_mean(patches, side)
+    spread = patches.flatten(1).std(dim=1).clamp_min(1e-6)[:, None, None, None]
+    parts = []
+    for name in architecture.token_inputs:
+        if name == "normalised":
+            parts.append(tower.normalise(pooled))
+        elif name == "surroundings":
+            around = neighbourhood_mean(patches, architecture.surroundings[level])
+            parts.append((pooled - around) / spread)
+        else:
+            smooth = neighbourhood_mean(patches, 3)
+            difference = (smooth - smooth.flip(2)) / spread
+            magnitude = difference.abs()
+            overall = magnitude.mean(dim=(1, 2, 3), keepdim=True).expand(*magnitude.shape[:3], 1)
+            parts.append({"mirror": difference, "mirror_magnitude": magnitude, "asymmetry": overall}[name])
+    return torch.cat(parts, dim=-1)
+
+
+def window_mean(patches: Tensor, side: int) -> Tensor:
+    """Cut the window around every patch out of (B, h, w, width) and average it."""
+    batch, rows, columns, width = patches.shape
+    image = patches.permute(0, 3, 1, 2)
+    windows = functional.unfold(image, side, padding=side // 2).reshape(batch, width, side**2, rows, columns)
+    return windows.mean(dim=2).permute(0, 2, 3, 1)
+
+
+def neighbourhood_mean(patches: Tensor, side: int) -> Tensor:
+    """The mean of (B, h, w, width) around each patch, over what lies inside the grid; lite's own features."""
+    image = patches.permute(0, 3, 1, 2)
+    pooled = functional.avg_pool2d(image, side, stride=1, padding=side // 2, count_include_pad=False)
+    return pooled.permute(0, 2, 3, 1)
+
+
+def full_size(anomaly: Tensor, architecture: Architecture, grid: int) -> Tensor:
+    """Blur one map (B, 1, h, w) on the grid and resize it; coarse levels come to the finest grid first."""
+    size, corners = architecture.map_size, architecture.corners_aligned
+    if anomaly.shape[-1] != grid:
+        anomaly = functional.interpolate(anomaly, size=(grid, grid), mode="bilinear", align_corners=corners)
+    if architecture.blur is not None:
+        reach = architecture.blur.kernel // 2
+        padded = functional.pad(anomaly, (reach,) * 4, mode="reflect")
+        anomaly = functional.conv2d(padded, gaussian(architecture.blur)[None, None])
+    return functional.interpolate(anomaly, size=(size, size), mode="bilinear", align_corners=corners)
+
+
+def gaussian(blur: BlurSpec) -> Tensor:
+    """The two-dimensional kernel, (kernel, kernel), summing to 1."""
+    offsets = torch.arange(blur.kernel) - blur.kernel // 2
+    kernel = torch.exp(-(offsets[:, None] ** 2 + offsets[None, :] ** 2) / (2 * blur.sigma**2))
+    return kernel / kernel.sum()
