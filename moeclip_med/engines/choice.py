@@ -180,10 +180,9 @@ def _best_precision(there: list[Precision], device: str, *, is_transformer: bool
 
 
 def is_transformer(model: LoadedModel) -> bool:
-    """Whether the tower is a vision transformer, whose time goes into large matrix products."""
-    from moeclip_med.model.attention import FusedAttention
-
-    return any(isinstance(module, FusedAttention) for module in model.network.modules())
+    """Whether the tower is OpenCLIP's own vision transformer, whose time goes into large matrix products."""
+    tower = model.metadata.architecture.tower
+    return tower.kind == "openclip" and tower.activation != "native"
 
 
 def _torch_engine(model: LoadedModel, choice: Choice, threads: int | None) -> Engine:

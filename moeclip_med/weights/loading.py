@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from moeclip_med.model.text import TextTower
     from moeclip_med.model.zero_shot import ZeroShotClip
 
+    Network = MoEClip | ZeroShotClip
+
 
 class ModelWarning(NoticeWarning):
     """Something about a model that weakens a result; shown to the user, never an error."""
@@ -42,18 +45,30 @@ class LoadedModel:
     """A network with its weights, ready to run.
 
     Attributes:
-        network: In evaluation mode, float32, on the CPU.
+        source: The network, or what builds it.
         metadata: What is known about it, with the prompts in use.
         text: (width, 2) embeddings of the prompts, normal and abnormal; None with learned prompts.
         identity_hash: SHA-256 over everything that changes a score.
         notes: What the user should be told about this model, one sentence each.
     """
 
-    network: MoEClip | ZeroShotClip
+    source: Network | partial[MoEClip]
     metadata: ModelMetadata
     text: Tensor | None
     identity_hash: str
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def network(self) -> Network:
+        """The network in evaluation mode, float32, on the CPU.
+
+        Built on first use: an engine that finds its compiled model in the cache needs neither the network nor the
+        library of its tower, which takes longer to import than the network to run.
+
+        Raises:
+            InputError: The adapters do not fit the tower, or the tower is not the one they were trained on.
+        """
+        return self.source() if isinstance(self.source, partial) else self.source
 
 
 def load_model(
@@ -84,7 +99,7 @@ def assemble(
     prompts: Prompts | None = None,
     tower_weights: Path | None = None,
 ) -> LoadedModel:
-    """Put adapters around their tower.
+    """Put adapters around their tower; with learned prompts, when the network is first used.
 
     Raises:
         InputError: The adapters do not fit the tower, or the tower is not the one they were trained on.
@@ -93,16 +108,15 @@ def assemble(
     if not isinstance(architecture, Architecture):
         msg = f'model "{metadata.name}": plain CLIP has no adapters; load it by its name {ZERO_SHOT_PREFIX}….'
         raise InputError(msg)
-    opened = open_network(architecture, tower_weights)
-    _check_tower(metadata, opened)
     notes = list(metadata.notes)
     if architecture.prompts == "learned":
-        network = MoEClip(architecture, build_tower(opened.network, architecture))
-        _fill(network, adapters, metadata.name)
         if prompts is not None:
             notes.append(f'model "{metadata.name}" has learned prompts: the typed prompts are ignored.')
             warnings.warn(notes[-1], ModelWarning, stacklevel=3)
-        return LoadedModel(network.eval(), metadata, None, metadata.identity(), tuple(notes))
+        build = partial(_build_with_learned_prompts, metadata, architecture, adapters, tower_weights)
+        return LoadedModel(build, metadata, None, metadata.identity(), tuple(notes))
+    opened = open_network(architecture, tower_weights)
+    _check_tower(metadata, opened)
     used = prompts or metadata.prompts or Prompts()
     tower = build_tower(opened.network.visual, architecture)
     text_tower = _text_tower(opened.network, architecture.tower.name, projected=False)
@@ -118,6 +132,16 @@ def assemble(
         text = adapter(*features)
     known = replace(metadata, prompts=used)
     return LoadedModel(network.eval(), known, text, known.identity(), tuple(notes))
+
+
+def _build_with_learned_prompts(
+    metadata: ModelMetadata, architecture: Architecture, adapters: dict[str, Tensor], tower_weights: Path | None
+) -> MoEClip:
+    opened = open_network(architecture, tower_weights)
+    _check_tower(metadata, opened)
+    network = MoEClip(architecture, build_tower(opened.network, architecture))
+    _fill(network, adapters, metadata.name)
+    return network.eval()
 
 
 def _check_tower(metadata: ModelMetadata, opened: OpenedTower) -> None:
