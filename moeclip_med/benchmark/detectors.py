@@ -46,9 +46,11 @@ class IndustrialEngine:
         name: "torch".
         description: What runs where.
         image_scores: (batch,) of the last batch, 0 to 1.
+        batch_size: Images at a time that suit it.
     """
 
     name = "torch"
+    batch_size = 8
 
     def __init__(self, model: LoadedModel, device: str) -> None:
         self.description = f"PyTorch, f32, {device}; image scores and blur as in the published industrial runs"

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from moeclip_med.model import NetworkOutput
+    from moeclip_med.model.architecture import AnyArchitecture
 
 
 class Precision(StrEnum):
@@ -24,16 +25,33 @@ CORRELATION_FLOOR = {Precision.F32: 0.99999, Precision.BF16: 0.9995, Precision.F
 """The least correlation of an engine's maps with PyTorch's in float32 at which it may be used."""
 
 
+def is_transformer(architecture: AnyArchitecture) -> bool:
+    """Whether the tower is OpenCLIP's own vision transformer, whose time goes into large matrix products."""
+    return architecture.tower.kind == "openclip" and architecture.tower.activation != "native"
+
+
+def suitable_batch_size(device: str, *, is_transformer: bool) -> int:
+    """Give the images at a time that suit a device and tower, as measured in `docs/performance.md`.
+
+    A transformer fills a processor with one image; small maps of a convolutional tower stay in its cache with four.
+    """
+    if device == "cpu":
+        return 1 if is_transformer else 4
+    return 8 if is_transformer else 32
+
+
 class Engine(Protocol):
     """A network ready to run.
 
     Attributes:
         name: "torch" or "openvino".
         description: What runs where, in which arithmetic, and why it was chosen; for reports.
+        batch_size: Images at a time that suit it: more would cost memory and make a cancel wait, and gain nothing.
     """
 
     name: str
     description: str
+    batch_size: int
 
     def run(self, images: Tensor, *, want_routing: bool = False) -> NetworkOutput:
         """Map anomalies.

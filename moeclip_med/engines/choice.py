@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError, MissingExtraError
 
 from moeclip_med.engines import machine
-from moeclip_med.engines.base import Engine, EngineWarning, Precision
+from moeclip_med.engines.base import Engine, EngineWarning, Precision, is_transformer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ def _best_engine(device: str, precision: str, reasons: list[str]) -> str:
 def _choose_precision(model: LoadedModel, engine: str, device: str, wish: str, reasons: list[str]) -> Precision:
     there = machine.precisions(engine, device)
     if wish == AUTO:
-        best, reason = _best_precision(there, device, is_transformer=is_transformer(model))
+        best, reason = _best_precision(there, device, is_transformer=is_transformer(model.metadata.architecture))
         reasons.append(reason)
         return best
     if wish not in there:
@@ -177,12 +177,6 @@ def _best_precision(there: list[Precision], device: str, *, is_transformer: bool
     if Precision.BF16 in there:
         return Precision.BF16, "the processor has bf16 arithmetic"
     return Precision.F32, "the processor has no bf16 arithmetic"
-
-
-def is_transformer(model: LoadedModel) -> bool:
-    """Whether the tower is OpenCLIP's own vision transformer, whose time goes into large matrix products."""
-    tower = model.metadata.architecture.tower
-    return tower.kind == "openclip" and tower.activation != "native"
 
 
 def _torch_engine(model: LoadedModel, choice: Choice, threads: int | None) -> Engine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import openvino
 import torch
 
-from moeclip_med.engines.base import Precision
+from moeclip_med.engines.base import Precision, is_transformer, suitable_batch_size
 from moeclip_med.engines.calibration import CalibrationImages
 from moeclip_med.engines.machine import processor_name
 from moeclip_med.engines.openvino_models import ModelRecipe, compiled_model, inputs
@@ -32,6 +32,7 @@ class OpenVINOEngine:
     Attributes:
         name: "openvino".
         description: What runs where, in which arithmetic, how near to PyTorch's float32, and why it was chosen.
+        batch_size: Images at a time that suit it.
     """
 
     name = "openvino"
@@ -46,6 +47,7 @@ class OpenVINOEngine:
             InputError: The folder of calibration images does not exist or holds no image.
         """
         self._model = model
+        self.batch_size = suitable_batch_size("cpu", is_transformer=is_transformer(model.metadata.architecture))
         self._size = model.metadata.architecture.image_size
         self._threads = threads
         self._precision = choice.precision

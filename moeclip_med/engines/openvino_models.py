@@ -20,9 +20,8 @@ from moeclip_transforms.errors import InputError
 from torch import Tensor, nn
 
 from moeclip_med._version import __version__
-from moeclip_med.engines.base import CORRELATION_FLOOR, Precision
+from moeclip_med.engines.base import CORRELATION_FLOOR, Precision, is_transformer
 from moeclip_med.engines.calibration import CalibrationImages
-from moeclip_med.engines.choice import is_transformer
 from moeclip_med.weights.cache import cache_folder, written_whole
 from moeclip_med.weights.tensors import fingerprint
 
@@ -207,7 +206,7 @@ def _quantise(converted: openvino.Model, recipe: ModelRecipe) -> openvino.Model:
         converted,
         nncf.Dataset([inputs(batch, model.text) for batch in batches]),
         subset_size=images.count,
-        model_type=nncf.ModelType.TRANSFORMER if is_transformer(model) else None,
+        model_type=nncf.ModelType.TRANSFORMER if is_transformer(model.metadata.architecture) else None,
         ignored_scope=nncf.IgnoredScope(patterns=list(_EXACT_PARTS), validate=False),
     )
 

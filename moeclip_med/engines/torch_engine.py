@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from moeclip_med.engines.base import Precision
+from moeclip_med.engines.base import Precision, is_transformer, suitable_batch_size
 from moeclip_med.model.attention import FusedAttention
 from moeclip_med.model.network import NetworkOutput
 from moeclip_med.model.towers import ConvolutionalTower
@@ -36,6 +36,7 @@ class TorchEngine:
     Attributes:
         name: "torch".
         description: What runs where, in which arithmetic, and why.
+        batch_size: Images at a time that suit it.
     """
 
     name = "torch"
@@ -43,6 +44,7 @@ class TorchEngine:
     def __init__(self, model: LoadedModel, *, device: str, precision: Precision, description: str) -> None:
         """Place a copy of the network on the device; float32 weights on the processor are shared, not copied."""
         self.description = description
+        self.batch_size = suitable_batch_size(device, is_transformer=is_transformer(model.metadata.architecture))
         self._device = torch.device(device)
         self._half = _HALVES.get(precision)
         self._network = placed_copy(model.network, self._device, self._half)

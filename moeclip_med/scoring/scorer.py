@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring.detector import Detector, SliceMaps
 
-DEFAULT_BATCH_SIZE = 8
-
 
 @dataclass(frozen=True)
 class SliceScores:
@@ -79,7 +77,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
             to the last if None. Applies to the first plane.
         on_slices: Called after each batch.
         should_stop: Asked before each batch; True ends the run and keeps what was scored.
-        batch_size: Slices per batch.
+        batch_size: Slices per batch; what suits the engine if None.
 
     Returns:
         Scores on the volume's own grid, and findings. The same for every batch size and order.
@@ -93,7 +91,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         order=() if order is None else order,
         on_slices=on_slices or (lambda _: None),
         should_stop=should_stop or (lambda: False),
-        batch_size=batch_size or DEFAULT_BATCH_SIZE,
+        batch_size=batch_size or detector.engine.batch_size,
     )
     raw = run.raw.copy() if keep_raw else None
     scores = detector.metadata.score_scale.score(run.raw, out=run.raw)

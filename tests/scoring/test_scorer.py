@@ -24,6 +24,7 @@ class BrightnessEngine:
 
     name: str = "brightness"
     description: str = "brightness"
+    batch_size: int = 8
     batches: list[int] = field(default_factory=list)
 
     def run(self, images, *, want_routing=False):
