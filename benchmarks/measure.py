@@ -1,0 +1,257 @@
+"""What is measured, each in a process of its own: `python benchmarks/measure.py NAME '{"argument": value}'`.
+
+The last line printed is the result as JSON. `run.py` starts these and gathers them.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from moeclip_med.weights import LoadedModel
+
+Result = dict[str, Any]
+
+
+def ratio(model: str, engines: list[list[str]], rounds: int, batch: int, threads: int = 2) -> Result:
+    """Time the plain rendering and every engine in turn, and compare their maps.
+
+    Machines are shared and their clocks wander, so that only what runs in the same round is compared: the ratio is the
+    median over rounds of plain seconds over the engine's seconds.
+    """
+    import torch
+    from models import measured_model
+    from reference import plain_maps
+
+    from moeclip_med.engines import make_engine
+
+    torch.set_num_threads(threads)
+    loaded = measured_model(model)
+    images = industrial_images(loaded, batch)
+    made = {"/".join(wish): _make(make_engine, loaded, wish, threads) for wish in engines}
+    refused = {name: engine for name, engine in made.items() if isinstance(engine, str)}
+    running = {name: engine for name, engine in made.items() if not isinstance(engine, str)}
+    subjects: dict[str, Callable[[], Any]] = {"plain": lambda: plain_maps(loaded.network, images, loaded.text)}
+    subjects |= {name: (lambda engine=engine: engine.run(images)) for name, engine in running.items()}
+    wanted = subjects["plain"]()
+    scale = loaded.metadata.score_scale
+    kept = {}
+    for name, engine in running.items():
+        found = engine.run(images).maps
+        kept[name] = {
+            "correlation": float(torch.corrcoef(torch.stack([found.flatten(), wanted.flatten()]))[0, 1]),
+            "largest_score_difference": float(abs(scale.score(found.numpy()) - scale.score(wanted.numpy())).max()),
+        }
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for _ in range(rounds):
+        for name, subject in subjects.items():
+            seconds[name].append(clock(subject) / batch)
+    return {
+        "seconds_per_slice": {name: statistics.median(values) for name, values in seconds.items()},
+        "ratio": {
+            name: statistics.median(plain / other for plain, other in zip(seconds["plain"], seconds[name], strict=True))
+            for name in running
+        },
+        "accuracy": kept,
+        "refused": refused,
+        "batch": batch,
+        "rounds": rounds,
+    }
+
+
+def _make(make: Callable[..., Any], loaded: LoadedModel, wish: list[str], threads: int) -> Any:  # noqa: ANN401
+    """Give the engine, or why there is none."""
+    from moeclip_transforms.errors import InputError
+
+    engine, precision = wish
+    try:
+        return make(loaded, engine=engine, precision=precision, device="cpu", threads=threads)
+    except InputError as error:
+        return str(error)
+
+
+def throughput(model: str, engine: str, precision: str, batches: list[int], rounds: int, **options: int) -> Result:
+    """Slices per second of the network alone by batch; options: threads, image_size."""
+    from models import measured_model
+
+    from moeclip_med.engines import make_engine
+
+    threads = options.get("threads", 2)
+    loaded = measured_model(model, options.get("image_size"))
+    made = make_engine(loaded, engine=engine, precision=precision, device="cpu", threads=threads)
+    images = industrial_images(loaded, max(batches))
+    rates, latencies = {}, {}
+    for batch in batches:
+        part = images[:batch].contiguous()
+        made.run(part)
+        seconds = sorted(clock(lambda part=part: made.run(part)) for _ in range(rounds))
+        rates[batch] = batch / seconds[len(seconds) // 2]
+        latencies[batch] = seconds[len(seconds) // 2]
+    return {"slices_per_s": rates, "latency_s": latencies, "description": made.description}
+
+
+def growth(model: str, engine: str, precision: str, slices: int, side: int = 240) -> Result:
+    """Score a made volume of (side, side, slices): seconds and the peak of memory while scoring."""
+    from models import LITE, measured_model
+
+    from moeclip_med.engines import make_engine
+    from moeclip_med.scoring import Detector, score_volume
+
+    loaded = measured_model(model)
+    detector = Detector(loaded, make_engine(loaded, engine=engine, precision=precision, device="cpu"))
+    with made_volume(side, slices) as volume:
+        can_tell = reset_peak_memory()
+        seconds = clock(lambda: score_volume(volume, detector, batch_size=None if model == LITE else 1))
+    bytes_of_volume = 4 * side * side * slices
+    peak = peak_memory() if can_tell else None
+    allowed = None if peak is None else (1.0 if model == LITE else 3.0) + 2 * bytes_of_volume / 1e9
+    return {"slices": slices, "seconds": seconds, "peak_gb": peak, "allowed_gb": allowed}
+
+
+def phases(model: str, volume: str, output: str) -> Result:
+    """Where the time goes from command to written result, step by step in one process."""
+    spent: dict[str, float] = {}
+    started = time.perf_counter()
+    import_what_score_needs()
+    spent["import"] = time.perf_counter() - started
+
+    from moeclip_transforms import fit_window, open_source, slice_views
+
+    from moeclip_med.results import ResultFormat, write_results
+    from moeclip_med.scoring import load_detector, score_volume
+
+    started = time.perf_counter()
+    with open_source(Path(volume)) as source:
+        image = source.read(source.series[0])
+    spent["read"] = time.perf_counter() - started
+    started = time.perf_counter()
+    detector = load_detector(model)
+    spent["load model"] = time.perf_counter() - started
+    started = time.perf_counter()
+    view, window = slice_views(image)[0], fit_window(image, image.series.kind)
+    for index in range(view.n_slices):
+        window.apply(view.take(image.image.as_tensor(), [index]))
+    spent["prepare (beside the network)"] = time.perf_counter() - started
+    network = 0.0
+    run = detector.engine.run
+
+    def timed(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        nonlocal network
+        begun = time.perf_counter()
+        output_of_network = run(*arguments, **options)
+        network += time.perf_counter() - begun
+        return output_of_network
+
+    detector.engine.run = timed  # type: ignore[method-assign]
+    started = time.perf_counter()
+    anomaly = score_volume(image, detector)
+    scoring = time.perf_counter() - started
+    spent["network"], spent["frame, resize, fuse, findings"] = network, scoring - network
+    started = time.perf_counter()
+    formats = frozenset({ResultFormat(name) for name in ("nifti", "json", "csv", "report", "run")})
+    write_results(anomaly, Path(output), formats)
+    spent["write"] = time.perf_counter() - started
+    return {"seconds": spent, "slices": image.shape[2], "engine": detector.engine.description}
+
+
+def imports() -> Result:
+    """Seconds to import what scoring with lite needs."""
+    return {"seconds": clock(import_what_score_needs)}
+
+
+def import_what_score_needs() -> None:
+    """Import what `moeclip-med score` does for lite with a compiled model in the cache."""
+    for name in (
+        "torch",
+        "monai.data.meta_tensor",
+        "nibabel",
+        "scipy.ndimage",
+        "skimage.measure",
+        "openvino",
+        "moeclip_med.cli.app",
+        "moeclip_med.scoring.detector",
+        "moeclip_med.scoring.scorer",
+        "moeclip_med.engines.openvino_engine",
+        "moeclip_med.results.writing",
+        "moeclip_transforms.source",
+    ):
+        __import__(name)  # not by importlib: -X importtime sees only what the import statement would do
+
+
+def industrial_images(loaded: LoadedModel, count: int) -> Tensor:
+    """Give (count, 3, S, S) of made industrial images, normalised for a model."""
+    import numpy as np
+    import torch
+
+    from moeclip_med.engines.calibration import CalibrationImages
+
+    batches = CalibrationImages(None, count).batches(loaded.metadata.architecture)
+    return torch.from_numpy(np.concatenate(list(batches)))
+
+
+@contextmanager
+def made_volume(side: int, slices: int) -> Iterator[Any]:
+    """Write an ellipsoid with a bright, off-centre lesion as NIfTI, 1 mm voxels, and give it as a `Volume`."""
+    from moeclip_transforms import read_volume
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "volume.nii.gz"
+        write_made_volume(target, side, slices)
+        yield read_volume(target)
+
+
+def write_made_volume(path: Path, side: int, slices: int) -> None:
+    """Write the made volume as NIfTI."""
+    import numpy as np
+
+    from moeclip_med.demo.files import write_nifti
+
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in (side, side, slices)], indexing="ij")
+    body = (x / 0.8) ** 2 + (y / 0.9) ** 2 + (z / 1.2) ** 2 < 1
+    lesion = (x - 0.35) ** 2 + (y + 0.2) ** 2 + (z - 0.1) ** 2 < 0.2**2
+    noise = np.random.default_rng(1).standard_normal(body.shape, dtype=np.float32)
+    write_nifti(path, (body * (400 + 20 * noise) + lesion * 300).clip(0, 2000).astype(np.int16), np.eye(4))
+
+
+def clock(subject: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    subject()
+    return time.perf_counter() - started
+
+
+def reset_peak_memory() -> bool:
+    """Forget the peak so far, of loading and of making the benchmark's weights; Linux only."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory() -> float:
+    """The peak of resident memory since the reset, in GB."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e9
+    msg = "/proc/self/status names no peak of memory"
+    raise OSError(msg)
+
+
+MEASURES: dict[str, Callable[..., Result]] = {
+    function.__name__: function for function in (ratio, throughput, growth, phases, imports)
+}
+
+if __name__ == "__main__":
+    print(json.dumps(MEASURES[sys.argv[1]](**json.loads(sys.argv[2]))))
