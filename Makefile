@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint bench reliability screenshots clean help
+.PHONY: demo test test-slow lint bench reliability screenshots clean help
 
 help:
 	@echo "make demo         score a brain with a simulated lesion and say where the results lie"
 	@echo "make test         install what the tests need and run them"
+	@echo "make test-slow    run the tests that take long"
 	@echo "make lint         check style and types"
 	@echo "make bench        measure speed and memory (slow)"
 	@echo "make reliability  feed broken and hostile files to the readers and count what happens (slow)"
@@ -22,6 +23,10 @@ demo: $(VENV)/.demo-is-installed
 test: $(VENV)/.dev-is-installed
 	@scripts/system-packages
 	scripts/run-tests $(BIN)/python $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev-is-installed
+	@scripts/system-packages
+	xvfb-run --auto-servernum $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev-is-installed
 	$(BIN)/ruff check .
