@@ -72,6 +72,7 @@ class Controller(QObject):
         self._task: Task | None = None
         self._layers: dict[str, Image | Labels] = {}
         self._image: Image | None = None
+        self._shown_on: Image | None = None
         self._threshold = 0.5
         self._selected: int | None = None
         self._finding = False
@@ -155,6 +156,7 @@ class Controller(QObject):
             The share of patches of each expert; empty when hidden.
         """
         self._drop("experts")
+        self._activate_map()
         session, image = self.session, self._image
         if level < 0 or session is None or session.experts is None or session.outcome is None or image is None:
             return ()
@@ -221,9 +223,7 @@ class Controller(QObject):
         except InputError as error:
             self._fail(str(error))
             return
-        self._drop("anomaly", "findings", "experts")
-        self.session, self._threshold, self._selected = session, info.threshold, None
-        self._add_map(info.threshold)
+        self._begin(session, info.threshold)
         self.state = State.SCORING
         self.busy.emit("Scoring …", True)  # noqa: FBT003 - a signal has no keywords
         self._task = self._backend.ask(request)
@@ -231,15 +231,31 @@ class Controller(QObject):
         self._task.finished.connect(self._on_outcome)
         self._task.failed.connect(self._fail)
 
-    def _add_map(self, threshold: float) -> None:
-        session, image = self.session, self._image
-        if session is None or image is None:
+    def _begin(self, session: Session, threshold: float) -> None:
+        """Put the map of a new run on its image; layers of an earlier run on the same image are used again."""
+        image = self._image
+        if image is None:
             return
-        attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
-        overlay = self._viewer.add_image(session.show(session.scores), rgb=False, **attributes)
-        self._layers["anomaly"] = overlay
+        self._drop("experts")
+        if self._shown_on is not image:
+            self._drop("anomaly", "findings")
+        self.session, self._threshold, self._selected, self._shown_on = session, threshold, None, image
+        outlines = self._kept("findings")
+        if outlines is not None:
+            outlines.visible = False
+        data, overlay = session.show(session.scores), self._kept("anomaly")
+        if overlay is None:
+            attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
+            overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
+        else:
+            overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
         for layer in (image, overlay):
             show_scores_on_hover(layer, session)
+
+    def _kept(self, role: str) -> Image | Labels | None:
+        """Give the layer of an earlier run, if the user has not removed it."""
+        layer = self._layers.get(role)
+        return layer if layer is not None and layer in self._viewer.layers else None
 
     def _on_progress(self, heard: messages.Progress) -> None:
         if self.session is not None:
@@ -271,13 +287,22 @@ class Controller(QObject):
         session, image = self.session, self._image
         if session is None or image is None:
             return
-        attributes = layers.findings_layer_attributes(image, session.origin_as("findings"))
-        outlines = self._viewer.add_labels(session.show(session.labels), **attributes)
-        outlines.contour = _OUTLINE_WIDTH
-        self._layers["findings"] = outlines
+        data, outlines = session.show(session.labels), self._kept("findings")
+        if outlines is None:
+            attributes = layers.findings_layer_attributes(image, session.origin_as("findings"))
+            outlines = self._layers["findings"] = self._viewer.add_labels(data, **attributes)
+        else:
+            outlines.data, outlines.visible = data, True
+        outlines.contour = _OUTLINE_WIDTH if self._viewer.dims.ndisplay == _PLANE else 0
         self._colour_outlines()
         show_scores_on_hover(outlines, session)
-        self._viewer.layers.selection.active = self._layers["anomaly"]
+        self._activate_map()
+
+    def _activate_map(self) -> None:
+        """Make the map the active layer, so that its controls and its status are shown."""
+        overlay = self._layers.get("anomaly")
+        if overlay is not None and overlay in self._viewer.layers:
+            self._viewer.layers.selection.active = overlay
 
     def _colour_outlines(self) -> None:
         outlines = self._layers.get("findings")
@@ -315,13 +340,11 @@ class Controller(QObject):
         volume = SharedVolume(opened.volume, owns=True)
         session = Session.reopen(volume, opened.labels)
         image = image_on_same_grid(self._viewer, volume.light)
-        self._drop("anomaly", "findings", "experts")
-        self.session, self._threshold, self._selected = session, opened.outcome.threshold, None
         if image is None:
             data, attributes, _ = layers.image_layer_data(volume, f"{name} (scores)")
             image = self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
         self._image = image
-        self._add_map(opened.outcome.threshold)
+        self._begin(session, opened.outcome.threshold)
         self._on_outcome(opened.outcome)
 
     def _saved(self, folder: str, files: dict[str, Path]) -> None:

@@ -62,7 +62,7 @@ class FindingsModel(QAbstractTableModel):
 
     def _titles(self) -> tuple[str, ...]:
         in_pixels = bool(self.findings) and self.findings[0].volume_ml is None
-        return ("#", "pixels" if in_pixels else "ml", "peak", "mean", "slices")
+        return ("#", "pixels" if in_pixels else "ml", "peak", "mean", "frames" if in_pixels else "slices")
 
 
 _TOOLTIPS = (

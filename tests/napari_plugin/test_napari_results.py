@@ -32,17 +32,15 @@ def test_threshold_moves_map_and_findings_at_once_without_scoring(scored, qtbot)
     overlay = viewer.layers["anomaly map · head"]
     before = widget.controller.session.scores.copy()
     slider = widget.results.threshold
-    slider.setFocus()
-    QTest.keyClick(slider, Qt.Key.Key_Home)
-    assert slider.value() == 0
+    slider.setValue(0.0)
     assert overlay.contrast_limits[0] == 0
     qtbot.waitUntil(lambda: widget.controller.session.labels[0, 0, 0] == 1, timeout=ENDS)
     slider.setValue(0.999)
     assert overlay.contrast_limits[0] == pytest.approx(0.999)
     qtbot.waitUntil(lambda: widget.results.threshold.value() == 0.999 and widget.controller._finding is False)
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.999), timeout=ENDS)
-    widget.results.exact.setValue(0.3)
-    qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.3), timeout=ENDS)
+    widget.results.exact.setValue(0.01)
+    qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.01), timeout=ENDS)
     assert widget.results.table.findings[0].area_pixels > np.prod([part.stop - part.start for part in BLOB])
     widget.results.reset.click()
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.8), timeout=ENDS)
@@ -108,10 +106,14 @@ def test_hover_says_score_finding_and_place_in_the_patient(scored, qtbot):
     image = viewer.layers["head"]
     world = image.data_to_world(origin_of(image).placement.to_index(finding.peak_voxel, SHAPE))
     canvas = canvas_of(viewer)
-    QTest.mouseMove(canvas, QPoint(5, 5))
     target = point_on_canvas(viewer, world)
-    QTest.mouseMove(canvas, target)
-    qtbot.wait(50)
+
+    def mouse_arrived():
+        QTest.mouseMove(canvas, target + QPoint(1, 1))
+        QTest.mouseMove(canvas, target)
+        return bool(np.abs(np.asarray(viewer.cursor.position) - world).max() < 3)
+
+    qtbot.waitUntil(mouse_arrived, timeout=ENDS)
     for layer in viewer.layers:
         viewer.layers.selection.active = layer
         viewer.update_status_from_cursor()

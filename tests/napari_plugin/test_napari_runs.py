@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 from napari_helpers import BLOB, wait_for_run
-from napari_moeclip.layers import METADATA_KEY
+from napari_moeclip.layers import METADATA_KEY, origin_of
 from napari_moeclip.widget import AnomalyWidget
 from qtpy.QtCore import Qt, QTimer
 
@@ -227,11 +227,18 @@ def test_all_three_planes_give_one_map(opened, qtbot):
     assert outcome.slices_scored == outcome.slices_total == 40 + 48 + 30
 
 
-def test_scoring_again_replaces_the_earlier_layers(scored, qtbot):
+def test_scoring_again_uses_the_layers_again_and_keeps_what_the_user_set(scored, qtbot):
     viewer, widget = scored
+    viewer.layers["anomaly map · head"].opacity = 0.3
     widget.runner.run_button.click()
     wait_for_run(qtbot, widget)
     assert len(viewer.layers) == 3
+    assert viewer.layers["anomaly map · head"].opacity == 0.3
+    assert viewer.layers["findings · head"].visible
+    np.testing.assert_array_equal(
+        origin_of(viewer.layers["head"]).placement.hide(viewer.layers["anomaly map · head"].data),
+        widget.controller.session.scores,
+    )
 
 
 def test_layers_removed_by_hand_do_no_harm(scored, qtbot):
