@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -32,6 +33,8 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            self._send("", None)  # ends Chromium as well, which would outlive its driver
         self._driver.kill()
         self._driver.wait()
 
@@ -47,9 +50,12 @@ class Browser:
         """What the browser's console holds of warnings and errors."""
         return [entry["message"] for entry in self._send("/se/log", {"type": "browser"})]
 
-    def _send(self, path: str, body: dict[str, Any], patience: float = 0.0) -> Any:
+    def _send(self, path: str, body: dict[str, Any] | None, patience: float = 0.0) -> Any:
         request = urllib.request.Request(
-            self._url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            self._url + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+            method="DELETE" if body is None else "POST",
         )
         end = time.monotonic() + patience
         while True:
