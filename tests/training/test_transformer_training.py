@@ -132,3 +132,20 @@ def test_class_names_and_missing_text(make_task):
     assert class_name("magnetic_tile") == "magnetic tile"
     with pytest.raises(InputError, match='"nowhere" is not in the data'):
         make_task(replace(SETTINGS, held_out=("nowhere",)))
+
+
+def test_model_folder_of_a_tower_with_text(make_task, tmp_path):
+    from moeclip_med.training.artefact import write_transformer_model
+    from moeclip_med.training.transformer_build import BuiltTransformer
+    from moeclip_med.weights.store import read_adapters, read_metadata
+
+    task = make_task()
+    options = RunOptions(tmp_path, 0, task.settings_json(), "32-true", "cpu")
+    progress = run_training(task, options, make_fabric(options))
+    built = BuiltTransformer("vit-l-14-336", task.network, task.text, "ab" * 32, "MIT")
+    folder = write_transformer_model(task, built, tmp_path, tmp_path / "model", progress, licence="unspecified")
+    metadata = read_metadata(folder)
+    assert set(read_adapters(folder, metadata)) == set(task.network.learned_state())
+    assert (metadata.tower_sha256, metadata.tower_licence) == ("ab" * 32, "MIT")
+    assert metadata.training["values"] == "paper"
+    assert metadata.threshold.source.endswith("held-out normal industrial images")
