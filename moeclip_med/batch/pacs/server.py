@@ -90,11 +90,11 @@ class PacsServer:
         """
         try:
             from dicomweb_client import DICOMwebClient
-            from dicomweb_client.session_utils import add_certs_to_session, create_session
+            from dicomweb_client.session_utils import add_certs_to_session
         except ImportError as error:
             raise MissingExtraError(package="dicomweb-client", extra="pacs", purpose="reading from a PACS") from error
         self.address = address
-        session = create_session()
+        session = _make_session()
         if address.user:
             session.auth = (address.user, address.password)
         headers = {"Authorization": f"Bearer {address.token}"} if address.token else None
@@ -282,6 +282,21 @@ def _value(item: dict[str, Any], tag: str) -> str:
     attribute = item.get(tag)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
     return str(values[0]) if isinstance(values, list) and values else ""
+
+
+def _make_session() -> Any:  # noqa: ANN401 - requests is not typed here
+    """Make a session in which `--ca-bundle` counts even where the environment names other certificates."""
+    import requests
+
+    class Session(requests.Session):
+        """A session whose own `verify` comes before the variable REQUESTS_CA_BUNDLE."""
+
+        def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+            """Merge as requests does, but keep what was asked for."""
+            merged = super().merge_environment_settings(*arguments, **named)
+            return {**merged, "verify": self.verify} if isinstance(self.verify, str) else merged
+
+    return Session()
 
 
 def _text(path: Path | None) -> str | None:
