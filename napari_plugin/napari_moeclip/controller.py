@@ -173,10 +173,12 @@ class Controller(QObject):
             image.rendering = "attenuated_mip"
             image.attenuation = 0.4
             overlay.rendering = "mip"
-        outlines = self._layers.get("findings")
-        if outlines is not None:
-            outlines.contour = 0 if on else _OUTLINE_WIDTH
+        outlines = self._kept("findings")
+        if outlines is not None and on:
+            outlines.contour = 0  # napari draws contours in slices only
         self._viewer.dims.ndisplay = 3 if on else _PLANE
+        if outlines is not None and not on:
+            outlines.contour = _OUTLINE_WIDTH
         if on:
             self._viewer.reset_view()
 

@@ -66,7 +66,7 @@ def opened(make_napari_viewer, shared, head_file, qtbot):
     from napari_moeclip.widget import AnomalyWidget
 
     viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1200, 800)
+    viewer.window.resize(900, 620)
     viewer.open(str(head_file), plugin="moeclip-med")
     widget = AnomalyWidget(viewer, shared)
     viewer.window.add_dock_widget(widget, name="Find anomalies")

@@ -20,7 +20,7 @@ class FakeDetector:
     identity = "0" * 64
     notes = ()
     frames_foreground = False
-    engine = SimpleNamespace(name="fake", description="no network")
+    engine = SimpleNamespace(name="fake", description="no network", batch_size=8)
 
     def __init__(self, name):
         self.metadata = ModelMetadata(

@@ -47,7 +47,7 @@ def test_a_first_time_user_presses_only_run(scored):
 def test_the_research_line_is_always_in_sight(opened):
     viewer, widget = opened
     banner = widget.findChild(object, "moeclip_banner")
-    for size in ((1200, 800), (700, 400)):
+    for size in ((900, 620), (700, 400)):
         viewer.window.resize(*size)
         assert banner.text() == "Research use only. Not a medical device."
         assert banner.isVisible()
