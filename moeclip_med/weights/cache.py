@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +39,8 @@ def models_folder() -> Path:
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, which takes its place when the block ends well and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    temporary.touch(exist_ok=False)  # not tempfile's: the file is kept, so it gets the mode that every new file gets
     try:
         yield temporary
         temporary.replace(path)

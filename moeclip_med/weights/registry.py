@@ -103,7 +103,7 @@ def find_folder(name_or_path: str) -> Path:
         raise InputError(msg)
     msg = (
         f'model "{named.name}" has no adapters on this machine, and an untrained model scores nothing; make them with '
-        f'"moeclip-med train --model {named.name}", or bring them with '
+        f'"moeclip-med train --recipe {named.name}" and name the folder it writes, or bring them with '
         f'"moeclip-med weights import CHECKPOINT --name {named.name}".'
     )
     raise InputError(msg)

@@ -176,7 +176,7 @@ def test_named_models_without_adapters_say_how_to_get_them():
         load_model("vit-l-14-336")
     assert str(error.value) == (
         'model "vit-l-14-336" has no adapters on this machine, and an untrained model scores nothing; make them with '
-        '"moeclip-med train --model vit-l-14-336", or bring them with '
+        '"moeclip-med train --recipe vit-l-14-336" and name the folder it writes, or bring them with '
         '"moeclip-med weights import CHECKPOINT --name vit-l-14-336".'
     )
 
