@@ -254,10 +254,10 @@ _MOST_EXPERTS = 16
 
 
 def _count_routing(routing: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the chosen experts of each level over the pixels inside: (level, expert)."""
+    """Count the chosen experts of each level over the pixels inside that a patch covers: (level, expert)."""
     return np.stack(
         [
-            np.bincount(routing[:, level][inside], minlength=_MOST_EXPERTS)[:_MOST_EXPERTS]
+            np.bincount(routing[:, level][inside], minlength=_MOST_EXPERTS + 1)[1 : _MOST_EXPERTS + 1]
             for level in range(routing.shape[1])
         ]
     )

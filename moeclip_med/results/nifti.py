@@ -49,7 +49,7 @@ def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> Non
 
 
 def write_routing(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
-    """Write the expert with the largest weight at each place, uint8, (x, y, z, level).
+    """Write the expert with the largest weight at each place, uint8, (x, y, z, level): 0 none, 1 the first expert.
 
     Raises:
         InputError: Where it was not kept while scoring.

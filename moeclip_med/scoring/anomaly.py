@@ -55,7 +55,8 @@ class AnomalyVolume:
         is_calibrated: False until `moeclip-med calibrate` was run for the model: the threshold is then a
             percentile of normal industrial images, and every output says so.
         raw: (x, y, z) float32, the network's unbounded map, where it was asked for; else None.
-        routing: (level, x, y, z) uint8, the expert with the largest weight per patch, where asked for; else None.
+        routing: (level, x, y, z) uint8, the expert with the largest weight per patch counted from 1, and 0 where the
+            network saw nothing; None where not asked for.
         labels: (x, y, z) int32, 0 outside findings, else the finding's label.
         findings: Sorted by rank.
         planes: The planes that were scored ("axial", ...); more than one when planes were fused.

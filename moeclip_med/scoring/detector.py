@@ -31,7 +31,8 @@ class SliceMaps:
 
     Attributes:
         raw: (batch, rows, columns) float32, the network's unbounded map.
-        routing: (batch, level, rows, columns) uint8, the expert with the largest weight, or None if not asked for.
+        routing: (batch, level, rows, columns) uint8, the expert with the largest weight counted from 1, and 0 outside
+            the frame that the network saw; None if not asked for.
     """
 
     raw: Tensor
@@ -93,7 +94,7 @@ class Detector:
         if levels is None:
             return None
         enlarged = [functional.interpolate(level[:, None], size=frame, mode="nearest-exact") for level in levels]
-        return functional.pad(torch.cat(enlarged, dim=1), [-margin for margin in margins])
+        return functional.pad(torch.cat(enlarged, dim=1) + 1, [-margin for margin in margins])
 
 
 def load_detector(

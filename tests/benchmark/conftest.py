@@ -49,7 +49,7 @@ class BlurredBrightness:
         raw = torch.nn.functional.avg_pool2d(slices.mean(1, keepdim=True), 5, 1, 2)[:, 0]
         if self.bad is not None and float(slices.max()) > self.bad:
             raw[..., 0, 0] = float("nan")
-        routing = (raw[:, None] > 0.4).to(torch.uint8).expand(-1, 3, -1, -1)
+        routing = ((raw[:, None] > 0.4).to(torch.uint8) + 1).expand(-1, 3, -1, -1)
         return SimpleNamespace(raw=raw, routing=routing)
 
 

@@ -173,8 +173,14 @@ def test_routing_is_a_volume_of_experts(make_volume, blob):
 
     assert anomaly.routing.shape == (1, *blob.shape)
     assert anomaly.routing.dtype == np.uint8
-    assert anomaly.routing[0, 14, 25, 9] == 1
-    assert anomaly.routing[0, 0, 0, 0] == 0
+    assert anomaly.routing[0, 14, 25, 9] == 2
+    assert anomaly.routing[0, 0, 0, 0] == 1
+
+
+def test_outside_the_frame_no_expert_took_a_patch(make_volume, blob):
+    framed = score_volume(make_volume(blob), make_detector("foreground-square"), keep_routing=True)
+
+    assert set(np.unique(framed.routing)) == {0, 1, 2}
 
 
 def test_nan_and_infinity_are_not_passed_on(make_volume, blob):
