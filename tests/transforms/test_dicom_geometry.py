@@ -51,7 +51,7 @@ def test_duplicate_position_is_said(write_series):
     positions = [float(z) for z in range(20)] + [7.0]
     volume = read_volume(write_series(positions))
     assert volume.shape[2] == 20
-    assert volume.notes == ("1 slices lie at the position of another slice; the first of each is used.",)
+    assert volume.notes == ("1 slice lies at the position of another slice; the first of each is used.",)
 
 
 def test_copied_file_is_said(write_series):
@@ -95,7 +95,10 @@ def test_incomplete_time_point_is_left_out(write_series):
 
     volume = read_volume(write_series([0, 1, 2, 3, 0, 1, 2, 3, 0, 1], change=change))
     assert volume.series.shape == (8, 6, 4, 2)
-    assert volume.notes == ("2 slices belong to time points that are incomplete; they are left out.",)
+    assert volume.notes == (
+        "2 slices belong to time points that are incomplete; they are left out.",
+        "Of 2 time points, numbered from 0, this is number 0.",
+    )
 
 
 def test_slices_of_other_size_or_direction_are_series_of_their_own(write_series):

@@ -76,9 +76,16 @@ def make_volume(
         image=image,
         series=series,
         slice_axis=slice_axis,
-        notes=notes + _value_notes(array, name),
+        notes=notes + _time_note(series, details.get("time_point", 0)) + _value_notes(array, name),
         **details,
     )
+
+
+def _time_note(series: Series, time_point: int) -> tuple[str, ...]:
+    n_time = series.shape[3]
+    if n_time == 1:
+        return ()
+    return (f"Of {n_time} time points, numbered from 0, this is number {time_point}.",)
 
 
 def _value_notes(array: NDArray[np.float32], name: str) -> tuple[str, ...]:

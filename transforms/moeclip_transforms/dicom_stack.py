@@ -93,7 +93,8 @@ def time_points(frames: Sequence[Frame]) -> tuple[list[list[Frame]], tuple[str, 
         return by_tag, (note,) if n_left else ()
     n_extra = n_frames - n_complete * len(places)
     if n_complete == 1 and n_extra <= _MAX_SHARE_LOST * n_frames:
-        note = f"{n_extra} slices lie at the position of another slice; the first of each is used."
+        lie = "slice lies" if n_extra == 1 else "slices lie"
+        note = f"{n_extra} {lie} at the position of another slice; the first of each is used."
         return [[place[0] for place in places]], (note,)
     msg = (
         f"This series has {n_complete} to {max(counts)} slices at the same position and nothing in their headers "
