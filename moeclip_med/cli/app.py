@@ -18,6 +18,7 @@ from moeclip_med.cli.console import print_error, print_warning
 
 EXIT_OUR_FAULT = 1
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
 
 
 def _exit_with(code: int | None, **_: object) -> None:
@@ -74,6 +75,10 @@ def main() -> None:
     _show_notices_only()
     try:
         app()
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:
+            print_error("interrupted; results that were finished are kept, and none is left half written")
+        raise
     except InputError as error:
         _show_traceback()
         print_error(str(error))

@@ -54,9 +54,10 @@ def _describe(series: Series) -> dict[str, Any]:
 
 
 def _print_table(found: tuple[Series, ...]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("Series", "Format", "Kind", "Size", "Files", "Description", "Scored?")
+    # A UID is folded, never cut: it is there to be copied after --series.
+    table = Table(Column("Series", overflow="fold"), "Format", "Kind", "Size", "Files", "Description", "Scored?")
     for series in found:
         columns, rows, slices, time_points = series.shape
         size = f"{columns} × {rows} × {slices}" + (f" × {time_points} times" if time_points > 1 else "")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -50,16 +50,16 @@ def test_help_loads_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_help_answers_in_less_than_a_second(command):
-    best = min(_seconds(lambda: command("--help")) for _ in range(3))
-
-    assert best < 1.0
+def test_help_answers_in_less_than_half_a_second(command):
+    assert min(_processor_seconds(lambda: command("--help")) for _ in range(3)) < 0.5
 
 
-def _seconds(action):
-    started = time.perf_counter()
+def _processor_seconds(action):
+    """The processor's time, not the clock's, which a busy machine would stretch."""
+    before = os.times()
     action()
-    return time.perf_counter() - started
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def test_a_fault_of_ours_is_exit_code_1_without_a_traceback(monkeypatch, capsys):
