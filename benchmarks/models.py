@@ -52,7 +52,7 @@ def lite_at(image_size: int | None) -> LoadedModel:
 
 def rebuilt_full_model(image_size: int) -> LoadedModel:
     """ViT-L/14-336 with rebuilt weights and the prompts of a scan; the text tower is let go."""
-    released = _rule().build_released(image_size)
+    released = released_rule().build_released(image_size)
     with torch.no_grad():
         text = released.prompts("scan").clone()
     architecture = released.network.architecture
@@ -67,7 +67,8 @@ def rebuilt_full_model(image_size: int) -> LoadedModel:
     return LoadedModel(released.network, metadata, text, metadata.identity())
 
 
-def _rule() -> Any:  # noqa: ANN401 - a module
+def released_rule() -> Any:  # noqa: ANN401 - a module
+    """The tests' module that fills weights by their names."""
     name = "released_network"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, _RULE)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from moeclip_med.model.intensity import BODY, OWN_CHANNELS
 from moeclip_med.model.similarity import ABNORMAL, NORMAL
 from moeclip_med.model.towers import TransformerTower
 
@@ -44,7 +45,7 @@ def plain_maps(network: MoEClip, images: Tensor, text: Tensor | None = None) -> 
         tokens = visit_experts(network.experts[level], tokens)
         patches = tower.patches(level, tokens)
         for side in architecture.windows:
-            features = token_features(network, level, patches, side)
+            features = token_features(network, level, patches, side, images)
             projected = functional.normalize(network.projections[level](features), dim=-1)
             logits = architecture.logit_scale * (projected @ prompts)
             anomaly = (logits[..., ABNORMAL] + 1 - logits[..., NORMAL]) / 2
@@ -92,7 +93,7 @@ def visit_experts(mixture: ExpertMixture, tokens: Tensor) -> Tensor:
     return (spec.mixing * matched + (1 - spec.mixing) * flat).reshape(tokens.shape)
 
 
-def token_features(network: MoEClip, level: int, patches: Tensor, side: int) -> Tensor:
+def token_features(network: MoEClip, level: int, patches: Tensor, side: int, images: Tensor) -> Tensor:
     """What the projection of a level sees of each token, for one averaging window."""
     architecture, tower = network.architecture, network.tower
     pooled = window_mean(patches, side)
@@ -104,6 +105,9 @@ def token_features(network: MoEClip, level: int, patches: Tensor, side: int) -> 
         elif name == "surroundings":
             around = neighbourhood_mean(patches, architecture.surroundings[level])
             parts.append((pooled - around) / spread)
+        elif name in {"intensity", "intensity_mirror"}:
+            channels = window_mean(plain_intensity(network, level, images), side)
+            parts.append(channels[..., :OWN_CHANNELS] if name == "intensity" else channels[..., OWN_CHANNELS:])
         else:
             smooth = neighbourhood_mean(patches, 3)
             difference = (smooth - smooth.flip(2)) / spread
@@ -111,6 +115,41 @@ def token_features(network: MoEClip, level: int, patches: Tensor, side: int) -> 
             overall = magnitude.mean(dim=(1, 2, 3), keepdim=True).expand(*magnitude.shape[:3], 1)
             parts.append({"mirror": difference, "mirror_magnitude": magnitude, "asymmetry": overall}[name])
     return torch.cat(parts, dim=-1)
+
+
+def plain_intensity(network: MoEClip, level: int, images: Tensor) -> Tensor:
+    """Brightness and colour by patch, (B, h, w, channels), written out image by image; lite's own features."""
+    architecture, grid = network.architecture, max(network.tower.grids)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))
+    cell = images.shape[-1] // grid
+    every = []
+    for image in images * std + mean:
+        grey, body = image.mean(dim=0), image.mean(dim=0) > BODY
+        spread = max(float(grey[body].std(correction=0)), 0.02)
+        fields = {
+            "bright": ((grey - grey[body].mean()) / spread).clamp(-8, 8) * body,
+            "body": body.float(),
+        }
+        for name, colour in (("red", image[0] - image[1]), ("blue", image[2] - (image[0] + image[1]) / 2)):
+            fields[name] = ((colour - colour[body].mean()) / spread).clamp(-8, 8) * body
+        cells = {name: functional.avg_pool2d(field[None, None], cell) for name, field in fields.items()}
+        top = functional.max_pool2d(fields["bright"][None, None], cell) - cells["bright"]
+        bottom = -functional.max_pool2d(-fields["bright"][None, None], cell) - cells["bright"]
+        sides = [max(3, (int(grid * share) - 1) // 2 * 2 + 1) for share in (1 / 12, 1 / 5, 1 / 2)]
+        less = [less_surroundings(cells["bright"], cells["body"], side) for side in sides]
+        colours = [less_surroundings(cells[name], cells["body"], sides[-1]) for name in ("red", "blue")]
+        smooth = functional.avg_pool2d(cells["bright"], 5, stride=1, padding=2)
+        mirrored = smooth - smooth.flip(3)
+        every.append(torch.cat([*cells.values(), top, bottom, *less, *colours, mirrored, mirrored.abs()], dim=1))
+    channels = torch.cat(every).clamp(-8, 8)
+    return functional.avg_pool2d(channels, grid // network.tower.grids[level]).permute(0, 2, 3, 1)
+
+
+def less_surroundings(field: Tensor, body: Tensor, side: int) -> Tensor:
+    """A field (1, 1, h, w) less its mean over the body in a square around each patch."""
+    around = functional.avg_pool2d(field, side, stride=1, padding=side // 2)
+    share = functional.avg_pool2d(body, side, stride=1, padding=side // 2)
+    return (field - around / share.clamp_min(1e-3)) * body
 
 
 def window_mean(patches: Tensor, side: int) -> Tensor:

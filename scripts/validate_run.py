@@ -4,7 +4,7 @@ Runs whose own validation differed (other synthetic families) are compared by th
 
     python scripts/validate_run.py FOLDER --data industrial=PATH --hold-out steel_strip --hold-out road_crack ...
 
-FOLDER holds either `best.pt` (a run) or `adapters.safetensors` (a model).
+FOLDER holds either `best.pt` (a run) or `metadata.json` (a model).
 """
 
 from __future__ import annotations
@@ -12,14 +12,30 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from moeclip_med.cli.train import read_data
-from moeclip_med.training.lite import LiteTask
-from moeclip_med.training.run_state import BEST_FILE, load_trained_state
+from moeclip_med.model.architecture import Architecture
+from moeclip_med.training.lite import LiteTask, build_lite
+from moeclip_med.training.run_state import BEST_FILE, SETTINGS_FILE, load_trained_state
 from moeclip_med.training.settings import LiteSettings
-from moeclip_med.weights.tensors import read_safetensors
+from moeclip_med.weights import load_model
+
+if TYPE_CHECKING:
+    from moeclip_med.model.network import MoEClip
+
+
+def network_of(folder: Path) -> MoEClip:
+    """The network of a model's folder, or of a run's best checkpoint."""
+    run = folder / BEST_FILE
+    if not run.exists():
+        return load_model(str(folder)).network
+    settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    network = build_lite(0, Architecture.from_json(settings["architecture"]))
+    load_trained_state(network, torch.load(run, map_location="cpu", weights_only=True)["network"])
+    return network
 
 
 def main() -> None:
@@ -30,13 +46,9 @@ def main() -> None:
     parser.add_argument("--hold-out", action="append", required=True)
     arguments = parser.parse_args()
     settings = LiteSettings(held_out=tuple(arguments.hold_out))
-    task = LiteTask(read_data(arguments.data), settings, arguments.folder / "features")
-    run = arguments.folder / BEST_FILE
-    if run.exists():
-        state = torch.load(run, map_location="cpu", weights_only=True)["network"]
-    else:
-        state, _ = read_safetensors(arguments.folder / "adapters.safetensors")
-    load_trained_state(task.network, state)
+    task = LiteTask(
+        read_data(arguments.data), settings, arguments.folder / "features", network=network_of(arguments.folder)
+    )
     validation = task.validate()
     print(json.dumps({"score": validation.score, **validation.values}, indent=2))
 

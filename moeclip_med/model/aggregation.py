@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from moeclip_med.model.intensity import MIRROR_CHANNELS, OWN_CHANNELS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,6 +46,7 @@ class LevelContext(NamedTuple):
         surroundings: (B, h, w, width), the mean over a wide neighbourhood; None where no feature needs it.
         mirrored: (B, h, w, width), each patch less its mirror twin, in units of `spread`; None likewise.
         spread: (B, 1, 1, 1), the standard deviation of all the image's patch features; None likewise.
+        intensity: (B, h, w, channels), from `intensity_channels`, averaged over the window; None likewise.
     """
 
     pooled: Tensor
@@ -51,6 +54,7 @@ class LevelContext(NamedTuple):
     surroundings: Tensor | None = None
     mirrored: Tensor | None = None
     spread: Tensor | None = None
+    intensity: Tensor | None = None
 
 
 def _normalised(context: LevelContext) -> Tensor:
@@ -75,6 +79,14 @@ def _asymmetry(context: LevelContext) -> Tensor:
     return mean.expand(*mirrored.shape[:3], 1)
 
 
+def _intensity(context: LevelContext) -> Tensor:
+    return _given(context.intensity)[..., :OWN_CHANNELS]
+
+
+def _intensity_mirror(context: LevelContext) -> Tensor:
+    return _given(context.intensity)[..., OWN_CHANNELS:]
+
+
 def _given(tensor: Tensor | None) -> Tensor:
     if tensor is None:
         message = "this token input needs a part of the level's context that was not made"
@@ -88,15 +100,24 @@ TOKEN_INPUTS: dict[TokenInput, Callable[[LevelContext], Tensor]] = {
     "mirror": _mirror,
     "mirror_magnitude": _mirror_magnitude,
     "asymmetry": _asymmetry,
+    "intensity": _intensity,
+    "intensity_mirror": _intensity_mirror,
 }
-"""How each named input of the projection is made: (B, h, w, width or 1) from a level's context."""
+"""How each named input of the projection is made: (B, h, w, its width) from a level's context."""
+
+_OWN_WIDTHS: dict[TokenInput, int] = {
+    "asymmetry": 1,
+    "intensity": OWN_CHANNELS,
+    "intensity_mirror": MIRROR_CHANNELS,
+}
+"""Widths of the inputs that are not as wide as the tokens."""
 
 _NEEDS_MIRROR = {"mirror", "mirror_magnitude", "asymmetry"}
 
 
 def token_width(inputs: tuple[TokenInput, ...], width: int) -> int:
     """Width of the concatenated inputs for tokens of a width."""
-    return sum(1 if name == "asymmetry" else width for name in inputs)
+    return sum(_OWN_WIDTHS.get(name, width) for name in inputs)
 
 
 def level_features(
@@ -106,6 +127,7 @@ def level_features(
     windows: tuple[int, ...],
     inputs: tuple[TokenInput, ...],
     surroundings: int | None,
+    intensity: Tensor | None = None,
 ) -> list[Tensor]:
     """The projection's input for each averaging window of one level.
 
@@ -115,12 +137,13 @@ def level_features(
         windows: Sides of the averaging windows.
         inputs: Names in `TOKEN_INPUTS`, concatenated in this order.
         surroundings: Side of the neighbourhood for "surroundings".
+        intensity: (B, h, w, channels), from `intensity_channels`, for "intensity" and "intensity_mirror".
 
     Returns:
         One (B, h, w, `token_width`) per window.
     """
     around = mirrored = spread = None
-    if set(inputs) - {"normalised"}:
+    if set(inputs) - {"normalised", "intensity", "intensity_mirror"}:
         spread = patches.flatten(1).std(dim=1).clamp_min(_SPREAD_FLOOR)[:, None, None, None]
     if "surroundings" in inputs and surroundings is not None:
         around = average_window(patches, surroundings, count_padding=False)
@@ -129,7 +152,8 @@ def level_features(
         mirrored = (smooth - smooth.flip(2)) / _given(spread)
     features = []
     for side in windows:
-        context = LevelContext(average_window(patches, side), normalise, around, mirrored, spread)
+        bright = None if intensity is None else average_window(intensity, side)
+        context = LevelContext(average_window(patches, side), normalise, around, mirrored, spread, bright)
         parts = [TOKEN_INPUTS[name](context) for name in inputs]
         features.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
     return features

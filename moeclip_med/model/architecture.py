@@ -9,7 +9,9 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.model import records
 
-TokenInput = Literal["normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry"]
+TokenInput = Literal[
+    "normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry", "intensity", "intensity_mirror"
+]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -46,6 +48,7 @@ class ExpertsSpec:
         dropout: Dropout on the experts' input in training.
         router_start: Standard deviation of the router's start values; 0 ties all experts.
         expert_start: Standard deviation of the start values of each B; 0 makes the first gradients explode.
+        disjoint: Whether each expert sees its own block of features only (FOFS); if not, each sees all of them.
     """
 
     count: int = 4
@@ -56,6 +59,7 @@ class ExpertsSpec:
     dropout: float = 0.05
     router_start: float = 0.02
     expert_start: float = 0.02
+    disjoint: bool = True
 
 
 @dataclass(frozen=True)
@@ -232,18 +236,30 @@ def paper_architecture(
     )
 
 
+LITE_INPUTS: tuple[TokenInput, ...] = (
+    "normalised",
+    "surroundings",
+    "mirror",
+    "mirror_magnitude",
+    "asymmetry",
+    "intensity",
+    "intensity_mirror",
+)
+"""What lite's projections see of each token; those with "mirror", and "asymmetry", are its prior of symmetry."""
+
+
 def lite_architecture() -> Architecture:
     """The small model that comes with the package: a convolutional tower, learned prompts, mirror comparison."""
     return Architecture(
         tower=TowerSpec("timm", "tf_efficientnet_lite2", "efficientnet-lite2-9656183e", "native"),
-        levels=(3, 5, 7),
-        experts=ExpertsSpec(),
-        projection=ProjectionSpec(width=256, hidden=256),
+        levels=(2, 3, 5, 7),
+        experts=ExpertsSpec(rank=6),
+        projection=ProjectionSpec(width=128, hidden=128),
         image_size=256,
         map_size=128,
         blur=None,
-        token_inputs=("normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry"),
-        surroundings=(15, 9, 5),
+        token_inputs=LITE_INPUTS,
+        surroundings=(21, 15, 9, 5),
         prompts="learned",
         image_head="mean",
         logit_scale=15.0,

@@ -66,7 +66,8 @@ class ExpertMixture(nn.Module):
     def __init__(self, width: int, spec: ExpertsSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.register_buffer("down", orthonormal_blocks(width, spec.count, spec.rank))
+        rows = orthonormal_blocks if spec.disjoint else orthonormal_rows
+        self.register_buffer("down", rows(width, spec.count, spec.rank))
         self.router = nn.Parameter(torch.randn(spec.count, width) * spec.router_start)
         self.up = nn.Parameter(torch.randn(spec.count, width, spec.rank) * spec.expert_start)
 
@@ -119,3 +120,12 @@ def orthonormal_blocks(width: int, count: int, rank: int) -> Tensor:
         basis, _ = torch.linalg.qr(torch.randn(stop - start, rank))
         down[expert, :, start:stop] = basis.T
     return down
+
+
+def orthonormal_rows(width: int, count: int, rank: int) -> Tensor:
+    """Frozen projections that see all features, for comparison with `orthonormal_blocks`.
+
+    Returns:
+        (count, rank, width), orthonormal rows for each expert.
+    """
+    return torch.stack([torch.linalg.qr(torch.randn(width, rank))[0].T for _ in range(count)])

@@ -73,6 +73,40 @@ def maps_loss(levels: Sequence[Tensor], mask: Tensor, *, corners_aligned: bool =
     return torch.stack(losses).sum()
 
 
+def fused_margin(levels: Sequence[Tensor], side: int, *, corners_aligned: bool) -> Tensor:
+    """How much more abnormal than normal each cell is, as a logit: the mean over all maps.
+
+    Args:
+        levels: (B, windows, 2, h, w) patch logits each.
+        side: Side of the result.
+        corners_aligned: Whether resizing aligns corners.
+
+    Returns:
+        (B, side, side).
+    """
+    margins = [(logits[:, :, 1] - logits[:, :, 0]).mean(dim=1, keepdim=True) for logits in levels]
+    resized = [
+        functional.interpolate(margin, size=(side, side), mode="bilinear", align_corners=corners_aligned)
+        for margin in margins
+    ]
+    return torch.cat(resized, dim=1).mean(dim=1)
+
+
+def peak_loss(margin: Tensor, mask: Tensor, cells: int = 8) -> Tensor:
+    """Cross-entropy of the mean of the highest cells: an image is judged by its map's maximum.
+
+    Args:
+        margin: (B, H, W) logits.
+        mask: (B, H, W), 1 where abnormal.
+        cells: How many cells make the peak.
+
+    Returns:
+        Scalar.
+    """
+    peak = margin.flatten(1).topk(cells, dim=1).values.mean(dim=1)
+    return functional.binary_cross_entropy_with_logits(peak, mask.flatten(1).amax(dim=1))
+
+
 def balance_loss(probabilities: Tensor) -> Tensor:
     """Squared coefficient of variation of the experts' summed router probabilities, for one site.
 

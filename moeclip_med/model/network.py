@@ -19,6 +19,7 @@ from moeclip_med.model.heads import (
     Projection,
     TextAdapter,
 )
+from moeclip_med.model.intensity import at_grid, intensity_channels
 from moeclip_med.model.losses import balance_loss, etf_loss
 from moeclip_med.model.similarity import ABNORMAL, AnomalyMap, anomaly_of_tokens, patch_logits
 
@@ -135,9 +136,10 @@ class MoEClip(nn.Module):
         prompts = self.prompt_embeddings(text)
         levels, routing = [], []
         patches = None
+        intensity = self.intensity(images)
         for level, mixed, patches in self._levels(self.first_tokens(images)):
             scale = self.architecture.logit_scale
-            maps = [anomaly_of_tokens(item, prompts, scale) for item in self._project(level, patches)]
+            maps = [anomaly_of_tokens(item, prompts, scale) for item in self._project(level, patches, intensity)]
             levels.append(torch.stack(maps).sum(dim=0))
             if want_routing:
                 weights = self.tower.patches(level, mixed.weights)
@@ -147,12 +149,15 @@ class MoEClip(nn.Module):
             score = (self.embed_image(patches) @ prompts[:, ABNORMAL] + 1) / 2
         return NetworkOutput(self.anomaly_map(levels), score, tuple(routing) if want_routing else None)
 
-    def forward_training(self, first_tokens: Tensor, text: Tensor | None = None) -> TrainingOutput:
+    def forward_training(
+        self, first_tokens: Tensor, text: Tensor | None = None, intensity: Tensor | None = None
+    ) -> TrainingOutput:
         """Compute what the losses need.
 
         Args:
             first_tokens: From `first_tokens`: the tower up to the first experts is frozen, so these can be kept.
             text: (width, 2), or (B, width, 2) where images have different prompts; None with learned prompts.
+            intensity: From `intensity`, which can be kept likewise.
         """
         prompts = self.prompt_embeddings(text)
         logits, probabilities, grams = [], [], []
@@ -160,7 +165,7 @@ class MoEClip(nn.Module):
         for level, mixed, patches in self._levels(first_tokens):
             maps = [
                 patch_logits(functional.normalize(item, dim=-1), prompts, self.architecture.logit_scale)
-                for item in self._project(level, patches)
+                for item in self._project(level, patches, intensity)
             ]
             logits.append(torch.stack(maps, dim=1))
             probabilities.append(mixed.probabilities)
@@ -185,6 +190,18 @@ class MoEClip(nn.Module):
         tokens: Tensor = self.tower.stages[0](images)
         return tokens
 
+    def intensity(self, images: Tensor) -> Tensor | None:
+        """Brightness and colour on the finest grid, (B, h, w, channels), where the architecture asks for them.
+
+        Args:
+            images: (B, 3, S, S), normalised.
+        """
+        architecture = self.architecture
+        if "intensity" not in architecture.token_inputs:
+            return None
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))
+        return intensity_channels(images * std + mean, max(self.tower.grids))
+
     def prompt_embeddings(self, text: Tensor | None) -> Tensor:
         """The prompts to compare with: the learned ones, or the given text.
 
@@ -199,9 +216,9 @@ class MoEClip(nn.Module):
             raise InputError(msg)
         return text
 
-    def project(self, level: int, patches: Tensor) -> list[Tensor]:
+    def project(self, level: int, patches: Tensor, intensity: Tensor | None = None) -> list[Tensor]:
         """The token maps of a level, one (B, h, w, width) per window, normalised."""
-        return [functional.normalize(item, dim=-1) for item in self._project(level, patches)]
+        return [functional.normalize(item, dim=-1) for item in self._project(level, patches, intensity)]
 
     def embed_image(self, patches: Tensor) -> Tensor:
         """The image embedding (B, width) from the last level's patches (B, h, w, width)."""
@@ -222,7 +239,7 @@ class MoEClip(nn.Module):
             tokens = mixed.tokens
             yield level, mixed, self.tower.patches(level, tokens)
 
-    def _project(self, level: int, patches: Tensor) -> list[Tensor]:
+    def _project(self, level: int, patches: Tensor, intensity: Tensor | None) -> list[Tensor]:
         architecture = self.architecture
         around = architecture.surroundings[level] if architecture.surroundings else None
         features = level_features(
@@ -231,6 +248,7 @@ class MoEClip(nn.Module):
             windows=architecture.windows,
             inputs=architecture.token_inputs,
             surroundings=around,
+            intensity=None if intensity is None else at_grid(intensity, self.tower.grids[level]),
         )
         return [self.projections[level](item) for item in features]
 

@@ -24,7 +24,7 @@ from moeclip_med.training.fields import (
     turn_and_shift,
     warp,
 )
-from moeclip_med.training.lesions import crescent, many_small
+from moeclip_med.training.lesions import crescent, many_small, ring, spots
 from moeclip_med.training.synthetic import LUMA, grey_of, only_if_visible
 
 if TYPE_CHECKING:
@@ -54,10 +54,14 @@ def symmetric_composite(
     if chance(rng, 0.65):
         mask = composite_mask(body, rng)
         image, mask = only_if_visible(image, add_defect(image, other @ LUMA, mask, rng), mask)
+    if chance(rng, 0.5):
+        image = uneven_light(image, rng)
     image = np.clip(image, 0, 1) * soften(body, 1.0)
     if chance(rng, 0.4):
         image = add_rim(image, body, rng)
     image, mask = place(image, mask, rng)
+    if chance(rng, 0.4):
+        image = np.abs(image + rng.uniform(0.005, 0.06) * rng.standard_normal((size, size), dtype=np.float32))
     if chance(rng, 0.5):
         image = ndimage.gaussian_filter(image, size / 256 * rng.uniform(0.4, 1.6))
     return grey_of(np.clip(image, 0, 1)), mask
@@ -156,9 +160,16 @@ def add_midline(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float3
 
 
 def composite_mask(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
-    """Where a composite's defect lies: an irregular shape (70 %), many small ones (15 %), a crescent (15 %)."""
+    """Where a composite's defect lies.
+
+    An irregular shape (50 %), roundish spots of any size (20 %), many small ones (15 %), a crescent (12 %), a ring.
+    """
     allowed = one_half(body, rng) if chance(rng, 0.8) else body
-    kind = rng.choice(["shape", "small", "crescent"], p=[0.70, 0.15, 0.15])
+    kind = rng.choice(["shape", "spots", "small", "crescent", "ring"], p=[0.50, 0.20, 0.15, 0.12, 0.03])
+    if kind == "spots":
+        return spots(allowed, rng)
+    if kind == "ring":
+        return ring(allowed, rng)
     if kind == "small":
         return many_small(body if chance(rng, 0.7) else allowed, rng)
     if kind == "crescent":
@@ -192,6 +203,13 @@ def add_defect(
         filling = image + step * (1 + rng.uniform(0, 0.3) * noise)
     weight = soften(mask, scale * rng.choice([rng.uniform(0.5, 3), rng.uniform(3, 6)], p=[0.75, 0.25]))
     return np.asarray(image + weight * (filling - image), dtype=np.float32)
+
+
+def uneven_light(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+    """A slow factor of up to ±30 % that no half shares, as a receiving coil leaves: normal."""
+    size = image.shape[0]
+    field = smooth_noise(size, size * rng.uniform(0.2, 0.5), rng)
+    return np.asarray(image * (1 + rng.uniform(0, 0.3) * field / max(float(np.abs(field).max()), 1e-6)), np.float32)
 
 
 def add_rim(image: NDArray[np.float32], body: NDArray[np.bool_], rng: Generator) -> NDArray[np.float32]:

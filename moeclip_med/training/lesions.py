@@ -1,4 +1,4 @@
-"""Shapes of defects other than one irregular patch: many small ones, and crescents along an edge."""
+"""Shapes of defects other than one irregular patch: small ones, spots, rings, and crescents along an edge."""
 
 from __future__ import annotations
 
@@ -24,6 +24,42 @@ def many_small(allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
         first, second = np.maximum(rng.uniform(2, 9, 2) * scale, 1.0)
         level = np.maximum(level, ellipse_level(size, (row, column), (first, second), rng.uniform(0, np.pi)))
     return np.asarray((level > 0) & allowed, dtype=np.bool_)
+
+
+def spots(allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
+    """One to six roundish patches of one order of size, half-axes from 2 to 45 pixels at 256, inside `allowed`.
+
+    Sizes are drawn on a logarithmic scale, so that small spots are as common as large ones.
+    """
+    size = allowed.shape[0]
+    scale = size / 256
+    places = np.flatnonzero(allowed)
+    level = np.full((size, size), -np.inf, dtype=np.float32)
+    if places.size == 0:
+        return np.zeros_like(allowed)
+    typical = scale * np.exp(rng.uniform(np.log(2.5), np.log(40)))
+    for place in rng.choice(places, int(rng.integers(1, 7))):
+        row, column = divmod(int(place), size)
+        first, second = np.maximum(typical * rng.uniform(0.6, 1.3, 2), 1.0)
+        cone = ellipse_level(size, (row, column), (first, second), rng.uniform(0, np.pi))
+        level = np.maximum(level, cone)
+    rough = level + np.float32(rng.uniform(0, 0.35)) * smooth_noise(size, max(typical * rng.uniform(0.3, 1), 1.0), rng)
+    return np.asarray((np.clip(rough, level - 0.5, level + 0.6) > 0) & allowed, dtype=np.bool_)
+
+
+def ring(allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
+    """The border of one roundish patch, 2 to 8 pixels broad at 256, inside `allowed`."""
+    size = allowed.shape[0]
+    scale = size / 256
+    places = np.flatnonzero(allowed)
+    if places.size == 0:
+        return np.zeros_like(allowed)
+    row, column = divmod(int(rng.choice(places)), size)
+    first, second = scale * rng.uniform(8, 36, 2)
+    level = ellipse_level(size, (row, column), (first, second), rng.uniform(0, np.pi))
+    level = level + np.float32(0.1) * smooth_noise(size, scale * 10, rng)
+    breadth = np.float32(scale * rng.uniform(2, 8) / min(first, second))
+    return np.asarray((level > 0) & (level < breadth) & allowed, dtype=np.bool_)
 
 
 def crescent(body: NDArray[np.bool_], allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:

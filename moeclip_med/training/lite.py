@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from moeclip_med.model.architecture import lite_architecture
-from moeclip_med.model.losses import maps_loss
+from moeclip_med.model.losses import dice_loss, fused_margin, maps_loss, peak_loss
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.training.datasets import images_hash, split_categories
@@ -64,6 +67,7 @@ class LiteTask:
         store_folder: Path,
         *,
         network: MoEClip | None = None,
+        keeps_features: bool = False,
         on_features: Callable[[int, int], None] | None = None,
     ) -> None:
         """Split the images and build the network; no feature is computed yet.
@@ -73,15 +77,18 @@ class LiteTask:
             settings: The recipe.
             store_folder: Where features are kept while they are needed.
             network: What to train; the shipped architecture with fresh start values if None.
+            keeps_features: Keep features of earlier drawings too: other runs may share the folder.
             on_features: Called with (images done, images in all) while features are computed.
         """
         self.settings, self.store_folder, self.on_features = settings, store_folder, on_features
+        self.keeps_features = keeps_features
         self.network = network or build_lite(settings.seed)
         trained, self.held_out = split_categories(images, settings.held_out)
         self.trained, held_normals = hold_out_normals(trained, settings.held_out_normals)
         size = self.network.architecture.image_size
+        crop_seed = settings.seed if settings.crop_seed is None else settings.crop_seed
         self.mix = Mix(
-            self.trained, size=size, seed=settings.seed, shares=settings.shares, normal_only=settings.normal_only
+            self.trained, size=size, seed=crop_seed, shares=settings.shares, normal_only=settings.normal_only
         )
         self.held_normals = held_normals + tuple(image for image in self.held_out if image.is_normal)
         self.groups = category_groups(self.held_out, size=size, most=settings.validation_images)
@@ -95,7 +102,7 @@ class LiteTask:
         self.scheduler: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimizer, self.steps_per_epoch * self.epochs
         )
-        self.encode, self.encoder_name = stage_encoder(self.network.tower.stages[0], size)
+        self.encode_stage, self.encoder_name = stage_encoder(self.network.tower.stages[0], size)
 
     def settings_json(self) -> dict[str, Any]:
         """Everything that shapes the run: recipe, architecture, images."""
@@ -118,18 +125,33 @@ class LiteTask:
 
     def losses(self, network: MoEClip, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], TrainingOutput]:
         """Focal and Dice on every map, cross-entropy of the image, balance and ETF."""
-        features, masks = batch
-        output: TrainingOutput = network.forward_training(features.float())
-        target = masks.unsqueeze(1).float()
+        kept, masks = batch
+        width = self.network.tower.widths[0]
+        features, intensity = kept.float().split([width, kept.shape[-1] - width], dim=-1)
+        output: TrainingOutput = network.forward_training(
+            features, intensity=intensity if intensity.shape[-1] else None
+        )
+        target = masks.float()
         labels = masks.flatten(1).any(dim=1).long()
         levels = [level.float() for level in output.logits]
+        corners, weights = self.network.architecture.corners_aligned, self.settings.losses
+        margin = fused_margin(levels, target.shape[-1], corners_aligned=corners)
         losses = {
-            "patch": maps_loss(levels, target, corners_aligned=self.network.architecture.corners_aligned),
+            "patch": maps_loss(levels, target.unsqueeze(1), corners_aligned=corners),
+            "fused": weights.fused * functional.binary_cross_entropy_with_logits(margin, target),
+            "fused_dice": weights.fused_dice * dice_loss(margin.sigmoid(), target),
+            "peak": weights.peak * peak_loss(margin, target),
             "image": functional.cross_entropy(output.image_logits.float(), labels),
-            "balance": self.settings.losses.balance * output.balance(),
-            "etf": self.settings.losses.etf * output.etf(),
+            "balance": weights.balance * output.balance(),
+            "etf": weights.etf * output.etf(),
         }
         return losses, output
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """What is kept of normalised images: tokens and intensity channels side by side, (B, h, w, width)."""
+        tokens, intensity = self.encode_stage(images), self.network.intensity(images)
+        return tokens if intensity is None else torch.cat([tokens, intensity], dim=-1)
 
     def validate(self) -> Validation:
         """Held-out categories and held-out synthetic defects."""
@@ -161,15 +183,32 @@ class LiteTask:
 
     def _store(self, number: int, fabric: Fabric) -> FeatureStore:
         """The features of one drawing of crops; those of earlier drawings are deleted."""
-        folder = self.store_folder / f"crops-{number:04d}"
+        folder = self.store_folder / f"crops-{self._crops_key()}-{number:04d}"
         if fabric.is_global_zero:
             for old in self.store_folder.glob("crops-*"):
-                if old != folder:
+                if old != folder and not self.keeps_features:
                     shutil.rmtree(old)
             first = number * self.settings.crops
             self._open(folder, range(first, first + self.settings.crops))
         fabric.barrier()
         return self._open(folder, range(0))
+
+    def _crops_key(self) -> str:
+        """Names everything that features depend on, so that a folder never holds another list's."""
+        architecture = self.network.architecture
+        parts = [
+            images_hash(self.trained),
+            self.mix.seed,
+            asdict(self.settings.shares),
+            self.settings.normal_only,
+            self.settings.crops,
+            self.settings.loss_side,
+            asdict(architecture.tower),
+            architecture.levels[0],
+            architecture.image_size,
+            "intensity" in architecture.token_inputs,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     def _open(self, folder: Path, numbers: Sequence[int]) -> FeatureStore:
         return open_store(
@@ -185,5 +224,5 @@ class LiteTask:
 
 def held_out_mix(normals: Sequence[IndustrialImage], size: int) -> Mix:
     """Every kind of composite and synthetic defects, on normal images that are never trained on."""
-    shares = MixShares(symmetric=0.4, tube=0.2, layered=0.1, synthetic=0.3, real=0.0)
+    shares = MixShares(symmetric=0.3, tube=0.15, layered=0.1, synthetic=0.2, real=0.0, organ=0.125, surface=0.125)
     return Mix(normals, size=size, seed=VALIDATION_SEED, shares=shares)

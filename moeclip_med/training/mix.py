@@ -13,6 +13,8 @@ from moeclip_med.training.composites import symmetric_composite
 from moeclip_med.training.crops import CropSource, cut_by_ellipse, photometric
 from moeclip_med.training.fields import chance
 from moeclip_med.training.layers import layered_composite
+from moeclip_med.training.organs import organ_composite
+from moeclip_med.training.surfaces import surface_composite
 from moeclip_med.training.synthetic import synthetic_defect
 from moeclip_med.training.tubes import tube_composite
 
@@ -33,12 +35,16 @@ class SampleKind(IntEnum):
     LAYERED = 2
     SYNTHETIC = 3
     REAL = 4
+    ORGAN = 5
+    SURFACE = 6
 
 
 COMPOSITES = {
     SampleKind.SYMMETRIC: symmetric_composite,
     SampleKind.TUBE: tube_composite,
     SampleKind.LAYERED: layered_composite,
+    SampleKind.ORGAN: organ_composite,
+    SampleKind.SURFACE: surface_composite,
 }
 
 
@@ -52,13 +58,17 @@ class MixShares:
         layered: Composites of layers, the prior of tissue in profile.
         synthetic: Synthetic defects on normal crops.
         real: Real industrial defects.
+        organ: Composites of one organ on black, the prior of abdominal slices.
+        surface: Composites of coloured surfaces, the prior of skin and of the eye's ground.
     """
 
-    symmetric: float = 0.35
-    tube: float = 0.15
-    layered: float = 0.05
-    synthetic: float = 0.25
-    real: float = 0.2
+    symmetric: float = 0.36
+    tube: float = 0.12
+    layered: float = 0.08
+    synthetic: float = 0.12
+    real: float = 0.12
+    organ: float = 0.1
+    surface: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares.
@@ -73,7 +83,15 @@ class MixShares:
 
     def in_order(self) -> tuple[float, ...]:
         """The shares in the order of `SampleKind`."""
-        return (self.symmetric, self.tube, self.layered, self.synthetic, self.real)
+        return (
+            self.symmetric,
+            self.tube,
+            self.layered,
+            self.synthetic,
+            self.real,
+            self.organ,
+            self.surface,
+        )
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,16 @@ class LossWeights:
     Attributes:
         etf: Of the experts' equiangularity (paper: 0.01).
         balance: Of the router's balance (paper: 0.01).
+        fused: Of the cross-entropy of the mean of all maps, the one that is scored with.
+        fused_dice: Of that map's Dice loss.
+        peak: Of the cross-entropy of that map's highest cells, by which an image is judged.
     """
 
     etf: float = 0.01
     balance: float = 0.01
+    fused: float = 10.0
+    fused_dice: float = 2.0
+    peak: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class LiteSettings:
     """The recipe of the small model.
 
     Attributes:
-        seed: Of start values, crops, order and dropout.
+        seed: Of start values, order and dropout, and of the crops.
+        crop_seed: Of the crops, where runs that differ in the seed share them.
         crops: Training images per epoch.
         epochs: Passes; the cosine schedule ends with the last.
         fresh_every: After how many epochs the crops are drawn anew; 1 never shows an image twice.
@@ -44,10 +51,11 @@ class LiteSettings:
     """
 
     seed: int = 0
-    crops: int = 3900
-    epochs: int = 4
+    crop_seed: int | None = None
+    crops: int = 8000
+    epochs: int = 2
     fresh_every: int = 1
-    batch_size: int = 24
+    batch_size: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     losses: LossWeights = field(default_factory=LossWeights)
@@ -57,7 +65,7 @@ class LiteSettings:
     normal_only: tuple[str, ...] = ()
     held_out_normals: float = 0.1
     validation_images: int = 40
-    validation_synthetic: int = 160
+    validation_synthetic: int = 240
 
     @property
     def steps_per_epoch(self) -> int:

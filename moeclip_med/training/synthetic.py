@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from moeclip_med.training.fields import chance, defect_mask, foreground_mask, smooth_noise, soften
+from moeclip_med.training.lesions import spots
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -106,7 +107,7 @@ def synthetic_defect(
     allowed = foreground_mask(size, rng) if chance(rng, 0.6) else np.ones((size, size), dtype=np.bool_)
     mask = np.zeros((size, size), dtype=np.bool_)
     if chance(rng, 0.7):
-        candidate = defect_mask(size, rng, allowed)
+        candidate = spots(allowed, rng) if chance(rng, 0.35) else defect_mask(size, rng, allowed)
         filling = fill(image, other, rng)
         if not visible(image, filling, candidate):
             filling = fill_by_shift(image, rng)

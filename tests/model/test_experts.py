@@ -10,7 +10,7 @@ from moeclip_transforms.errors import InputError
 from torch.nn import functional
 
 from moeclip_med.model.architecture import ExpertsSpec
-from moeclip_med.model.experts import ExpertMixture, orthonormal_blocks
+from moeclip_med.model.experts import ExpertMixture, orthonormal_blocks, orthonormal_rows
 from moeclip_med.model.losses import balance_loss, etf_loss, output_gram
 
 WIDTH = 48
@@ -110,3 +110,12 @@ def test_etf_is_zero_for_a_simplex_and_positive_for_parallel_experts():
     simplex = torch.eye(4) - 0.25
     assert etf_loss(output_gram(simplex)) == pytest.approx(0, abs=1e-9)
     assert etf_loss(output_gram(torch.ones(4, 8))) == pytest.approx((4 / 3) ** 2 * 12 / 16)
+
+
+def test_without_fofs_every_expert_sees_all_features():
+    rows = orthonormal_rows(WIDTH, 4, 8)
+    assert rows.shape == (4, 8, WIDTH)
+    assert (rows != 0).any(dim=1).all()
+    torch.testing.assert_close(rows @ rows.transpose(1, 2), torch.eye(8).expand(4, 8, 8), atol=1e-5, rtol=0)
+    shared = ExpertMixture(WIDTH, ExpertsSpec(disjoint=False))
+    assert (shared.down != 0).any(dim=1).all()

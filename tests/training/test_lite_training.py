@@ -88,7 +88,7 @@ def test_log_tells_losses_router_and_experts_apart(start, tmp_path):
     start(tmp_path, replace(SETTINGS, epochs=1))
     with (tmp_path / "train.csv").open() as file:
         row = next(csv.DictReader(file))
-    for name in ("patch", "image", "balance", "etf"):
+    for name in ("patch", "fused", "fused_dice", "peak", "image", "balance", "etf"):
         assert float(row[f"loss_{name}"]) > 0
     for level in (1, 2):
         use = [float(row[f"use_level{level}_expert{expert}"]) for expert in (1, 2, 3, 4)]
@@ -102,6 +102,8 @@ def test_log_tells_losses_router_and_experts_apart(start, tmp_path):
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
         "board-000004.png",
         "layered-000004.png",
+        "organ-000004.png",
+        "surface-000004.png",
         "symmetric-000004.png",
         "synthetic-000004.png",
         "tube-000004.png",
@@ -150,6 +152,41 @@ def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, t
 
     again = open_store(tmp_path / "store", mix, range(10, 20), refuse, **arguments)
     assert len(again) == 10
+
+
+def test_runs_that_differ_in_the_seed_can_share_their_crops(industrial_folder, tiny_network, tmp_path):
+    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    fabric = make_fabric(RunOptions(tmp_path, 0, {}, "32-true", "cpu"))
+    tasks = [
+        LiteTask(
+            images,
+            replace(SETTINGS, seed=seed, crop_seed=crops),
+            tmp_path,
+            network=tiny_network(seed),
+            keeps_features=True,
+        )
+        for seed, crops in ((0, 7), (1, 7), (1, 8))
+    ]
+    first, second, other = (list(task.batches(0, 0, fabric)) for task in tasks)
+    assert len(list(tmp_path.glob("crops-*"))) == 2
+    total = {
+        name: sum(float(features.float().sum()) for features, _ in run)
+        for name, run in (("first", first), ("second", second), ("other", other))
+    }
+    assert total["first"] == pytest.approx(total["second"], rel=1e-4)
+    assert total["other"] != pytest.approx(total["first"], rel=1e-4)
+    assert not torch.equal(first[0][0], second[0][0])  # the order is the seed's
+
+
+def test_kept_features_give_the_networks_own_map(industrial_folder, tiny_network, tmp_path):
+    task = LiteTask(find_images(industrial_folder, Layout.INDUSTRIAL), SETTINGS, tmp_path, network=tiny_network(0))
+    network = task.network.eval()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    _, output = task.losses(network, (task.encode(images), torch.zeros(2, 16, 16, dtype=torch.bool)))
+    levels = [((level[:, :, 1] - level[:, :, 0] + 1) / 2).sum(dim=1) for level in output.logits]
+    with torch.no_grad():
+        pair = torch.stack([network.anomaly_map(levels).flatten(), network(images).maps.flatten()])
+    assert torch.corrcoef(pair)[0, 1] > 0.99  # the stage may run in bf16
 
 
 def test_thin_defects_survive_on_the_loss_grid():

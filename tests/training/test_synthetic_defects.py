@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from moeclip_med.training.composites import mirror, symmetric_composite
+from moeclip_med.training.composites import mirror, symmetric_composite, uneven_light
 from moeclip_med.training.fields import defect_mask, ellipse_level, ridges, smooth_noise, turn_and_shift, warp
 from moeclip_med.training.layers import layered_composite
-from moeclip_med.training.lesions import crescent, many_small
+from moeclip_med.training.lesions import crescent, many_small, ring, spots
+from moeclip_med.training.organs import organ_composite
+from moeclip_med.training.surfaces import add_hairs, surface_composite
 from moeclip_med.training.synthetic import (
     SMALLEST_CHANGE,
     blend,
@@ -24,7 +27,17 @@ from moeclip_med.training.tubes import glints, tube_composite
 
 SIZE = 64
 seeds = st.integers(0, 2**32 - 1)
-makers = pytest.mark.parametrize("make", [synthetic_defect, symmetric_composite, tube_composite, layered_composite])
+makers = pytest.mark.parametrize(
+    "make",
+    [
+        synthetic_defect,
+        symmetric_composite,
+        tube_composite,
+        layered_composite,
+        organ_composite,
+        surface_composite,
+    ],
+)
 
 
 def textures(seed):
@@ -164,10 +177,39 @@ def test_small_lesions_and_crescents_lie_in_the_body(seed):
     half = body.copy()
     half[:, 32:] = False
     rng = np.random.default_rng(seed)
-    spots, band = many_small(half, rng), crescent(body, half, rng)
-    assert spots.any()
+    small, band, round_ones = many_small(half, rng), crescent(body, half, rng), spots(half, rng)
+    assert small.any()
     assert band.any()
-    assert not ((spots | band) & ~half).any()
+    assert round_ones.any()
+    assert not ((small | band | round_ones | ring(half, rng)) & ~half).any()
+
+
+def test_no_room_gives_no_spot_and_no_ring():
+    nowhere = np.zeros((SIZE, SIZE), dtype=bool)
+    assert not spots(nowhere, np.random.default_rng(0)).any()
+    assert not ring(nowhere, np.random.default_rng(0)).any()
+
+
+def test_a_ring_is_hollow_and_small_spots_are_as_common_as_large_ones():
+    everywhere = np.ones((256, 256), dtype=bool)
+    filled = [
+        ndimage.binary_fill_holes(mask).sum() / mask.sum()
+        for mask in (ring(everywhere, np.random.default_rng(s)) for s in range(20))
+        if mask.any()
+    ]
+    assert np.median(filled) > 1.2
+    areas = [spots(everywhere, np.random.default_rng(seed)).mean() for seed in range(200)]
+    assert np.quantile(areas, 0.3) < 0.01
+    assert np.quantile(areas, 0.8) > 0.03
+
+
+def test_uneven_light_is_slow_and_hairs_are_thin():
+    image = np.full((256, 256), 0.5, dtype=np.float32)
+    lit = uneven_light(image, np.random.default_rng(1))
+    assert np.abs(lit / image - 1).max() <= 0.3 + 1e-6
+    assert np.abs(np.diff(lit, axis=0)).max() < 0.01
+    haired = add_hairs(np.full((256, 256, 3), 0.7, dtype=np.float32), np.random.default_rng(0))
+    assert 0 < (np.abs(haired - 0.7).max(axis=2) > 0.1).mean() < 0.15
 
 
 def test_a_crescent_hugs_the_edge():
