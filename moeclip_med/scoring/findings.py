@@ -70,9 +70,9 @@ def find_findings(scores: NDArray[np.float32], volume: Volume, threshold: float)
     )
     new_label = np.zeros(count + 1, dtype=np.int32)
     new_label[ranked] = np.arange(1, len(ranked) + 1)
-    # In place, since these arrays are as large as the volume.
-    labels = np.take(new_label, components, out=components, mode="clip")
-    return FindingsResult(labels, findings, count - len(findings))
+    for plane in components:  # in place and plane by plane: indexing makes a copy in 64 bits of what it is given
+        plane[...] = new_label[plane]
+    return FindingsResult(components, findings, count - len(findings))
 
 
 def voxel_to_lps(volume: Volume, voxel: NDArray[np.float64]) -> NDArray[np.float64]:

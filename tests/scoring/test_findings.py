@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -133,3 +135,17 @@ def test_voxels_are_placed_as_the_affine_says(angles, spacing, voxel):
     Regular.affine = affine
     ras = affine @ [*voxel, 1]
     np.testing.assert_allclose(voxel_to_lps(Regular, np.array(voxel)), [-ras[0], -ras[1], ras[2]], atol=1e-9)
+
+
+def test_takes_little_more_memory_than_the_labels_it_gives(make_volume):
+    scores = np.zeros((160, 160, 160), dtype=np.float32)
+    scores[40:80, 40:80, 40:80] = 0.9
+    volume = make_volume(scores)
+    tracemalloc.start()
+    try:
+        found = find_findings(scores, volume, 0.5)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.labels.nbytes == scores.nbytes
+    assert most < 1.5 * found.labels.nbytes
