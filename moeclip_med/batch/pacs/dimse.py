@@ -16,6 +16,7 @@ _SUCCESS = 0x0000
 _COERCED = {0xB000, 0xB006, 0xB007}
 """Stored with a warning (PS3.4, table B.2-1)."""
 _CALLING_TITLE = "MOECLIPMED"
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class DicomNode:
         except ImportError as error:
             raise MissingExtraError(package="pynetdicom", extra="pacs", purpose="--c-store") from error
         entity = AE(ae_title=_CALLING_TITLE)
+        entity.connection_timeout = _CONNECT_SECONDS  # without it, a host that is switched off holds us for minutes
         entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
         association = entity.associate(self.host, self.port, ae_title=self.title)
         if not association.is_established:

@@ -91,10 +91,12 @@ class PacsServer:
         try:
             from dicomweb_client import DICOMwebClient
             from dicomweb_client.session_utils import add_certs_to_session
+
+            from moeclip_med.batch.pacs.session import Session
         except ImportError as error:
             raise MissingExtraError(package="dicomweb-client", extra="pacs", purpose="reading from a PACS") from error
         self.address = address
-        session = _make_session()
+        session = Session()
         if address.user:
             session.auth = (address.user, address.password)
         headers = {"Authorization": f"Bearer {address.token}"} if address.token else None
@@ -236,6 +238,7 @@ class PacsServer:
     def _explained(self, what: str) -> Iterator[None]:
         """Turn what HTTP libraries raise into one sentence; tell passing trouble from lasting."""
         import requests
+        from pydicom.errors import InvalidDicomError
 
         url = self.address.url
         try:
@@ -254,6 +257,9 @@ class PacsServer:
                 raise PacsError(msg) from error
             reason = str(error) if isinstance(error, _IncompleteError) else type(error).__name__
             msg = f"{url} cannot be reached for {what} ({reason})"
+            raise PacsUnreachableError(msg) from error
+        except InvalidDicomError as error:
+            msg = f"{url} sends what is no DICOM when asked for {what}"
             raise PacsUnreachableError(msg) from error
         except Exception as error:
             msg = f"{url} answers what cannot be understood when asked for {what} ({type(error).__name__}); check --url"
@@ -282,21 +288,6 @@ def _value(item: dict[str, Any], tag: str) -> str:
     attribute = item.get(tag)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
     return str(values[0]) if isinstance(values, list) and values else ""
-
-
-def _make_session() -> Any:  # noqa: ANN401 - requests is not typed here
-    """Make a session in which `--ca-bundle` counts even where the environment names other certificates."""
-    import requests
-
-    class Session(requests.Session):
-        """A session whose own `verify` comes before the variable REQUESTS_CA_BUNDLE."""
-
-        def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-            """Merge as requests does, but keep what was asked for."""
-            merged = super().merge_environment_settings(*arguments, **named)
-            return {**merged, "verify": self.verify} if isinstance(self.verify, str) else merged
-
-    return Session()
 
 
 def _text(path: Path | None) -> str | None:
