@@ -69,11 +69,8 @@ def command():
 
 
 SLOW_FILES = {
-    "test_batch_run.py",
-    "test_batch_trouble.py",
     "test_napari_results.py",
     "test_napari_runs.py",
-    "test_pacs.py",
     "test_scoring_process.py",
 }
 """Files whose tests start processes and wait for them; `make test-slow` runs them."""

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from moeclip_med.batch.driver import BatchSettings
+from moeclip_med.batch.executors import Finished, Progress, Ready
+from moeclip_med.batch.study import StudyScorer
 from moeclip_med.pipeline import ScoreSettings
 from moeclip_med.results import ResultFormat
 from moeclip_med.scoring.detector import SliceMaps
@@ -81,11 +83,48 @@ class LoadFake:
     identity: str = "f" * 64
     seconds_per_slice: float = 0.0
     misbehave: bool = False
+    pids: Path | None = None
+    """A folder where each worker leaves its process id."""
 
     def __call__(self):
+        if self.pids is not None:
+            (self.pids / str(os.getpid())).touch()
         if self.misbehave:
             return MisbehavingDetector(self.identity)
         return FakeDetector(self.identity, self.seconds_per_slice)
+
+
+class ExecutorWithoutProcesses:
+    """Scores in this process: loop, scorer and ledger of a run without the seconds that a worker takes to start.
+
+    Takes the place of `moeclip_med.batch.driver.make_executor`.
+    """
+
+    def __init__(self, settings, resources, order, load, warn):
+        self._detector = load()
+        self._scorer = StudyScorer(order, self._detector, order.private / "unfinished" / "here")
+        self._is_ready = False
+        self._job = None
+
+    def free(self):
+        return int(self._is_ready and self._job is None)
+
+    def submit(self, job):
+        self._job = job
+
+    def wait(self, seconds):
+        if not self._is_ready:
+            self._is_ready = True
+            return [Ready(self._detector.identity)]
+        if self._job is None:
+            return []
+        job, self._job = self._job, None
+        events = []
+        outcome = self._scorer.score(job, lambda series, done, total: events.append(Progress(job.study, done, total)))
+        return [*events, Finished(outcome)]
+
+    def close(self):
+        pass
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from batch_fakes import LIGHT, LoadFake, Recorder, settings
-from conftest import Patient, write_nifti, write_series
+from hospital_files import Patient, build_hospital, write_nifti, write_series
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.driver import run_batch
@@ -50,13 +50,10 @@ def unpacked(path: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, request):
+def finished(tmp_path_factory):
     """The hospital's archive, scored once for all tests of this file that only look."""
-    import conftest
-
     folder = tmp_path_factory.mktemp("hospital")
-    make = getattr(conftest.hospital, "__wrapped__", None) or conftest.hospital.__pytest_wrapped__.obj
-    root, patients = make(folder)
+    root, patients = build_hospital(folder)
     output = folder / "out"
     watcher = Recorder()
     outcome = run_batch(settings(root, output), watcher, load=LoadFake())
@@ -223,7 +220,7 @@ def test_dry_run_knows_what_was_done_before(finished):
     assert look_at_archive(settings(root, output, redo=True), Recorder()).studies == 5
 
 
-def test_a_filter_leaves_out_and_a_wider_one_takes_up_what_was_left_out(tmp_path):
+def test_a_filter_leaves_out_and_a_wider_one_takes_up_what_was_left_out(tmp_path, without_processes):
     root, output = tmp_path / "archive", tmp_path / "out"
     write_nifti(root / "thin.nii.gz", shape=(20, 22, 8))
     write_nifti(root / "thick.nii.gz", shape=(20, 22, 3))
@@ -241,7 +238,7 @@ def test_a_filter_leaves_out_and_a_wider_one_takes_up_what_was_left_out(tmp_path
     assert kept.stat().st_mtime_ns == written
 
 
-def test_a_study_that_grew_is_scored_again_and_the_others_are_not(tmp_path):
+def test_a_study_that_grew_is_scored_again_and_the_others_are_not(tmp_path, without_processes):
     root, output = tmp_path / "archive", tmp_path / "out"
     patient, other = Patient(), Patient()
     write_series(root / "a", patient)
@@ -256,7 +253,7 @@ def test_a_study_that_grew_is_scored_again_and_the_others_are_not(tmp_path):
     assert len(unchanged) == 1
 
 
-def test_redo_scores_again_with_the_new_settings(tmp_path):
+def test_redo_scores_again_with_the_new_settings(tmp_path, without_processes):
     root, output = tmp_path / "archive", tmp_path / "out"
     write_nifti(root / "one.nii.gz")
     run_batch(settings(root, output), Recorder(), load=LoadFake())
@@ -265,7 +262,7 @@ def test_redo_scores_again_with_the_new_settings(tmp_path):
     assert [row["threshold"] for row in read_list(output)] == ["0.72"]
 
 
-def test_another_model_needs_redo_or_another_folder(tmp_path):
+def test_another_model_needs_redo_or_another_folder(tmp_path, without_processes):
     root, output = tmp_path / "archive", tmp_path / "out"
     write_nifti(root / "one.nii.gz")
     run_batch(settings(root, output), Recorder(), load=LoadFake())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from batch_fakes import FAULT, HANG, HOG, LIGHT, SEGFAULT, FakeDetector, LoadFake, Recorder, settings
-from conftest import Patient, write_nifti, write_series
+from hospital_files import Patient, write_nifti, write_series
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.driver import run_batch
@@ -196,12 +196,12 @@ def test_a_worker_that_dies_hangs_or_hogs_costs_its_study_and_is_replaced(tmp_pa
         write_nifti(root / f"bad{slices}.nii", shape=(20, 22, slices))
     for number in range(3):
         write_nifti(root / f"fine{number}.nii")
-    changes = {"time_limit": 8.0, "memory_bytes": int(2.2 * GIBIBYTE), "workers": 1}
+    changes = {"time_limit": 4.0, "memory_bytes": int(2.2 * GIBIBYTE), "workers": 1}
     outcome = run_batch(settings(root, output, **changes), Recorder(), load=LoadFake(misbehave=True))
     reasons = sorted(row["reason"] for row in read_list(output) if row["state"] == "failed")
     assert reasons == [
         "it could not be scored because of a fault in moeclip-med (KeyError)",
-        "it took longer than the limit of 8 s; raise --time-limit to try it again",
+        "it took longer than the limit of 4 s; raise --time-limit to try it again",
         "it took more than the 2.2 GiB of a worker; raise --memory or use fewer --workers",
         "the process that scored it was ended by SIGSEGV",
     ]
@@ -276,7 +276,7 @@ def test_kill_9_of_the_run_then_the_same_command_again_gives_what_an_undisturbed
     assert sorted(float(row["score"]) for row in rows) == sorted(record.score for record in undisturbed)
 
 
-def test_a_share_that_vanishes_in_the_night_and_comes_back(tmp_path):
+def test_a_share_that_vanishes_in_the_night_and_comes_back(tmp_path, without_processes):
     root, output = tmp_path / "archive", tmp_path / "out"
     for number in range(12):
         write_nifti(root / f"{number:02d}.nii")
@@ -288,7 +288,7 @@ def test_a_share_that_vanishes_in_the_night_and_comes_back(tmp_path):
 
     watcher.working = unmount_in_the_middle
     with pytest.raises(InputError) as caught:
-        run_batch(settings(root, output), watcher, load=LoadFake(seconds_per_slice=0.05))
+        run_batch(settings(root, output), watcher, load=LoadFake())
     assert str(caught.value) == "the archive is gone; mount it again, then run the same command again"
     counts = read_status(output).counts
     assert counts.studies[StudyState.FAILED] == 0

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Patient, write_series
+from hospital_files import Patient, write_series
 from hypothesis import given
 from hypothesis import strategies as st
 
