@@ -23,7 +23,9 @@ from moeclip_med.model.architecture import LITE_INPUTS, lite_architecture
 from moeclip_med.training.artefact import write_lite_model
 from moeclip_med.training.lite import LiteTask, build_lite
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
+from moeclip_med.training.run_state import BEST_FILE, load_trained_state
 from moeclip_med.training.settings import LiteSettings, LossWeights
+from moeclip_med.weights.tensors import fingerprint
 
 if TYPE_CHECKING:
     from moeclip_med.model.architecture import Architecture
@@ -64,6 +66,10 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=LiteSettings.crops)
     parser.add_argument("--epochs", type=int, default=LiteSettings.epochs)
     parser.add_argument("--fresh-every", type=int, default=LiteSettings.fresh_every)
+    parser.add_argument("--first-drawing", type=int, default=0)
+    parser.add_argument("--start-from", type=Path, help="A run, from whose best checkpoint this one goes on.")
+    parser.add_argument("--learning-rate", type=float, default=LiteSettings.learning_rate)
+    parser.add_argument("--name", help="The run's folder under RUNS; VARIANT-SEED if not given.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--features-only", action="store_true")
     arguments = parser.parse_args()
@@ -74,15 +80,21 @@ def main() -> None:
         crops=arguments.crops,
         epochs=arguments.epochs,
         fresh_every=arguments.fresh_every,
+        first_drawing=arguments.first_drawing,
+        learning_rate=arguments.learning_rate,
         losses=LOSSES.get(arguments.variant, LossWeights()),
         held_out=HELD_OUT,
         normal_only=NORMAL_ONLY,
     )
     network = build_lite(arguments.seed, architectures()[arguments.variant])
+    if arguments.start_from:
+        state = torch.load(arguments.start_from / BEST_FILE, map_location="cpu", weights_only=True)["network"]
+        load_trained_state(network, state)
+        settings = replace(settings, starts_from=fingerprint(state))
     task = LiteTask(
         read_data(arguments.data), settings, arguments.output / "features", network=network, keeps_features=True
     )
-    folder = arguments.output / f"{arguments.variant}-{arguments.seed}"
+    folder = arguments.output / (arguments.name or f"{arguments.variant}-{arguments.seed}")
     options = RunOptions(folder, settings.seed, task.settings_json())
     fabric = make_fabric(options)
     if arguments.features_only:

@@ -115,7 +115,7 @@ class LiteTask:
 
     def batches(self, epoch: int, first: int, fabric: Fabric) -> Iterator[tuple[Tensor, Tensor]]:
         """Features and masks; the order of an epoch is a function of seed and epoch."""
-        store = self._store(epoch // self.settings.fresh_every, fabric)
+        store = self._store(self.settings.first_drawing + epoch // self.settings.fresh_every, fabric)
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(store))
         size = self.settings.batch_size
         for number in range(first, self.steps_per_epoch):

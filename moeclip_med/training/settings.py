@@ -37,6 +37,8 @@ class LiteSettings:
         crops: Training images per epoch.
         epochs: Passes; the cosine schedule ends with the last.
         fresh_every: After how many epochs the crops are drawn anew; 1 never shows an image twice.
+        first_drawing: The number of the first drawing of crops.
+        starts_from: SHA-256 of the learned weights that a run starts from; empty for fresh start values.
         batch_size: Images per step, over all processes.
         learning_rate: AdamW's, at the start of the cosine.
         weight_decay: AdamW's.
@@ -55,6 +57,8 @@ class LiteSettings:
     crops: int = 8000
     epochs: int = 2
     fresh_every: int = 1
+    first_drawing: int = 0
+    starts_from: str = ""
     batch_size: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
