@@ -53,7 +53,8 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume) -> SeriesRecord:
         largest_pixels=0 if largest is None else largest.area_pixels,
         threshold=round(anomaly.threshold, 6),
         is_calibrated=anomaly.is_calibrated,
-        notes=tuple(note for note in result_notes(anomaly) if note != UNCALIBRATED),  # the list says it once
+        # That the threshold is uncalibrated is said once for the whole list.
+        notes=tuple(note for note in result_notes(anomaly) if not note.startswith(UNCALIBRATED)),
     )
 
 

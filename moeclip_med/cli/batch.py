@@ -22,6 +22,7 @@ from moeclip_med.cli.options import (
     PresetOption,
     PromptOption,
     QuietOption,
+    parse_path,
 )
 from moeclip_med.cli.score import DEFAULT_RESULTS, EXIT_SOME_FAILED, make_prompts, parse_formats
 
@@ -47,7 +48,10 @@ batch_app = typer.Typer(
 
 @batch_app.command("run")
 def batch_command(  # noqa: PLR0913 - one parameter per option of the command
-    root: Annotated[Path, typer.Argument(help="The archive: any tree of folders.", show_default=False)],
+    root: Annotated[
+        Path,
+        typer.Argument(help="The archive: any tree of folders.", show_default=False, parser=parse_path, metavar="ROOT"),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to write to, or to go on in.", show_default=False)
     ],

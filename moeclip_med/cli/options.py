@@ -6,16 +6,42 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from moeclip_transforms.errors import InputError
 from moeclip_transforms.slicing import Plane
 from moeclip_transforms.volume import ImageKind
 
+
+def parse_path(value: str) -> Path:
+    """Read a path; an empty text, as from an unset variable, would otherwise stand for the current folder.
+
+    Raises:
+        InputError: If it is empty.
+    """
+    if not value:
+        msg = "the path is empty; name a file or a folder"
+        raise InputError(msg)
+    return Path(value)
+
+
 InputArgument = Annotated[
     Path,
-    typer.Argument(help="A DICOM file, folder, zip or DICOMDIR, a NIfTI file, or an image.", show_default=False),
+    typer.Argument(
+        help="A DICOM file, folder, zip or DICOMDIR, a NIfTI file, or an image.",
+        show_default=False,
+        parser=parse_path,
+        metavar="PATH",
+    ),
 ]
 OutputOption = Annotated[
     Path,
-    typer.Option("--output", "-o", help="The folder to write results to; made if missing.", show_default=False),
+    typer.Option(
+        "--output",
+        "-o",
+        help="The folder to write results to; made if missing.",
+        show_default=False,
+        parser=parse_path,
+        metavar="PATH",
+    ),
 ]
 ModelOption = Annotated[
     str,

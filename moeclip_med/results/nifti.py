@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import resample_to_orthogonal
+from moeclip_transforms.naming import OWN_NAME
 from moeclip_transforms.volume import FileFormat
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _save(array: NDArray[Any], affine: NDArray[np.float64], volume: Volume, path
     if _is_rigid(affine):
         image.set_qform(affine, code)
     image.header.set_xyzt_units("mm" if volume.has_orientation else "unknown")
-    image.header["descrip"] = f"MoECLIP-Med {what}".encode()
+    image.header["descrip"] = f"{OWN_NAME} {what}".encode()
     nib.save(image, path)
 
 

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 RESEARCH_USE = "Research use only. Not a medical device."
 
-UNCALIBRATED = (
-    "The threshold is uncalibrated: it is a percentile of normal industrial images, not a measured operating "
-    "point; calibrate the model on cases of your own before relying on the number of findings."
-)
+UNCALIBRATED = "The threshold is uncalibrated"
+"""How the note on a threshold that is no measured operating point begins."""
 _NO_SEGMENT = "No DICOM segmentation was written: there is no finding, and a DICOM SEG needs at least one segment."
 _RESAMPLED = (
     "The slices do not lie on one regular grid (tilted gantry or uneven gaps): NIfTI results were resampled "
@@ -42,6 +40,11 @@ def keeps_empty_frames(anomaly: AnomalyVolume) -> bool:
     return len(anomaly.findings) * anomaly.scores.size / 8 <= MOST_SEGMENT_BYTES
 
 
+def _uncalibrated(anomaly: AnomalyVolume) -> str:
+    source = anomaly.provenance.get("settings", {}).get("threshold_source") or "its source is not recorded"
+    return f"{UNCALIBRATED} ({source}): calibrate the model on healthy cases of your own before relying on findings."
+
+
 def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ()) -> tuple[str, ...]:
     """Everything a reader of the results has to know, one sentence each.
 
@@ -54,7 +57,7 @@ def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ())
     """
     notes = list(anomaly.volume.notes)
     if not anomaly.is_calibrated:
-        notes.append(UNCALIBRATED)
+        notes.append(_uncalibrated(anomaly))
     outcome = anomaly.provenance.get("result", {})
     if outcome.get("weak_kind_warning"):
         notes.append(outcome["weak_kind_warning"])

@@ -82,7 +82,7 @@ def import_released(path: Path, folder: Path, name: str, options: ReleasedOption
         version="released",
         architecture=architecture,
         score_scale=uncalibrated_scale(architecture),
-        threshold=Threshold(0.5, "where normal and abnormal prompts are equally near, not measured; uncalibrated"),
+        threshold=Threshold(0.5, "where normal and abnormal prompts are equally near, not measured"),
         licence="not stated by the authors",
         tower_licence=f"OpenCLIP {options.tower} ({options.pretrained}), see its model card",
         prompts=Prompts(),

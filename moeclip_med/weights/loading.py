@@ -239,7 +239,7 @@ def _load_zero_shot(name: str, prompts: Prompts, weights: Path | None) -> Loaded
         version="1",
         architecture=architecture,
         score_scale=uncalibrated_scale(architecture),
-        threshold=Threshold(0.5, "where the normal and the abnormal prompts are equally near; uncalibrated"),
+        threshold=Threshold(0.5, "where the normal and the abnormal prompts are equally near"),
         licence="none: no adapters",
         tower_licence=opened.terms,
         prompts=prompts,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.volume import FileFormat
 
 from napari_moeclip import messages
 from napari_moeclip.layers import image_layer_data
@@ -65,7 +66,7 @@ def _read(paths: list[str]) -> list[LayerData]:
     with Asker(f"Reading {Path(paths[0]).name} …") as asker:
         for one in paths:
             scan = asker.ask(messages.ScanRequest(one))
-            wanted = [series for series in scan.series if not series.skip_reason]
+            wanted = [series for series in scan.series if not series.skip_reason] or _maps(scan)
             if not wanted:
                 raise InputError(_nothing_to_read(one, scan))
             for series, time_point in asker.choose(wanted):
@@ -80,6 +81,11 @@ def layer_name(series: Series, path: str, time_point: int) -> str:
     stem = Path(path).name.removesuffix(".gz").rsplit(".", 1)[0] or Path(path).name
     name = " ".join(part for part in (series.modality, series.description) if part) or stem
     return f"{name}, time {time_point}" if series.shape[3] > 1 else name
+
+
+def _maps(scan: messages.Scan) -> list[Series]:
+    """Maps that were written as NIfTI: nothing to score, but to look at."""
+    return [series for series in scan.series if series.format is FileFormat.NIFTI]
 
 
 def _nothing_to_read(path: str, scan: messages.Scan) -> str:

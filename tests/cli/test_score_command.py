@@ -71,6 +71,8 @@ def test_run_json_says_what_was_done_and_names_nobody(command, dicom_folder, tmp
         (["score", "empty", "-o", "out"], "empty"),
         (["score", "text.txt", "-o", "out"], "text.txt"),
         (["info", "missing"], "missing"),
+        (["score", "", "-o", "out"], "the path is empty; name a file or a folder"),
+        (["score", "text.txt", "-o", ""], "the path is empty; name a file or a folder"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(command, tmp_path, arguments, message):
@@ -122,3 +124,14 @@ def test_typed_prompts_are_ignored_by_lite_and_it_says_so(command, nifti_file, t
 
     assert done.returncode == 0, done.stderr
     assert "prompt" in done.stderr
+
+
+def test_own_maps_are_not_scored_again(command, nifti_file, tmp_path):
+    shutil.copy(nifti_file, tmp_path / "brain.nii.gz")
+    command("score", nifti_file, "-o", tmp_path / "before", "--quiet")
+
+    done = command("score", tmp_path, "-o", tmp_path / "out", "--quiet")
+
+    assert done.returncode == 0, done.stderr
+    assert "is left out: a result of MoECLIP-Med itself" in done.stderr
+    assert (tmp_path / "out" / "anomaly.nii.gz").is_file()

@@ -46,6 +46,14 @@ def test_dicom_folder_opens_with_spacing_and_letters(make_napari_viewer, dicom_f
     assert not viewer.canvas.overlays["moeclip_left"].visible
 
 
+def test_a_map_that_was_written_before_opens_though_it_is_not_scored(make_napari_viewer, tmp_path):
+    image = nib.Nifti1Image(make_head(), make_affine(axes=(0, 1, 2)))
+    image.header["descrip"] = b"MoECLIP-Med anomaly score, 0 to 1"
+    nib.save(image, tmp_path / "anomaly.nii.gz")
+    (layer,) = make_napari_viewer().open(str(tmp_path / "anomaly.nii.gz"), plugin="moeclip-med")
+    assert layer.name == "anomaly"
+
+
 def test_sagittal_series_opens_in_its_own_plane(make_napari_viewer, tmp_path):
     affine = make_affine(axes=(1, 2, 0))  # x runs to the front, y to the head, slices to the right
     image = nib.Nifti1Image(make_head(), affine)

@@ -121,6 +121,9 @@ def test_no_result_but_the_pixels_names_the_patient_or_the_file(nifti_anomaly, t
 def test_notes_are_in_the_tables_and_the_record(nifti_anomaly, tmp_path):
     written = write_results(nifti_anomaly, tmp_path / "out", PLAIN)
     notes = list(result_notes(nifti_anomaly, PLAIN))
-    assert notes[0].startswith("The threshold is uncalibrated")
+    assert notes[0] == (
+        "The threshold is uncalibrated (99.5th percentile of normal industrial images): calibrate the model on "
+        "healthy cases of your own before relying on findings."
+    )
     assert json.loads(written["json"].read_text(encoding="utf-8"))["notes"] == notes
     assert json.loads(written["run"].read_text(encoding="utf-8"))["result"]["notes"] == notes

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.dicom_header import number, text
+from moeclip_transforms.naming import OWN_NAME, OWN_RESULT
 from moeclip_transforms.volume import ImageKind
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from moeclip_transforms.dicom_header import Frame
 
-OWN_MANUFACTURER = "MoECLIP-Med"
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _NOT_AN_IMAGE = {
@@ -80,7 +80,7 @@ def skip_reason(header: Dataset, first: Frame) -> str:
     modality = text(header, "Modality").upper()
     syntax = str(header.file_meta.get("TransferSyntaxUID", "")) if hasattr(header, "file_meta") else ""
     checks = (
-        (text(header, "Manufacturer") == OWN_MANUFACTURER, "a result of MoECLIP-Med itself"),
+        (text(header, "Manufacturer") == OWN_NAME, OWN_RESULT),
         (bool(_document_reason(sop_class)), _document_reason(sop_class)),
         (first.rows == 0, "no image: it has no rows"),
         (bool(_VIDEO_SYNTAX.match(syntax)), "a video stream (MPEG), which is not decoded: export its frames"),

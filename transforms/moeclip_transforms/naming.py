@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+OWN_NAME = "MoECLIP-Med"
+"""What our own results carry, as manufacturer or description, so that they are never taken for images."""
+
+OWN_RESULT = f"a result of {OWN_NAME} itself"
+
 
 def stable_uid(path: Path) -> str:
     """An identifier for a file that has none: made from its name, the same wherever the file lies."""

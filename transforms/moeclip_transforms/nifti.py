@@ -11,7 +11,7 @@ from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.intensity import finite_range
-from moeclip_transforms.naming import reason, stable_uid
+from moeclip_transforms.naming import OWN_NAME, OWN_RESULT, reason, stable_uid
 from moeclip_transforms.volume import FileFormat, ImageKind, Series
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def scan_nifti(path: Path) -> Series:
         study_uid="",
         shape=(x, y, z, time),
         channels=channels,
+        skip_reason=OWN_RESULT if _is_own_result(image.header) else "",
     )
 
 
@@ -119,6 +120,12 @@ def _load(path: Path) -> Any:  # noqa: ANN401  nibabel is partly untyped
         msg = f'"{path.name}" is of the type {type(image).__name__}, not a NIfTI volume; convert it to .nii.gz.'
         raise InputError(msg)
     return image
+
+
+def _is_own_result(header: Any) -> bool:  # noqa: ANN401
+    """Whether `moeclip-med` wrote this file: a map is not an image to be scored in its turn."""
+    written_by = bytes(header["descrip"]) if "descrip" in header else b""
+    return written_by.startswith(f"{OWN_NAME} ".encode())
 
 
 def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:  # noqa: ANN401

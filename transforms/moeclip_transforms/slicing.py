@@ -65,7 +65,8 @@ _ROW_AND_COLUMN = {"axial": ("P", "L"), "coronal": ("I", "L"), "sagittal": ("I",
 _PLANE_OF_NORMAL = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 _MINIMUM_SHARE = 0.01
-_CHUNK = 16
+_CHUNK_VALUES = 2**22
+"""So many values of a volume are copied at a time: slices may be large, and have three channels."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def foreground_square(image: Tensor, view: SliceView, window: Window) -> SquareB
     """The square around the foreground of an image (channel, x, y, z); see `foreground_box`."""
     rows: NDArray[np.bool_] = np.zeros(view.rows, dtype=bool)
     columns: NDArray[np.bool_] = np.zeros(view.columns, dtype=bool)
-    for indices in _chunks(view.n_slices):
+    for indices in _chunks(view.n_slices, image.shape[0] * view.rows * view.columns):
         mask = window.foreground(view.take(image, indices)).any(1).numpy()
         rows |= (mask.mean(axis=2) >= _MINIMUM_SHARE).any(axis=0)
         columns |= (mask.mean(axis=1) >= _MINIMUM_SHARE).any(axis=0)
@@ -295,9 +296,10 @@ def _as_index(indices: Sequence[int]) -> slice | list[int]:
     return list(indices)
 
 
-def _chunks(count: int) -> Iterator[range]:
-    for start in range(0, count, _CHUNK):
-        yield range(start, min(start + _CHUNK, count))
+def _chunks(count: int, values_per_slice: int) -> Iterator[range]:
+    size = max(1, _CHUNK_VALUES // values_per_slice)
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
 
 
 def _extent(mask: NDArray[np.bool_]) -> tuple[int, int]:

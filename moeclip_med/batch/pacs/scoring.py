@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pydicom
-from moeclip_transforms.dicom_kind import OWN_MANUFACTURER
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import OWN_NAME, OWN_RESULT
 
 from moeclip_med.batch.filters import reason_to_leave_out
 from moeclip_med.batch.pacs.server import PacsError
@@ -185,8 +185,8 @@ class PacsJob:
 
 def reason_not_to_fetch(remote: RemoteSeries) -> str:
     """Say why a series need not be fetched, as far as the PACS tells; "" if it has to be looked at."""
-    if remote.manufacturer == OWN_MANUFACTURER:
-        return f"a result of {OWN_MANUFACTURER} itself"
+    if remote.manufacturer == OWN_NAME:
+        return OWN_RESULT
     if remote.modality in _WITHOUT_PIXELS:
         return f"modality {remote.modality}, not an image"
     return ""
