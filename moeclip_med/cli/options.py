@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from moeclip_transforms.errors import InputError
 from moeclip_transforms.slicing import Plane
 from moeclip_transforms.volume import ImageKind
 
@@ -15,11 +14,11 @@ def parse_path(value: str) -> Path:
     """Read a path; an empty text, as from an unset variable, would otherwise stand for the current folder.
 
     Raises:
-        InputError: If it is empty.
+        BadParameter: If it is empty.
     """
     if not value:
         msg = "the path is empty; name a file or a folder"
-        raise InputError(msg)
+        raise typer.BadParameter(msg)
     return Path(value)
 
 

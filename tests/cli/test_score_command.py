@@ -71,8 +71,8 @@ def test_run_json_says_what_was_done_and_names_nobody(command, dicom_folder, tmp
         (["score", "empty", "-o", "out"], "empty"),
         (["score", "text.txt", "-o", "out"], "text.txt"),
         (["info", "missing"], "missing"),
-        (["score", "", "-o", "out"], "the path is empty; name a file or a folder"),
-        (["score", "text.txt", "-o", ""], "the path is empty; name a file or a folder"),
+        (["score", "", "-o", "out"], "the path is empty"),
+        (["score", "text.txt", "-o", ""], "the path is empty"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(command, tmp_path, arguments, message):
