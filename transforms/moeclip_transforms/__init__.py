@@ -11,16 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from moeclip_transforms.archives import ArchiveLimits
     from moeclip_transforms.errors import InputError, MissingExtraError
+    from moeclip_transforms.framing import SquareBox, foreground_box
     from moeclip_transforms.geometry import Affine, resample_to_orthogonal
     from moeclip_transforms.intensity import Window, fit_window
-    from moeclip_transforms.slicing import (
-        EdgeLetters,
-        Plane,
-        SliceView,
-        SquareBox,
-        foreground_box,
-        slice_views,
-    )
+    from moeclip_transforms.slicing import EdgeLetters, Plane, SliceView, slice_views
     from moeclip_transforms.source import ImageSource, open_source, read_volume
     from moeclip_transforms.volume import (
         FileFormat,
@@ -45,11 +39,11 @@ _MODULE_OF_NAME = {
     "Plane": "slicing",
     "Series": "volume",
     "SliceView": "slicing",
-    "SquareBox": "slicing",
+    "SquareBox": "framing",
     "Volume": "volume",
     "Window": "intensity",
     "fit_window": "intensity",
-    "foreground_box": "slicing",
+    "foreground_box": "framing",
     "open_source": "source",
     "read_volume": "source",
     "resample_to_orthogonal": "geometry",
