@@ -66,19 +66,3 @@ def command():
         )
 
     return run
-
-
-SLOW_FILES = {
-    "test_napari_results.py",
-    "test_napari_runs.py",
-    "test_scoring_process.py",
-}
-"""Files whose tests start processes and wait for them; `make test-slow` runs them."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Mark the tests of the slow files before pytest deselects by mark."""
-    for item in items:
-        if item.path.name in SLOW_FILES:
-            item.add_marker(pytest.mark.slow)

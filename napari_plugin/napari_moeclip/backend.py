@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from moeclip_transforms.errors import InputError
-from qtpy.QtCore import QEventLoop, QObject, QProcess, QProcessEnvironment, Signal
+from qtpy.QtCore import QEventLoop, QObject, QProcess, QProcessEnvironment, Qt, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_moeclip.messages import CancelRequest, Envelope, decode, encode
@@ -54,16 +54,25 @@ class Backend(QObject):
 
     Args:
         command: Arguments of the Python interpreter that start the server.
+        interpreter: The Python interpreter; this process's own by default.
     """
 
-    def __init__(self, command: Sequence[str] = _SERVER, parent: QObject | None = None) -> None:
+    _arrived = Signal(object)
+
+    def __init__(
+        self, command: Sequence[str] = _SERVER, parent: QObject | None = None, interpreter: str = sys.executable
+    ) -> None:
         super().__init__(parent)
         self._command = list(command)
+        self._interpreter = interpreter
         self._process: QProcess | None = None
         self._tasks: dict[int, Task] = {}
         self._numbers = count()
         self._errors = b""
         self.users = 0
+        # Queued: what hears an answer may open an event loop of its own (napari draws progress that way), and Qt does
+        # not promise to announce more output while a handler of earlier output has not returned.
+        self._arrived.connect(self._hear, Qt.ConnectionType.QueuedConnection)
 
     @property
     def is_running(self) -> bool:
@@ -85,10 +94,11 @@ class Backend(QObject):
         process.setProcessEnvironment(environment)
         process.readyReadStandardOutput.connect(self._read_answers)
         process.readyReadStandardError.connect(self._read_errors)
-        process.finished.connect(self._on_end)
+        process.finished.connect(self._on_end, Qt.ConnectionType.QueuedConnection)
+        process.errorOccurred.connect(self._on_trouble, Qt.ConnectionType.QueuedConnection)
         self._errors = b""
         self._process = process
-        process.start(sys.executable, self._command)
+        process.start(self._interpreter, self._command)
 
     def ask(self, request: object) -> Task:
         """Send a request; connect to the task's signals before returning to the event loop."""
@@ -130,7 +140,12 @@ class Backend(QObject):
         self._tasks.clear()
         if process is None:
             return
-        for signal in (process.readyReadStandardOutput, process.readyReadStandardError, process.finished):
+        for signal in (
+            process.readyReadStandardOutput,
+            process.readyReadStandardError,
+            process.finished,
+            process.errorOccurred,
+        ):
             signal.disconnect()
         process.closeWriteChannel()
         if not process.waitForFinished(_END_MS):
@@ -139,9 +154,8 @@ class Backend(QObject):
         process.deleteLater()
 
     def _read_answers(self) -> None:
-        process = self._process
-        while process is not None and process is self._process and process.canReadLine():
-            self._hear(decode(_bytes(process.readLine())))
+        while self._process is not None and self._process.canReadLine():
+            self._arrived.emit(decode(_bytes(self._process.readLine())))
 
     def _hear(self, envelope: Envelope) -> None:
         task = self._tasks.get(envelope.number)
@@ -164,14 +178,25 @@ class Backend(QObject):
             self._errors = (self._errors + _bytes(self._process.readAllStandardError()))[-4000:]
 
     def _on_end(self, code: int) -> None:
-        """The process ended though nobody asked it to: every open request fails with a reason."""
+        """The process ended though nobody asked it to (this may be heard late, when another has been started)."""
+        if self._process is None or self._process.state() != QProcess.ProcessState.NotRunning:
+            return
         self._read_errors()
+        self._give_up(_explain_end(code, self._errors))
+
+    def _on_trouble(self, error: QProcess.ProcessError) -> None:
+        """A process that did not start has no end to hear of; any other trouble ends it."""
+        if error == QProcess.ProcessError.FailedToStart and self._process is not None:
+            self._give_up(f"The scoring process cannot be started ({self._process.errorString()}).")
+
+    def _give_up(self, sentence: str) -> None:
+        """Let every open request fail with a reason; the next one starts a new process."""
         process, self._process = self._process, None
         if process is not None:
             process.deleteLater()
         tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
-            task.failed.emit(_explain_end(code, self._errors))
+            task.failed.emit(sentence)
             task.deleteLater()
 
 

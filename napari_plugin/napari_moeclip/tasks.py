@@ -140,7 +140,7 @@ class Tasks:
         from moeclip_transforms import ImageKind, Plane
 
         from moeclip_med.scoring import score_volume
-        from napari_moeclip.models import show_experts
+        from napari_moeclip.models import info_of, show_experts
 
         detector = self._load(request.load)
         shared = SharedVolume(request.volume, owns=False)
@@ -171,7 +171,8 @@ class Tasks:
         labels[...] = anomaly.labels
         shares: tuple[tuple[float, ...], ...] = ()
         if request.routing is not None and anomaly.routing is not None:
-            shares = show_experts(anomaly, self._attach(request.routing, request, leading=1))
+            into = self._attach(request.routing, request, leading=1)
+            shares = show_experts(anomaly, into, info_of(detector).experts)
         self._anomaly = replace(anomaly, scores=scores, labels=labels)
         return replace(_outcome(anomaly, detector.metadata.threshold.value), expert_shares=shares)
 

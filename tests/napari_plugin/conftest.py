@@ -1,11 +1,20 @@
 """A real viewer, and one scoring process with a detector that needs no weights for all tests."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
 import pytest
 from napari_helpers import FAKE_SERVER, make_affine, make_head, wait_for_run
+
+# Mesa's software renderer and triton (which torch brings on Linux) each carry an LLVM. Loaded after Mesa's, triton
+# crashes; before it, both live. Only tests need both in one process: the viewer's never loads torch.
+with suppress(ImportError):
+    import triton  # noqa: F401
+
+# Let Mesa draw in the viewer's own thread, so that a test can tell what the viewer takes from what others take.
+os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
 def pytest_collection_modifyitems(items):
@@ -22,17 +31,18 @@ def backend(qapp):
     from napari_moeclip.backend import Backend
 
     started = Backend([FAKE_SERVER], parent=qapp)
+    started.users = 1  # it outlives every widget: a new process would import torch again for every test
     started.start()
     yield started
     started.end()
 
 
 @pytest.fixture
-def slow_backend(qapp):
-    """A process of its own that takes 20 ms a slice."""
+def own_backend(qapp):
+    """A process of its own, for tests that end it."""
     from napari_moeclip.backend import Backend
 
-    started = Backend([FAKE_SERVER, "0.02"], parent=qapp)
+    started = Backend([FAKE_SERVER], parent=qapp)
     yield started
     started.end()
 
@@ -61,11 +71,16 @@ def errors():
 
 
 @pytest.fixture
-def opened(make_napari_viewer, shared, head_file, qtbot):
-    """A viewer with the head and the widget, ready to run."""
+def screen():
+    """Asked for by tests that look at pixels or use mouse and keys on the canvas: their viewer is shown."""
+
+
+@pytest.fixture
+def opened(make_napari_viewer, shared, head_file, qtbot, request):
+    """A viewer with the head and the widget, ready to run; shown only where a test asks for the screen."""
     from napari_moeclip.widget import AnomalyWidget
 
-    viewer = make_napari_viewer(show=True)
+    viewer = make_napari_viewer(show="screen" in request.fixturenames)
     viewer.window.resize(900, 620)
     viewer.open(str(head_file), plugin="moeclip-med")
     widget = AnomalyWidget(viewer, shared)

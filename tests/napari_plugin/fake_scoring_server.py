@@ -1,17 +1,16 @@
-"""The scoring process with a detector that needs no weights: what is bright is abnormal. Started by the tests."""
+"""The scoring process with a detector that needs no weights: what is bright is abnormal. Started by the tests.
 
-import sys
+What is heavy is imported when it is first needed, so tests of the process itself start it in a moment.
+"""
+
 import time
+from functools import cached_property
 from types import SimpleNamespace
 
-import torch
-from moeclip_transforms import InputError
+from moeclip_transforms.errors import InputError
 
-import moeclip_med.scoring.scorer  # noqa: F401 - keeps `moeclip_med.scoring` from loading the real detector
-from moeclip_med.model.architecture import lite_architecture
-from moeclip_med.weights.metadata import ModelMetadata, ScoreScale, Threshold
-
-SECONDS_PER_SLICE = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+SECONDS_PER_SLICE = {"slow": 0.03}
+"""By the model's name; other models take no time."""
 
 
 class FakeDetector:
@@ -23,8 +22,15 @@ class FakeDetector:
     engine = SimpleNamespace(name="fake", description="no network", batch_size=8)
 
     def __init__(self, name):
-        self.metadata = ModelMetadata(
-            name=name,
+        self.name = name
+
+    @cached_property
+    def metadata(self):
+        from moeclip_med.model.architecture import lite_architecture
+        from moeclip_med.weights.metadata import ModelMetadata, ScoreScale, Threshold
+
+        return ModelMetadata(
+            name=self.name,
             version="0",
             architecture=lite_architecture(),
             score_scale=ScoreScale(centre=0.0, spread=1.0),
@@ -33,12 +39,14 @@ class FakeDetector:
         )
 
     def map_slices(self, slices, _box=None, *, want_routing=False):
-        time.sleep(SECONDS_PER_SLICE * len(slices))
+        import torch
+
+        time.sleep(SECONDS_PER_SLICE.get(self.name, 0.0) * len(slices))
         brightness = slices.mean(dim=1)
         routing = None
         if want_routing:
-            expert = (brightness * 3.99).to(torch.uint8)
-            routing = torch.stack([expert, 3 - expert], dim=1)
+            expert = 1 + (brightness * 2.99).to(torch.uint8)  # the fourth takes nothing
+            routing = torch.stack([expert, 4 - expert], dim=1)
         return SimpleNamespace(raw=torch.logit(brightness, eps=1e-4), routing=routing)
 
 
@@ -56,7 +64,8 @@ if __name__ == "__main__":
     from napari_moeclip import models, server
     from napari_moeclip.messages import LoadedModelInfo, ModelDescription
 
+    server._step_back = lambda: None  # on a busy machine the tests would wait for it
     models.load = load
-    models.info_of = lambda detector: LoadedModelInfo(detector.metadata.name, 0.8, "made up", False, 2, 4, "no network")
+    models.info_of = lambda detector: LoadedModelInfo(detector.name, 0.8, "made up", False, 2, 4, "no network")
     models.describe = lambda name: ModelDescription(name, True, f"{name}: no file", name != "lite")
     server.main()

@@ -62,6 +62,7 @@ def test_map_is_transparent_below_the_threshold(scored):
     assert (np.diff(lightness) > 0).all()
 
 
+@pytest.mark.usefixtures("screen")
 def test_a_click_on_a_finding_moves_all_planes_and_outlines_it(scored, qtbot):
     viewer, widget = scored
     viewer.dims.set_point(range(3), (0.0, 0.0, 0.0))
@@ -81,6 +82,7 @@ def test_a_click_on_a_finding_moves_all_planes_and_outlines_it(scored, qtbot):
     assert outlines.contour == 2
 
 
+@pytest.mark.usefixtures("screen")
 def test_keys_walk_through_the_findings(scored, qtbot):
     viewer, widget = scored
     image = viewer.layers["head"]
@@ -100,6 +102,7 @@ def test_keys_walk_through_the_findings(scored, qtbot):
     assert viewer.dims.point == second
 
 
+@pytest.mark.usefixtures("screen")
 def test_hover_says_score_finding_and_place_in_the_patient(scored, qtbot):
     viewer, widget = scored
     (finding,) = widget.results.table.findings
@@ -137,6 +140,9 @@ def test_experts_are_a_labels_layer_with_names_and_shares(scored):
     assert [name.split(" (")[0] for name in names[1:]] == ["expert 1", "expert 2", "expert 3", "expert 4"]
     shares = widget.controller.session.outcome.expert_shares[0]
     assert sum(shares) == pytest.approx(1)
+    assert shares[3] == 0
+    assert names[4] == "expert 4 (0%)"
+    assert layer.data.max() == 3
     counts = np.bincount(layer.data.ravel(), minlength=5)[1:]
     np.testing.assert_allclose(shares, counts / counts.sum())
     assert f"({shares[0]:.0%})" in widget.results.experts.text()
@@ -165,6 +171,7 @@ def test_what_to_look_for_is_greyed_with_the_reason_without_a_text_tower(opened,
     assert "vit-l-14-336" in widget.choices.model_detail.text()
 
 
+@pytest.mark.usefixtures("screen")
 def test_three_d_in_one_click_and_back(scored, qtbot):
     viewer, widget = scored
     qtbot.mouseClick(widget.results.three_d, Qt.MouseButton.LeftButton)
@@ -176,6 +183,7 @@ def test_three_d_in_one_click_and_back(scored, qtbot):
     assert viewer.layers["findings · head"].contour == 2
 
 
+@pytest.mark.usefixtures("screen")
 def test_the_overlay_is_where_the_lesion_is_on_screen(scored):
     viewer, _ = scored
     viewer.layers["findings · head"].visible = False
@@ -237,6 +245,7 @@ def test_results_are_saved_and_open_again(scored, qtbot, tmp_path, errors):
     assert not [record for record in errors if record.severity.value == "error"]
 
 
+@pytest.mark.usefixtures("screen")
 def test_the_picture_has_a_scale_bar_and_the_research_line(scored, tmp_path):
     viewer, _ = scored
     plain = viewer.screenshot(canvas_only=True, flash=False)

@@ -1,6 +1,8 @@
 """Scoring in a real viewer: Run, the live map, Cancel, closing, and a viewer that never waits."""
 
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -21,16 +23,14 @@ pytestmark = pytest.mark.usefixtures("shared")
 
 
 @pytest.fixture
-def slow(make_napari_viewer, slow_backend, head_file, qtbot):
-    """A viewer whose runs take 20 ms a slice, 30 slices, in a process of its own."""
-    viewer = make_napari_viewer(show=True)
-    viewer.open(str(head_file), plugin="moeclip-med")
-    widget = AnomalyWidget(viewer, slow_backend)
-    viewer.window.add_dock_widget(widget)
-    qtbot.waitUntil(lambda: widget.choices.model_detail.text() not in ("", "…"), timeout=ENDS)
+def slow(opened):
+    """A viewer whose runs take 30 ms a slice, 30 slices."""
+    viewer, widget = opened
+    widget.choices.model.choices = [("slow", "slow")]
     return viewer, widget
 
 
+@pytest.mark.usefixtures("screen")
 def test_a_first_time_user_presses_only_run(scored):
     viewer, widget = scored
     assert [layer.name for layer in viewer.layers] == ["head", "anomaly map · head", "findings · head"]
@@ -44,6 +44,7 @@ def test_a_first_time_user_presses_only_run(scored):
     assert "The threshold is uncalibrated" in widget.results.notes.text()
 
 
+@pytest.mark.usefixtures("screen")
 def test_the_research_line_is_always_in_sight(opened):
     viewer, widget = opened
     banner = widget.findChild(object, "moeclip_banner")
@@ -54,6 +55,7 @@ def test_the_research_line_is_always_in_sight(opened):
         assert not banner.visibleRegion().isEmpty()
 
 
+@pytest.mark.usefixtures("screen")
 def test_the_slice_on_screen_comes_first_then_its_neighbours(slow, qtbot):
     viewer, widget = slow
     axis = 0
@@ -73,6 +75,7 @@ def test_the_slice_on_screen_comes_first_then_its_neighbours(slow, qtbot):
     assert "slices/s" in widget.runner.text.text()
 
 
+@pytest.mark.usefixtures("screen")
 def test_cancel_keeps_what_was_scored_and_stops_within_one_batch(slow, qtbot):
     _, widget = slow
     heard = []
@@ -94,45 +97,31 @@ def test_cancel_keeps_what_was_scored_and_stops_within_one_batch(slow, qtbot):
     assert widget.controller.session.outcome.is_complete
 
 
-def test_closing_the_viewer_during_a_run_leaves_no_process(slow, qtbot):
+def waited_for_a_processor():
+    """Seconds that this thread was ready to run and other programs had the processor; Linux counts them."""
+    statistics = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+    return int(statistics.read_text().split()[1]) / 1e9 if statistics.is_file() else 0.0
+
+
+@pytest.mark.usefixtures("screen")
+def test_the_event_loop_never_waits_longer_than_half_a_second(slow, qtbot):
     viewer, widget = slow
-    heard = []
-    widget.controller.progressed.connect(heard.append)
-    process = psutil.Process(widget.controller._backend.process_id)
-    press(qtbot, widget.runner.run_button)
-    qtbot.waitUntil(lambda: len(heard) > 0, timeout=ENDS)
-    viewer.close()
-    qtbot.waitUntil(lambda: not process.is_running(), timeout=5_000)
-
-
-def longest_gap(viewer, qtbot, is_over):
-    """Scroll through the slices until it is over; give the longest time between two turns of the event loop."""
-    gaps, last = [], [time.perf_counter()]
+    gaps, last = [], [time.perf_counter() - waited_for_a_processor()]
 
     def tick():
-        now = time.perf_counter()
+        now = time.perf_counter() - waited_for_a_processor()
         gaps.append(now - last[0])
         last[0] = now
+        viewer.dims.set_current_step(0, (viewer.dims.current_step[0] + 1) % 30)
 
     timer = QTimer()
     timer.timeout.connect(tick)
-    timer.start(5)
-    while not is_over():
-        viewer.dims.set_current_step(0, (viewer.dims.current_step[0] + 1) % 30)
-        qtbot.wait(20)
-    timer.stop()
-    assert len(gaps) > 10
-    return max(gaps)
-
-
-def test_the_event_loop_never_waits_longer_than_half_a_second(slow, qtbot):
-    viewer, widget = slow
-    end = time.perf_counter() + 2
-    idle = longest_gap(viewer, qtbot, lambda: time.perf_counter() > end)
     press(qtbot, widget.runner.run_button)
-    running = longest_gap(viewer, qtbot, lambda: widget.is_idle)
-    # On a machine that is busy with other things even an idle viewer waits: that is not the plugin's doing.
-    assert running < max(0.5, 3 * idle)
+    timer.start(10)
+    qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
+    qtbot.waitUntil(lambda: len(gaps) > 20, timeout=ENDS)
+    timer.stop()
+    assert max(gaps) < 0.5
 
 
 def test_progress_is_in_the_activity_dock_while_it_runs(slow, qtbot):
@@ -246,7 +235,22 @@ def test_layers_removed_by_hand_do_no_harm(scored, qtbot):
     viewer.layers.remove("anomaly map · head")
     viewer.layers.remove("findings · head")
     widget.results.threshold.setValue(0.9)
-    qtbot.wait(300)
+    qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.9), timeout=ENDS)
     widget.runner.run_button.click()
     wait_for_run(qtbot, widget)
     assert len(viewer.layers) == 3
+
+
+def test_closing_the_viewer_during_a_run_leaves_no_process(slow, shared, qtbot):
+    """The last test here, since the next one to use the process has to wait for a new one."""
+    viewer, widget = slow
+    heard = []
+    widget.controller.progressed.connect(heard.append)
+    process = psutil.Process(shared.process_id)
+    press(qtbot, widget.runner.run_button)
+    qtbot.waitUntil(lambda: len(heard) > 0, timeout=ENDS)
+    shared.users -= 1  # the tests' own hold on the process
+    viewer.close()
+    qtbot.waitUntil(lambda: not process.is_running(), timeout=5_000)
+    assert not shared.is_running
+    shared.users += 1

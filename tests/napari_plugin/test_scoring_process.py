@@ -66,20 +66,41 @@ def test_answers_failures_and_faults_come_back_as_such(backend):
     assert backend.wait_for(messages.LoadRequest("lite")).name == "lite"
 
 
-def test_a_killed_process_is_told_in_a_sentence_and_starts_again(slow_backend, qtbot):
-    slow_backend.wait_for(messages.LoadRequest("lite"))
-    task = slow_backend.ask(messages.SampleRequest("endoscopy"))
+def test_a_killed_process_is_told_in_a_sentence_and_starts_again(own_backend, qtbot):
+    own_backend.wait_for(messages.LoadRequest("lite"))
+    task = own_backend.ask(messages.SampleRequest("endoscopy"))
     failures = []
     task.failed.connect(failures.append)
-    psutil.Process(slow_backend.process_id).kill()
+    psutil.Process(own_backend.process_id).kill()
     qtbot.waitUntil(lambda: bool(failures), timeout=10_000)
     (sentence,) = failures
     assert sentence == (
         "The scoring process ended unexpectedly (it was killed, most likely because memory ran out); "
         "press Run to start again."
     )
-    assert not slow_backend.is_running
-    assert slow_backend.wait_for(messages.LoadRequest("lite")).name == "lite"
+    assert not own_backend.is_running
+    assert own_backend.wait_for(messages.LoadRequest("lite")).name == "lite"
+
+
+def test_an_answer_is_heard_while_another_is_being_handled(backend, qtbot):
+    heard = []
+
+    def ask_again(description):
+        heard.append(description.name)
+        heard.append(backend.wait_for(messages.LoadRequest("lite")).name)
+
+    for name in ("first", "second"):
+        backend.ask(messages.DescribeRequest(name)).finished.connect(ask_again)
+    qtbot.waitUntil(lambda: len(heard) == 4, timeout=30_000)
+    assert sorted(heard) == ["first", "lite", "lite", "second"]
+
+
+def test_a_process_that_cannot_start_is_told_in_a_sentence(qapp):
+    backend = Backend([FAKE_SERVER], parent=qapp, interpreter="/no/such/python")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"^The scoring process cannot be started \(.+\)\.$"):
+            backend.wait_for(messages.LoadRequest("lite"))
+    backend.end()
 
 
 def test_ending_leaves_no_process(qapp):
