@@ -4,23 +4,6 @@
 package costs nothing.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from moeclip_med.batch.driver import BatchSettings, run_batch
-    from moeclip_med.batch.status import read_status
-
-_HOME = {"BatchSettings": "driver", "read_status": "status", "run_batch": "driver"}
-
-__all__ = ["BatchSettings", "read_status", "run_batch"]
-
-
-def __getattr__(name: str) -> object:
-    """Load a public name from its module on first use."""
-    if name not in _HOME:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,23 +4,6 @@
 on first use, so importing this package costs nothing.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from moeclip_med.engines.base import Engine as Engine
-    from moeclip_med.engines.choice import make_engine as make_engine
-
-_HOME = {"Engine": "base", "make_engine": "choice"}
-
-__all__ = ["Engine", "make_engine"]
-
-
-def __getattr__(name: str) -> object:
-    """Load a public name from its module on first use (PEP 562)."""
-    if name not in _HOME:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

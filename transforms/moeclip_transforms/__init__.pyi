@@ -1,0 +1,34 @@
+from .archives import ArchiveLimits as ArchiveLimits
+from .errors import InputError as InputError
+from .errors import MissingExtraError as MissingExtraError
+from .framing import SquareBox as SquareBox
+from .framing import foreground_box as foreground_box
+from .geometry import Affine as Affine
+from .geometry import resample_to_orthogonal as resample_to_orthogonal
+from .intensity import Window as Window
+from .intensity import fit_window as fit_window
+from .slicing import EdgeLetters as EdgeLetters
+from .slicing import Plane as Plane
+from .slicing import SliceView as SliceView
+from .slicing import slice_views as slice_views
+from .source import ImageSource as ImageSource
+from .source import open_source as open_source
+from .source import read_volume as read_volume
+from .volume import (
+    FileFormat as FileFormat,
+)
+from .volume import (
+    FrameGeometry as FrameGeometry,
+)
+from .volume import (
+    FrameReference as FrameReference,
+)
+from .volume import (
+    ImageKind as ImageKind,
+)
+from .volume import (
+    Series as Series,
+)
+from .volume import (
+    Volume as Volume,
+)
