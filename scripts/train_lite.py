@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="A run, from whose best checkpoint this one goes on.")
     parser.add_argument("--learning-rate", type=float, default=LiteSettings.learning_rate)
     parser.add_argument("--name", help="The run's folder under RUNS; VARIANT-SEED if not given.")
+    parser.add_argument("--most-steps", type=int, help="Most steps per epoch.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--features-only", action="store_true")
     arguments = parser.parse_args()
@@ -82,6 +83,7 @@ def main() -> None:
         fresh_every=arguments.fresh_every,
         first_drawing=arguments.first_drawing,
         learning_rate=arguments.learning_rate,
+        most_steps=arguments.most_steps,
         losses=LOSSES.get(arguments.variant, LossWeights()),
         held_out=HELD_OUT,
         normal_only=NORMAL_ONLY,

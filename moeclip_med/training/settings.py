@@ -40,6 +40,7 @@ class LiteSettings:
         first_drawing: The number of the first drawing of crops.
         starts_from: SHA-256 of the learned weights that a run starts from; empty for fresh start values.
         batch_size: Images per step, over all processes.
+        most_steps: Most steps per epoch, where an epoch should not show all of its crops.
         learning_rate: AdamW's, at the start of the cosine.
         weight_decay: AdamW's.
         losses: Factors of the auxiliary losses.
@@ -60,6 +61,7 @@ class LiteSettings:
     first_drawing: int = 0
     starts_from: str = ""
     batch_size: int = 16
+    most_steps: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     losses: LossWeights = field(default_factory=LossWeights)
@@ -74,7 +76,8 @@ class LiteSettings:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch; a last incomplete batch is left out."""
-        return self.crops // self.batch_size
+        steps = self.crops // self.batch_size
+        return steps if self.most_steps is None else min(steps, self.most_steps)
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
