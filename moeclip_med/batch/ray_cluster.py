@@ -7,6 +7,7 @@ have to be at the same path on every node; the ledger is written by the driver a
 from __future__ import annotations
 
 import logging
+import socket
 import time
 import uuid
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from moeclip_med.batch.records import Halt, StudyJob, StudyReport
 
 _POLL_SECONDS = 0.05
+_CONNECT_SECONDS = 10.0
 
 
 class ScoringActor:
@@ -95,9 +97,10 @@ class RayExecutor:
             raise MissingExtraError(package="ray", extra="cluster", purpose="--ray") from error
         self._ray: Any = ray
         try:
+            _check_somebody_listens(address)
             self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
             msg = f'--ray "{address}": no cluster can be reached there ({reason}); start one with "ray start --head"'
             raise InputError(msg) from error
         environment = {"env_vars": dict.fromkeys(THREAD_VARIABLES, str(limits.threads))}
@@ -168,3 +171,10 @@ class RayExecutor:
     def _start(self) -> _Actor:
         handle: Any = self._make.remote(*self._arguments, f"ray-{uuid.uuid4().hex[:12]}", self._limits.threads)
         return _Actor(handle, handle.prepare.remote())
+
+
+def _check_somebody_listens(address: str) -> None:
+    """Raise an OSError where nobody listens: Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()

@@ -1,0 +1,90 @@
+"""The same work on a Ray cluster of two nodes: the same results bit for bit, also when a worker or a node dies."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from batch_fakes import ExecutorWithoutProcesses, LoadFake, Recorder, settings
+from hospital_files import write_nifti
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.batch.driver import run_batch
+from moeclip_med.batch.records import StudyState
+
+ray = pytest.importorskip("ray", reason="needs the extra cluster")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes with one core each; the second can be taken away."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
+        yield made
+        made.shutdown()
+
+
+def maps(output: Path) -> dict[str, bytes]:
+    """The unpacked map of each source file."""
+    with (output / "triage.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["state"] == "done"]
+    return {row["study_uid"]: gzip.decompress((output / row["folder"] / "anomaly.nii.gz").read_bytes()) for row in rows}
+
+
+def test_two_nodes_give_the_same_bits_and_survive_the_death_of_a_worker_and_of_a_node(cluster, tmp_path):
+    root = tmp_path / "archive"
+    for number in range(16):
+        write_nifti(root / f"{number:02d}.nii", blob=300.0 + 40 * number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("moeclip_med.batch.driver.make_executor", ExecutorWithoutProcesses)
+        run_batch(settings(root, tmp_path / "alone", identify=True), Recorder(), load=LoadFake())
+    alone = maps(tmp_path / "alone")
+
+    nodes = []
+    deeds: list[str] = []
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    watcher = Recorder()
+
+    def kill_a_worker_then_a_node(counts, slices):
+        if not nodes:  # after the driver has joined, so that it is at home on the head
+            nodes.append(cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20))
+        if counts.finished >= 3 and not deeds:
+            deeds.append("worker")
+            os.kill(int(next(pids.iterdir()).name), 9)
+        elif counts.finished >= 8 and len(deeds) == 1:
+            deeds.append("node")
+            cluster.remove_node(nodes[0], allow_graceful=False)
+
+    watcher.working = kill_a_worker_then_a_node
+    outcome = run_batch(
+        settings(root, tmp_path / "cluster", ray_address=cluster.address, workers=2, identify=True),
+        watcher,
+        load=LoadFake(seconds_per_slice=0.08, pids=pids),
+    )
+    assert deeds == ["worker", "node"]
+    assert outcome.counts.studies[StudyState.DONE] == 16
+    assert not outcome.has_failures
+    assert maps(tmp_path / "cluster") == alone
+    assert list((tmp_path / "cluster" / ".batch").glob("ledger.sqlite*"))
+
+
+def test_a_cluster_that_is_not_there_is_said(tmp_path):
+    write_nifti(tmp_path / "archive" / "one.nii")
+    with pytest.raises(InputError) as caught:
+        run_batch(
+            settings(tmp_path / "archive", tmp_path / "out", ray_address="127.0.0.1:1"), Recorder(), load=LoadFake()
+        )
+    assert re.fullmatch(
+        r'--ray "127\.0\.0\.1:1": no cluster can be reached there \(.*refused.*\); start one with "ray start --head"',
+        str(caught.value),
+    )
