@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from moeclip_med.model.class_names import class_name
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.model.text import TextTower
 from moeclip_med.model.towers import build_tower
-from moeclip_med.training.class_names import class_name
 from moeclip_med.weights.registry import NAMED_MODELS
 from moeclip_med.weights.towers import open_network
 

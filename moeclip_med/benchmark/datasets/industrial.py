@@ -4,46 +4,7 @@ from __future__ import annotations
 
 from moeclip_med.benchmark.datasets import layouts
 from moeclip_med.benchmark.datasets.facts import SetFacts
-
-_MVTEC_PROMPTS = {
-    "bottle": "dark bottle",
-    "cable": "top view of three cables",
-    "capsule": "black asd orange capsule",  # so in the published runs
-    "carpet": "gray carpet",
-    "grid": "metal or plastic mesh",
-    "hazelnut": "single brown hazelnut",
-    "leather": "brown leather",
-    "metal_nut": "metal nut which has four notched edges",
-    "pill": "oval white pill with small red speckles and the letters 'FF' engraved",
-    "screw": "screw",
-    "tile": "speckled tile surface",
-    "transistor": "a three-legged transistor placed vertically",
-    "toothbrush": "toothbrush head",
-    "wood": "wood surface",
-    "zipper": "a black zipper",
-}
-_VISA_PROMPTS = {
-    "candle": "candle",
-    "capsules": "capsules",
-    "cashew": "cashew nut",
-    "chewinggum": "chewing gum",
-    "fryum": "wheel-shaped fryum snack",
-    "macaroni1": "orange macaroni",
-    "macaroni2": "scattered yellow macaroni",
-    "pcb1": "dual ultrasonic distance sensor pcb module",
-    "pcb2": "integrated circuits board",
-    "pcb3": "infrared sensor pcb module",
-    "pcb4": "battery charging pcb module",
-    "pipe_fryum": "pipe-shaped fryum",
-}
-_BTAD_PROMPTS = {
-    "01": (
-        "Bright concentric rings in neon yellow and blue tones against a dark blue background, resembling a stylized "
-        "wave or energy field radiating outward."
-    ),
-    "02": "vertical fabric lines in warm, dusty pink and beige tones",
-    "03": "oval concentric circular rings in gradient shades of blue and white",
-}
+from moeclip_med.model.class_names import BTAD, MVTEC_AD, RSDD, VISA
 
 INDUSTRIAL = (
     SetFacts(
@@ -56,7 +17,7 @@ INDUSTRIAL = (
         "CC BY-NC-SA 4.0",
         is_industrial=True,
         groups=15,
-        prompts=_MVTEC_PROMPTS,
+        prompts=MVTEC_AD,
     ),
     SetFacts(
         "VisA",
@@ -68,7 +29,7 @@ INDUSTRIAL = (
         "CC BY 4.0",
         is_industrial=True,
         groups=12,
-        prompts=_VISA_PROMPTS,
+        prompts=VISA,
     ),
     SetFacts(
         "BTAD",
@@ -80,7 +41,7 @@ INDUSTRIAL = (
         "none stated",
         is_industrial=True,
         groups=3,
-        prompts=_BTAD_PROMPTS,
+        prompts=BTAD,
     ),
     SetFacts(
         "RSDD",
@@ -91,7 +52,7 @@ INDUSTRIAL = (
         "Gan et al., IEEE Transactions on Instrumentation and Measurement 2017 (rail surface defects)",
         "none stated",
         is_industrial=True,
-        prompts={"": "metal"},
+        prompts={"": RSDD},
     ),
     SetFacts(
         "DTD-Synthetic",

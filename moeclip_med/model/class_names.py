@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-CLASS_NAMES = {
-    # MVTec AD
+MVTEC_AD = {
     "bottle": "dark bottle",
     "cable": "top view of three cables",
     "capsule": "black asd orange capsule",  # as the published runs spell it
@@ -19,7 +18,9 @@ CLASS_NAMES = {
     "toothbrush": "toothbrush head",
     "wood": "wood surface",
     "zipper": "a black zipper",
-    # VisA
+}
+
+VISA = {
     "candle": "candle",
     "capsules": "capsules",
     "cashew": "cashew nut",
@@ -32,16 +33,22 @@ CLASS_NAMES = {
     "pcb3": "infrared sensor pcb module",
     "pcb4": "battery charging pcb module",
     "pipe_fryum": "pipe-shaped fryum",
-    # BTAD
-    "01": "Bright concentric rings in neon yellow and blue tones against a dark blue background, resembling a stylized "
-    "wave or energy field radiating outward.",
+}
+
+BTAD = {
+    "01": (
+        "Bright concentric rings in neon yellow and blue tones against a dark blue background, resembling a stylized "
+        "wave or energy field radiating outward."
+    ),
     "02": "vertical fabric lines in warm, dusty pink and beige tones",
     "03": "oval concentric circular rings in gradient shades of blue and white",
-    # RSDD
-    "RSDD": "metal",
 }
+
+RSDD = "metal"
+
+_ALL = MVTEC_AD | VISA | BTAD | {"RSDD": RSDD}
 
 
 def class_name(category: str) -> str:
     """The name in the prompts: the published one, else the category's own with spaces for underscores."""
-    return CLASS_NAMES.get(category, category.replace("_", " "))
+    return _ALL.get(category, category.replace("_", " "))
