@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moeclip_med.batch.database import explained, open_database, transaction
+from moeclip_med.batch.printable import printable
 from moeclip_med.batch.records import FileStamp
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ class Catalogue:
                 "INSERT INTO studies VALUES (?, ?, ?, ?, ?) ON CONFLICT (study) DO NOTHING",
                 {
                     header.study: (
-                        header.study, storable(header.study_uid), header.patient,
-                        storable(header.patient_id), storable(header.accession_number),
+                        header.study, printable(header.study_uid), header.patient,
+                        printable(header.patient_id), printable(header.accession_number),
                     )
                     for header in listed
                     if header.study
@@ -136,7 +137,7 @@ class Catalogue:
 
     def add_details(self, details: Iterable[PrivateDetail]) -> None:
         """Keep the real names and full messages behind pseudonyms."""
-        rows = [(detail.item, storable(detail.identifier), storable(detail.message)) for detail in details]
+        rows = [(detail.item, printable(detail.identifier), printable(detail.message)) for detail in details]
         with transaction(self._connection) as connection:
             connection.executemany("INSERT OR REPLACE INTO details VALUES (?, ?, ?)", rows)
 
@@ -160,8 +161,3 @@ class Catalogue:
             }
             for row in rows
         }
-
-
-def storable(text: str) -> str:
-    """Give a text without the lone surrogates that stand for bytes that are not UTF-8: SQLite takes none."""
-    return text.encode("utf-8", "backslashreplace").decode()

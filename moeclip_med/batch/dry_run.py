@@ -16,7 +16,7 @@ from moeclip_med.batch.database import open_database
 from moeclip_med.batch.filters import reason_to_leave_out
 from moeclip_med.batch.ledger import Ledger
 from moeclip_med.batch.opening import open_study
-from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME
+from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME, check_usable
 from moeclip_med.batch.planning import plan
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import StudyState
@@ -67,11 +67,12 @@ def look_at_archive(settings: BatchSettings, watcher: Watcher) -> DryRun:
     """Look at every study that a run with these settings would score.
 
     Raises:
-        InputError: If the archive does not exist.
+        InputError: If the archive does not exist, or the output folder holds something else.
     """
     if not settings.root.exists():
         msg = f'"{settings.root}" does not exist; check the path, or mount it'
         raise InputError(msg)
+    check_usable(settings.output)
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-")))
         _copy_state(settings.output / PRIVATE_NAME, folder)

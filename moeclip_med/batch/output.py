@@ -53,7 +53,7 @@ class BatchOutput:
         self.folder = folder
         self.private = folder / PRIVATE_NAME
         self._cleanup = ExitStack()
-        _check_usable(folder, self.private)
+        check_usable(folder)
         with explained(folder):
             self.private.mkdir(parents=True, exist_ok=True)
             self.private.chmod(0o700)
@@ -131,11 +131,16 @@ class BatchOutput:
             raise InputError(msg)
 
 
-def _check_usable(folder: Path, private: Path) -> None:
+def check_usable(folder: Path) -> None:
+    """Check that a folder can take a batch: it is missing, empty, or holds an earlier one.
+
+    Raises:
+        InputError: If it holds something else.
+    """
     if folder.exists() and not folder.is_dir():
         msg = f'--output "{folder}" is a file; name a folder'
         raise InputError(msg)
-    if folder.is_dir() and not private.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not (folder / PRIVATE_NAME).is_dir() and any(folder.iterdir()):
         msg = f'--output "{folder}" is not empty and holds no earlier batch; name another folder'
         raise InputError(msg)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from moeclip_med.batch.printable import printable
 from moeclip_med.cli.console import make_console, print_warning
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def print_dry_run(look: DryRun) -> None:
     for line in look.series:
         what = f"left out: {line.reason}" if line.reason else "would be scored"
         x, y, z = line.size
-        console.print(f"{_show(line.path)}  {line.kind}  {x} × {y} × {z}  {what}", markup=False)
+        console.print(f"{printable(line.path)}  {line.kind}  {x} × {y} × {z}  {what}", markup=False)
     _print_problems(look.problems)
     reasons = Counter(line.reason for line in look.series)
     console.print(f"[bold]{reasons.pop('', 0):,} series would be scored[/] in {look.studies:,} studies")
@@ -142,11 +143,6 @@ def print_status(console: Console, status: Status) -> None:
 
 def _print_problems(problems: tuple[tuple[Path, str], ...]) -> None:
     for path, reason in problems[:_SHOWN_PROBLEMS]:
-        print_warning(f'"{_show(path)}": {reason}')
+        print_warning(f'"{printable(path)}": {reason}')
     if len(problems) > _SHOWN_PROBLEMS:
         print_warning(f"{len(problems) - _SHOWN_PROBLEMS:,} more files or folders cannot be read")
-
-
-def _show(path: Path) -> str:
-    """A path as a terminal can show it, also where its name is not UTF-8."""
-    return str(path).encode("utf-8", "backslashreplace").decode()

@@ -285,9 +285,10 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
         "file": f'--output "{tmp_path / "file"}" is a file; name a folder',
         "full": f'--output "{tmp_path / "full"}" is not empty and holds no earlier batch; name another folder',
     }.items():
-        with pytest.raises(InputError) as caught:
-            run_batch(settings(root, tmp_path / output), Recorder(), load=LoadFake())
-        assert str(caught.value) == message
+        for run in (run_batch, look_at_archive):
+            with pytest.raises(InputError) as caught:
+                run(settings(root, tmp_path / output), Recorder())
+            assert str(caught.value) == message
     with pytest.raises(InputError) as caught:
         run_batch(settings(tmp_path / "nowhere", tmp_path / "out"), Recorder(), load=LoadFake())
     assert str(caught.value) == f'"{tmp_path / "nowhere"}" does not exist; check the path, or mount it'

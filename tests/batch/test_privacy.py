@@ -11,6 +11,7 @@ from hospital_files import Patient, write_series
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moeclip_med.batch.printable import printable
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import FileStamp
 from moeclip_med.batch.redaction import Redactor
@@ -102,3 +103,10 @@ def test_a_named_value_never_survives(value, around):
 @given(st.text(max_size=200))
 def test_no_sentence_breaks_it(sentence):
     assert isinstance(Redactor(["Doe", "a|b", "(", "\\"])(sentence), str)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("n\udce4me", r"n\xe4me"), ("n\xe4me", "n\xe4me"), ("\ud800", r"\ud800"), ("plain", "plain")]
+)
+def test_names_that_are_not_utf_8_are_shown_by_their_bytes(name, shown):
+    assert printable(Path(name)) == shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from moeclip_med.batch.printable import printable
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
 
 if TYPE_CHECKING:
@@ -123,5 +124,5 @@ def _problem_rows(
 ) -> Iterator[TriageRow]:
     for path, reason in problems:
         record = SeriesRecord("", SeriesState.FAILED, reason)
-        identity = {"study_uid": str(path).encode("utf-8", "backslashreplace").decode()} if identify else {}
+        identity = {"study_uid": printable(path)} if identify else {}
         yield _row(record, "", pseudonyms.study(str(path)), identity, "")
