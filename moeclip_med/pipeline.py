@@ -57,12 +57,12 @@ class SeriesResult:
     Attributes:
         anomaly: The scores and findings.
         files: The results written, by format name.
-        refused: Why a format that was asked for cannot be written for this series, one sentence each.
+        refused: The formats that were asked for and cannot be written for this series, each with the reason.
     """
 
     anomaly: AnomalyVolume
     files: dict[str, Path] = field(default_factory=dict)
-    refused: tuple[str, ...] = ()
+    refused: dict[ResultFormat, str] = field(default_factory=dict)
 
 
 def score_series(
@@ -90,6 +90,8 @@ def score_series(
     from moeclip_transforms import InputError
 
     from moeclip_med.results import ResultFormat, refusals, write_results
+    from moeclip_med.results.dicom.refusal import UncitableError
+    from moeclip_med.results.formats import DICOM_FORMATS
     from moeclip_med.scoring import score_volume
 
     volume = source.read(series, time_point=settings.time_point)
@@ -108,4 +110,11 @@ def score_series(
         on_slices=on_slices,
         batch_size=settings.batch_size,
     )
-    return SeriesResult(anomaly, write_results(anomaly, folder, formats), tuple(refused.values()))
+    try:
+        files = write_results(anomaly, folder, formats)
+    except UncitableError as error:
+        if formats <= DICOM_FORMATS:
+            raise
+        files = write_results(anomaly, folder, formats - DICOM_FORMATS)
+        refused |= dict.fromkeys(formats & DICOM_FORMATS, str(error))
+    return SeriesResult(anomaly, files, refused)

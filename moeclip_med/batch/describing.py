@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from moeclip_med.batch.records import SeriesRecord, SeriesState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from moeclip_transforms import Series
 
+    from moeclip_med.results import ResultFormat
     from moeclip_med.scoring import AnomalyVolume
 
 _MODALITY = re.compile(r"[A-Z]{2,8}")
@@ -34,8 +37,16 @@ def describe(name: str, series: Series) -> SeriesRecord:
     )
 
 
-def summarise(record: SeriesRecord, anomaly: AnomalyVolume) -> SeriesRecord:
-    """Add what scoring found to a record; the largest finding is the one of the largest volume."""
+def refusal_note(refused: Mapping[ResultFormat, str], redact: Callable[[str], str]) -> str:
+    """Say which results could not be written for a series and why, or ""."""
+    if not refused:
+        return ""
+    reason = redact(next(iter(refused.values())))
+    return f"Not written: {', '.join(refused)}. {reason}"
+
+
+def summarise(record: SeriesRecord, anomaly: AnomalyVolume, note: str = "") -> SeriesRecord:
+    """Add what scoring found, and a note, to a record; the largest finding is the one of the largest volume."""
     from moeclip_med.results.notes import UNCALIBRATED, result_notes
 
     largest = max(anomaly.findings, key=lambda found: (found.volume_ml or 0.0, found.area_pixels), default=None)
@@ -54,7 +65,7 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume) -> SeriesRecord:
         threshold=round(anomaly.threshold, 6),
         is_calibrated=anomaly.is_calibrated,
         # That the threshold is uncalibrated is said once for the whole list.
-        notes=tuple(note for note in result_notes(anomaly) if not note.startswith(UNCALIBRATED)),
+        notes=tuple(said for said in (note, *result_notes(anomaly)) if said and not said.startswith(UNCALIBRATED)),
     )
 
 

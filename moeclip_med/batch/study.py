@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.batch.describing import declared_bytes, describe, summarise
+from moeclip_med.batch.describing import declared_bytes, describe, refusal_note, summarise
 from moeclip_med.batch.filters import reason_to_leave_out
 from moeclip_med.batch.ledger import record_from_json
 from moeclip_med.batch.opening import open_study
@@ -171,9 +171,12 @@ class StudyScorer:
                 from moeclip_med.batch.thumbnails import write_thumbnail
 
                 write_thumbnail(result.anomaly, draft / THUMBNAIL_NAME)
-            seconds = round(time.perf_counter() - started, 3)
+            note = refusal_note(result.refused, source.redact)
             finished = replace(
-                summarise(record, result.anomaly), seconds=seconds, folder=target, report="report" in result.files
+                summarise(record, result.anomaly, note),
+                seconds=round(time.perf_counter() - started, 3),
+                folder=target,
+                report="report" in result.files,
             )
             self._write_record(job, finished, draft)
             _check_unchanged(job)

@@ -220,6 +220,8 @@ def _tell(result: PacsResult) -> None:
         known = f", {result.known} were there already" if result.known else ""
         sent = f"; {result.stored} objects stored{known}" if result.stored or result.known else ""
         kept = f"; {result.folder}" if result.folder else ""
+        if result.reason:
+            print_warning(f"{result.series}: {result.reason}")
         make_console().print(
             f"{result.series}: {result.findings} findings, highest score {result.score:.2f}{sent}{kept}", markup=False
         )

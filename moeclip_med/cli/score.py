@@ -9,7 +9,7 @@ import typer
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.slicing import Plane
 
-from moeclip_med.cli.console import make_console, print_error, print_warning, slice_progress
+from moeclip_med.cli.console import make_console, print_error, print_findings, print_warning, slice_progress
 from moeclip_med.cli.options import (
     AbnormalOption,
     DeviceOption,
@@ -163,7 +163,7 @@ def _print_result(result: SeriesResult) -> None:
 
     console = make_console()
     anomaly = result.anomaly
-    for note in (*result.refused, *result_notes(anomaly)):
+    for note in (*dict.fromkeys(result.refused.values()), *result_notes(anomaly)):
         print_warning(note)
     calibration = "" if anomaly.is_calibrated else ", uncalibrated"
     timing = anomaly.provenance["timing"]
@@ -171,6 +171,7 @@ def _print_result(result: SeriesResult) -> None:
         f"[bold]{len(anomaly.findings)} findings[/] at or above {anomaly.threshold:.2f}{calibration}; "
         f"highest score {anomaly.peak_score:.2f}; {timing['slices_per_second']:.1f} slices/s"
     )
+    print_findings(console, anomaly)
     for name, path in result.files.items():
         console.print(f"  {name:<9}{path}", markup=False)
 

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 from batch_fakes import FAULT, HANG, HOG, LIGHT, SEGFAULT, FakeDetector, LoadFake, Recorder, settings
 from hospital_files import Patient, write_nifti, write_series
@@ -25,6 +26,7 @@ from moeclip_med.batch.records import FileStamp, Halt, SeriesState, StudyJob, St
 from moeclip_med.batch.status import read_status
 from moeclip_med.batch.study import StudyScorer
 from moeclip_med.pipeline import ScoreSettings
+from moeclip_med.results import ResultFormat
 
 KEY = b"k" * 32
 GIBIBYTE = 2**30
@@ -156,6 +158,30 @@ def test_a_series_too_large_for_a_worker_is_refused_before_it_is_read(tmp_path, 
     assert report.series[0].state is SeriesState.FAILED
     assert report.series[0].reason.startswith("the series declares 20×22×4×1 values, which takes about ")
     assert report.series[0].reason.endswith("more than the 0.0 GiB of a worker; raise --memory or use fewer --workers")
+
+
+def test_a_source_that_no_dicom_result_can_cite_costs_those_results_and_no_others(tmp_path, make_scorer):
+    write_series(tmp_path / "archive", Patient())
+    paths = sorted((tmp_path / "archive").iterdir())
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        del dataset.StudyInstanceUID
+        dataset.save_as(path)
+    scorer = make_scorer(settings=ScoreSettings(LIGHT | {ResultFormat.SEG, ResultFormat.SC}))
+    (record,) = scorer.score(job_of(*paths), quiet).series
+    assert record.state is SeriesState.DONE
+    assert record.notes[0].startswith("Not written: seg, sc. […]: this source cannot be cited in a DICOM result")
+    assert (tmp_path / "out" / record.folder / "anomaly.nii.gz").is_file()
+
+
+def test_results_of_dicom_cannot_come_from_nifti_and_that_is_said(tmp_path, make_scorer):
+    path = write_nifti(tmp_path / "archive" / "one.nii.gz")
+    scorer = make_scorer(settings=ScoreSettings(LIGHT | {ResultFormat.SR}))
+    (record,) = scorer.score(job_of(path), quiet).series
+    assert record.notes[0] == (
+        "Not written: sr. […]: a DICOM structured report cites DICOM source frames, but this input is NIfTI; "
+        "leave out […] or score the DICOM series."
+    )
 
 
 def test_results_in_place_are_taken_over_and_not_made_again(tmp_path, make_scorer):

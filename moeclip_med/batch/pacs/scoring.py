@@ -50,8 +50,9 @@ class PacsResult:
 
     Attributes:
         series: Its pseudonym.
-        state: "scored", "left out" or "failed".
-        reason: Why it was left out or failed; may name files and UIDs, for the terminal only.
+        state: "scored", "left out" or "failed"; also "failed" where nothing that was to be sent could be made.
+        reason: Why it was left out or failed, or which results could not be made; may name files and UIDs, for the
+            terminal only.
         score: Highest score, or None.
         findings: Number of findings.
         folder: Where its results lie, or None if they were not kept.
@@ -167,7 +168,8 @@ class PacsJob:
         sent = [] if self.destination is None else [self._send(self.destination, path) for path in dicom_files(target)]
         return PacsResult(
             series=name,
-            state="scored",
+            state="failed" if self.destination is not None and result.refused and not sent else "scored",
+            reason=" ".join(dict.fromkeys(result.refused.values())),
             score=result.anomaly.peak_score,
             findings=len(result.anomaly.findings),
             folder=target if self.output is not None else None,

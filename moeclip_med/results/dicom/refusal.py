@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import FileFormat
 
 from moeclip_med.results.formats import DICOM_FORMATS, ResultFormat
@@ -22,6 +23,10 @@ NAMES: dict[ResultFormat, str] = {
     ResultFormat.SC: "Secondary Capture",
 }
 """What each DICOM result is called in a sentence."""
+
+
+class UncitableError(InputError):
+    """The headers of a DICOM source are such that no valid result can cite them; seen only when one is made."""
 
 
 def refusals(volume: Volume, formats: Collection[ResultFormat]) -> dict[ResultFormat, str]:

@@ -16,6 +16,7 @@ from moeclip_transforms.errors import InputError
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import DSfloat
 
+from moeclip_med.results.dicom.refusal import UncitableError
 from moeclip_med.results.dicom.unplaced import add_stand_ins
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def load_sources(volume: Volume, identity: Identity) -> Sources:
         identity: Names a frame of reference where the source has none.
 
     Raises:
-        InputError: Where a file is gone, or the slices lie in several multi-frame files.
+        InputError: Where a file is gone.
+        UncitableError: Where the slices lie in several multi-frame files.
     """
     paths = list(dict.fromkeys(frame.path for frame in volume.frames))
     headers = [_read(path) for path in paths]
@@ -94,7 +96,7 @@ def load_sources(volume: Volume, identity: Identity) -> Sources:
             f"{paths[0].name}: the slices lie in {len(paths)} multi-frame files, but a DICOM result can cite frames of "
             "one only; leave the DICOM results out for this series."
         )
-        raise InputError(msg)
+        raise UncitableError(msg)
     _keep_frames(headers[0], [frame.frame for frame in volume.frames])
     if not has_position:
         add_stand_ins(headers, len(volume.frames), identity.frame_of_reference_uid(volume.series.uid))

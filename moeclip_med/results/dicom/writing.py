@@ -9,7 +9,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.results.dicom.identity import make_identity
 from moeclip_med.results.dicom.parametric_map import make_parametric_map
-from moeclip_med.results.dicom.refusal import refusals
+from moeclip_med.results.dicom.refusal import UncitableError, refusals
 from moeclip_med.results.dicom.report_document import make_report_document
 from moeclip_med.results.dicom.secondary_capture import make_secondary_captures
 from moeclip_med.results.dicom.segmentation import make_segmentation
@@ -33,7 +33,8 @@ def write_dicom(anomaly: AnomalyVolume, folder: Path, formats: Collection[Result
             and `sc`.
 
     Raises:
-        InputError: Where the input is not DICOM, or its headers lack what a result must cite.
+        InputError: Where the input is not DICOM.
+        UncitableError: Where its headers lack what a result must cite.
     """
     for reason in refusals(anomaly.volume, formats).values():
         raise InputError(reason)
@@ -50,7 +51,7 @@ def write_dicom(anomaly: AnomalyVolume, folder: Path, formats: Collection[Result
             f"{name}: this source cannot be cited in a DICOM result ({error}); leave seg, pm, sr and sc out for this "
             "series."
         )
-        raise InputError(msg) from error
+        raise UncitableError(msg) from error
 
 
 def _write(anomaly: AnomalyVolume, folder: Path, formats: Collection[ResultFormat]) -> None:

@@ -13,6 +13,7 @@ from moeclip_med.results.notes import RESEARCH_USE
 from moeclip_med.results.overlay import COLOUR_STEPS
 from moeclip_med.results.report.panels import Panel, PanelMaker
 from moeclip_med.results.report.profile import Profile, score_profile
+from moeclip_med.results.words import place_words, size_words, slice_words
 
 if TYPE_CHECKING:
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
@@ -159,9 +160,9 @@ def _badges(anomaly: AnomalyVolume) -> tuple[Badge, ...]:
 
 
 def _finding_section(maker: PanelMaker, anomaly: AnomalyVolume, finding: Finding) -> Section:
-    facts = [f"highest score {finding.peak_score:.2f}", f"mean {finding.mean_score:.2f}", _size(finding)]
+    facts = [f"highest score {finding.peak_score:.2f}", f"mean {finding.mean_score:.2f}", size_words(finding)]
     if finding.centre_lps_mm:
-        facts.append(_place(anomaly, finding))
+        facts.append(place_words(anomaly, finding))
     panels = tuple(maker.at_voxel(view, finding.peak_voxel) for view in maker.views)
     return Section(finding.rank, f"Finding {finding.rank}", tuple(facts), panels)
 
@@ -181,32 +182,13 @@ def _overview(maker: PanelMaker) -> tuple[Panel, ...]:
 
 
 def _row(anomaly: AnomalyVolume, finding: Finding) -> TableRow:
-    first, last = (index + 1 for index in finding.slice_range)
     return TableRow(
         rank=finding.rank,
-        size=_size(finding),
+        size=size_words(finding),
         peak=f"{finding.peak_score:.3f}",
         mean=f"{finding.mean_score:.3f}",
-        place=_place(anomaly, finding),
-        slices=str(first) if first == last else f"{first}–{last}",
-    )
-
-
-def _size(finding: Finding) -> str:
-    if finding.volume_ml is None:
-        return f"{finding.area_pixels:,} pixels".replace(",", "\u202f")
-    return f"{finding.volume_ml:.1f} ml" if finding.volume_ml >= 1 else f"{finding.volume_ml:.2f} ml"
-
-
-def _place(anomaly: AnomalyVolume, finding: Finding) -> str:
-    """The centre as a reader says it, "L 12.0 · P 3.5 · S 40.1"; DICOM's patient axes with their letters."""
-    if finding.centre_lps_mm is None:
-        x, y, z = finding.centre_voxel
-        place = f"{x:.0f}, {y:.0f}"
-        return place if anomaly.volume.shape[2] == 1 else f"{place}, frame {z + 1:.0f}"
-    letters = (("R", "L"), ("A", "P"), ("I", "S"))
-    return " · ".join(
-        f"{pair[value >= 0]} {abs(value):.1f}" for pair, value in zip(letters, finding.centre_lps_mm, strict=True)
+        place=place_words(anomaly, finding),
+        slices=slice_words(finding),
     )
 
 
