@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from moeclip_med.scoring import SliceScores
+    from moeclip_med.scoring import AnomalyVolume, SliceScores
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -30,6 +30,30 @@ def print_warning(message: str) -> None:
     """Print one warning sentence to standard error."""
     make_console(stderr=True).print("[bold yellow]warning:[/] ", end="")
     make_console(stderr=True).print(message, markup=False)
+
+
+def print_findings(console: Console, anomaly: AnomalyVolume, *, most: int = 5) -> None:
+    """Print the first findings of a volume, a line each."""
+    from rich.table import Table
+
+    from moeclip_med.results.words import place_words, size_words, slice_words
+
+    if not anomaly.findings:
+        return
+    where = "column, row" if anomaly.findings[0].centre_lps_mm is None else "centre, mm"
+    table = Table("#", "peak", "mean", "size", where, "slices", box=None, padding=(0, 1, 0, 2))
+    for finding in anomaly.findings[:most]:
+        table.add_row(
+            str(finding.rank),
+            f"{finding.peak_score:.2f}",
+            f"{finding.mean_score:.2f}",
+            size_words(finding),
+            place_words(anomaly, finding),
+            slice_words(finding),
+        )
+    console.print(table)
+    if len(anomaly.findings) > most:
+        console.print(f"  and {len(anomaly.findings) - most} more")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -23,6 +24,10 @@ def test_scores_a_nifti_file_onto_its_own_grid(command, nifti_file, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"anomaly.nii.gz", "findings.csv", "findings.json", "report.html", "run.json"}
     assert "uncalibrated" in done.stdout
+    with (tmp_path / "out" / "findings.csv").open(encoding="utf-8") as file:
+        first = next(csv.DictReader(file))
+    shown = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["1"])
+    assert shown[:2] == ["1", f"{float(first['peak_score']):.2f}"]
 
 
 def test_dicom_and_nifti_of_the_same_volume_score_the_same(command, nifti_file, dicom_folder, tmp_path):

@@ -1,0 +1,36 @@
+"""A finding in words, the same in the report and on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+
+_NARROW_SPACE = "\u202f"
+_LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
+"""For each axis of DICOM's patient frame (LPS+): the letter of its negative and of its positive half."""
+
+
+def size_words(finding: Finding) -> str:
+    """Say how large a finding is, "3.5 ml"; in pixels where the image has no spacing."""
+    if finding.volume_ml is None:
+        return f"{finding.area_pixels:,} pixels".replace(",", _NARROW_SPACE)
+    return f"{finding.volume_ml:.1f} ml" if finding.volume_ml >= 1 else f"{finding.volume_ml:.2f} ml"
+
+
+def place_words(anomaly: AnomalyVolume, finding: Finding) -> str:
+    """Say where its centre lies, "L 12.0 · P 3.5 · S 40.1" in mm; in pixels where the image has no orientation."""
+    if finding.centre_lps_mm is None:
+        x, y, z = finding.centre_voxel
+        place = f"{x:.0f}, {y:.0f}"
+        return place if anomaly.volume.shape[2] == 1 else f"{place}, frame {z + 1:.0f}"
+    return " · ".join(
+        f"{pair[value >= 0]} {abs(value):.1f}" for pair, value in zip(_LETTERS, finding.centre_lps_mm, strict=True)
+    )
+
+
+def slice_words(finding: Finding) -> str:
+    """Say which slices it lies in, counted from 1: "26–27"."""
+    first, last = (index + 1 for index in finding.slice_range)
+    return str(first) if first == last else f"{first}–{last}"
