@@ -172,7 +172,6 @@ def _print_result(result: SeriesResult) -> None:
         f"highest score {anomaly.peak_score:.2f}; {timing['slices_per_second']:.1f} slices/s"
     )
     print_findings(console, anomaly)
-    print_findings(console, anomaly)
     for name, path in result.files.items():
         console.print(f"  {name:<9}{path}", markup=False)
 
