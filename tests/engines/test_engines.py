@@ -19,7 +19,6 @@ from moeclip_med.engines.torch_engine import TorchEngine, fold_batch_norms, plac
 from moeclip_med.model.architecture import BlurSpec, paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
-from moeclip_med.training.composites import symmetric_composite
 from moeclip_med.training.fields import smooth_noise
 from moeclip_med.weights import LoadedModel, ModelMetadata, Threshold, load_model
 from moeclip_med.weights.metadata import uncalibrated_scale
@@ -92,8 +91,7 @@ def test_float32_scores_are_within_1e_4(engine, name, request):
     assert wanted.std() > 1e-3  # the images do make a difference
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
-@pytest.mark.parametrize("name", ["lite", "small_transformer"])
+@pytest.mark.parametrize(("engine", "name"), [("torch", "lite"), ("openvino", "small_transformer")])
 def test_routing_is_given_when_wanted_and_only_then(engine, name, request):
     model = request.getfixturevalue(name)
     images = images_for(model, 3)
@@ -146,15 +144,16 @@ def test_an_engine_that_is_too_inexact_is_refused(small_transformer, monkeypatch
 
 @pytest.fixture(scope="module")
 def made_defects():
-    """Mirrored composites with masks, (image, side, side, 3) in [0, 1]; made for this test, never trained on."""
+    """Mirrored textures, a patch of another one on one side: images (n, 256, 256, 3) in [0, 1] and their masks."""
     images, masks = [], []
+    rows, columns = np.mgrid[:256, :256]
     for index in range(16):
         rng = np.random.default_rng([99, index])
-        textures = [
-            np.repeat(0.5 + 0.1 * smooth_noise(256, rng.uniform(1, 12), rng)[..., None], 3, axis=2) for _ in range(2)
-        ]
-        image, mask = symmetric_composite(textures[0], textures[1], rng)
-        images.append(image)
+        ground, other = (smooth_noise(256, rng.uniform(1, 12), rng) for _ in range(2))
+        row, column, radius = rng.integers(60, 196), rng.integers(30, 100), rng.integers(10, 24)
+        mask = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+        texture = 0.5 + 0.1 * np.where(mask, other + 1, ground + ground[:, ::-1])
+        images.append(np.repeat(texture[..., None], 3, axis=2).clip(0, 1).astype(np.float32))
         masks.append(mask)
     return np.stack(images), np.stack(masks)
 
