@@ -79,7 +79,7 @@ class IndustrialEngine:
 
 
 def detector_maker(options: DetectorOptions) -> Callable[..., Detector]:
-    """Give a function that makes the detector for a class name and a domain; the last one made is kept.
+    """Give a function that makes the detector for a class name and a domain.
 
     Args:
         options: Which model.
@@ -87,14 +87,16 @@ def detector_maker(options: DetectorOptions) -> Callable[..., Detector]:
     Returns:
         (prompt or None, is_industrial) → detector.
     """
-    kept: dict[tuple[str | None, bool], Detector] = {}
 
     def make(prompt: str | None, *, is_industrial: bool) -> Detector:
-        wanted = (prompt, is_industrial)
-        if wanted not in kept:
-            kept.clear()
-            kept[wanted] = _make(options, prompt, is_industrial=is_industrial)
-        return kept[wanted]
+        loaded = load_model(options.model, prompts=None if prompt is None else Prompts(name=prompt))
+        if not is_industrial:
+            return Detector(
+                loaded,
+                make_engine(loaded, engine=options.engine, device=options.device, precision=options.precision),
+            )
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return Detector(loaded, IndustrialEngine(loaded, device if options.device == "auto" else options.device))
 
     return make
 
@@ -120,14 +122,3 @@ def zero_shot_system(
         return DetectorSystem(detector_maker(replace(options, model=model)), name="clip_zero_shot"), ""
     except InputError as error:
         return None, f"{model} is not in the tables: {error}"
-
-
-def _make(options: DetectorOptions, prompt: str | None, *, is_industrial: bool) -> Detector:
-    loaded = load_model(options.model, prompts=None if prompt is None else Prompts(name=prompt))
-    if not is_industrial:
-        return Detector(
-            loaded,
-            make_engine(loaded, engine=options.engine, device=options.device, precision=options.precision),
-        )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Detector(loaded, IndustrialEngine(loaded, device if options.device == "auto" else options.device))

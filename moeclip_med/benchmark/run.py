@@ -172,7 +172,8 @@ def _settings_hash(about: dict[str, Any], dataset: Dataset, detector: DetectorSy
         COUNTS_VERSION,
         about,
         detector.detector.identity,
-        detector.detector.engine.description,
+        # Engine, version and arithmetic; not the machine, so that a run may go on on another one.
+        detector.detector.engine.description.partition(" on ")[0],
         list(dataset.lesion_labels),
         dataset.time_point,
         dataset.prompts,

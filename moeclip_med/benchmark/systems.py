@@ -32,7 +32,8 @@ class SystemMaps:
     Attributes:
         raw: (batch, rows, columns) float32, higher is more abnormal.
         image_score: (batch,) float32, a score of the whole image where the system has one.
-        routing: (batch, level, rows, columns) uint8, the expert that was chosen, where the system has experts.
+        routing: (batch, level, rows, columns) uint8, the expert chosen, counted from 1 (0: no patch), where the system
+            has experts.
     """
 
     raw: NDArray[np.float32]
@@ -107,6 +108,7 @@ class DetectorSystem:
     def __init__(self, make: Callable[..., Detector], name: str = DETECTOR) -> None:
         self.name = name
         self._make = make
+        self._ready_for: tuple[str | None, bool] = (None, False)
         self.detector: Detector = make(None, is_industrial=False)
         self._has_text = self.detector.metadata.prompts is not None
 
@@ -129,7 +131,12 @@ class DetectorSystem:
 
     def prepare(self, prompt: str | None, *, is_industrial: bool) -> None:
         """Look for this class from now on; a model without a text tower ignores the name."""
-        self.detector = self._make(prompt if self._has_text else None, is_industrial=is_industrial)
+        wanted = (prompt if self._has_text else None, is_industrial)
+        if wanted != self._ready_for:
+            # Given up first: a large model fits into memory once, not twice.
+            del self.detector
+            self.detector = self._make(wanted[0], is_industrial=is_industrial)
+            self._ready_for = wanted
 
     def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:
         """Map the slices, framed as the model wants them."""
