@@ -87,13 +87,13 @@ def _synthetic(size: int, rng: Generator) -> NDArray[np.float32]:
     from moeclip_med.training.crops import photometric
     from moeclip_med.training.synthetic import synthetic_defect
 
-    textures = _texture(size, rng), _texture(size, rng)
+    textures = made_texture(size, rng), made_texture(size, rng)
     if rng.random() < 0.5:  # noqa: PLR2004 - half of them
         return symmetric_composite(*textures, rng)[0]
     return photometric(synthetic_defect(*textures, rng)[0], rng)
 
 
-def _texture(size: int, rng: Generator) -> NDArray[np.float32]:
+def made_texture(size: int, rng: Generator) -> NDArray[np.float32]:
     """A coloured ground with grain of three sizes and, on half of them, stripes; (size, size, 3) in [0, 1]."""
     from moeclip_med.training.fields import smooth_noise
 

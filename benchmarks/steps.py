@@ -1,0 +1,188 @@
+"""The steps of `make bench`: small enough that the whole can be measured in pieces, on a machine that is busy at times.
+
+A step has a place in the record, `(part, question, case)`, and gives what belongs there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).parent
+LITE, FULL, STARTUP = "lite", "vit-l-14-336", "startup"
+ENGINES = [["torch", "f32"], ["torch", "bf16"], ["openvino", "f32"], ["openvino", "bf16"], ["openvino", "int8"]]
+BATCHES = [1, 2, 4, 8, 16]
+VOLUME_SLICES = 155
+VOLUME_SIDE = 240
+
+Record = dict[str, Any]
+
+
+class Step(NamedTuple):
+    """One measurement.
+
+    Attributes:
+        place: Part, question and case: where in the record the result goes.
+        run: Gives the result.
+    """
+
+    place: tuple[str, str, str]
+    run: Callable[[], Record]
+
+
+def all_steps(*, quick: bool) -> list[Step]:
+    """Every step, in order."""
+    return [*lite_steps(quick=quick), *full_steps(quick=quick), *startup_steps(quick=quick)]
+
+
+def measured(part: str, question: str, case: object, name: str, **arguments: Any) -> Step:  # noqa: ANN401 - as `child`
+    """A step that is a measure of `measure.py`."""
+    return Step((part, question, str(case)), partial(child, name, **arguments))
+
+
+def lite_steps(*, quick: bool) -> Iterator[Step]:
+    """The model that ships: ratio, throughput, image sizes, growth, accuracy, a volume from command to result."""
+    yield measured(
+        LITE, "against_plain", "all", "ratio", model=LITE, engines=ENGINES, rounds=3 if quick else 9, batch=4
+    )
+    network: Record = {"model": LITE, "engine": "openvino", "precision": "f32", "rounds": 5 if quick else 15}
+    for threads in (1, 2):
+        yield measured(LITE, "threads", threads, "throughput", **network, batches=BATCHES, threads=threads)
+    for size in [224, 256, 512] if quick else [224, 256, 384, 512, 768, 1024]:
+        yield measured(LITE, "image_size", size, "throughput", **network, batches=[1], image_size=size)
+    for count in [1, 10, 100] if quick else [1, 10, 100, VOLUME_SLICES, 1000]:
+        yield measured(LITE, "growth", count, "growth", model=LITE, slices=count)
+    yield Step((LITE, "phases", "all"), partial(on_volume, phases))
+    yield Step((LITE, "command", "all"), partial(on_volume, partial(time_command, repeats=2 if quick else 5)))
+    yield measured(LITE, "accuracy", "all", "industrial_auroc", images=8 if quick else 40)
+
+
+def full_steps(*, quick: bool) -> Iterator[Step]:
+    """ViT-L/14-336 at 518 pixels: getting ready, ratios, image sizes, threads, growth and memory."""
+    for engine, precision in ENGINES:
+        yield measured(FULL, "first_start", f"{engine}/{precision}", "first_start", engine=engine, precision=precision)
+    yield measured(
+        FULL, "against_plain", "all", "ratio", model=FULL, engines=ENGINES, rounds=2 if quick else 5, batch=1
+    )
+    network: Record = {"model": FULL, "engine": "openvino", "precision": "bf16", "rounds": 1 if quick else 3}
+    for threads in (1, 2):
+        batches = [1] if quick else [1, 2, 4]
+        yield measured(FULL, "threads", threads, "throughput", **network, batches=batches, threads=threads)
+    for size in [224, 518] if quick else [224, 336, 518, 1036]:
+        yield measured(FULL, "image_size", size, "throughput", **network, batches=[1], image_size=size)
+    for count in [1] if quick else [1, 10, 100]:
+        yield measured(FULL, "growth", count, "growth", model=FULL, slices=count)
+
+
+def startup_steps(*, quick: bool) -> Iterator[Step]:
+    """What a user waits for before anything runs."""
+    for argument in ("--help", "--version"):
+        yield Step((STARTUP, "seconds", argument), partial(median_wall, argument, repeats=3 if quick else 7))
+    yield Step((STARTUP, "imports", "score"), slowest_imports)
+
+
+def child(name: str, **arguments: Any) -> Record:  # noqa: ANN401 - whatever the measure takes
+    """Run one measure in a process of its own; a failure is recorded, not hidden."""
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, str(HERE / "measure.py"), name, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [""]
+        return {"failed": f"ended with code {done.returncode}: {last[0].strip()}"}
+    result: Record = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def on_volume(measure: Callable[[Path, Path], Record]) -> Record:
+    """Measure with a made volume of 155 slices on the disk, and a folder for results."""
+    sys.path.insert(0, str(HERE))
+    from measure import write_made_volume
+
+    with tempfile.TemporaryDirectory() as folder:
+        volume = Path(folder) / "volume.nii.gz"
+        write_made_volume(volume, VOLUME_SIDE, VOLUME_SLICES)
+        return measure(volume, Path(folder))
+
+
+def phases(volume: Path, folder: Path) -> Record:
+    """Where the time goes from the start of a process to the written result."""
+    return child("phases", model=LITE, volume=str(volume), output=str(folder / "phases"), started=time.time())
+
+
+def time_command(volume: Path, folder: Path, repeats: int) -> Record:
+    """Time `moeclip-med score` on 155 slices in turn with the imports alone; medians, and the peak of memory."""
+    totals, imports, peaks = [], [], []
+    for index in range(repeats):
+        imports.append(float(child("imports")["seconds"]))
+        command = ["score", str(volume), "--output", str(folder / f"result-{index}"), "--quiet"]
+        seconds, peak = wall([sys.executable, "-m", "moeclip_med", *command])
+        totals.append(seconds)
+        peaks.append(peak)
+    beyond = sorted(total - spent for total, spent in zip(totals, imports, strict=True))
+    middle = len(totals) // 2
+    voxels = VOLUME_SIDE**2 * VOLUME_SLICES
+    return {
+        "slices": VOLUME_SLICES,
+        "total_s": sorted(totals)[middle],
+        "imports_s": sorted(imports)[middle],
+        "beyond_imports_s": beyond[middle],
+        "peak_gb_of_the_whole_process": None if None in peaks else max(peaks),
+        "allowed_gb": 1.0 + 2 * 4 * voxels / 1e9,
+        "repeats": repeats,
+    }
+
+
+def median_wall(argument: str, repeats: int) -> Record:
+    """Seconds of the command with one argument."""
+    command = [sys.executable, "-m", "moeclip_med", argument]
+    return {"seconds": sorted(wall(command)[0] for _ in range(repeats))[repeats // 2], "repeats": repeats}
+
+
+def slowest_imports() -> Record:
+    """Seconds of the libraries that `score` imports, each with what it alone pulls in (`-X importtime`)."""
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import measure; measure.import_what_score_needs()"
+    command = [sys.executable, "-X", "importtime", "-c", script, str(HERE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
+    wanted = ("torch", "torchvision", "monai", "scipy.ndimage", "openvino", "nibabel", "skimage.measure", "timm")
+    found = {}
+    for line in done.stderr.splitlines():
+        columns = line.removeprefix("import time:").split("|")
+        if len(columns) == 3 and columns[2].strip() in wanted:  # noqa: PLR2004 - self, cumulative, name
+            found[columns[2].strip()] = int(columns[1]) / 1e6
+    return {"seconds": dict(sorted(found.items(), key=lambda item: -item[1])), "all_s": child("imports")["seconds"]}
+
+
+def wall(command: list[str]) -> tuple[float, float | None]:
+    """Seconds of a command, and the peak of its memory in GB where the system tells.
+
+    Raises:
+        RuntimeError: It failed; the message is its last line.
+    """
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)  # noqa: S603 - our own command
+        peak = None
+        if hasattr(os, "wait4"):
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+        process.wait()
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            errors.seek(0)
+            msg = f"{' '.join(command)}: {errors.read().strip().splitlines()[-1:]}"
+            raise RuntimeError(msg)
+    return seconds, peak
