@@ -93,3 +93,40 @@ def test_damaged_qform_gives_way_to_the_sform(tmp_path):
     volume = read_volume(tmp_path / "a.nii")
     assert volume.notes == ("The qform is damaged; the sform is used.",)
     np.testing.assert_array_equal(volume.affine, np.eye(4))
+
+
+def test_absurd_proportions_are_refused_before_a_frame_of_them_is_made(tmp_path, make_slice):
+    make_slice(PixelSpacing=["1e38", "1e-38"]).save_as(tmp_path / "image")
+    assert message_of(tmp_path / "image") == (
+        '"image" has voxels of 1e-38 × 1e+38 × 2 mm; expected sides that differ by a factor of 100 at most: '
+        "correct the spacing in its header."
+    )
+
+
+def test_a_thick_single_slice_is_not_absurd(tmp_path, make_slice):
+    make_slice(PixelSpacing=["0.01", "0.01"], SliceThickness="50").save_as(tmp_path / "image")
+    assert read_volume(tmp_path / "image").shape[2] == 1
+
+
+def test_damage_inside_a_deflated_file(tmp_path):
+    content = bytearray(open(get_testdata_file("image_dfl.dcm"), "rb").read())  # noqa: PTH123, SIM115
+    content[400:420] = bytes(20)
+    (tmp_path / "image").write_bytes(content)
+    assert message_of(tmp_path / "image") == 'The DICOM header of "image" is damaged (error); copy the file again.'
+
+
+def test_a_damaged_xml_extension_of_a_nifti_file(tmp_path):
+    image = nib.Nifti2Image(np.zeros((1, 1, 1, 1, 4, 4), np.float32), np.eye(4))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(32, b"<CIFTI Version='2'><Matrix></CIFTI>"))
+    image.header.set_intent(3006)
+    nib.save(image, tmp_path / "image.nii")
+    assert "is not a readable NIfTI file" in message_of(tmp_path / "image.nii")
+
+
+def test_a_unit_of_length_that_does_not_exist_is_said(tmp_path):
+    image = nib.Nifti1Image(np.random.default_rng(0).normal(100, 9, (8, 8, 4)).astype(np.float32), np.eye(4))
+    image.header["xyzt_units"] = 7
+    nib.save(image, tmp_path / "image.nii")
+    assert (
+        "The unit of length (xyzt_units 7) does not exist; taken for mm." in read_volume(tmp_path / "image.nii").notes
+    )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from moeclip_transforms.volume import FrameGeometry, FrameReference, Series
 
+_LONGEST_VOXEL = 100.0
+"""Longest to shortest side of a voxel. The most in use is about 60, between the B-scans of an OCT volume."""
+
 
 class Details(TypedDict, total=False):
     """The further attributes of `Volume` that a reader may set."""
@@ -50,7 +53,7 @@ def make_volume(
         **details: Further attributes of `Volume`.
 
     Raises:
-        InputError: When no voxel exists, none is finite, or the affine cannot be used.
+        InputError: When no voxel exists, none is finite, or the affine cannot be used or has absurd proportions.
     """
     from monai.data.meta_tensor import MetaTensor
     from torch import from_numpy
@@ -64,6 +67,7 @@ def make_volume(
     except InputError as error:
         msg = f'"{name}" cannot be placed in space: {error}'
         raise InputError(msg) from error
+    _check_proportions(checked, array.shape[1:], name)
     meta: dict[str, Any] = {
         "original_affine": from_numpy(checked.matrix.copy()),
         "spatial_shape": np.array(array.shape[1:]),
@@ -79,6 +83,17 @@ def make_volume(
         notes=notes + _time_note(series, details.get("time_point", 0)) + _value_notes(array, name),
         **details,
     )
+
+
+def _check_proportions(affine: Affine, shape: tuple[int, ...], name: str) -> None:
+    """Refuse voxels so long and thin that the header must be wrong; the spacing of a single slice does not count."""
+    spacing = [step for step, size in zip(affine.spacing, shape, strict=True) if size > 1]
+    if spacing and max(spacing) > _LONGEST_VOXEL * min(spacing):
+        msg = (
+            f'"{name}" has voxels of {" × ".join(f"{step:g}" for step in affine.spacing)} mm; expected sides that '
+            f"differ by a factor of {_LONGEST_VOXEL:g} at most: correct the spacing in its header."
+        )
+        raise InputError(msg)
 
 
 def _time_note(series: Series, time_point: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import warnings
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ HEADER_KEYWORDS = [
 
 DAMAGED = (
     ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, NotImplementedError, OSError,
-    RecursionError, TypeError, ValueError, struct.error,
+    RecursionError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 """What pydicom may raise on a damaged header, found by reading damaged files."""
 

@@ -69,9 +69,11 @@ def read_nifti(series: Series, *, time_point: int = 0) -> Volume:
     image = _load(path)
     array = _voxels(image, series, time_point)
     header = image.header
-    scale = _MM_PER_UNIT[header.get_xyzt_units()[0]]
+    scale = _mm_per_unit(header) or 1.0
     has_orientation = bool(int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0)
     notes = _header_notes(header, series, scale)
+    if not _mm_per_unit(header):
+        notes.append(f"The unit of length (xyzt_units {int(header['xyzt_units'])}) does not exist; taken for mm.")
     affine = np.asarray(image.affine, dtype=np.float64)
     if not has_orientation:
         zooms = [abs(float(zoom)) or 1.0 for zoom in (*header.get_zooms(), 1.0, 1.0)[:3]]
@@ -108,18 +110,24 @@ def likely_slice_axis(affine: NDArray[np.float64]) -> int:
 
 def _load(path: Path) -> Any:  # noqa: ANN401  nibabel is partly untyped
     import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
 
     try:
         image = nibabel.load(path)
-    except (*_READ_ERRORS, ImageFileError, HeaderDataError) as error:
+    except Exception as error:  # nibabel lets through whatever its parsers raise, those of XML extensions too
         msg = f'"{path.name}" is not a readable NIfTI file ({reason(error)}); check that it was copied whole.'
         raise InputError(msg) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         msg = f'"{path.name}" is of the type {type(image).__name__}, not a NIfTI volume; convert it to .nii.gz.'
         raise InputError(msg)
     return image
+
+
+def _mm_per_unit(header: Any) -> float:  # noqa: ANN401
+    """How many mm the header's unit of length has; 0 where its code stands for none."""
+    try:
+        return _MM_PER_UNIT[header.get_xyzt_units()[0]]
+    except KeyError:
+        return 0.0
 
 
 def _is_own_result(header: Any) -> bool:  # noqa: ANN401
