@@ -13,10 +13,11 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.catalogue import Catalogue
 from moeclip_med.batch.database import open_database
+from moeclip_med.batch.driver import settings_that_matter
 from moeclip_med.batch.filters import reason_to_leave_out
 from moeclip_med.batch.ledger import Ledger
 from moeclip_med.batch.opening import open_study
-from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME, check_usable
+from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME, check_settings, check_usable
 from moeclip_med.batch.planning import plan
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import StudyState
@@ -67,7 +68,8 @@ def look_at_archive(settings: BatchSettings, watcher: Watcher) -> DryRun:
     """Look at every study that a run with these settings would score.
 
     Raises:
-        InputError: If the archive does not exist, or the output folder holds something else.
+        InputError: If the archive does not exist, or the run would be refused: the output folder holds something
+            else, or results of other settings.
     """
     if not settings.root.exists():
         msg = f'"{settings.root}" does not exist; check the path, or mount it'
@@ -82,6 +84,8 @@ def look_at_archive(settings: BatchSettings, watcher: Watcher) -> DryRun:
         cleanup.callback(catalogue.close)
         if settings.redo:
             ledger.forget_results()
+        else:
+            check_settings(settings.output, ledger, settings_that_matter(settings))
         ledger.retry(failed=settings.retry_failed, filtered=True)
         pseudonyms = Pseudonyms.kept_in(folder / MARK_NAME)
         found = plan(settings.root, settings.output, ledger, catalogue, pseudonyms, watcher.planning)

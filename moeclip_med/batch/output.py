@@ -97,15 +97,9 @@ class BatchOutput:
         Raises:
             InputError: If they differ; it says in what.
         """
+        if not redo:
+            check_settings(self.folder, self.ledger, settings)
         settings = {**settings, "version": __version__}
-        known = self.ledger.meta(_SETTINGS)
-        if known and json.loads(known) != settings and not redo:
-            difference = _difference(json.loads(known), settings)
-            msg = (
-                f'the results in "{self.folder}" were made with other settings ({difference}); '
-                "add --redo to score everything again, or name another output folder"
-            )
-            raise InputError(msg)
         if redo:
             self.ledger.forget_results()
             self.ledger.set_meta(_GENERATION, str(int(self.ledger.meta(_GENERATION) or 0) + 1))
@@ -142,6 +136,23 @@ def check_usable(folder: Path) -> None:
         raise InputError(msg)
     if folder.is_dir() and not (folder / PRIVATE_NAME).is_dir() and any(folder.iterdir()):
         msg = f'--output "{folder}" is not empty and holds no earlier batch; name another folder'
+        raise InputError(msg)
+
+
+def check_settings(folder: Path, ledger: Ledger, settings: dict[str, Any]) -> None:
+    """Check that settings are those of the earlier runs that a ledger knows, if any.
+
+    Raises:
+        InputError: If they differ; it says in what.
+    """
+    settings = {**settings, "version": __version__}
+    known = ledger.meta(_SETTINGS)
+    if known and json.loads(known) != settings:
+        difference = _difference(json.loads(known), settings)
+        msg = (
+            f'the results in "{folder}" were made with other settings ({difference}); '
+            "add --redo to score everything again, or name another output folder"
+        )
         raise InputError(msg)
 
 

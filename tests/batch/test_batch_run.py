@@ -167,12 +167,13 @@ def test_a_second_run_does_nothing_and_says_the_same(finished):
 def test_other_settings_need_redo_or_another_folder(finished):
     root, output, *_ = finished
     other = settings(root, output, score=ScoreSettings(LIGHT, threshold=0.6))
-    with pytest.raises(InputError) as caught:
-        run_batch(other, Recorder(), load=LoadFake())
-    assert str(caught.value) == (
-        f'the results in "{output}" were made with other settings (threshold unset, now 0.6); '
-        "add --redo to score everything again, or name another output folder"
-    )
+    for run in (run_batch, look_at_archive):
+        with pytest.raises(InputError) as caught:
+            run(other, Recorder())
+        assert str(caught.value) == (
+            f'the results in "{output}" were made with other settings (threshold unset, now 0.6); '
+            "add --redo to score everything again, or name another output folder"
+        )
 
 
 def test_identify_adds_real_identifiers_to_the_lists_and_only_there(finished, tmp_path):

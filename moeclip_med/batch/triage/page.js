@@ -34,7 +34,7 @@ const groups = {
   skipped: (row) => row[at.state] === "skipped",
 };
 let group = "all";
-let sorted = { name: "", descending: true };
+let sorted = { name: "score", descending: true };
 let visible = rows.map((_, index) => index);
 
 function element(tag, className, text) {
@@ -86,8 +86,8 @@ const cells = {
     ["name", row[at.patient_id]], ["name soft", row[at.accession_number]], ["name soft", row[at.study_uid]]),
   kind(row) {
     const size = row[at.columns] ? `${row[at.columns]} × ${row[at.rows]} × ${row[at.slices]}` : "";
-    const kind = row[at.kind].replace(/-/g, " ");
-    return lines(["", row[at.modality] || kind], ["soft", row[at.modality] && row[at.modality].toLowerCase() !== kind ? kind : ""], ["soft", size]);
+    const kind = row[at.kind].replace(/-/g, " ").replace(/\b(ct|mr)\b/, (name) => name.toUpperCase());
+    return lines(["", row[at.modality] || kind], ["soft", row[at.modality] && row[at.modality] !== kind ? kind : ""], ["soft", size]);
   },
   seconds: (row) => (row[at.seconds] ? `${row[at.seconds].toFixed(1)} s` : "–"),
   state(row) {
@@ -154,7 +154,7 @@ function update() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   visible = rows.map((_, index) => index).filter(
     (index) => groups[group](rows[index]) && words.every((word) => texts[index].includes(word)));
-  if (sorted.name) visible.sort(compare);
+  visible.sort(compare);
   const of = visible.length === rows.length ? "" : ` of ${rows.length.toLocaleString("en")}`;
   document.getElementById("count").textContent = `${visible.length.toLocaleString("en")}${of} lines`;
   document.getElementById("nothing").hidden = visible.length > 0;
@@ -168,6 +168,7 @@ for (const column of shown) {
   cell.scope = "col";
   if (column.width) cell.style.width = `${column.width}px`;
   if (column.title) {
+    if (column.name === sorted.name) cell.setAttribute("aria-sort", "descending");
     const button = element("button", "", column.title);
     button.type = "button";
     button.dataset.sort = column.name;
