@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit
@@ -9,15 +10,14 @@ from moeclip_transforms import Affine, ImageKind, Plane, slice_views
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QButtonGroup,
     QComboBox,
     QCompleter,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -51,6 +51,7 @@ _PLANES = {
     Plane.ALL: "all three, averaged",
 }
 _DEVICES = {AUTO: "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
+_WINDOW_LABEL = "Window"
 _WINDOWS = {ImageKind.CT_BRAIN: "Brain", ImageKind.CT_SOFT_TISSUE: "Soft tissue", ImageKind.CT_LUNG: "Lung"}
 
 
@@ -72,9 +73,9 @@ class ChoicesPanel(QWidget):
         super().__init__()
         self._viewer = viewer
         self.image = ComboBox(label="Image", choices=self._image_layers, nullable=True, tooltip="The layer to score")
-        self.model = ComboBox(
-            label="Model", choices=[(text, name) for name, text in _MODELS.items()] + [(_FOLDER, _FOLDER)]
-        )
+        self._models = dict(_MODELS)
+        self._last_model = next(iter(_MODELS))
+        self.model = ComboBox(label="Model", choices=_as_choices(self._models))
         self.prompt = LineEdit(label="Look for")
         self.kind = ComboBox(
             label="Kind", choices=[(text, kind.value) for kind, text in _KINDS.items()], tooltip="Sets the window"
@@ -127,7 +128,7 @@ class ChoicesPanel(QWidget):
         self.model_detail.setText(f"{mark}{description.detail}")
         self.model_detail.setToolTip(description.place)
         self.prompt.enabled = description.has_text_tower
-        reason = "" if description.has_text_tower else "anything unlike its surroundings (no text tower)"
+        reason = "" if description.has_text_tower else "no text tower in this model"
         self.prompt.native.setPlaceholderText(reason or "scan, brain MRI, polyp …")
         self.prompt.tooltip = (
             "What the image shows; put into the phrases for normal and abnormal."
@@ -142,16 +143,16 @@ class ChoicesPanel(QWidget):
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         completer.setFilterMode(Qt.MatchFlag.MatchContains)
         self.prompt.native.setCompleter(completer)
-        more = QCollapsible("More options")
+        more = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
         options = QWidget()
         options.setLayout(_form(self.plane, self.device, self.keep_experts))
         more.addWidget(options)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        form = _form(self.image, self.kind)
+        self._form = form = _form(self.image, self.kind)
         form.addRow(self.image_detail)
-        form.addRow(self.windows)
+        form.addRow(_WINDOW_LABEL, self.windows)
         for widget in (self.model, self.prompt):
             _add_row(form, widget)
         form.addRow(self.model_detail)
@@ -182,19 +183,28 @@ class ChoicesPanel(QWidget):
         else:
             self.kind.value = origin.volume.light.series.kind.value
             self.image_detail.setText(_describe(origin.volume.light))
-        self.windows.offer([] if origin is None else list(origin.volume.reference.windows))
+        self.kind.enabled = layer is not None
+        self._offer_windows([] if origin is None else list(origin.volume.reference.windows))
         self.image_changed.emit()
 
     def _on_model(self, name: str) -> None:
         if name == _FOLDER:
             folder = QFileDialog.getExistingDirectory(self, "A folder with adapters.safetensors and metadata.json")
-            names = [("lite (small, comes along)", "lite")] if not folder else [(folder, folder)]
-            known = [(text, value) for value, text in _MODELS.items()]
-            self.model.choices = known + [pair for pair in names if pair not in known] + [(_FOLDER, _FOLDER)]
-            self.model.value = folder or "lite"
+            if folder and folder not in self._models:
+                self._models[folder] = Path(folder).name
+                with self.model.changed.blocked():
+                    self.model.choices = ()  # else the new folder would come after the entry that asks for one
+                    self.model.choices = _as_choices(self._models)
+            self.model.value = folder or self._last_model
             return
+        self._last_model = name
         self.model_detail.setText("…")
         self.model_changed.emit(name)
+
+    def _offer_windows(self, kinds: list[str]) -> None:
+        """Show a button for each window, and the row only where there is one."""
+        self.windows.offer(kinds)
+        self._form.setRowVisible(self.windows, self.windows.is_of_use)
 
     def _show_window(self, kind: str) -> None:
         layer = self.layer
@@ -215,26 +225,27 @@ class _WindowButtons(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.buttons: dict[str, QToolButton] = {}
-        group = QButtonGroup(self)
+        self.buttons: dict[str, QPushButton] = {}
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(6, 0, 6, 0)
-        layout.addWidget(QLabel("Window"))
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
         for kind, text in _WINDOWS.items():
-            button = QToolButton()
-            button.setText(text)
-            button.setToolTip(f"Show the image with the {text.lower()} window")
+            button = QPushButton(text)
+            button.setToolTip(f"Show the image with the {text.lower()} window; what is scored is set by Kind")
             button.clicked.connect(lambda _=False, kind=kind: self.chosen.emit(kind.value))
-            group.addButton(button)
             layout.addWidget(button)
             self.buttons[kind.value] = button
-        layout.addStretch()
 
     def offer(self, kinds: list[str]) -> None:
         """Show the buttons of these kinds."""
+        self.is_of_use = any(kind in self.buttons for kind in kinds)
         for kind, button in self.buttons.items():
             button.setVisible(kind in kinds)
-        self.setVisible(any(kind in self.buttons for kind in kinds))
+
+
+def _as_choices(models: dict[str, str]) -> list[tuple[str, str]]:
+    """Give what the list of models offers: (text, value), and choosing another folder at the end."""
+    return [(text, name) for name, text in models.items()] + [(_FOLDER, _FOLDER)]
 
 
 def _form(*widgets: ComboBox | LineEdit | CheckBox) -> QFormLayout:

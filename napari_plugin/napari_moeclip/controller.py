@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,14 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_moeclip import layers, messages
-from napari_moeclip.hover import show_scores_on_hover
 from napari_moeclip.navigation import go_to, prepare_viewer, shown_slice
+from napari_moeclip.run_layers import RunLayers
 from napari_moeclip.session import Choices, Session
 from napari_moeclip.volumes import SharedVolume
 
 if TYPE_CHECKING:
     from napari import Viewer
-    from napari.layers import Image, Labels
+    from napari.layers import Image
 
     from napari_moeclip.backend import Backend, Task
     from napari_moeclip.layers import LayerOrigin
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 _REFRESH_MS = 120
 _REFRESH_3D_MS = 1500
 _FIND_MS = 80
-_PLANE, _DIMENSIONS = 2, 3
-_OUTLINE_WIDTH = 2
+_DIMENSIONS = 3
 
 
 class State(Enum):
@@ -50,6 +48,7 @@ class Controller(QObject):
         found: A run's outcome is there.
         refound: The findings of a moved threshold are there.
         described: A model was described.
+        volume_shown: The viewer went to 3-D (True) or back to slices.
 
     Args:
         viewer: The viewer.
@@ -62,6 +61,7 @@ class Controller(QObject):
     found = Signal(object)
     refound = Signal(object)
     described = Signal(object)
+    volume_shown = Signal(bool)
 
     def __init__(self, viewer: Viewer, backend: Backend, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -70,15 +70,15 @@ class Controller(QObject):
         self.state = State.IDLE
         self.session: Session | None = None
         self._task: Task | None = None
-        self._layers: dict[str, Image | Labels] = {}
+        self.layers = RunLayers(viewer)
         self._image: Image | None = None
-        self._shown_on: Image | None = None
         self._threshold = 0.5
-        self._selected: int | None = None
         self._finding = False
-        self._refresh_timer = self._timer(self._refresh)
+        self._refresh_timer = self._timer(self.layers.refresh)
         self._find_timer = self._timer(self._find)
         prepare_viewer(viewer)
+        viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
+        viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
 
     def _timer(self, callback: Any) -> QTimer:  # noqa: ANN401 - a method
         timer = QTimer(self)
@@ -129,24 +129,23 @@ class Controller(QObject):
     def close(self) -> None:
         """Leave nothing running: the viewer closes. Qt's part of this object is gone by then."""
         self.cancel()
+        self._viewer.dims.events.ndisplay.disconnect(self._on_way_to_volume)
+        self._viewer.dims.events.ndisplay.disconnect(self._on_way_to_slices)
 
     def move_threshold(self, threshold: float) -> None:
         """Show the map from another threshold on at once, and its findings as soon as they are listed."""
         self._threshold = threshold
-        overlay = self._layers.get("anomaly")
-        if overlay is not None:
-            overlay.contrast_limits = layers.anomaly_contrast(threshold)
+        self.layers.show_threshold(threshold)
         if self.session is not None and self.session.outcome is not None:
             self._find_timer.start(_FIND_MS)
 
     def select(self, row: int) -> None:
         """Go to a finding and outline it."""
-        session, image = self.session, self._image
-        if session is None or image is None or row >= len(session.findings):
+        session, image = self.session, self.layers.image
+        if session is None or image is None or not self.layers.is_image_there or row >= len(session.findings):
             return
         finding = session.findings[row]
-        self._selected = finding.label
-        self._colour_outlines()
+        self.layers.colour_outlines(session, finding.label)
         go_to(self._viewer, image, session.origin, finding)
 
     def show_experts(self, level: int) -> tuple[float, ...]:
@@ -155,32 +154,7 @@ class Controller(QObject):
         Returns:
             The share of patches of each expert; empty when hidden.
         """
-        self._drop("experts")
-        self._activate_map()
-        session, image = self.session, self._image
-        if level < 0 or session is None or session.experts is None or session.outcome is None or image is None:
-            return ()
-        shares = session.outcome.expert_shares[level]
-        attributes = layers.experts_layer_attributes(image, session.origin_as("experts"), level, shares)
-        self._layers["experts"] = self._viewer.add_labels(session.show(session.experts[level]), **attributes)
-        show_scores_on_hover(self._layers["experts"], session)
-        return shares
-
-    def show_volume(self, *, on: bool) -> None:
-        """Show image, map and findings in 3-D, or slices again."""
-        overlay, image = self._layers.get("anomaly"), self._image
-        if on and overlay is not None and image is not None and not image.rgb:
-            image.rendering = "attenuated_mip"
-            image.attenuation = 0.4
-            overlay.rendering = "mip"
-        outlines = self._kept("findings")
-        if outlines is not None and on:
-            outlines.contour = 0  # napari draws contours in slices only
-        self._viewer.dims.ndisplay = 3 if on else _PLANE
-        if outlines is not None and not on:
-            outlines.contour = _OUTLINE_WIDTH
-        if on:
-            self._viewer.reset_view()
+        return () if self.session is None else self.layers.show_experts(self.session, level)
 
     def save(self, folder: str, formats: tuple[str, ...]) -> None:
         """Write results of the last run."""
@@ -225,7 +199,7 @@ class Controller(QObject):
         except InputError as error:
             self._fail(str(error))
             return
-        self._begin(session, info.threshold)
+        self._begin(image, session, info.threshold)
         self.state = State.SCORING
         self.busy.emit("Scoring …", True)  # noqa: FBT003 - a signal has no keywords
         self._task = self._backend.ask(request)
@@ -233,84 +207,41 @@ class Controller(QObject):
         self._task.finished.connect(self._on_outcome)
         self._task.failed.connect(self._fail)
 
-    def _begin(self, session: Session, threshold: float) -> None:
-        """Put the map of a new run on its image; layers of an earlier run on the same image are used again."""
-        image = self._image
-        if image is None:
-            return
-        self._drop("experts")
-        if self._shown_on is not image:
-            self._drop("anomaly", "findings")
-        self.session, self._threshold, self._selected, self._shown_on = session, threshold, None, image
-        outlines = self._kept("findings")
-        if outlines is not None:
-            outlines.visible = False
-        data, overlay = session.show(session.scores), self._kept("anomaly")
-        if overlay is None:
-            attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
-            overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
-        else:
-            overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
-        for layer in (image, overlay):
-            show_scores_on_hover(layer, session)
-
-    def _kept(self, role: str) -> Image | Labels | None:
-        """Give the layer of an earlier run, if the user has not removed it."""
-        layer = self._layers.get(role)
-        return layer if layer is not None and layer in self._viewer.layers else None
+    def _begin(self, image: Image, session: Session, threshold: float) -> None:
+        self.session, self._threshold = session, threshold
+        self.layers.begin(image, session, threshold)
 
     def _on_progress(self, heard: messages.Progress) -> None:
         if self.session is not None:
             self.session.progress = heard
         self.progressed.emit(heard)
         if not self._refresh_timer.isActive():
-            self._refresh_timer.start(_REFRESH_MS if self._viewer.dims.ndisplay == _PLANE else _REFRESH_3D_MS)
-
-    def _refresh(self) -> None:
-        overlay = self._layers.get("anomaly")
-        if overlay is not None and overlay in self._viewer.layers:
-            overlay.refresh(extent=False, highlight=False)
+            self._refresh_timer.start(_REFRESH_MS if self.layers.shows_slices else _REFRESH_3D_MS)
 
     def _on_outcome(self, outcome: messages.RunOutcome) -> None:
-        session, image = self.session, self._image
         self.state, self._task = State.IDLE, None
-        if session is None or image is None:
+        if self.session is None:
             return
-        session.outcome = outcome
+        self.session.outcome = outcome
         self._refresh_timer.stop()
-        self._refresh()
-        self._add_outlines()
+        self.layers.refresh()
+        self.layers.show_outlines(self.session)
         speed = outcome.slices_scored / outcome.seconds if outcome.seconds else 0.0
         stopped = "" if outcome.is_complete else "Stopped: "
         self.ended.emit(f"{stopped}{outcome.slices_scored} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s).")
         self.found.emit(outcome)
 
-    def _add_outlines(self) -> None:
-        session, image = self.session, self._image
-        if session is None or image is None:
-            return
-        data, outlines = session.show(session.labels), self._kept("findings")
-        if outlines is None:
-            attributes = layers.findings_layer_attributes(image, session.origin_as("findings"))
-            outlines = self._layers["findings"] = self._viewer.add_labels(data, **attributes)
-        else:
-            outlines.data, outlines.visible = data, True
-        outlines.contour = _OUTLINE_WIDTH if self._viewer.dims.ndisplay == _PLANE else 0
-        self._colour_outlines()
-        show_scores_on_hover(outlines, session)
-        self._activate_map()
+    def _on_way_to_volume(self, _: object = None) -> None:
+        """React before napari does."""
+        if not self.layers.shows_slices:
+            self.layers.before_volume()
+            self.volume_shown.emit(True)  # noqa: FBT003 - a signal has no keywords
 
-    def _activate_map(self) -> None:
-        """Make the map the active layer, so that its controls and its status are shown."""
-        overlay = self._layers.get("anomaly")
-        if overlay is not None and overlay in self._viewer.layers:
-            self._viewer.layers.selection.active = overlay
-
-    def _colour_outlines(self) -> None:
-        outlines = self._layers.get("findings")
-        if outlines is not None and self.session is not None:
-            labels = [finding.label for finding in self.session.findings]
-            outlines.colormap = layers.outline_colormap(labels, self._selected)
+    def _on_way_to_slices(self, _: object = None) -> None:
+        """React after napari did."""
+        if self.layers.shows_slices:
+            self.layers.after_volume()
+            self.volume_shown.emit(False)  # noqa: FBT003 - a signal has no keywords
 
     def _find(self) -> None:
         if self._finding or self.session is None:
@@ -327,11 +258,8 @@ class Controller(QObject):
         if session is None or session.outcome is None:
             return
         session.outcome = _with_findings(session.outcome, outcome)
-        self._selected = None
-        outlines = self._layers.get("findings")
-        if outlines is not None:
-            self._colour_outlines()
-            outlines.refresh(extent=False, highlight=False)
+        self.layers.colour_outlines(session, None)
+        self.layers.refresh("findings")
         self.refound.emit(session.outcome)
         if asked != self._threshold:
             self._find_timer.start(_FIND_MS)
@@ -345,8 +273,7 @@ class Controller(QObject):
         if image is None:
             data, attributes, _ = layers.image_layer_data(volume, f"{name} (scores)")
             image = self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
-        self._image = image
-        self._begin(session, opened.outcome.threshold)
+        self._begin(image, session, opened.outcome.threshold)
         self._on_outcome(opened.outcome)
 
     def _saved(self, folder: str, files: dict[str, Path]) -> None:
@@ -358,13 +285,6 @@ class Controller(QObject):
         self._refresh_timer.stop()
         self.ended.emit("")
         show_error(sentence)
-
-    def _drop(self, *roles: str) -> None:
-        for role in roles:
-            layer = self._layers.pop(role, None)
-            if layer is not None:
-                with suppress(ValueError):  # the user removed it
-                    self._viewer.layers.remove(layer)
 
 
 def shown_index(viewer: Viewer, layer: Image) -> tuple[int, ...]:

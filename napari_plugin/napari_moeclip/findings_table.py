@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from qtpy.QtGui import QPainter, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QPaintEvent
     from qtpy.QtWidgets import QWidget
 
     from moeclip_med.scoring import Finding
 
     Index = QModelIndex | QPersistentModelIndex
 
+NOTHING_FOUND = "No region reaches the threshold.\nThat is no proof that nothing is there."
 _NO_PARENT = QModelIndex()
 _ROWS_SHOWN = 5
 _COLUMNS = 5
@@ -56,6 +59,8 @@ class FindingsModel(QAbstractTableModel):
         """Give the title of a column."""
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return self._titles()[section]
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal:
             return _TOOLTIPS[section]
         return None
@@ -112,6 +117,17 @@ class FindingsTable(QTableView):
         if count:
             row = self.currentIndex().row()
             self.selectRow((row + by) % count if row >= 0 else (0 if by > 0 else count - 1))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw the rows; where there are none, say what that means."""
+        super().paintEvent(event)
+        if self.findings:
+            return
+        painter = QPainter(self.viewport())
+        painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
+        flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+        painter.drawText(self.viewport().rect().adjusted(12, 0, -12, 0), int(flags), NOTHING_FOUND)
+        painter.end()
 
     def _on_row(self, current: QModelIndex) -> None:
         if current.isValid():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _EDGES = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 _SLICE_KEY = "moeclip_slice"
 _LETTER_SIZE = 14
-_TEXT_SIZE = 10
+_TEXT_SIZE = 8
 _PLANE_OF_AXIS = ("axial", "coronal", "sagittal")
 
 
@@ -121,8 +121,10 @@ def _is_in_sight(viewer: Viewer, target: Sequence[float]) -> bool:
 
 
 def _on_inserted(viewer: Viewer, event: Any) -> None:  # noqa: ANN401 - napari's events are untyped
-    """Show a first volume in the plane in which it was acquired."""
+    """Show a first volume in the plane in which it was acquired, on black as on a reading room's screen."""
     origin = origin_of(event.value)
+    if origin is not None and viewer.canvas.background_color_override is None:
+        viewer.canvas.background_color_override = "black"
     if origin is None or origin.role != "image" or len(viewer.layers) > 1 or viewer.dims.ndim != 3:  # noqa: PLR2004
         return
     viewer.dims.order = origin.placement.dims_order

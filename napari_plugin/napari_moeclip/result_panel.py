@@ -17,10 +17,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QDoubleSlider
 
 from napari_moeclip.findings_table import FindingsTable
 from napari_moeclip.layers import anomaly_colormap, expert_colour, expert_name
+from napari_moeclip.threshold_slider import ThresholdSlider
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_moeclip.messages import RunOutcome
 
 _DECIMALS = 3
+_STEP = 0.01
 
 
 class ResultPanel(QWidget):
@@ -56,13 +57,11 @@ class ResultPanel(QWidget):
         self.headline = QLabel()
         self.headline.setObjectName("moeclip_headline")
         self.headline.setWordWrap(True)
-        self.threshold = QDoubleSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
-        self.threshold.setRange(0.0, 1.0)
-        self.threshold.setToolTip("Scores from here on count as found")
+        self.threshold = ThresholdSlider()
         self.exact = QDoubleSpinBox()
         self.exact.setRange(0.0, 1.0)
         self.exact.setDecimals(_DECIMALS)
-        self.exact.setSingleStep(0.01)
+        self.exact.setSingleStep(_STEP)
         self.reset = QPushButton("Reset")
         self.reset.setToolTip("Back to the model's own threshold")
         self.colours = ColourBar()
@@ -80,7 +79,7 @@ class ResultPanel(QWidget):
         self.experts.setTextFormat(Qt.TextFormat.RichText)
         self.experts.setWordWrap(True)
         self.save_button = QPushButton("Save results …")
-        self.picture_button = QPushButton("Picture …")
+        self.picture_button = QPushButton("Save picture …")
         self.notes = QLabel()
         self.notes.setObjectName("moeclip_detail")
         self.notes.setWordWrap(True)
@@ -167,7 +166,8 @@ class ResultPanel(QWidget):
         """List the experts of a level with their colours and shares; none hides the list."""
         self.experts.setText(
             " &nbsp; ".join(
-                f'<span style="color:{expert_colour(expert)}">■</span> {expert_name(expert, share)}'
+                f'<span style="color:{expert_colour(expert)}">■</span>&nbsp;'
+                + expert_name(expert, share).replace(" ", "&nbsp;")
                 for expert, share in enumerate(shares)
             )
         )

@@ -164,7 +164,10 @@ class Session:
         return LayerOrigin(self.origin.volume, self.origin.placement, role)
 
     def describe(self, voxel: tuple[int, int, int]) -> str:
-        """Say what was found at a voxel: the score, and the finding it belongs to."""
-        text = f"score {float(self.scores[voxel]):.3f}"
-        label = int(self.labels[voxel])
-        return f"{text}, finding {label}" if label else text
+        """Say what was found at a voxel: the score, the finding it belongs to, and the HU of a CT."""
+        parts = [f"score {float(self.scores[voxel]):.3f}"]
+        if label := int(self.labels[voxel]):
+            parts.append(f"finding {label}")
+        if self.origin.volume.light.series.modality == "CT":
+            parts.append(f"{float(self.origin.volume.voxels[0][voxel]):.0f} HU")
+        return ", ".join(parts)

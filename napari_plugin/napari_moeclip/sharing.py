@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import ImageKind, InputError, fit_window, read_volume, slice_views
+from moeclip_transforms import ImageKind, InputError, fit_window, open_source, slice_views
 from moeclip_transforms.intensity import CT_WINDOWS
 
 from napari_moeclip.shared import SharedArray
@@ -81,7 +81,8 @@ def open_run(folder: Path) -> AnomalyVolume:
             raise InputError(msg)
     record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
     result = record.get("result", {})
-    volume = read_volume(scores_path)
+    with open_source(scores_path) as source:  # `read_volume` refuses maps, which are nothing to score
+        volume = source.read(source.series[0])
     scores = volume.image.as_tensor().numpy()[0]
     threshold = float(result["threshold"])
     found = find_findings(scores, volume, threshold)

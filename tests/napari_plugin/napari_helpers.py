@@ -1,8 +1,11 @@
 """Small heads in any orientation, for the plugin's tests."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
 
 FAKE_SERVER = str(Path(__file__).with_name("fake_scoring_server.py"))
 SHAPE = (40, 48, 30)
@@ -36,3 +39,29 @@ def wait_for_run(qtbot, widget):
     """Wait until a run has ended, and see that it ended well."""
     qtbot.waitUntil(lambda: widget.is_idle, timeout=60_000)
     assert widget.results.isVisibleTo(widget), "the run failed: see napari's notification"
+
+
+@contextmanager
+def when_shown(kind, act):
+    """Do something with a dialog as soon as it is shown, as a user would.
+
+    Args:
+        kind: The dialog's class.
+        act: Called with it once.
+    """
+
+    def look():
+        dialog = next(
+            (one for one in QApplication.topLevelWidgets() if isinstance(one, kind) and one.isVisible()), None
+        )
+        if dialog is not None:
+            timer.stop()
+            act(dialog)
+
+    timer = QTimer()
+    timer.timeout.connect(look)
+    timer.start(10)
+    try:
+        yield
+    finally:
+        timer.stop()

@@ -232,7 +232,9 @@ def test_results_are_saved_and_open_again(scored, qtbot, tmp_path, errors):
     findings = widget.results.table.findings
 
     widget.controller.open_run(str(folder))
+    assert not widget.is_idle
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
+    assert not [record for record in errors if record.severity.value == "error"]
     assert [layer.name for layer in viewer.layers] == ["head", "anomaly map · head", "findings · head"]
     assert widget.results.table.findings == findings
     viewer.layers.clear()

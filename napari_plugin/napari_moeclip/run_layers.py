@@ -1,0 +1,156 @@
+"""The layers of a run: its map, the outlines of its findings, its experts; made once, used again by the next run."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from napari_moeclip import layers
+from napari_moeclip.hover import show_scores_on_hover
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Image, Labels
+
+    from napari_moeclip.session import Session
+
+_PLANE, _DIMENSIONS = 2, 3
+_OUTLINE_WIDTH = 2
+_SOLID_OPACITY = 0.35
+_ATTENUATION = 0.4
+
+
+class RunLayers:
+    """What a run adds to the viewer.
+
+    Attributes:
+        image: The image that the last run was of; None before the first.
+
+    Args:
+        viewer: The viewer.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._layers: dict[str, Image | Labels] = {}
+        self.image: Image | None = None
+
+    @property
+    def shows_slices(self) -> bool:
+        """Whether the viewer shows slices, not 3-D."""
+        return bool(self._viewer.dims.ndisplay == _PLANE)
+
+    @property
+    def is_image_there(self) -> bool:
+        """Whether the image is still among the viewer's layers."""
+        return self.image is not None and self.image in self._viewer.layers
+
+    def begin(self, image: Image, session: Session, threshold: float) -> None:
+        """Put the map of a new run on its image; layers of an earlier run on the same image are used again."""
+        self._drop("experts")
+        if self.image is not image:
+            self._drop("anomaly", "findings")
+        self.image = image
+        outlines, overlay = self._kept("findings"), self._kept("anomaly")
+        if outlines is not None:
+            outlines.visible = False
+        data = session.show(session.scores)
+        if overlay is None:
+            attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
+            overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
+        else:
+            overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
+        for layer in (image, overlay):
+            show_scores_on_hover(layer, session)
+
+    def refresh(self, role: str = "anomaly") -> None:
+        """Show what was written into the run's arrays since."""
+        layer = self._kept(role)
+        if layer is not None:
+            layer.refresh(extent=False, highlight=False)
+
+    def show_threshold(self, threshold: float) -> None:
+        """Show the map from a threshold on."""
+        overlay = self._kept("anomaly")
+        if overlay is not None:
+            overlay.contrast_limits = layers.anomaly_contrast(threshold)
+
+    def show_outlines(self, session: Session) -> None:
+        """Outline the findings of a run that has ended."""
+        if self.image is None:
+            return
+        data, outlines = session.show(session.labels), self._kept("findings")
+        if outlines is None:
+            attributes = layers.findings_layer_attributes(self.image, session.origin_as("findings"))
+            outlines = self._layers["findings"] = self._viewer.add_labels(data, **attributes)
+        else:
+            outlines.data, outlines.visible = data, True
+        self._draw_outlines(outlines)
+        self.colour_outlines(session, None)
+        show_scores_on_hover(outlines, session)
+        self.activate_map()
+
+    def colour_outlines(self, session: Session, selected: int | None) -> None:
+        """Colour the outlines: one finding selected, or none."""
+        outlines = self._kept("findings")
+        if outlines is not None:
+            labels = [finding.label for finding in session.findings]
+            outlines.colormap = layers.outline_colormap(labels, selected)
+
+    def show_experts(self, session: Session, level: int) -> tuple[float, ...]:
+        """Show which expert took each patch at a level; -1 hides them.
+
+        Returns:
+            The share of patches of each expert; empty when hidden.
+        """
+        self._drop("experts")
+        self.activate_map()
+        if level < 0 or session.experts is None or session.outcome is None or self.image is None:
+            return ()
+        shares = session.outcome.expert_shares[level]
+        attributes = layers.experts_layer_attributes(self.image, session.origin_as("experts"), level, shares)
+        self._layers["experts"] = self._viewer.add_labels(session.show(session.experts[level]), **attributes)
+        show_scores_on_hover(self._layers["experts"], session)
+        return shares
+
+    def show_volume(self, *, on: bool) -> None:
+        """Show image, map and findings in 3-D, or slices again."""
+        self._viewer.dims.ndisplay = _DIMENSIONS if on else _PLANE
+        if on:
+            self._viewer.reset_view()
+
+    def before_volume(self) -> None:
+        """Make ready for 3-D, before napari shows it: in a whole volume it would look for contours for seconds."""
+        overlay, outlines = self._kept("anomaly"), self._kept("findings")
+        if overlay is not None and self.image is not None and not self.image.rgb:
+            self.image.rendering, self.image.attenuation = "attenuated_mip", _ATTENUATION
+            overlay.rendering = "mip"
+        if outlines is not None:
+            outlines.contour, outlines.opacity = 0, _SOLID_OPACITY
+
+    def after_volume(self) -> None:
+        """Outline the findings again, now that slices are shown."""
+        outlines = self._kept("findings")
+        if outlines is not None:
+            self._draw_outlines(outlines)
+
+    def activate_map(self) -> None:
+        """Make the map the active layer, so that its controls and its status are shown."""
+        overlay = self._kept("anomaly")
+        if overlay is not None:
+            self._viewer.layers.selection.active = overlay
+
+    def _draw_outlines(self, outlines: Labels) -> None:
+        outlines.contour, outlines.opacity = (_OUTLINE_WIDTH, 1.0) if self.shows_slices else (0, _SOLID_OPACITY)
+
+    def _kept(self, role: str) -> Image | Labels | None:
+        """Give a layer, if the user has not removed it."""
+        layer = self._layers.get(role)
+        return layer if layer is not None and layer in self._viewer.layers else None
+
+    def _drop(self, *roles: str) -> None:
+        for role in roles:
+            layer = self._layers.pop(role, None)
+            if layer is not None:
+                with suppress(ValueError):  # the user removed it
+                    self._viewer.layers.remove(layer)
