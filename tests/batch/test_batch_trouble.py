@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-import signal
-import subprocess
 import sys
-import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -249,57 +245,6 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path):
 class Refuses:
     def __call__(self):
         raise InputError("the model is not there")
-
-
-RUN = """
-    import sys
-    from pathlib import Path
-    from batch_fakes import LoadFake, Recorder, settings
-    from moeclip_med.batch.driver import run_batch
-
-    if __name__ == "__main__":
-        watcher = Recorder()
-        watcher.working = lambda counts, slices: print(counts.finished, flush=True)
-        run_batch(settings(Path(sys.argv[1]), Path(sys.argv[2])), watcher, load=LoadFake(seconds_per_slice=0.02))
-        print("finished", flush=True)
-"""
-
-
-def start_run(tmp_path: Path, root: Path, output: Path) -> subprocess.Popen:
-    script = tmp_path / "run.py"
-    script.write_text(textwrap.dedent(RUN))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    return subprocess.Popen(
-        [sys.executable, str(script), str(root), str(output)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a POSIX signal")
-def test_kill_9_of_the_run_then_the_same_command_again_gives_what_an_undisturbed_run_gives(tmp_path, make_scorer):
-    root = tmp_path / "archive"
-    for number in range(24):
-        write_nifti(root / f"{number:02d}.nii", blob=500.0 + 10 * number)
-    output = tmp_path / "killed"
-    run = start_run(tmp_path, root, output)
-    for line in run.stdout:
-        if int(line) >= 3:
-            break
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    time.sleep(1.5)  # the orphaned worker notices and ends
-    written = {path: path.stat().st_mtime_ns for path in (output / "studies").rglob("record.json")}
-    assert 3 <= len(written) < 24, "the kill came in the middle"
-    assert read_status(output).outcome == ""
-    run = start_run(tmp_path, root, output)
-    assert run.stdout.read().split()[-1] == "finished"
-    records = {path: path.stat().st_mtime_ns for path in (output / "studies").rglob("record.json")}
-    assert written.items() <= records.items(), "nothing that was finished is done again"
-    assert len(records) == 24
-    rows = read_list(output)
-    assert [row["state"] for row in rows] == ["done"] * 24
-    scorer = make_scorer()
-    undisturbed = [scorer.score(job_of(path), quiet).series[0] for path in root.iterdir()]
-    assert sorted(float(row["score"]) for row in rows) == sorted(record.score for record in undisturbed)
 
 
 def test_a_share_that_vanishes_in_the_night_and_comes_back(tmp_path, without_processes):
