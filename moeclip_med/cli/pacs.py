@@ -97,7 +97,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
     with slice_progress("scoring", quiet=quiet) as on_slices:
         done = job.score_study(study, on_slices=on_slices)
     for result in done:
-        _tell(result)
+        _tell(result, result.series)
     scored = sum(result.state == "scored" for result in done)
     failed = sum(result.state == "failed" for result in done)
     console.print(f"[bold]{scored} series scored[/], {failed} failed, {len(done) - scored - failed} left out")
@@ -203,25 +203,24 @@ def _private_folder(output: Path) -> Path:
 
 
 def _tell_study(study: str, result: PacsResult) -> None:
-    make_console().print(f"{study}:", end=" ", markup=False)
-    _tell(result)
+    _tell(result, f"{study}/{result.series}")
 
 
 def _tell_failure(study: str, reason: str) -> None:
     print_error(f"{study}: {reason}")
 
 
-def _tell(result: PacsResult) -> None:
+def _tell(result: PacsResult, name: str) -> None:
     if result.state == "failed":
-        print_error(f"{result.series}: {result.reason}")
+        print_error(f"{name}: {result.reason}")
     elif result.state == "left out":
-        print_warning(f"{result.series} is left out: {result.reason}")
+        print_warning(f"{name} is left out: {result.reason}")
     else:
         known = f", {result.known} were there already" if result.known else ""
         sent = f"; {result.stored} objects stored{known}" if result.stored or result.known else ""
         kept = f"; {result.folder}" if result.folder else ""
         if result.reason:
-            print_warning(f"{result.series}: {result.reason}")
+            print_warning(f"{name}: {result.reason}")
         make_console().print(
-            f"{result.series}: {result.findings} findings, highest score {result.score:.2f}{sent}{kept}", markup=False
+            f"{name}: {result.findings} findings, highest score {result.score:.2f}{sent}{kept}", markup=False
         )
