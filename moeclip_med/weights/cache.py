@@ -40,9 +40,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, which takes its place when the block ends well and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    temporary.touch(exist_ok=False)  # not tempfile's: the file is kept, so it gets the mode that every new file gets
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors and tempfile leave files that only their owner may read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
