@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from moeclip_transforms.errors import InputError
@@ -33,26 +33,35 @@ if TYPE_CHECKING:
 DEFAULT_TIME_LIMIT_SECONDS = 1800.0
 _TRIES_AFTER_A_DEATH = 2
 _TRIAGE_EVERY_SECONDS = 60.0
-_TRIAGE_SHARE = 20
-"""The list is not written more often than takes a twentieth of the driver's time."""
+_SHARE = 20
+"""Neither writing the list nor counting for the progress bar takes more than a twentieth of the driver's time."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model, and how it runs; loaded in each worker."""
+    """Which model, and how it runs; loaded in each worker.
+
+    Attributes are those of `load_detector`; the number of threads is that of the worker.
+    """
 
     model: str = "lite"
     device: str = "auto"
     engine: str = "auto"
     precision: str = "auto"
     prompts: Prompts | None = None
+    threads: int | None = None
 
     def __call__(self) -> Detector:
         """Load it."""
         from moeclip_med.scoring import load_detector
 
         return load_detector(
-            self.model, device=self.device, engine=self.engine, precision=self.precision, prompts=self.prompts
+            self.model,
+            device=self.device,
+            engine=self.engine,
+            precision=self.precision,
+            prompts=self.prompts,
+            threads=self.threads,
         )
 
 
@@ -162,8 +171,8 @@ def run_batch(settings: BatchSettings, watcher: Watcher, *, load: LoadsDetector 
             )
             watcher.planned(found, output.ledger.counts())
             loop = _Loop(output, settings, fingerprint, run, watcher, found)
-            if output.ledger.counts().studies[StudyState.WAITING]:
-                loop.score_all(load or settings.model)
+            if output.ledger.has_waiting():
+                loop.score_all(load)
             outcome = "done"
             files = loop.write_triage()
             return BatchOutcome(found, output.ledger.counts(), files)
@@ -194,21 +203,23 @@ class _Loop:
         self._plan = found
         self._running: dict[str, tuple[int, int]] = {}
         self._triage_due = 0.0
+        self._telling_due = 0.0
 
-    def score_all(self, load: LoadsDetector) -> None:
+    def score_all(self, load: LoadsDetector | None) -> None:
         """Score until nothing waits."""
         settings = self._settings
         resources = share(
             settings.workers, settings.threads, settings.memory_bytes, settings.model.device, settings.ray_address
         )
         order = self._order(resources)
+        load = load or replace(settings.model, threads=resources.threads)
         executor = make_executor(settings, resources, order, load, self._watcher.warn)
         try:
             self._triage_due = time.monotonic() + _TRIAGE_EVERY_SECONDS
-            while self._hand_out(executor) or self._running or self._is_waiting():
+            while self._hand_out(executor) or self._running or self._output.ledger.has_waiting():
                 for event in executor.wait(0.5):
                     self._enter(event)
-                self._watcher.working(self._output.ledger.counts(), self._running)
+                self._tell_watcher()
                 self._write_triage_sometimes()
         finally:
             executor.close()
@@ -228,9 +239,6 @@ class _Loop:
             memory_bytes=resources.memory_bytes,
             thumbnails=self._settings.thumbnails,
         )
-
-    def _is_waiting(self) -> bool:
-        return self._output.ledger.counts().studies[StudyState.WAITING] > 0
 
     def _hand_out(self, executor: Executor) -> int:
         """Give a study to each free worker; gives how many."""
@@ -276,13 +284,19 @@ class _Loop:
             detail = PrivateDetail(lost.study, where, lost.reason)
             self._finish(StudyReport(lost.study, StudyState.FAILED, lost.reason, private=(detail,)))
 
+    def _tell_watcher(self) -> None:
+        started = time.monotonic()
+        if started >= self._telling_due:
+            self._watcher.working(self._output.ledger.counts(), self._running)
+            self._telling_due = started + _SHARE * (time.monotonic() - started)
+
     def _write_triage_sometimes(self) -> None:
         started = time.monotonic()
         if started < self._triage_due:
             return
         self.write_triage()
         took = time.monotonic() - started
-        self._triage_due = started + max(_TRIAGE_EVERY_SECONDS, _TRIAGE_SHARE * took)
+        self._triage_due = started + max(_TRIAGE_EVERY_SECONDS, _SHARE * took)
 
 
 def make_executor(

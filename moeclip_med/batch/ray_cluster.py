@@ -125,9 +125,11 @@ class RayExecutor:
     def wait(self, seconds: float) -> list[Event]:
         """Give what happened; waits until something does, at most so long."""
         owed = [actor.answer for actor in self._actors if actor.answer is not None]
-        done, _ = self._ray.wait(owed, timeout=seconds) if owed else ([], [])
+        done: set[Any] = set()
         if not owed:
             time.sleep(_POLL_SECONDS)
+        elif self._ray.wait(owed, timeout=seconds)[0]:  # something is there: take all that is
+            done = set(self._ray.wait(owed, num_returns=len(owed), timeout=0)[0])
         events: list[Event] = []
         for index, actor in enumerate(self._actors):
             if actor.answer in done:

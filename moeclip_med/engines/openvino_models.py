@@ -79,6 +79,8 @@ class ModelRecipe:
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint.value, "PERFORMANCE_HINT": "LATENCY"}
         if self.threads is not None:
             settings["INFERENCE_NUM_THREADS"] = self.threads
+            # Several processes of few threads would each pin them to the first cores.
+            settings["ENABLE_CPU_PINNING"] = False
         return settings
 
     def key(self) -> str:

@@ -105,6 +105,7 @@ def load_detector(
     precision: str = "auto",
     prompts: Prompts | None = None,
     tower_weights: Path | None = None,
+    threads: int | None = None,
 ) -> Detector:
     """Load a model and make it ready to run.
 
@@ -115,12 +116,13 @@ def load_detector(
         precision: `auto`, `f32`, `bf16`, `f16` or `int8`, as the engine supports them.
         prompts: What to look for, where the model has a text tower.
         tower_weights: A file with the backbone's weights (safetensors or `.pt`), instead of the published ones.
+        threads: Threads on the processor; as many as the engine thinks best if None.
 
     Raises:
         InputError: For an unknown model, missing weights, or an engine or device that is not there.
     """
     loaded = load_model(model, prompts=prompts, tower_weights=tower_weights)
-    return Detector(loaded, make_engine(loaded, engine=engine, device=device, precision=precision))
+    return Detector(loaded, make_engine(loaded, engine=engine, device=device, precision=precision, threads=threads))
 
 
 def _margins(box: SquareBox | None, rows: int, columns: int) -> list[int]:
