@@ -128,6 +128,9 @@ def enter(tally: Tally, worker: Worker, label: str, path: Path) -> None:
     """Score one file and enter what became of it."""
     event, taken, seconds = worker.score(path)
     outcome, declared, said = judge(event)
+    if outcome == "hung":  # what hangs does so again; a machine that was held up meanwhile does not
+        event, taken, seconds = worker.score(path)
+        outcome, declared, said = judge(event)
     tally.counts[outcome] += 1
     tally.seconds += seconds
     beyond = taken - worker.batch_bytes - 2 * declared
