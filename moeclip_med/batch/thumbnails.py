@@ -71,7 +71,7 @@ def _foreground(anomaly: AnomalyVolume, view: SliceView, window: Window) -> tupl
 
 def _grey(anomaly: AnomalyVolume, view: SliceView, index: int, window: Window) -> NDArray[np.uint8]:
     """(rows, columns) or (rows, columns, 3), with the window that the model saw."""
-    values = np.asarray(view.take(anomaly.volume.image.as_tensor(), [index])[0])
+    values = np.asarray(view.take(anomaly.volume.voxels, [index])[0])
     shown: NDArray[np.uint8] = (np.asarray(window.apply(values)) * 255).round().astype(np.uint8)
     return np.ascontiguousarray(shown[0] if shown.shape[0] == 1 else np.moveaxis(shown[:3], 0, -1))
 

@@ -183,7 +183,7 @@ class _Run:
         self, view: SliceView, batches: Sequence[tuple[int, ...]]
     ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
         """Cut and window the next batch while the network works on this one."""
-        image = self._volume.image.as_tensor()
+        image = self._volume.voxels
 
         def prepare(indices: tuple[int, ...]) -> Tensor:
             return torch.as_tensor(self.window.apply(view.take(image, indices)))

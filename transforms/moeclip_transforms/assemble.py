@@ -9,7 +9,7 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
-from moeclip_transforms.volume import Volume
+from moeclip_transforms.volume import Volume, image_when_asked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,6 @@ def make_volume(
     Raises:
         InputError: When no voxel exists, none is finite, or the affine cannot be used or has absurd proportions.
     """
-    from monai.data.meta_tensor import MetaTensor
     from torch import from_numpy
 
     name = series.files[0].name if series.files else series.uid
@@ -75,9 +74,8 @@ def make_volume(
     }
     if display_range is not None:
         meta[DISPLAY_RANGE_KEY] = display_range
-    image = MetaTensor(from_numpy(array), affine=from_numpy(checked.matrix.copy()), meta=meta)
     return Volume(
-        image=image,
+        image=image_when_asked(from_numpy(array), checked.matrix.copy(), meta),
         series=series,
         slice_axis=slice_axis,
         notes=notes + _time_note(series, details.get("time_point", 0)) + _value_notes(array, name),

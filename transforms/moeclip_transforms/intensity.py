@@ -10,7 +10,8 @@ import numpy as np
 from moeclip_transforms.volume import ImageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from monai.data.meta_tensor import MetaTensor
     from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class Window:
 
 def fit_window(volume: Volume, kind: ImageKind) -> Window:
     """The window for a volume, given its kind; see `fit_image_window`."""
-    return fit_image_window(volume.image, kind)
+    return _window_of(volume.voxels, volume.meta, kind)
 
 
 def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
@@ -107,14 +108,18 @@ def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
         image: (channel, x, y, z) stored values, with the reader's `meta`.
         kind: The kind of image, from its header or a user.
     """
+    return _window_of(image.as_tensor(), image.meta, kind)
+
+
+def _window_of(voxels: Tensor, meta: Mapping[str, Any], kind: ImageKind) -> Window:
     if kind in CT_WINDOWS:
         level, width = CT_WINDOWS[kind]
         return Window(level - width / 2, level + width / 2, foreground_above=_CT_BODY)
-    display_range = image.meta.get(DISPLAY_RANGE_KEY)
+    display_range = meta.get(DISPLAY_RANGE_KEY)
     if display_range is not None and kind is not ImageKind.MR:
         low, high = (float(bound) for bound in display_range)
         return Window(low, high, foreground_above=low + _DISPLAY_BACKGROUND * (high - low))
-    return _percentile_window(image.as_tensor().cpu().numpy())
+    return _percentile_window(voxels.cpu().numpy())
 
 
 def _percentile_window(image: NDArray[np.float32]) -> Window:

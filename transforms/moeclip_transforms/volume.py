@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from monai.data.meta_tensor import MetaTensor
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 class ImageKind(StrEnum):
@@ -104,6 +105,36 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Voxels:
+    """What a `Volume.image` is made from when it is first asked for.
+
+    Importing MONAI takes longer than scoring a volume, so readers hand this over, and `Volume.voxels`, `affine` and
+    `meta` do without.
+
+    Attributes:
+        values: (channel, x, y, z) float32.
+        affine: 4x4 voxel-to-world matrix, float64, mm, RAS+.
+        meta: The image's `meta`.
+    """
+
+    values: Tensor
+    affine: NDArray[np.float64]
+    meta: dict[str, Any]
+
+    def as_image(self) -> MetaTensor:
+        """The same as MONAI's tensor, sharing the values."""
+        from monai.data.meta_tensor import MetaTensor
+        from torch import from_numpy
+
+        return MetaTensor(self.values, affine=from_numpy(self.affine.copy()), meta=dict(self.meta))
+
+
+def image_when_asked(values: Tensor, affine: NDArray[np.float64], meta: dict[str, Any]) -> MetaTensor:
+    """What a reader gives a `Volume` as its image: a MetaTensor for all who read `Volume.image`; see `Voxels`."""
+    return cast("MetaTensor", Voxels(values, affine, meta))
+
+
+@dataclass(frozen=True)
 class Volume:
     """One image volume, as acquired, with its geometry checked.
 
@@ -112,7 +143,7 @@ class Volume:
 
     Attributes:
         image: (channel, x, y, z) float32; CT in HU, else the stored values after rescale. Its `affine` is the
-            4x4 voxel-to-world matrix, float64, mm, RAS+.
+            4x4 voxel-to-world matrix, float64, mm, RAS+. Given as `Voxels`, it becomes a MetaTensor when first read.
         series: Where it came from.
         slice_axis: The volume axis (0, 1 or 2) along which it was acquired.
         has_orientation: False where the file holds no patient orientation (photographs, some captures): the
@@ -138,13 +169,49 @@ class Volume:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def voxels(self) -> Tensor:
+        """The values as a plain tensor, (channel, x, y, z), without MONAI."""
+        stored = _stored(self)
+        return stored.values if isinstance(stored, Voxels) else stored.as_tensor()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The image's `meta`, without MONAI."""
+        meta: dict[str, Any] = _stored(self).meta
+        return meta
+
+    @property
     def affine(self) -> NDArray[np.float64]:
         """The 4x4 voxel-to-world matrix, mm, RAS+."""
-        affine: NDArray[np.float64] = self.image.affine.numpy().astype("float64")
-        return affine
+        stored = _stored(self)
+        affine: NDArray[np.float64] = stored.affine if isinstance(stored, Voxels) else stored.affine.numpy()
+        return affine.astype("float64")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The spatial shape, (x, y, z)."""
-        _, x, y, z = self.image.shape
+        _, x, y, z = self.voxels.shape
         return (x, y, z)
+
+
+def _stored(volume: Volume) -> MetaTensor | Voxels:
+    return cast("MetaTensor | Voxels", volume.__dict__["image"])
+
+
+class _ImageWhenAsked:
+    """Turns `Voxels` into a MetaTensor when `Volume.image` is first read; anything else is given as it is."""
+
+    def __get__(self, volume: Volume | None, _: type | None = None) -> object:
+        if volume is None:
+            return self
+        stored = _stored(volume)
+        if isinstance(stored, Voxels):
+            volume.__dict__["image"] = stored.as_image()
+        return _stored(volume)
+
+    def __set__(self, volume: Volume, image: object) -> None:
+        volume.__dict__["image"] = image
+
+
+# Behind the dataclass, which would take it for a default value.
+Volume.image = _ImageWhenAsked()  # type: ignore[assignment]

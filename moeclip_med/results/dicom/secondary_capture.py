@@ -60,7 +60,7 @@ def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: 
     window = fit_window(volume, kind)
     for start in range(0, volume.shape[2], _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        images = window.apply(volume.image.as_tensor()[..., chunk].permute(3, 2, 1, 0).contiguous()).numpy()
+        images = window.apply(volume.voxels[..., chunk].permute(3, 2, 1, 0).contiguous()).numpy()
         scores, labels = to_frames(anomaly.scores[..., chunk]), to_frames(anomaly.labels[..., chunk])
         for index, frame in enumerate(zip(images, scores, labels, strict=True), start=start):
             pixels, factor = _picture(*frame, anomaly)
