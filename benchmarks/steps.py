@@ -52,9 +52,7 @@ def measured(part: str, question: str, case: object, name: str, **arguments: Any
 
 def lite_steps(*, quick: bool) -> Iterator[Step]:
     """The model that ships: ratio, throughput, image sizes, growth, accuracy, a volume from command to result."""
-    yield measured(
-        LITE, "against_plain", "all", "ratio", model=LITE, engines=ENGINES, rounds=3 if quick else 9, batch=4
-    )
+    yield from against_plain(LITE, rounds=3 if quick else 9, batch=4)
     network: Record = {"model": LITE, "engine": "openvino", "precision": "f32", "rounds": 5 if quick else 15}
     for threads in (1, 2):
         yield measured(LITE, "threads", threads, "throughput", **network, batches=BATCHES, threads=threads)
@@ -67,13 +65,16 @@ def lite_steps(*, quick: bool) -> Iterator[Step]:
     yield measured(LITE, "accuracy", "all", "industrial_auroc", images=8 if quick else 40)
 
 
-def full_steps(*, quick: bool) -> Iterator[Step]:
-    """ViT-L/14-336 at 518 pixels: getting ready, ratios, image sizes, threads, growth and memory."""
+def against_plain(model: str, rounds: int, batch: int) -> Iterator[Step]:
+    """Each engine in turn with the plain rendering."""
     for engine, precision in ENGINES:
-        yield measured(FULL, "first_start", f"{engine}/{precision}", "first_start", engine=engine, precision=precision)
-    yield measured(
-        FULL, "against_plain", "all", "ratio", model=FULL, engines=ENGINES, rounds=2 if quick else 5, batch=1
-    )
+        wish: Record = {"model": model, "engine": engine, "precision": precision}
+        yield measured(model, "against_plain", f"{engine}/{precision}", "ratio", **wish, rounds=rounds, batch=batch)
+
+
+def full_steps(*, quick: bool) -> Iterator[Step]:
+    """ViT-L/14-336 at 518 pixels: ratios, image sizes, threads, growth and memory, getting ready."""
+    yield from against_plain(FULL, rounds=2 if quick else 3, batch=1)
     network: Record = {"model": FULL, "engine": "openvino", "precision": "bf16", "rounds": 1 if quick else 3}
     for threads in (1, 2):
         batches = [1] if quick else [1, 2, 4]
@@ -82,6 +83,8 @@ def full_steps(*, quick: bool) -> Iterator[Step]:
         yield measured(FULL, "image_size", size, "throughput", **network, batches=[1], image_size=size)
     for count in [1] if quick else [1, 10, 100]:
         yield measured(FULL, "growth", count, "growth", model=FULL, slices=count)
+    for precision in ("bf16",) if quick else ("bf16", "int8"):
+        yield measured(FULL, "first_start", f"openvino/{precision}", "first_start", precision=precision)
 
 
 def startup_steps(*, quick: bool) -> Iterator[Step]:

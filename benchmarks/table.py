@@ -15,14 +15,12 @@ def summarise(record: Record) -> None:
     """Put the figures that are asked for first beside the measurements that they come from."""
     for model in (LITE, FULL):
         part = record.get(model, {})
-        against = part.get("against_plain", {}).get("all", {})
-        if "ratio" in against:
-            best = {precision: fastest(against["ratio"], precision) for precision in ("f32", "bf16", "int8")}
-            found = {precision: name for precision, name in best.items() if name}
-            part["ratio"] = {precision: against["ratio"][name] for precision, name in found.items()}
-            part["seconds_per_slice"] = {"plain": against["seconds_per_slice"]["plain"]} | {
-                precision: against["seconds_per_slice"][name] for precision, name in found.items()
-            }
+        against = {name: item for name, item in part.get("against_plain", {}).items() if "ratio" in item}
+        if against:
+            best = {precision: fastest(against, precision) for precision in ("f32", "bf16", "int8")}
+            found = {precision: against[name] for precision, name in best.items() if name}
+            part["ratio"] = {precision: item["ratio"] for precision, item in found.items()}
+            part["seconds_per_slice"] = {precision: item["seconds_per_slice"] for precision, item in found.items()}
         peaks = [item["peak_gb"] for item in part.get("growth", {}).values() if item.get("peak_gb") is not None]
         if peaks:
             part["peak_gb"] = max(peaks)
@@ -34,10 +32,10 @@ def summarise(record: Record) -> None:
         lite["volume_seconds"] = lite["command"]["all"].get("beyond_imports_s")
 
 
-def fastest(ratios: dict[str, float], precision: str) -> str | None:
+def fastest(against: Record, precision: str) -> str | None:
     """Give the fastest engine of a precision."""
-    names = [name for name in ratios if name.endswith(f"/{precision}")]
-    return max(names, key=ratios.__getitem__, default=None)
+    names = [name for name in against if name.endswith(f"/{precision}")]
+    return max(names, key=lambda name: against[name]["ratio"], default=None)
 
 
 def rows(record: Record) -> list[Row]:
@@ -60,20 +58,24 @@ def rows(record: Record) -> list[Row]:
     return lines
 
 
+def as_markdown(record: Record) -> str:
+    """The table in Markdown."""
+    head, *lines = rows(record)
+    written = [head, tuple("---" for _ in head), *lines]
+    return "\n".join(f"| {' | '.join(cell.strip() for cell in line)} |" for line in written)
+
+
 def failure(what: str, reason: str) -> Row:
     """The line of what could not be measured."""
     return (what, "failed", reason[:60], "", "", "")
 
 
-def engine_rows(model: str, _: str, item: Record) -> list[Row]:
-    """One line per engine, and why there is none."""
-    lines = []
-    for name, seconds in item["seconds_per_slice"].items():
-        kept = item["accuracy"].get(name, {"correlation": 1.0})["correlation"]
-        ratio = item["ratio"].get(name, 1.0)
-        lines.append((f"{model} {name}", f"{1 / seconds:.2f}", f"{seconds:.4f}", f"{ratio:.2f}", f"{kept:.6f}", ""))
-    refused = [(f"{model} {name}", "refused", "", "", reason[:70], "") for name, reason in item["refused"].items()]
-    return lines + refused
+def engine_rows(model: str, case: str, item: Record) -> list[Row]:
+    """The line of an engine, or why there is none."""
+    if "refused" in item:
+        return [(f"{model} {case}", "refused", item["refused"][:70], "", "", "")]
+    seconds, kept = item["seconds_per_slice"], f"correlation {item['correlation']:.6f}"
+    return [(f"{model} {case}", f"{1 / seconds:.2f}", f"{seconds:.4f}", f"{item['ratio']:.2f}", kept, "")]
 
 
 def throughput_rows(model: str, case: str, item: Record, *, what: str) -> list[Row]:
