@@ -6,34 +6,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit
-from moeclip_transforms import Affine, ImageKind, Plane, slice_views
+from moeclip_transforms import ImageKind, Plane
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QCompleter,
     QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
+from napari_moeclip.forms import add_row, make_form, small_label
 from napari_moeclip.layers import origin_of
 from napari_moeclip.session import AUTO, Choices
+from napari_moeclip.volumes import describe_volume
+from napari_moeclip.window_buttons import WindowButtons
 
 if TYPE_CHECKING:
     from napari import Viewer
 
     from napari_moeclip.messages import ModelDescription
-    from napari_moeclip.volumes import LightVolume
 
-_TILT_SHOWN = 0.1
-_SHORTEST = 12
 _FOLDER = "a model folder …"
 _MODELS = {"lite": "lite (small, comes along)", "vit-l-14-336": "ViT-L/14-336 (full model)"}
 _KINDS = {
@@ -51,8 +45,6 @@ _PLANES = {
     Plane.ALL: "all three, averaged",
 }
 _DEVICES = {AUTO: "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU (CUDA)", "mps": "Apple GPU (MPS)"}
-_WINDOW_LABEL = "Window"
-_WINDOWS = {ImageKind.CT_BRAIN: "Brain", ImageKind.CT_SOFT_TISSUE: "Soft tissue", ImageKind.CT_LUNG: "Lung"}
 
 
 class ChoicesPanel(QWidget):
@@ -83,9 +75,9 @@ class ChoicesPanel(QWidget):
         self.plane = ComboBox(label="Plane", choices=[(text, plane.value) for plane, text in _PLANES.items()])
         self.device = ComboBox(label="Device", choices=[(text, name) for name, text in _DEVICES.items()])
         self.keep_experts = CheckBox(label="", text="Keep which expert took each patch")
-        self.model_detail = _small_label()
-        self.image_detail = _small_label()
-        self.windows = _WindowButtons()
+        self.model_detail = small_label()
+        self.image_detail = small_label()
+        self.windows = WindowButtons()
         self._build()
         self.image.changed.connect(self._on_image)
         self.model.changed.connect(self._on_model)
@@ -145,16 +137,16 @@ class ChoicesPanel(QWidget):
         self.prompt.native.setCompleter(completer)
         more = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
         options = QWidget()
-        options.setLayout(_form(self.plane, self.device, self.keep_experts))
+        options.setLayout(make_form(self.plane, self.device, self.keep_experts))
         more.addWidget(options)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        self._form = form = _form(self.image, self.kind)
+        self._form = form = make_form(self.image, self.kind)
         form.addRow(self.image_detail)
-        form.addRow(_WINDOW_LABEL, self.windows)
+        form.addRow("Window", self.windows)
         for widget in (self.model, self.prompt):
-            _add_row(form, widget)
+            add_row(form, widget)
         form.addRow(self.model_detail)
         layout.addLayout(form)
         layout.addWidget(more)
@@ -182,7 +174,7 @@ class ChoicesPanel(QWidget):
             self.image_detail.setText(f"Opened by another plugin: scored as stored.{extra}")
         else:
             self.kind.value = origin.volume.light.series.kind.value
-            self.image_detail.setText(_describe(origin.volume.light))
+            self.image_detail.setText(describe_volume(origin.volume.light))
         self.kind.enabled = layer is not None
         self._offer_windows([] if origin is None else list(origin.volume.reference.windows))
         self.image_changed.emit()
@@ -218,71 +210,6 @@ class ChoicesPanel(QWidget):
             layer.contrast_limits = (low, high)
 
 
-class _WindowButtons(QWidget):
-    """One button for each CT window; hidden for other images."""
-
-    chosen = Signal(str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.buttons: dict[str, QPushButton] = {}
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for kind, text in _WINDOWS.items():
-            button = QPushButton(text)
-            button.setToolTip(f"Show the image with the {text.lower()} window; what is scored is set by Kind")
-            button.clicked.connect(lambda _=False, kind=kind: self.chosen.emit(kind.value))
-            layout.addWidget(button)
-            self.buttons[kind.value] = button
-
-    def offer(self, kinds: list[str]) -> None:
-        """Show the buttons of these kinds."""
-        self.is_of_use = any(kind in self.buttons for kind in kinds)
-        for kind, button in self.buttons.items():
-            button.setVisible(kind in kinds)
-
-
 def _as_choices(models: dict[str, str]) -> list[tuple[str, str]]:
     """Give what the list of models offers: (text, value), and choosing another folder at the end."""
     return [(text, name) for name, text in models.items()] + [(_FOLDER, _FOLDER)]
-
-
-def _form(*widgets: ComboBox | LineEdit | CheckBox) -> QFormLayout:
-    form = QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    for widget in widgets:
-        _add_row(form, widget)
-    return form
-
-
-def _add_row(form: QFormLayout, widget: ComboBox | LineEdit | CheckBox) -> None:
-    if isinstance(widget.native, QComboBox):  # a long name must not widen the whole widget
-        widget.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        widget.native.setMinimumContentsLength(_SHORTEST)
-        widget.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    if isinstance(widget, CheckBox):
-        form.addRow(widget.native)
-    else:
-        form.addRow(widget.label, widget.native)
-
-
-def _small_label() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setObjectName("moeclip_detail")
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def _describe(volume: LightVolume) -> str:
-    """Say in one line what a volume is: plane, size, spacing, tilt."""
-    x, y, z = volume.shape
-    affine = Affine(volume.affine)
-    if not volume.has_orientation:
-        return f"{x} × {y} pixels" + (f", {z} frames" if z > 1 else "")
-    spacing = " × ".join(f"{length:.2g}" for length in affine.spacing)
-    tilt = affine.tilt(volume.slice_axis)
-    text = f"{slice_views(volume)[0].plane}, {x} × {y} × {z} voxels of {spacing} mm"
-    return text + (f", gantry tilt {tilt:.1f}°" if tilt > _TILT_SHOWN else "")

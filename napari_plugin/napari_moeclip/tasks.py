@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import singledispatchmethod
 from pathlib import Path
@@ -30,14 +29,14 @@ class Tasks:
 
     def __init__(self) -> None:
         self._sources: dict[str, ImageSource] = {}
-        self._cleanup = ExitStack()
         self._detector: tuple[messages.LoadRequest, Detector] | None = None
         self._anomaly: AnomalyVolume | None = None
         self._handed_over: list[SharedArray] = []
 
     def close(self) -> None:
         """Remove what was unpacked."""
-        self._cleanup.close()
+        while self._sources:
+            self._sources.popitem()[1].close()
 
     def do(
         self, request: object, on_progress: Callable[[messages.Progress], None], should_stop: Callable[[], bool]
@@ -58,7 +57,7 @@ class Tasks:
 
     @_answer.register
     def _(self, request: messages.ScanRequest) -> messages.Scan:
-        source = self._open(request.path)
+        source = self._open(request.path, anew=True)
         return messages.Scan(source.series, tuple(reason for _, reason in source.unreadable))
 
     @_answer.register
@@ -181,11 +180,14 @@ class Tasks:
     ) -> NDArray[Any]:
         return unstore(SharedArray.attach(reference).array, request.volume.storage, leading)
 
-    def _open(self, path: str) -> ImageSource:
+    def _open(self, path: str, *, anew: bool = False) -> ImageSource:
+        """Find a path that was opened, or open it; anew where files may have come or gone since."""
         from moeclip_transforms import open_source
 
+        if anew and path in self._sources:
+            self._sources.pop(path).close()
         if path not in self._sources:
-            self._sources[path] = self._cleanup.enter_context(open_source(path))
+            self._sources[path] = open_source(path)
         return self._sources[path]
 
     def _load(self, request: messages.LoadRequest) -> Detector:

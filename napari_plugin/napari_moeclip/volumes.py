@@ -6,10 +6,14 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
+from moeclip_transforms import Affine, slice_views
 from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
 from moeclip_transforms.volume import Volume
 
 from napari_moeclip.shared import SharedArray
+
+_TILT_SHOWN = 0.1
+"""Degrees; less is not worth a word."""
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -128,6 +132,18 @@ class SharedVolume:
     def colours(self) -> NDArray[np.uint8] | None:
         """(x, y, z, 3) to show; None for grey images."""
         return None if self._colours is None else unstore(self._colours.array, self.reference.storage)
+
+
+def describe_volume(volume: LightVolume) -> str:
+    """Say in one line what a volume is: plane, size, spacing, tilt."""
+    x, y, z = volume.shape
+    affine = Affine(volume.affine)
+    if not volume.has_orientation:
+        return f"{x} × {y} pixels" + (f", {z} frames" if z > 1 else "")
+    spacing = " × ".join(f"{length:.2g}" for length in affine.spacing)
+    tilt = affine.tilt(volume.slice_axis)
+    text = f"{slice_views(volume)[0].plane}, {x} × {y} × {z} voxels of {spacing} mm"
+    return text + (f", gantry tilt {tilt:.1f}°" if tilt > _TILT_SHOWN else "")
 
 
 def store_shape(shape: tuple[int, ...], storage: tuple[int, int, int]) -> tuple[int, ...]:

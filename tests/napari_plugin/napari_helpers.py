@@ -37,7 +37,7 @@ def make_affine(oblique_degrees=0.0, axes=(0, 1, 2), signs=(1, 1, 1)):
 
 def wait_for_run(qtbot, widget):
     """Wait until a run has ended, and see that it ended well."""
-    qtbot.waitUntil(lambda: widget.is_idle, timeout=60_000)
+    qtbot.waitUntil(lambda: widget.is_idle, timeout=150_000)
     assert widget.results.isVisibleTo(widget), "the run failed: see napari's notification"
 
 
