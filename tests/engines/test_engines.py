@@ -178,6 +178,23 @@ def test_lite_finds_industrial_defects_as_well(lite, made_defects, engine, preci
     assert abs(auroc(made.run(batch).maps) - plain) <= 0.002
 
 
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_float32_scores_depend_on_neither_batch_nor_threads(lite, engine):
+    images, scale, threads = images_for(lite, 5), lite.metadata.score_scale, torch.get_num_threads()
+    try:
+        scores = [
+            scale.score(torch.cat([made.run(part).maps for part in images.split(batch)]).numpy())
+            for made, batch in (
+                (make_engine(lite, engine=engine, device="cpu", precision="f32", threads=count), batch)
+                for count, batch in ((1, 1), (1, 5), (2, 1), (2, 2), (2, 5))
+            )
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    for other in scores[1:]:
+        assert np.abs(other - scores[0]).max() < 1e-5
+
+
 def test_the_compiled_model_is_kept(small_transformer, monkeypatch):
     make_engine(small_transformer, engine="openvino", precision="f32")
     monkeypatch.setattr(openvino_models, "_convert", lambda _: pytest.fail("converted again"))
