@@ -1,7 +1,8 @@
-"""Measure the napari plugin: gaps of the event loop, the cost of the viewer to scoring, memory.
+"""Measure the napari plugin: gaps of the event loop, what the viewer costs scoring and opening, memory.
 
 Run on a screen, or under xvfb-run, on a quiet machine: `python benchmarks/napari_bench.py [--output FILE.json]`.
-The volume is the simulated brain cut to 155 slices, the model the shipped `lite`.
+The volume is the simulated brain cut to 155 slices, the model the shipped `lite`; the series to open has 500 slices of
+256 x 256 pixels. What is compared with the viewer runs in a plain process, in turn with it.
 """
 
 from __future__ import annotations
@@ -10,45 +11,54 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import napari
 import numpy as np
 import psutil
-from napari_moeclip.backend import shared_backend
-from napari_moeclip.widget import AnomalyWidget
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import napari
+    from napari_moeclip.widget import AnomalyWidget
+
 SLICES = 155
-LIMIT_SECONDS = 900.0
+SERIES_SHAPE = (256, 256, 500)
+ROUNDS = 5
+LIMIT_SECONDS = 300.0
+SMOOTH_MS = 100
 MIB = 2**20
+
+Record = dict[str, Any]
 
 
 class Gaps:
     """Times between turns of the event loop, in ms."""
 
     def __init__(self) -> None:
+        from qtpy.QtCore import QTimer
+
         self.values: list[float] = []
         self._last = time.perf_counter()
         self._timer = QTimer()
         self._timer.timeout.connect(self._tick)
         self._timer.start(2)
 
-    def stop(self) -> dict[str, float]:
+    def stop(self) -> Record:
         """End, and sum up."""
         self._timer.stop()
+        values = np.asarray(self.values)
         return {
-            "count": len(self.values),
-            "median_ms": round(statistics.median(self.values), 1),
-            "percentile_99_ms": round(float(np.percentile(self.values, 99)), 1),
-            "longest_ms": round(max(self.values), 1),
-            "share_up_to_100_ms": round(float(np.mean(np.asarray(self.values) <= 100)), 4),  # noqa: PLR2004
+            "count": len(values),
+            "median_ms": round(float(np.median(values)), 1),
+            "percentile_99_ms": round(float(np.percentile(values, 99)), 1),
+            "longest_ms": round(float(values.max()), 1),
+            "share_up_to_100_ms": round(float(np.mean(values <= SMOOTH_MS)), 4),
         }
 
     def _tick(self) -> None:
@@ -57,102 +67,208 @@ class Gaps:
         self._last = now
 
 
-def wait(is_done: Callable[[], bool], each_turn: Callable[[], None] = lambda: None) -> None:
-    """Let the viewer work until something is done."""
-    start = time.monotonic()
-    while not is_done():
-        QApplication.processEvents()
-        each_turn()
-        time.sleep(0.004)
-        if time.monotonic() - start > LIMIT_SECONDS:
-            message = "the run did not end in time"
-            raise TimeoutError(message)
+class Plain:
+    """A process without a viewer that does what it is told, and says how long it took."""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(  # noqa: S603 - this very script
+            [sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate("")
+
+    def seconds(self, what: str, path: Path) -> float:
+        """Seconds of "score" or "open"."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            message = "the plain process has no pipes"
+            raise RuntimeError(message)
+        stdin.write(json.dumps([what, str(path)]) + "\n")
+        stdin.flush()
+        return float(stdout.readline())
+
+
+def serve() -> None:
+    """Be the plain process."""
+    from moeclip_transforms import open_source, read_volume
+
+    from moeclip_med.scoring import load_detector, score_volume
+
+    detector = load_detector("lite")
+    volumes: dict[str, Any] = {}
+    for line in sys.stdin:
+        what, path = json.loads(line)
+        if what == "score":
+            volume = volumes.setdefault(path, read_volume(path))
+            started = time.perf_counter()
+            score_volume(volume, detector)
+        else:
+            started = time.perf_counter()
+            with open_source(path) as source:
+                source.read(source.series[0])
+        print(time.perf_counter() - started, flush=True)
+
+
+def wait(is_done: Callable[[], bool]) -> None:
+    """Let the viewer's own event loop run until something is done."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop, look, limit = QEventLoop(), QTimer(), QTimer()
+    look.timeout.connect(lambda: loop.quit() if is_done() else None)
+    look.start(10)
+    limit.timeout.connect(lambda: loop.exit(1))
+    limit.start(int(LIMIT_SECONDS * 1000))
+    if loop.exec():
+        message = "a step did not end in time"
+        raise TimeoutError(message)
+
+
+def every(milliseconds: int, act: Callable[[], None]) -> Any:  # noqa: ANN401 - a QTimer, whose module is imported late
+    """Do something again and again until the timer that is given back is dropped."""
+    from qtpy.QtCore import QTimer
+
+    timer = QTimer()
+    timer.timeout.connect(act)
+    timer.start(milliseconds)
+    return timer
 
 
 def private_bytes(process_id: int) -> int:
     """Memory of a process that is its own, plus its share of what it shares (Linux: PSS), in bytes."""
-    process = psutil.Process(process_id)
-    info = process.memory_full_info()
+    info = psutil.Process(process_id).memory_full_info()
     return int(getattr(info, "pss", info.rss))
 
 
-def run(widget: AnomalyWidget, viewer: napari.Viewer, *, scroll: bool) -> dict[str, Any]:
-    """Score once; measure time, gaps and the highest memory of both processes."""
-    backend = shared_backend()
-    before = private_bytes(os.getpid()) + private_bytes(backend.process_id)
-    highest, turn = [before], [0]
-
-    def each_turn() -> None:
-        turn[0] += 1
-        if scroll and turn[0] % 8 == 0:
-            viewer.dims.set_current_step(0, (viewer.dims.current_step[0] + 1) % SLICES)
-        if turn[0] % 100 == 0:
-            highest[0] = max(highest[0], private_bytes(os.getpid()) + private_bytes(backend.process_id))
-
-    gaps = Gaps()
+def run(widget: AnomalyWidget) -> float:
+    """Score once; give the seconds that scoring took."""
     widget.runner.run_button.click()
-    wait(lambda: widget.is_idle, each_turn)
-    outcome = widget.controller.session.outcome
+    wait(lambda: widget.is_idle)
+    session = widget.controller.session
+    if session is None or session.outcome is None:
+        message = "the run failed"
+        raise RuntimeError(message)
+    return session.outcome.seconds
+
+
+def measure_gaps(widget: AnomalyWidget, viewer: napari.Viewer, *, scroll: bool) -> Record:
+    """Score once while the event loop is watched, and perhaps while a user scrolls through the slices."""
+
+    def turn() -> None:
+        viewer.dims.set_current_step(0, (viewer.dims.current_step[0] + 1) % SLICES)
+
+    scrolling = every(30, turn) if scroll else None
+    gaps = Gaps()
+    seconds = run(widget)
+    del scrolling
+    return {"seconds": round(seconds, 2)} | gaps.stop()
+
+
+def measure_memory(widget: AnomalyWidget, volume_mib: float) -> Record:
+    """Score for the first time with a model that is loaded; give the highest memory of both processes together."""
+    from napari_moeclip.backend import shared_backend
+
+    def used() -> int:
+        return private_bytes(os.getpid()) + private_bytes(shared_backend().process_id)
+
+    seen = [used()]
+    watch = every(50, lambda: seen.append(used()))
+    run(widget)
+    del watch
+    seen.append(used())
+    added = (max(seen) - seen[0]) / MIB
+    kept = (seen[-1] - seen[0]) / MIB
     return {
-        "slices": outcome.slices_scored,
-        "seconds": round(outcome.seconds, 2),
-        "slices_per_second": round(outcome.slices_scored / outcome.seconds, 2),
-        "gaps": gaps.stop(),
-        "memory_added_mib": round((highest[0] - before) / MIB),
+        "volume_mib_as_float32": round(volume_mib),
+        "added_mib_at_most": round(added),
+        "added_mib_in_the_end": round(kept),
+        "added_in_volumes": round(added / volume_mib, 2),
     }
 
 
-def score_without_viewer(voxels: np.ndarray[Any, Any], affine: np.ndarray[Any, Any]) -> dict[str, float]:
-    """Score the same volume with the same model in a plain process: this one's child, without a viewer."""
-    import subprocess
-    import sys
-    import tempfile
+def open_in(viewer: napari.Viewer, path: Path) -> float:
+    """Seconds until a series is on screen."""
+    started = time.perf_counter()
+    viewer.open(str(path), plugin="moeclip-med")
+    wait(lambda: True)
+    seconds = time.perf_counter() - started
+    viewer.layers.clear()
+    return seconds
 
-    code = (
-        "import sys, time, json; from moeclip_transforms import read_volume;"
-        "from moeclip_med.scoring import load_detector, score_volume;"
-        "v = read_volume(sys.argv[1]); d = load_detector('lite'); score_volume(v, d);"
-        "a = score_volume(v, d); print(json.dumps(a.provenance['timing']))"
-    )
-    import nibabel as nib
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "brain.nii"
-        nib.save(nib.Nifti1Image(np.ascontiguousarray(voxels), affine), path)
-        done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)  # noqa: S603
-    timing: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return timing
+def measure_opening(viewer: napari.Viewer, plain: Plain, folder: Path) -> Record:
+    """Open a series of 500 slices with and without the viewer, in turn."""
+    from moeclip_med.demo.files import write_dicom_series
+
+    image = np.random.default_rng(0).integers(0, 1000, SERIES_SHAPE, dtype=np.int16)
+    write_dicom_series(folder / "series", image, np.diag([1.0, 1.0, 1.0, 1.0]), "SIMULATED noise")
+    pairs = [(open_in(viewer, folder / "series"), plain.seconds("open", folder / "series")) for _ in range(ROUNDS + 1)]
+    with_viewer, without = (statistics.median(times) for times in zip(*pairs[1:], strict=True))
+    return {
+        "slices": SERIES_SHAPE[2],
+        "seconds_in_viewer": round(with_viewer, 2),
+        "seconds_plain": round(without, 2),
+        "ratio": round(with_viewer / without, 2),
+    }
+
+
+def measure_scoring(viewer: napari.Viewer, plain: Plain, path: Path, first: Path) -> Record:
+    """Score 155 slices with and without the viewer, in turn; then once watched, and once watched while scrolling."""
+    from napari_moeclip.widget import AnomalyWidget
+
+    viewer.open(str(first), plugin="moeclip-med")
+    widget = AnomalyWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Find anomalies")
+    run(widget)  # loads and compiles the model
+    viewer.layers.clear()
+    (layer,) = viewer.open(str(path), plugin="moeclip-med")
+    memory = measure_memory(widget, layer.data.size * 4 / MIB)
+    plain.seconds("score", path)
+    pairs = [(run(widget), plain.seconds("score", path)) for _ in range(ROUNDS)]
+    with_viewer, without = (statistics.median(times) for times in zip(*pairs, strict=True))
+    return {
+        "slices": SLICES,
+        "seconds_in_viewer": round(with_viewer, 2),
+        "seconds_plain": round(without, 2),
+        "slowdown": round(with_viewer / without - 1, 3),
+        "gaps_idle": measure_gaps(widget, viewer, scroll=False),
+        "gaps_scrolling": measure_gaps(widget, viewer, scroll=True),
+        "memory": memory,
+    }
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
-    output: Path | None = parser.parse_args().output
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve()
+        return
+
+    import napari
+    from napari_moeclip.backend import shared_backend
 
     from moeclip_med.demo import simulate_brain, write_nifti
 
     brain = simulate_brain()
-    path = Path(os.environ.get("TMPDIR", ".")) / "napari-bench-brain.nii.gz"
-    write_nifti(path, brain.image[:, :, :SLICES], brain.affine)
+    figures: Record = {"cpu_count": os.cpu_count(), "load_at_start": round(os.getloadavg()[0], 2)}
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.window.resize(1400, 900)
-    viewer.open(str(path), plugin="moeclip-med")
-    widget = AnomalyWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Find anomalies")
-    wait(lambda: widget.choices.model_detail.text() not in {"", "…"})
-    figures: dict[str, Any] = {"cpu_count": os.cpu_count(), "load_at_start": os.getloadavg()}
-    run(widget, viewer, scroll=False)  # the first run loads and compiles the model
-    figures["volume_mib_as_float32"] = round(viewer.layers[0].data.size * 4 / MIB)
-    figures["viewer_idle"] = run(widget, viewer, scroll=False)
-    figures["viewer_scrolling"] = run(widget, viewer, scroll=True)
-    viewer.close()
-    shared_backend().end()
-    path.unlink()
-    figures["without_viewer"] = score_without_viewer(brain.image[:, :, :SLICES], brain.affine)
-    print(json.dumps(figures, indent=2))
-    if output is not None:
-        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name, Plain() as plain:
+        path = Path(name) / "brain.nii.gz"
+        write_nifti(path, brain.image[:, :, :SLICES], brain.affine)
+        figures["opening"] = measure_opening(viewer, plain, Path(name))
+        first = Path(name) / "first.nii.gz"
+        write_nifti(first, brain.image[:, :, :SLICES:40], brain.affine)
+        figures["scoring"] = measure_scoring(viewer, plain, path, first)
+        viewer.close()
+        shared_backend().end()
+    if options.output is not None:
+        options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

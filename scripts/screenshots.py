@@ -93,6 +93,7 @@ def main() -> None:
     viewer.theme = "dark"
 
     viewer.window.resize(*VOLUME_WINDOW)
+    wait(0.5)
     widget.results.three_d.click()
     viewer.camera.angles = (-10, 35, 120)
     picture(viewer, "napari-3d")

@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_moeclip import layers, messages
-from napari_moeclip.navigation import go_to, prepare_viewer, shown_slice
+from napari_moeclip.navigation import go_to, prepare_viewer, shown_volume_slice
 from napari_moeclip.run_layers import RunLayers
 from napari_moeclip.session import Choices, Session
 from napari_moeclip.volumes import SharedVolume
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from napari_moeclip.backend import Backend, Task
     from napari_moeclip.layers import LayerOrigin
 
-_REFRESH_MS = 120
-_REFRESH_3D_MS = 1500
 _FIND_MS = 80
 _DIMENSIONS = 3
 
@@ -187,14 +185,7 @@ class Controller(QObject):
             return
         try:
             session = Session.start(origin, info.levels if choices.keep_experts else 0)
-            axis = origin.placement.axes.index(session.first_axis(choices.plane))
-            shape = origin.volume.light.shape
-            shown = [0.0] * 3
-            if not origin.placement.is_flat:
-                shown[axis] = shown_slice(self._viewer, image, axis)
-            first = round(
-                float(origin.placement.to_voxel(shown[3 - origin.placement.ndim :], shape)[origin.placement.axes[axis]])
-            )
+            first = shown_volume_slice(self._viewer, image, origin, session.first_axis(choices.plane))
             request = session.request(choices, None, first)
         except InputError as error:
             self._fail(str(error))
@@ -214,9 +205,10 @@ class Controller(QObject):
     def _on_progress(self, heard: messages.Progress) -> None:
         if self.session is not None:
             self.session.progress = heard
+            pause = self.layers.refresh_pause(self.session, heard)
+            if pause is not None and not self._refresh_timer.isActive():
+                self._refresh_timer.start(pause)
         self.progressed.emit(heard)
-        if not self._refresh_timer.isActive():
-            self._refresh_timer.start(_REFRESH_MS if self.layers.shows_slices else _REFRESH_3D_MS)
 
     def _on_outcome(self, outcome: messages.RunOutcome) -> None:
         self.state, self._task = State.IDLE, None

@@ -113,6 +113,28 @@ def shown_slice(viewer: Viewer, layer: Layer, axis: int) -> int:
     return round(float(index[axis - 3]))
 
 
+def shown_volume_slice(viewer: Viewer, layer: Layer, origin: LayerOrigin, axis: int) -> int:
+    """Give the volume's index, along one of its own axes, of the slice on screen.
+
+    Args:
+        viewer: The viewer.
+        layer: A layer that lies on the volume.
+        origin: What stands behind it.
+        axis: The volume's axis.
+    """
+    index = np.zeros(3)
+    along = origin.placement.axes.index(axis)
+    if not origin.placement.is_flat:
+        index[along] = shown_slice(viewer, layer, along)
+    return round(float(origin.placement.to_voxel(index[3 - origin.placement.ndim :], origin.volume.light.shape)[axis]))
+
+
+def cuts_along(viewer: Viewer, origin: LayerOrigin, axis: int) -> bool:
+    """Whether the slices on screen are cut along one of the volume's axes."""
+    along = origin.placement.axes.index(axis) + viewer.dims.ndim - 3
+    return viewer.dims.ndisplay == 2 and along not in viewer.dims.displayed  # noqa: PLR2004 - a plane
+
+
 def _is_in_sight(viewer: Viewer, target: Sequence[float]) -> bool:
     """Whether a point of the displayed plane is on the canvas."""
     centre = np.asarray(viewer.camera.center)[-len(target) :]
@@ -173,10 +195,7 @@ def _slice_text(viewer: Viewer, layer: Layer) -> str:
     hidden = [axis - offset for axis in viewer.dims.not_displayed if axis >= offset]
     if viewer.dims.ndisplay != 2 or len(hidden) != 1 or origin.placement.is_flat:  # noqa: PLR2004 - a plane
         return ""
-    shape = origin.volume.light.shape
-    index = np.zeros(3)
-    index[hidden[0]] = shown_slice(viewer, layer, hidden[0])
     axis = origin.placement.axes[hidden[0]]
-    number = round(float(origin.placement.to_voxel(index, shape)[axis]))
+    number = shown_volume_slice(viewer, layer, origin, axis)
     what = "frame" if origin.placement.ends is None else _PLANE_OF_AXIS[hidden[0]]
-    return f"{what} {number} / {shape[axis] - 1}"
+    return f"{what} {number} / {origin.volume.light.shape[axis] - 1}"

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 from napari_moeclip import layers
 from napari_moeclip.hover import show_scores_on_hover
+from napari_moeclip.navigation import cuts_along, shown_volume_slice
 
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image, Labels
 
+    from napari_moeclip.messages import Progress
     from napari_moeclip.session import Session
 
 _PLANE, _DIMENSIONS = 2, 3
 _OUTLINE_WIDTH = 2
 _SOLID_OPACITY = 0.35
 _ATTENUATION = 0.4
+_REFRESH_MS = 30
+_REFRESH_ACROSS_MS = 400
+_REFRESH_3D_MS = 1500
 
 
 class RunLayers:
@@ -68,6 +73,20 @@ class RunLayers:
         layer = self._kept(role)
         if layer is not None:
             layer.refresh(extent=False, highlight=False)
+
+    def refresh_pause(self, session: Session, heard: Progress) -> int | None:
+        """Say how soon to draw what was just scored, ms; None where it is not on screen.
+
+        Drawing takes the processor from scoring where there is no graphics card, so nothing is drawn for nothing.
+        """
+        if self.image is None or not self.is_image_there:
+            return None
+        if not self.shows_slices:
+            return _REFRESH_3D_MS
+        if not cuts_along(self._viewer, session.origin, heard.axis):
+            return _REFRESH_ACROSS_MS
+        shown = shown_volume_slice(self._viewer, self.image, session.origin, heard.axis)
+        return _REFRESH_MS if shown in heard.indices else None
 
     def show_threshold(self, threshold: float) -> None:
         """Show the map from a threshold on."""

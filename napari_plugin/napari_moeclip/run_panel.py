@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from napari.utils import progress
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from napari_moeclip.messages import Progress
 
 _MINUTE = 60
+_PAUSE_SECONDS = 0.1
 
 
 class RunPanel(QWidget):
@@ -39,6 +41,7 @@ class RunPanel(QWidget):
         self.text = QLabel()
         self.text.setWordWrap(True)
         self._activity: progress | None = None
+        self._shown_at = 0.0
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button, stretch=3)
         buttons.addWidget(self.cancel_button, stretch=1)
@@ -71,7 +74,11 @@ class RunPanel(QWidget):
             self._activity.set_description(note)
 
     def show_progress(self, heard: Progress) -> None:
-        """Show how far scoring is."""
+        """Show how far scoring is, ten times a second at most."""
+        now = time.monotonic()
+        if now - self._shown_at < _PAUSE_SECONDS and heard.done < heard.total:
+            return
+        self._shown_at = now
         self.bar.setRange(0, heard.total)
         self.bar.setValue(heard.done)
         left = (heard.total - heard.done) / max(heard.slices_per_second, 1e-6)

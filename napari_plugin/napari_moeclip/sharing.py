@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from math import ceil, prod
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from moeclip_transforms import ImageKind, InputError, fit_window, open_source, slice_views
-from moeclip_transforms.intensity import CT_WINDOWS
+from moeclip_transforms.intensity import CT_WINDOWS, fit_image_window
 
 from napari_moeclip.shared import SharedArray
 from napari_moeclip.volumes import LightVolume, VolumeReference, store_shape, unstore
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_transforms import Volume
+    from monai.data.meta_tensor import MetaTensor
 
     from moeclip_med.scoring import AnomalyVolume
 
 _COLOUR_CHANNELS = 3
+_SAMPLE = 1_000_000
 
 
 def share(volume: Volume) -> tuple[VolumeReference, list[SharedArray]]:
@@ -54,13 +57,15 @@ def share(volume: Volume) -> tuple[VolumeReference, list[SharedArray]]:
 
 
 def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:
-    """Give the window of every kind of image that this volume could be shown with, by name."""
-    kinds = [*CT_WINDOWS, volume.series.kind]
-    windows = {kind.value: fit_window(volume, kind) for kind in dict.fromkeys(kinds)}
-    if volume.series.kind in CT_WINDOWS:
-        return {name: (window.low, window.high) for name, window in windows.items()}
-    automatic = windows[volume.series.kind.value]
-    return {volume.series.kind.value: (automatic.low, automatic.high)}
+    """Give the window of every kind of image that this volume could be shown with, by name.
+
+    They are to look through, so a sample of the voxels is enough; scoring fits its own to all of them.
+    """
+    kind = volume.series.kind
+    step = max(1, ceil((prod(volume.shape) / _SAMPLE) ** (1 / 3)))
+    image = cast("MetaTensor", volume.image[:, ::step, ::step, ::step])
+    windows = {one.value: fit_image_window(image, one) for one in (CT_WINDOWS if kind in CT_WINDOWS else [kind])}
+    return {name: (window.low, window.high) for name, window in windows.items()}
 
 
 def open_run(folder: Path) -> AnomalyVolume:

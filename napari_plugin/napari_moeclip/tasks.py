@@ -141,6 +141,7 @@ class Tasks:
         from moeclip_med.scoring import score_volume
         from napari_moeclip.models import info_of, show_experts
 
+        self._anomaly = None  # the viewer has let go of an earlier run's arrays by now
         detector = self._load(request.load)
         shared = SharedVolume(request.volume, owns=False)
         scores, labels = self._attach(request.scores, request), self._attach(request.labels, request)
@@ -167,12 +168,15 @@ class Tasks:
             should_stop=should_stop,
         )
         scores[...] = anomaly.scores
+        anomaly = replace(anomaly, scores=scores)  # one after the other, so that two copies are never held of both
         labels[...] = anomaly.labels
+        anomaly = replace(anomaly, labels=labels)
         shares: tuple[tuple[float, ...], ...] = ()
         if request.routing is not None and anomaly.routing is not None:
             into = self._attach(request.routing, request, leading=1)
             shares = show_experts(anomaly, into, info_of(detector).experts)
-        self._anomaly = replace(anomaly, scores=scores, labels=labels)
+            anomaly = replace(anomaly, routing=into)
+        self._anomaly = anomaly
         return replace(_outcome(anomaly, detector.metadata.threshold.value), expert_shares=shares)
 
     def _attach(
