@@ -40,7 +40,7 @@ MAXIMA_PERCENTILE = 95.0
 MEDIAN_SCORE = 0.02
 """The score that the median pixel of normal images gets."""
 
-LITE_VERSION = "2"
+LITE_VERSION = "3"
 
 UNKNOWN_TERMS = "not stated when the model was trained"
 
@@ -110,17 +110,18 @@ def write_lite_model(
 
 NOTES = (
     "Trained on industrial surfaces and synthetic defects only; it has never seen a medical image.",
-    "It takes what has a mirror twin for normal: lesions on the midline or on both sides alike are missed.",
+    "It takes what has a mirror twin for normal: lesions on the midline or on both sides alike may be missed.",
     "Tilted or cut-off heads raise false findings, for the same reason.",
-    "Lesions of a few millimetres are missed: on multiple sclerosis plain brightness finds more.",
+    "Of lesions of a few millimetres it finds few: on multiple sclerosis plain brightness finds more.",
     "Typed prompts are ignored: its prompts are two learned vectors that know no object.",
 )
 
 WEAK_KINDS = {
     "endoscopy": "lite was measured on ten endoscopy frames only; glints, folds and dark ends raise false findings.",
-    "oct": "lite was never measured on OCT; its training imitated layers in one image of twenty.",
+    "oct": "lite was never measured on OCT; its training imitated layers in one image of twelve.",
     "ct-lung": "lite was never measured on lung CT; vessels are likely to score high.",
-    "ct-soft-tissue": "lite was never measured on soft-tissue CT; organs without a mirror twin score high.",
+    "ct-soft-tissue": "lite was never measured on soft-tissue CT; its training imitated organs, not a whole body.",
+    "plain": "lite was never measured on photographs of skin or retina; its training imitated such surfaces.",
 }
 
 
