@@ -116,5 +116,5 @@ def score_series(
         if formats <= DICOM_FORMATS:
             raise
         files = write_results(anomaly, folder, formats - DICOM_FORMATS)
-        refused |= dict.fromkeys(formats & DICOM_FORMATS, str(error))
+        refused |= {fmt: str(error) for fmt in ResultFormat if fmt in formats & DICOM_FORMATS}
     return SeriesResult(anomaly, files, refused)

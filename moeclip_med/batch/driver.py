@@ -287,8 +287,9 @@ class _Loop:
     def _tell_watcher(self) -> None:
         started = time.monotonic()
         if started >= self._telling_due:
-            self._watcher.working(self._output.ledger.counts(), self._running)
+            counts = self._output.ledger.counts()
             self._telling_due = started + _SHARE * (time.monotonic() - started)
+            self._watcher.working(counts, self._running)
 
     def _write_triage_sometimes(self) -> None:
         started = time.monotonic()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from moeclip_med.batch.records import StudyJob
 
 _REPORT_EVERY_SECONDS = 0.5
-_HEAVY_MODULES = ("monai.data", "moeclip_transforms.source", "moeclip_transforms.dicom", "moeclip_transforms.nifti",
+_HEAVY_MODULES = ("moeclip_transforms.source", "moeclip_transforms.dicom", "moeclip_transforms.nifti",
                   "moeclip_med.scoring", "moeclip_med.scoring.scorer", "moeclip_med.results.writing",
                   "moeclip_med.results.nifti", "moeclip_med.batch.thumbnails")  # fmt: skip
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
