@@ -16,7 +16,7 @@ from batch_fakes import LIGHT, LoadFake, Recorder, settings
 from hospital_files import Patient, build_hospital, write_nifti, write_series
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.batch.driver import run_batch
+from moeclip_med.batch.driver import ModelChoice, run_batch
 from moeclip_med.batch.dry_run import look_at_archive
 from moeclip_med.batch.filters import SeriesFilter
 from moeclip_med.batch.records import StudyState
@@ -301,3 +301,10 @@ def test_an_empty_archive_is_done_at_once(tmp_path):
     outcome = run_batch(settings(tmp_path / "archive", tmp_path / "out"), Recorder(), load=None)
     assert outcome.counts.total == 0
     assert not outcome.has_failures
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores, of which one is not to be used")
+def test_a_worker_uses_no_more_threads_than_it_was_given():
+    """Each of two workers on two cores is to use one, not both: OpenVINO takes all unless told."""
+    pytest.importorskip("openvino")
+    assert ", 1 threads" in ModelChoice(engine="openvino", threads=1)().engine.description
