@@ -106,7 +106,7 @@ def test_the_bearer_token_is_sent(puppet):
     assert [authorization for _, authorization in puppet.asked] == ["Bearer pass"]
 
 
-def test_nobody_at_home_is_said():
+def test_nobody_at_home_is_said_without_a_traceback_in_the_log(caplog):
     url = f"http://127.0.0.1:{orthanc.free_ports(1)[0]}/dicom-web"
     with pytest.raises(PacsUnreachableError) as caught:
         connect(url).find_series("1.2.3")
@@ -114,6 +114,7 @@ def test_nobody_at_home_is_said():
         f"{url} cannot be reached for the list of series (ConnectionError) (3 tries); "
         "check that it runs and try again later"
     )
+    assert [record.name for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
 def test_what_is_no_address_is_said():

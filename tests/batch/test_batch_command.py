@@ -1,0 +1,38 @@
+"""`moeclip-med batch` and `pacs` as typed, with the model that ships."""
+
+from __future__ import annotations
+
+from hospital_files import write_nifti
+
+
+def test_a_batch_says_what_it_would_do_does_it_and_tells_how_it_went(command, tmp_path):
+    root, output = tmp_path / "archive", tmp_path / "out"
+    write_nifti(root / "fine.nii.gz", shape=(40, 44, 4))
+    (root / "broken.nii.gz").write_bytes(b"\x1f\x8b not really")
+
+    dry = command("batch", root, "-o", output, "--dry-run", "--quiet")
+    assert dry.returncode == 0
+    assert "1 series would be scored" in dry.stdout
+    assert not output.exists()
+
+    ran = command("batch", root, "-o", output, "--results", "json", "--workers", 1, "--quiet")
+    assert (ran.returncode, ran.stderr) == (3, "")
+    assert "1 series scored in 2 studies" in ran.stdout
+    assert (output / "triage.html").is_file()
+
+    status = command("batch", "status", output)
+    assert status.returncode == 0
+    assert "2 of 2 studies finished" in status.stdout
+    assert "1 series scored, 0 left out, 1 failed" in status.stdout
+
+    again = command("batch", root, "-o", output, "--threshold", 0.6, "--results", "json", "--quiet")
+    assert again.returncode == 2
+    assert again.stderr.startswith(f'error: the results in "{output}" were made with other settings (threshold unset')
+
+
+def test_nothing_would_come_of_a_pacs_score_that_neither_stores_nor_keeps(command):
+    idle = command("pacs", "score", "--url", "http://localhost/dicom-web", "--study", "1.2.3")
+    assert (idle.returncode, idle.stderr) == (
+        2,
+        "error: nothing would come of it: add --store, --c-store or --output\n",
+    )
