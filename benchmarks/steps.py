@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def lite_steps(*, quick: bool) -> Iterator[Step]:
         yield measured(LITE, "growth", count, "growth", model=LITE, slices=count)
     yield Step((LITE, "phases", "all"), partial(on_volume, phases))
     yield Step((LITE, "command", "all"), partial(on_volume, partial(time_command, repeats=2 if quick else 5)))
+    yield Step((LITE, "viewer", "all"), viewer)
     yield measured(LITE, "accuracy", "all", "industrial_auroc", images=8 if quick else 40)
 
 
@@ -102,6 +104,21 @@ def child(name: str, **arguments: Any) -> Record:  # noqa: ANN401 - whatever the
         text=True,
         check=False,
     )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [""]
+        return {"failed": f"ended with code {done.returncode}: {last[0].strip()}"}
+    result: Record = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def viewer() -> Record:
+    """The napari plugin (`napari_bench.py`), on the screen that is there or on a virtual one."""
+    virtual = ["xvfb-run", "--auto-servernum", "--server-args=-screen 0 1600x1000x24"]
+    needs_screen = sys.platform == "linux" and not os.environ.get("DISPLAY")
+    if needs_screen and shutil.which(virtual[0]) is None:
+        return {"failed": "there is no screen, and no xvfb-run to make a virtual one"}
+    command = [*(virtual if needs_screen else []), sys.executable, str(HERE / "napari_bench.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own script
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [""]
         return {"failed": f"ended with code {done.returncode}: {last[0].strip()}"}

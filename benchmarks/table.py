@@ -116,6 +116,25 @@ def accuracy_rows(model: str, _: str, item: Record) -> list[Row]:
     return [(f"{model} {name}", "", "", "", f"pixel AUROC {value:.2f}", "") for name, value in values.items()]
 
 
+def viewer_rows(model: str, _: str, item: Record) -> list[Row]:
+    """What the viewer costs, and how smooth it stays."""
+    opening, scoring = item["opening"], item["scoring"]
+    pause, memory = scoring["gaps_idle"]["longest_ms"], scoring["memory"]
+    rate, seconds = scoring["slices"] / scoring["seconds_in_viewer"], scoring["seconds_in_viewer"]
+    size = f"{memory['added_mib_at_most'] * 2**20 / 1e9:.2f} ({2 * memory['volume_mib_as_float32'] * 2**20 / 1e9:.2f})"
+    return [
+        (
+            f"{model} in the viewer, longest pause {pause:.0f} ms",
+            f"{rate:.2f}",
+            f"{seconds:.2f}",
+            f"{scoring['seconds_plain'] / seconds:.2f}",
+            "",
+            size,
+        ),
+        (f"viewer opens {opening['slices']} slices", "", f"{opening['seconds_in_viewer']:.2f}", "", "", ""),
+    ]
+
+
 def start_rows(model: str, case: str, item: Record) -> list[Row]:
     """How long an engine takes to be ready."""
     return [
@@ -133,5 +152,6 @@ QUESTIONS: dict[str, Any] = {
     "first_start": start_rows,
     "command": command_rows,
     "phases": phase_rows,
+    "viewer": viewer_rows,
 }
 """How each question's answers are written."""
