@@ -56,7 +56,7 @@ class LiteSettings:
     seed: int = 0
     crop_seed: int | None = None
     crops: int = 8000
-    epochs: int = 2
+    epochs: int = 1
     fresh_every: int = 1
     first_drawing: int = 0
     starts_from: str = ""
