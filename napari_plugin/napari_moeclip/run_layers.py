@@ -134,12 +134,14 @@ class RunLayers:
 
     def show_volume(self, *, on: bool) -> None:
         """Show image, map and findings in 3-D, or slices again."""
+        if on:
+            self.before_volume()  # napari would warn about contours before it says that it goes to 3-D
         self._viewer.dims.ndisplay = _DIMENSIONS if on else _PLANE
         if on:
             self._viewer.reset_view()
 
     def before_volume(self) -> None:
-        """Make ready for 3-D, before napari shows it: in a whole volume it would look for contours for seconds."""
+        """Make ready for 3-D: solid findings (napari draws contours in slices only), rays through the image."""
         overlay, outlines = self._kept("anomaly"), self._kept("findings")
         if overlay is not None and self.image is not None and not self.image.rgb:
             self.image.rendering, self.image.attenuation = "attenuated_mip", _ATTENUATION

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from math import ceil, prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from moeclip_transforms import ImageKind, InputError, fit_window, open_source, slice_views
-from moeclip_transforms.intensity import CT_WINDOWS, fit_image_window
+from moeclip_transforms.intensity import CT_WINDOWS
 
 from napari_moeclip.shared import SharedArray
 from napari_moeclip.volumes import LightVolume, VolumeReference, store_shape, unstore
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_transforms import Volume
-    from monai.data.meta_tensor import MetaTensor
 
     from moeclip_med.scoring import AnomalyVolume
 
@@ -32,7 +31,7 @@ def share(volume: Volume) -> tuple[VolumeReference, list[SharedArray]]:
         How the viewer finds it; and the arrays, to be kept until the viewer has.
     """
     storage = slice_views(volume)[0].axes
-    image = volume.image.as_tensor().numpy()
+    image = volume.voxels.numpy()
     voxels = SharedArray.create((image.shape[0], *store_shape(volume.shape, storage)), np.float32)
     unstore(voxels.array, storage, leading=1)[...] = image
     arrays = [voxels]
@@ -63,8 +62,8 @@ def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:
     """
     kind = volume.series.kind
     step = max(1, ceil((prod(volume.shape) / _SAMPLE) ** (1 / 3)))
-    image = cast("MetaTensor", volume.image[:, ::step, ::step, ::step])
-    windows = {one.value: fit_image_window(image, one) for one in (CT_WINDOWS if kind in CT_WINDOWS else [kind])}
+    sample = LightVolume.of(volume).with_voxels(volume.voxels.numpy()[:, ::step, ::step, ::step], padding=None)
+    windows = {one.value: fit_window(sample, one) for one in (CT_WINDOWS if kind in CT_WINDOWS else [kind])}
     return {name: (window.low, window.high) for name, window in windows.items()}
 
 
@@ -88,7 +87,7 @@ def open_run(folder: Path) -> AnomalyVolume:
     result = record.get("result", {})
     with open_source(scores_path) as source:  # `read_volume` refuses maps, which are nothing to score
         volume = source.read(source.series[0])
-    scores = volume.image.as_tensor().numpy()[0]
+    scores = volume.voxels.numpy()[0]
     threshold = float(result["threshold"])
     found = find_findings(scores, volume, threshold)
     return AnomalyVolume(
@@ -106,7 +105,7 @@ def open_run(folder: Path) -> AnomalyVolume:
 def _show_colours(volume: Volume, into: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
     """Convert colours to 8 bits through the volume's own window, slice by slice to spare memory."""
     window = fit_window(volume, ImageKind.PLAIN)
-    image = volume.image.as_tensor()
+    image = volume.voxels
     for index in range(volume.shape[2]):
         values = window.apply(image[..., index]).numpy()
         into[:, :, index] = np.round(np.moveaxis(values, 0, -1) * 255).astype(np.uint8)

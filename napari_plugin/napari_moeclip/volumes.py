@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from moeclip_transforms import Affine, slice_views
 from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
-from moeclip_transforms.volume import Volume
+from moeclip_transforms.volume import Volume, image_when_asked
 
 from napari_moeclip.shared import SharedArray
 
@@ -49,9 +49,11 @@ class LightVolume(Volume):
     @classmethod
     def of(cls, volume: Volume) -> Self:
         """Describe a volume without its voxels and its padding mask."""
-        details = {item.name: getattr(volume, item.name) for item in fields(Volume)}
-        details |= {"image": cast("MetaTensor", None), "padding_mask": None}
-        display_range = volume.image.meta.get(DISPLAY_RANGE_KEY)
+        left_out = {"image": cast("MetaTensor", None), "padding_mask": None}
+        details = left_out | {
+            item.name: getattr(volume, item.name) for item in fields(Volume) if item.name not in left_out
+        }
+        display_range = volume.meta.get(DISPLAY_RANGE_KEY)
         return cls(**details, matrix=volume.affine, size=volume.shape, display_range=display_range)
 
     def with_voxels(self, voxels: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> Volume:
@@ -61,11 +63,10 @@ class LightVolume(Volume):
             voxels: (channel, x, y, z) float32.
             padding: (x, y, z) True where the scanner wrote padding, or None.
         """
-        from monai.data.meta_tensor import MetaTensor
         from torch import from_numpy
 
         meta: dict[str, Any] = {} if self.display_range is None else {DISPLAY_RANGE_KEY: self.display_range}
-        image = MetaTensor(from_numpy(voxels), affine=from_numpy(self.matrix.copy()), meta=meta)
+        image = image_when_asked(from_numpy(voxels), self.matrix.copy(), meta)
         details = {item.name: getattr(self, item.name) for item in fields(Volume)}
         return Volume(**(details | {"image": image, "padding_mask": padding}))
 

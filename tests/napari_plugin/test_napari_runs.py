@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 import pytest
 from napari_helpers import BLOB, wait_for_run
+from napari_moeclip import messages
 from napari_moeclip.layers import METADATA_KEY, origin_of
 from napari_moeclip.widget import AnomalyWidget
 from qtpy.QtCore import Qt, QTimer
@@ -240,6 +241,24 @@ def test_layers_removed_by_hand_do_no_harm(scored, qtbot):
     widget.runner.run_button.click()
     wait_for_run(qtbot, widget)
     assert len(viewer.layers) == 3
+
+
+def test_only_what_is_on_screen_is_drawn_while_scoring(scored):
+    viewer, widget = scored
+
+    def pause(*slices):
+        heard = messages.Progress("axial", 2, slices, 8, 30, 10.0)
+        return widget.controller.layers.refresh_pause(widget.controller.session, heard)
+
+    viewer.dims.set_current_step(0, 22)  # the viewer counts from the head, the file from the feet
+    assert pause(6, 7) < 100
+    assert pause(8, 9) is None
+    viewer.dims.order = (1, 0, 2)
+    assert pause(8, 9) == pause(6, 7) > 100
+    viewer.dims.ndisplay = 3
+    assert pause(8, 9) > 1000
+    viewer.layers.remove("head")
+    assert pause(6, 7) is None
 
 
 def test_closing_the_viewer_during_a_run_leaves_no_process(slow, shared, qtbot):
