@@ -26,13 +26,10 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent))
 
 from steps import FULL, LITE, STARTUP, Record, all_steps
-from table import as_markdown, rows, summarise
+from table import OTHERS, as_markdown, rows, summarise
 
 if TYPE_CHECKING:
     from steps import Step
-
-OTHERS = "cores_used_by_others"
-"""Where a result says how busy the machine was with other work."""
 
 START, END = "<!-- table: start -->", "<!-- table: end -->"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LITE, FULL, STARTUP = "lite", "vit-l-14-336", "startup"
-ENGINES = [["torch", "f32"], ["torch", "bf16"], ["openvino", "f32"], ["openvino", "bf16"], ["openvino", "int8"]]
+ENGINES = [["openvino", "bf16"], ["openvino", "int8"], ["openvino", "f32"], ["torch", "bf16"], ["torch", "f32"]]
 BATCHES = [1, 2, 4, 8, 16]
 VOLUME_SLICES = 155
 VOLUME_SIDE = 240

@@ -9,6 +9,8 @@ Row = tuple[str, str, str, str, str, str]
 
 LITE, FULL = "lite", "vit-l-14-336"
 HEADER: Row = ("what", "slices/s", "seconds", "ratio to plain", "accuracy kept", "peak GB (allowed)")
+OTHERS = "cores_used_by_others"
+"""Where a result says how busy the machine was with other work."""
 
 
 def summarise(record: Record) -> None:
@@ -38,24 +40,30 @@ def fastest(against: Record, precision: str) -> str | None:
     return max(names, key=lambda name: against[name]["ratio"], default=None)
 
 
-def rows(record: Record) -> list[Row]:
-    """Give the table's lines, the header first."""
-    lines = [HEADER]
+def rows(record: Record) -> list[tuple[str, ...]]:
+    """Give the table's lines, the header first; the last column says how many cores others used meanwhile."""
+    lines: list[tuple[str, ...]] = [(*HEADER, "others' cores")]
     for model in (LITE, FULL):
         part = record.get(model, {})
         for question, write in QUESTIONS.items():
             for case, item in part.get(question, {}).items():
                 failed = item.get("failed")
-                lines += [failure(f"{model} {question} {case}", failed)] if failed else write(model, case, item)
+                found = [failure(f"{model} {question} {case}", failed)] if failed else write(model, case, item)
+                lines += with_others(found, item)
     startup = record.get("startup", {})
-    lines += [
-        (f"moeclip-med {name}", "", f"{item['seconds']:.2f}", "", "", "")
-        for name, item in startup.get("seconds", {}).items()
-    ]
+    for name, item in startup.get("seconds", {}).items():
+        lines += with_others([(f"moeclip-med {name}", "", f"{item['seconds']:.2f}", "", "", "")], item)
     for item in startup.get("imports", {}).values():
-        lines.append(("imports of score, all", "", f"{item['all_s']:.2f}", "", "", ""))
-        lines += [(f"  {name}", "", f"{spent:.2f}", "", "", "") for name, spent in item["seconds"].items()]
+        found = [("imports of score, all", "", f"{item['all_s']:.2f}", "", "", "")]
+        found += [(f"  {name}", "", f"{spent:.2f}", "", "", "") for name, spent in item["seconds"].items()]
+        lines += with_others(found, item)
     return lines
+
+
+def with_others(lines: list[Row], item: Record) -> list[tuple[str, ...]]:
+    """Say of lines how busy the machine was meanwhile."""
+    others = item.get(OTHERS)
+    return [(*line, "" if others is None else f"{others:.1f}") for line in lines]
 
 
 def as_markdown(record: Record) -> str:
