@@ -12,6 +12,7 @@ from napari_moeclip import messages
 from napari_moeclip.layers import METADATA_KEY, origin_of
 from napari_moeclip.widget import AnomalyWidget
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QLabel
 
 ENDS = 30_000
 
@@ -128,16 +129,20 @@ def test_the_event_loop_never_waits_longer_than_half_a_second(slow, qtbot):
 def test_progress_is_in_the_activity_dock_while_it_runs(slow, qtbot):
     from napari.utils.progress import progress
 
-    _, widget = slow
+    viewer, widget = slow
+    labels = viewer.window._qt_window.statusBar().findChildren(QLabel)
+    (spinner,) = [label.movie() for label in labels if label.movie() is not None]
     heard = []
     widget.controller.progressed.connect(heard.append)
     press(qtbot, widget.runner.run_button)
     qtbot.waitUntil(lambda: len(heard) > 1, timeout=ENDS)
+    assert spinner.speed() == 10
     (shown,) = progress._all_instances
     assert (shown.total, shown.desc.strip(": ")) == (30, "Scoring slices")
     assert 0 < shown.n <= heard[-1].done
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     assert not progress._all_instances
+    assert spinner.speed() == 100
 
 
 def test_without_an_image_a_sentence_says_what_to_do(make_napari_viewer, shared, errors):
