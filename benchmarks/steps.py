@@ -53,6 +53,8 @@ def measured(part: str, question: str, case: object, name: str, **arguments: Any
 
 def lite_steps(*, quick: bool) -> Iterator[Step]:
     """The model that ships: ratio, throughput, image sizes, growth, accuracy, a volume from command to result."""
+    yield Step((LITE, "phases", "all"), partial(on_volume, phases))
+    yield Step((LITE, "command", "all"), partial(on_volume, partial(time_command, repeats=2 if quick else 5)))
     yield from against_plain(LITE, rounds=3 if quick else 9, batch=4)
     network: Record = {"model": LITE, "engine": "openvino", "precision": "f32", "rounds": 5 if quick else 15}
     for threads in (1, 2):
@@ -61,15 +63,14 @@ def lite_steps(*, quick: bool) -> Iterator[Step]:
         yield measured(LITE, "image_size", size, "throughput", **network, batches=[1], image_size=size)
     for count in [1, 10, 100] if quick else [1, 10, 100, VOLUME_SLICES, 1000]:
         yield measured(LITE, "growth", count, "growth", model=LITE, slices=count)
-    yield Step((LITE, "phases", "all"), partial(on_volume, phases))
-    yield Step((LITE, "command", "all"), partial(on_volume, partial(time_command, repeats=2 if quick else 5)))
     yield Step((LITE, "viewer", "all"), viewer)
     yield measured(LITE, "accuracy", "all", "industrial_auroc", images=8 if quick else 40)
 
 
 def against_plain(model: str, rounds: int, batch: int) -> Iterator[Step]:
-    """Each engine in turn with the plain rendering."""
-    for engine, precision in ENGINES:
+    """Each engine in turn with the plain rendering, those in the usual arithmetic of the model first."""
+    usual = "f32" if model == LITE else "bf16"
+    for engine, precision in sorted(ENGINES, key=lambda wish: wish[1] != usual):
         wish: Record = {"model": model, "engine": engine, "precision": precision}
         yield measured(model, "against_plain", f"{engine}/{precision}", "ratio", **wish, rounds=rounds, batch=batch)
 
