@@ -1,6 +1,7 @@
 """Feed every file of three test collections, and damaged copies of them, to a worker of the batch; count what happens.
 
-Writes docs/reliability.md between its marks. Takes about a quarter of an hour on two idle cores; `--mutations 50 --studies 20` is a try.
+Writes docs/reliability.md between its marks. Takes about a quarter of an hour on two idle cores;
+`--mutations 50 --studies 20` is a try.
 """
 
 from __future__ import annotations
