@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SLICES = 155
 SERIES_SHAPE = (256, 256, 500)
-ROUNDS = 5
+ROUNDS = 3
 LIMIT_SECONDS = 300.0
 SMOOTH_MS = 100
 MIB = 2**20
@@ -173,7 +173,7 @@ def measure_memory(widget: AnomalyWidget, volume_mib: float) -> Record:
         return private_bytes(os.getpid()) + private_bytes(shared_backend().process_id)
 
     seen = [used()]
-    watch = every(50, lambda: seen.append(used()))
+    watch = every(300, lambda: seen.append(used()))
     run(widget)
     del watch
     seen.append(used())
