@@ -38,8 +38,9 @@ def organ_composite(
     size = normal.shape[0]
     scale = size / 256
     body = organ_shape(size, rng)
-    image = rng.uniform(0.25, 0.75) + rng.uniform(0.02, 0.3) * centred(normal @ LUMA)
-    image = image * (1 + rng.uniform(0, 0.25) * smooth_noise(size, size * rng.uniform(0.15, 0.4), rng) / 2)
+    texture = rng.uniform(0.25, 0.75) + rng.uniform(0.02, 0.3) * centred(normal @ LUMA)
+    light = 1 + rng.uniform(0, 0.25) * smooth_noise(size, size * rng.uniform(0.15, 0.4), rng) / 2
+    image: NDArray[np.float32] = np.asarray(texture * light, dtype=np.float32)
     if chance(rng, 0.6):
         image = add_vessels(image, rng)
     if chance(rng, 0.4):
@@ -50,11 +51,12 @@ def organ_composite(
         step = rng.uniform(0.08, 0.6) * float(image.mean()) * (-1 if chance(rng, 0.6) else 1)
         filling = image + step + rng.uniform(0, 0.2) * centred(other @ LUMA)
         weight = soften(candidate, scale * rng.uniform(0.6, 5))
-        image, mask = only_if_visible(image, image + weight * (filling - image), candidate)
-    image = np.clip(image, 0, 1) * soften(body, scale * rng.uniform(0.3, 1.2))
+        filled = np.asarray(image + weight * (filling - image), dtype=np.float32)
+        image, mask = only_if_visible(image, filled, candidate)
+    shown = np.clip(image, 0, 1) * soften(body, scale * rng.uniform(0.3, 1.2))
     grain = ndimage.gaussian_filter(rng.standard_normal((size, size)), scale * rng.uniform(0.3, 1.2))
-    image = image + rng.uniform(0, 0.05) * grain / max(float(grain.std()), 1e-6) * body
-    return grey_of(np.clip(image, 0, 1)), mask & body
+    shown = shown + rng.uniform(0, 0.05) * grain / max(float(grain.std()), 1e-6) * body
+    return grey_of(np.clip(shown, 0, 1)), mask & body
 
 
 def organ_shape(size: int, rng: Generator) -> NDArray[np.bool_]:
