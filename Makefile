@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-slow lint bench reliability screenshots clean help
+.PHONY: demo test test-slow lint bench reliability scaling screenshots clean help
 
 help:
 	@echo "make demo         score a brain with a simulated lesion and say where the results lie"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint         check style and types"
 	@echo "make bench        measure speed and memory (slow)"
 	@echo "make reliability  feed broken and hostile files to the readers and count what happens (slow)"
+	@echo "make scaling      measure what a cluster needs and reckon the rest (slow)"
 	@echo "make screenshots  make the pictures of the documentation again"
 
 demo: $(VENV)/.demo-is-installed
@@ -38,6 +39,9 @@ bench: $(VENV)/.dev-is-installed
 
 reliability: $(VENV)/.dev-is-installed
 	$(BIN)/python scripts/reliability.py
+
+scaling: $(VENV)/.dev-is-installed
+	$(BIN)/python scripts/scaling.py
 
 screenshots: $(VENV)/.dev-is-installed
 	@scripts/system-packages
