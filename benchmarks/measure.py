@@ -281,7 +281,6 @@ def import_what_score_needs() -> None:
     """Import what `moeclip-med score` does for lite with a compiled model in the cache."""
     for name in (
         "torch",
-        "monai.data.meta_tensor",
         "nibabel",
         "scipy.ndimage",
         "skimage.measure",
