@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from models import released_rule
 from reference import run_blocks, visit_experts
 
+from moeclip_med.model.class_names import class_name
 from moeclip_med.model.losses import map_loss
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.model.text import TextTower
-from moeclip_med.training.class_names import class_name
 from moeclip_med.training.loop import RunOptions, make_fabric
 from moeclip_med.training.transformer import TransformerTask, recipe_values
 from moeclip_med.training.transformer_build import build_transformer
@@ -186,7 +186,7 @@ def row(result: dict[str, Any], plain: dict[str, Any]) -> str:
 def main() -> None:
     """Measure every variant in its own process and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=2, help="Steps in bf16; float32 takes one, as the plain one.")
     parser.add_argument("--size", type=int, default=518)
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--child", choices=list(VARIANTS), help=argparse.SUPPRESS)
@@ -202,7 +202,7 @@ def main() -> None:
         results = []
         for variant in arguments.only:
             command = [sys.executable, __file__, "--child", variant, "--weights", str(weights)]
-            command += ["--steps", str(1 if variant == PLAIN else arguments.steps), "--size", str(arguments.size)]
+            command += ["--steps", str(1 if "float32" in variant else arguments.steps), "--size", str(arguments.size)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - this script
             results.append(json.loads(done.stdout.strip().splitlines()[-1]))
             print(row(results[-1], results[0]), flush=True)
