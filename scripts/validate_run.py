@@ -12,26 +12,28 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.train import read_data
 from moeclip_med.model.architecture import Architecture
+from moeclip_med.model.network import MoEClip
 from moeclip_med.training.lite import LiteTask, build_lite
 from moeclip_med.training.run_state import BEST_FILE, SETTINGS_FILE, load_trained_state
 from moeclip_med.training.settings import LiteSettings
 from moeclip_med.weights import load_model
-
-if TYPE_CHECKING:
-    from moeclip_med.model.network import MoEClip
 
 
 def network_of(folder: Path) -> MoEClip:
     """The network of a model's folder, or of a run's best checkpoint."""
     run = folder / BEST_FILE
     if not run.exists():
-        return load_model(str(folder)).network
+        network = load_model(str(folder)).network
+        if not isinstance(network, MoEClip):
+            msg = f'"{folder}" holds a model without learned parts; name a run or a trained model.'
+            raise InputError(msg)
+        return network
     settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     network = build_lite(0, Architecture.from_json(settings["architecture"]))
     load_trained_state(network, torch.load(run, map_location="cpu", weights_only=True)["network"])
