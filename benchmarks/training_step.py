@@ -88,7 +88,8 @@ def plain_loss(network: MoEClip, text_tower: TextTower, images: Tensor, masks: T
     tokens, patches, target = images, images, masks.float()
     losses = []
     for level, stage in enumerate(tower.stages):
-        tokens = visit_experts(network.experts[level], run_blocks(stage, tokens))
+        mixture: Any = network.experts[level]
+        tokens = visit_experts(mixture, run_blocks(stage, tokens))
         patches = tower.patches(level, tokens)
         for side in network.architecture.windows:
             pooled = functional.avg_pool2d(patches.permute(0, 3, 1, 2), side, stride=1, padding=side // 2)
