@@ -32,6 +32,7 @@ test-slow: $(VENV)/.dev-is-installed
 lint: $(VENV)/.dev-is-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev-is-installed

@@ -198,8 +198,8 @@ def crops_with_masks() -> Callable[[int, int], tuple[Any, Any]]:
     """Crops of the held-out sets, (size, size, 3) in [0, 1] and (size, size) bool, by size and number."""
     import numpy as np
 
-    from moeclip_med.training.crops import CropSource
-    from moeclip_med.training.datasets import Layout, find_images
+    from moeclip_med.industrial.crops import CropSource
+    from moeclip_med.industrial.datasets import Layout, find_images
 
     folder = held_out() or Path()
     sources = [CropSource(find_images(folder / name, Layout.INDUSTRIAL)) for name in HELD_OUT]
@@ -211,8 +211,8 @@ def made_defect(size: int, index: int) -> tuple[Any, Any]:
     import numpy as np
 
     from moeclip_med.engines.calibration import made_texture
-    from moeclip_med.training.composites import symmetric_composite
-    from moeclip_med.training.synthetic import synthetic_defect
+    from moeclip_med.industrial.composites import symmetric_composite
+    from moeclip_med.industrial.synthetic import synthetic_defect
 
     rng = np.random.default_rng([991, index])
     make = (symmetric_composite, synthetic_defect)[index % 2]

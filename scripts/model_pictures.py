@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from moeclip_med.training.fields import ellipse_level, smooth_noise, soften, turn_and_shift
+from moeclip_med.industrial.fields import ellipse_level, smooth_noise, soften, turn_and_shift
 from moeclip_med.weights import load_model
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from moeclip_med.cli.options import QuietOption
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.industrial.datasets import IndustrialImage
 
 RECIPES = ("lite", "vit-l-14-336", "vit-l-14", "vit-b-16", "mobileclip-s1")
 
@@ -97,7 +97,7 @@ def read_data(options: list[str]) -> tuple[IndustrialImage, ...]:
     Raises:
         InputError: An option has another form, names an unknown layout, or its folder does not fit.
     """
-    from moeclip_med.training.datasets import Layout, find_images
+    from moeclip_med.industrial.datasets import Layout, find_images
 
     images: list[IndustrialImage] = []
     for option in options:

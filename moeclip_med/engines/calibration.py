@@ -54,7 +54,7 @@ class CalibrationImages:
         """
         if self.folder is None:
             return f"synthetic {_SEED} {self.count}"
-        from moeclip_med.training.datasets import Layout, find_images, images_hash
+        from moeclip_med.industrial.datasets import Layout, find_images, images_hash
 
         return f"{images_hash(find_images(self.folder, Layout.INDUSTRIAL))} {self.count}"
 
@@ -74,8 +74,8 @@ class CalibrationImages:
 
 
 def _crops(folder: Path) -> Draw:
-    from moeclip_med.training.crops import CropSource
-    from moeclip_med.training.datasets import Layout, find_images
+    from moeclip_med.industrial.crops import CropSource
+    from moeclip_med.industrial.datasets import Layout, find_images
 
     source = CropSource(find_images(folder, Layout.INDUSTRIAL))
     return lambda size, rng: source.any_crop(size, rng)[0]
@@ -83,9 +83,9 @@ def _crops(folder: Path) -> Draw:
 
 def _synthetic(size: int, rng: Generator) -> NDArray[np.float32]:
     """A made texture with a synthetic defect, or a mirrored composite of two, as in training."""
-    from moeclip_med.training.composites import symmetric_composite
-    from moeclip_med.training.crops import photometric
-    from moeclip_med.training.synthetic import synthetic_defect
+    from moeclip_med.industrial.composites import symmetric_composite
+    from moeclip_med.industrial.crops import photometric
+    from moeclip_med.industrial.synthetic import synthetic_defect
 
     textures = made_texture(size, rng), made_texture(size, rng)
     if rng.random() < 0.5:  # noqa: PLR2004 - half of them
@@ -95,7 +95,7 @@ def _synthetic(size: int, rng: Generator) -> NDArray[np.float32]:
 
 def made_texture(size: int, rng: Generator) -> NDArray[np.float32]:
     """A coloured ground with grain of three sizes and, on half of them, stripes; (size, size, 3) in [0, 1]."""
-    from moeclip_med.training.fields import smooth_noise
+    from moeclip_med.industrial.fields import smooth_noise
 
     spans = ((0.7, 2), (3, 9), (15, 50))
     grain = np.sum([smooth_noise(size, size / 256 * rng.uniform(*span), rng) for span in spans], axis=0)

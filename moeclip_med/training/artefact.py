@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.training.lite import LiteTask
     from moeclip_med.training.run_state import Progress
     from moeclip_med.training.transformer import TransformerTask

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.training.loop import Precision
 
 MODEL_FOLDER = "model"

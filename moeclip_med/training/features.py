@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from moeclip_med.training.mix import Sample
+    from moeclip_med.industrial.mix import Sample
 
 ENCODED_AT_ONCE = 16
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from moeclip_med.training.fields import chance
+from moeclip_med.industrial.fields import chance
 
 if TYPE_CHECKING:
     from numpy.random import Generator

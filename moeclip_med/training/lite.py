@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from moeclip_med.industrial.datasets import images_hash, split_categories
+from moeclip_med.industrial.mix import Mix, MixShares
 from moeclip_med.model.architecture import lite_architecture
 from moeclip_med.model.losses import dice_loss, fused_margin, maps_loss, peak_loss
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
-from moeclip_med.training.datasets import images_hash, split_categories
 from moeclip_med.training.features import FeatureStore, open_store, stage_encoder
 from moeclip_med.training.loop import Validation
-from moeclip_med.training.mix import Mix, MixShares
 from moeclip_med.training.validation import (
     GroupScores,
     category_groups,
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.model.architecture import Architecture
     from moeclip_med.model.network import TrainingOutput
-    from moeclip_med.training.datasets import IndustrialImage
     from moeclip_med.training.settings import LiteSettings
 
 VALIDATION_SEED = 1_000_003

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from moeclip_med.training.mix import MixShares
+from moeclip_med.industrial.mix import MixShares
 
 
 @dataclass(frozen=True)

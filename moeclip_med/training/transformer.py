@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from moeclip_med.industrial.datasets import images_hash, split_categories
 from moeclip_med.model.losses import maps_loss
-from moeclip_med.training.datasets import images_hash, split_categories
 from moeclip_med.training.geometric import random_geometry, transform
 from moeclip_med.training.loop import Validation
 from moeclip_med.training.settings import LossWeights
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.model.network import MoEClip, TrainingOutput
-    from moeclip_med.training.datasets import IndustrialImage
 
 TextFeatures = tuple["Tensor", "Tensor"]
 """Frozen features of one class' (normal, abnormal) phrases, (phrases, width) each."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from moeclip_med.training.datasets import IndustrialImage
-    from moeclip_med.training.mix import Mix
+    from moeclip_med.industrial.datasets import IndustrialImage
+    from moeclip_med.industrial.mix import Mix
 
 BINNING = Binning(centre=0.0, spread=1.0, bins=1 << 16)
 

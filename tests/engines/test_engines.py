@@ -16,10 +16,10 @@ from moeclip_med.engines.base import CORRELATION_FLOOR, EngineWarning, Precision
 from moeclip_med.engines.calibration import CALIBRATION_VARIABLE, CalibrationImages
 from moeclip_med.engines.openvino_models import ConversionError
 from moeclip_med.engines.torch_engine import TorchEngine, fold_batch_norms, placed_copy
+from moeclip_med.industrial.fields import smooth_noise
 from moeclip_med.model.architecture import BlurSpec, paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
-from moeclip_med.training.fields import smooth_noise
 from moeclip_med.weights import LoadedModel, ModelMetadata, Threshold, load_model
 from moeclip_med.weights.metadata import uncalibrated_scale
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.training.datasets import Layout, find_images
+from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.mix import Mix
 from moeclip_med.training.features import loss_mask, open_store, stage_encoder
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, mean_gram, run_training
-from moeclip_med.training.mix import Mix
 from moeclip_med.training.settings import LiteSettings
 
 SETTINGS = LiteSettings(

@@ -10,8 +10,8 @@ import torch
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.train import read_data, read_terms, train_command
+from moeclip_med.industrial.datasets import Layout, find_images
 from moeclip_med.training.artefact import scale_of_normals, training_data, write_lite_model
-from moeclip_med.training.datasets import Layout, find_images
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
 from moeclip_med.training.run_state import BEST_FILE

@@ -9,8 +9,8 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 
+from moeclip_med.industrial.datasets import Layout, find_images
 from moeclip_med.model.class_names import class_name
-from moeclip_med.training.datasets import Layout, find_images
 from moeclip_med.training.geometric import random_geometry, transform
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
 from moeclip_med.training.transformer import Recomputed, TransformerSettings, TransformerTask, recipe_values

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from moeclip_med.training.fields import ellipse_level, smooth_noise
+from moeclip_med.industrial.fields import ellipse_level, smooth_noise
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from moeclip_med.training.composites import centred
-from moeclip_med.training.fields import chance, defect_mask, ellipse_level, smooth_noise, soften
-from moeclip_med.training.lesions import many_small
-from moeclip_med.training.synthetic import LUMA, grey_of, only_if_visible
+from moeclip_med.industrial.composites import centred
+from moeclip_med.industrial.fields import chance, defect_mask, ellipse_level, smooth_noise, soften
+from moeclip_med.industrial.lesions import many_small
+from moeclip_med.industrial.synthetic import LUMA, grey_of, only_if_visible
 
 if TYPE_CHECKING:
     from numpy.random import Generator

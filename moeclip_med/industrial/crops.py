@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from moeclip_med.training.fields import chance, foreground_mask
+from moeclip_med.industrial.fields import chance, foreground_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.industrial.datasets import IndustrialImage
 
 SMALLEST_AREA = 0.35
 """A crop covers 35 to 100 % of the largest square's area."""

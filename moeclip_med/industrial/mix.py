@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.training.composites import symmetric_composite
-from moeclip_med.training.crops import CropSource, cut_by_ellipse, photometric
-from moeclip_med.training.fields import chance
-from moeclip_med.training.layers import layered_composite
-from moeclip_med.training.organs import organ_composite
-from moeclip_med.training.surfaces import surface_composite
-from moeclip_med.training.synthetic import synthetic_defect
-from moeclip_med.training.tubes import tube_composite
+from moeclip_med.industrial.composites import symmetric_composite
+from moeclip_med.industrial.crops import CropSource, cut_by_ellipse, photometric
+from moeclip_med.industrial.fields import chance
+from moeclip_med.industrial.layers import layered_composite
+from moeclip_med.industrial.organs import organ_composite
+from moeclip_med.industrial.surfaces import surface_composite
+from moeclip_med.industrial.synthetic import synthetic_defect
+from moeclip_med.industrial.tubes import tube_composite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from moeclip_med.training.datasets import IndustrialImage
+    from moeclip_med.industrial.datasets import IndustrialImage
 
 
 class SampleKind(IntEnum):

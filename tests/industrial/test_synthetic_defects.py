@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from moeclip_med.training.composites import mirror, symmetric_composite, uneven_light
-from moeclip_med.training.fields import defect_mask, ellipse_level, ridges, smooth_noise, turn_and_shift, warp
-from moeclip_med.training.layers import layered_composite
-from moeclip_med.training.lesions import crescent, many_small, ring, spots
-from moeclip_med.training.organs import organ_composite
-from moeclip_med.training.surfaces import add_hairs, surface_composite
-from moeclip_med.training.synthetic import (
+from moeclip_med.industrial.composites import mirror, symmetric_composite, uneven_light
+from moeclip_med.industrial.fields import defect_mask, ellipse_level, ridges, smooth_noise, turn_and_shift, warp
+from moeclip_med.industrial.layers import layered_composite
+from moeclip_med.industrial.lesions import crescent, many_small, ring, spots
+from moeclip_med.industrial.organs import organ_composite
+from moeclip_med.industrial.surfaces import add_hairs, surface_composite
+from moeclip_med.industrial.synthetic import (
     SMALLEST_CHANGE,
     blend,
     fill_by_copy,
@@ -23,7 +23,7 @@ from moeclip_med.training.synthetic import (
     vary,
     visible,
 )
-from moeclip_med.training.tubes import glints, tube_composite
+from moeclip_med.industrial.tubes import glints, tube_composite
 
 SIZE = 64
 seeds = st.integers(0, 2**32 - 1)

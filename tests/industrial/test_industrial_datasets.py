@@ -9,9 +9,9 @@ import pytest
 from moeclip_transforms.errors import InputError
 from PIL import Image
 
-from moeclip_med.training.crops import CropSource, cut_by_ellipse, photometric, random_square
-from moeclip_med.training.datasets import IndustrialImage, Layout, find_images, images_hash, split_categories
-from moeclip_med.training.mix import Mix, MixShares, SampleKind
+from moeclip_med.industrial.crops import CropSource, cut_by_ellipse, photometric, random_square
+from moeclip_med.industrial.datasets import IndustrialImage, Layout, find_images, images_hash, split_categories
+from moeclip_med.industrial.mix import Mix, MixShares, SampleKind
 
 
 def put(path, value=100, size=(40, 30), defect=None, colour=False):

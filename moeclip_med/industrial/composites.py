@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from moeclip_med.training.fields import (
+from moeclip_med.industrial.fields import (
     chance,
     defect_mask,
     ellipse_level,
@@ -24,8 +24,8 @@ from moeclip_med.training.fields import (
     turn_and_shift,
     warp,
 )
-from moeclip_med.training.lesions import crescent, many_small, ring, spots
-from moeclip_med.training.synthetic import LUMA, grey_of, only_if_visible
+from moeclip_med.industrial.lesions import crescent, many_small, ring, spots
+from moeclip_med.industrial.synthetic import LUMA, grey_of, only_if_visible
 
 if TYPE_CHECKING:
     from numpy.random import Generator
