@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from moeclip_med.benchmark.detectors import INDUSTRIAL_BLUR, MEDICAL_BLUR, DetectorOptions, detector_maker
 from moeclip_med.cli.benchmark import benchmark_app, gather
-from moeclip_med.model.architecture import lite_architecture
 from moeclip_med.cli.calibrate import calibrate_command
+from moeclip_med.model.architecture import lite_architecture
 
 calibrate_app = typer.Typer(pretty_exceptions_enable=False)
 calibrate_app.command()(calibrate_command)
@@ -77,7 +77,7 @@ def test_own_folder_with_the_shipped_model(write_patients, tmp_path):
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))
     own = content["datasets"]["own"]
     assert own["baselines"]["brightness"]["pixel"]["auroc"] > 0.5
-    # Three levels, four experts, every patch of the foreground given to one.
+    # At every level each patch of the foreground is given to one of four experts.
     shares = np.array(own["routing"])[:, :4]
     assert len(shares) == len(lite_architecture().levels)
     assert len(set(shares.sum(axis=1).tolist())) == 1
