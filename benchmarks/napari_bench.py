@@ -2,7 +2,7 @@
 
 Run on a screen, or under xvfb-run, on a quiet machine: `python benchmarks/napari_bench.py [--output FILE.json]`.
 The volume is the simulated brain cut to 155 slices, the model the shipped `lite`; the series to open has 500 slices of
-256 x 256 pixels. What is compared with the viewer runs in a plain process, in turn with it.
+512 x 512 pixels, as CT has. What is compared with the viewer runs in a plain process, in turn with it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from napari_moeclip.widget import AnomalyWidget
 
 SLICES = 155
-SERIES_SHAPE = (256, 256, 500)
-ROUNDS = 3
+SERIES_SHAPE = (512, 512, 500)
+ROUNDS = 5
 LIMIT_SECONDS = 300.0
 SMOOTH_MS = 100
 MIB = 2**20

@@ -49,7 +49,7 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume, note: str = "") -> S
     """Add what scoring found, and a note, to a record; the largest finding is the one of the largest volume."""
     from moeclip_med.results.notes import UNCALIBRATED, result_notes
 
-    largest = max(anomaly.findings, key=lambda found: (found.volume_ml or 0.0, found.area_pixels), default=None)
+    largest = max(anomaly.findings, key=lambda found: (found.volume_ml or 0.0, found.voxel_count), default=None)
     columns, rows, slices = anomaly.volume.shape
     return replace(
         record,
@@ -61,7 +61,7 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume, note: str = "") -> S
         score=round(anomaly.peak_score, 6),
         findings=len(anomaly.findings),
         largest_ml=None if largest is None or largest.volume_ml is None else round(largest.volume_ml, 4),
-        largest_pixels=0 if largest is None else largest.area_pixels,
+        largest_pixels=0 if largest is None else largest.voxel_count,
         threshold=round(anomaly.threshold, 6),
         is_calibrated=anomaly.is_calibrated,
         # That the threshold is uncalibrated is said once for the whole list.

@@ -15,7 +15,7 @@ _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
 def size_words(finding: Finding) -> str:
     """Say how large a finding is, "3.5 ml"; in pixels where the image has no spacing."""
     if finding.volume_ml is None:
-        return f"{finding.area_pixels:,} pixels".replace(",", _NARROW_SPACE)
+        return f"{finding.voxel_count:,} pixels".replace(",", _NARROW_SPACE)
     return f"{finding.volume_ml:.1f} ml" if finding.volume_ml >= 1 else f"{finding.volume_ml:.2f} ml"
 
 

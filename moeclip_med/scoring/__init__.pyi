@@ -4,5 +4,6 @@ from .detector import Detector as Detector
 from .detector import SliceMaps as SliceMaps
 from .detector import load_detector as load_detector
 from .findings import find_findings as find_findings
+from .scorer import ResultArrays as ResultArrays
 from .scorer import SliceScores as SliceScores
 from .scorer import score_volume as score_volume

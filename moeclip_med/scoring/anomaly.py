@@ -19,7 +19,7 @@ class Finding:
         rank: 1 for the finding with the highest peak score.
         label: The value of its voxels in `AnomalyVolume.labels`.
         volume_ml: Volume in ml; None where the image has no spacing in mm (photographs).
-        area_pixels: Number of voxels (pixels of a photograph).
+        voxel_count: Number of voxels (of a photograph, pixels).
         peak_score: Highest score in it, 0 to 1.
         mean_score: Mean score over it, 0 to 1.
         peak_voxel: Index (x, y, z) of the highest score.
@@ -33,7 +33,7 @@ class Finding:
     rank: int
     label: int
     volume_ml: float | None
-    area_pixels: int
+    voxel_count: int
     peak_score: float
     mean_score: float
     peak_voxel: tuple[int, int, int]
@@ -57,7 +57,7 @@ class AnomalyVolume:
         raw: (x, y, z) float32, the network's unbounded map, where it was asked for; else None.
         routing: (level, x, y, z) uint8, the expert with the largest weight per patch counted from 1, and 0 where the
             network saw nothing; None where not asked for.
-        labels: (x, y, z) int32, 0 outside findings, else the finding's label.
+        labels: (x, y, z) uint16, 0 outside findings, else the finding's label.
         findings: Sorted by rank.
         planes: The planes that were scored ("axial", ...); more than one when planes were fused.
         scored: (x, y, z) bool where scoring was cancelled early, True for scored voxels; None when complete.
@@ -68,7 +68,7 @@ class AnomalyVolume:
     scores: NDArray[np.float32]
     threshold: float
     is_calibrated: bool
-    labels: NDArray[np.int32]
+    labels: NDArray[np.uint16]
     findings: tuple[Finding, ...]
     planes: tuple[str, ...]
     raw: NDArray[np.float32] | None = None

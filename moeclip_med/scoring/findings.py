@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +19,9 @@ SMALLEST_VOLUME_ML = 0.1
 SMALLEST_AREA_PIXELS = 16
 """The same for images without a spacing in mm."""
 
+MOST_FINDINGS = np.iinfo(np.uint16).max
+"""No more are listed, those with the lowest peaks left out: labels in 16 bits spare half a volume of memory."""
+
 _LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -26,17 +29,19 @@ class FindingsResult(NamedTuple):
     """Labels and findings of one volume.
 
     Attributes:
-        labels: (x, y, z) int32, 0 outside findings, else `Finding.label` (equal to its rank).
+        labels: (x, y, z) uint16, 0 outside findings, else `Finding.label` (equal to its rank).
         findings: Sorted by rank.
         too_small: How many regions above the threshold were left out as too small.
     """
 
-    labels: NDArray[np.int32]
+    labels: NDArray[np.uint16]
     findings: tuple[Finding, ...]
     too_small: int
 
 
-def find_findings(scores: NDArray[np.float32], volume: Volume, threshold: float) -> FindingsResult:
+def find_findings(
+    scores: NDArray[np.float32], volume: Volume, threshold: float, into: NDArray[np.uint16] | None = None
+) -> FindingsResult:
     """List the connected regions with scores at or above a threshold.
 
     Neighbours are the 26 around a voxel; in a clip, whose frames are no slices of a body, the 8 within the frame.
@@ -45,17 +50,19 @@ def find_findings(scores: NDArray[np.float32], volume: Volume, threshold: float)
         scores: (x, y, z) float32, 0 to 1.
         volume: The volume they belong to; its geometry gives mm and ml.
         threshold: The lowest score that counts.
+        into: (x, y, z) uint16 to hold the labels; a new array if None.
 
     Returns:
         The labels, the findings ranked by peak score, and the number of regions left out as too small.
     """
-    components, count = ndimage.label(scores >= threshold, structure=_neighbourhood(volume))
+    labels = np.zeros(scores.shape, dtype=np.uint16) if into is None else into
+    components, count = _components(scores, threshold, _neighbourhood(volume), labels)
     area, size = _measure_components(components, count, volume)
     large = np.flatnonzero(area >= SMALLEST_AREA_PIXELS if size is None else size >= SMALLEST_VOLUME_ML).tolist()
 
     boxes = ndimage.find_objects(components)
     peaks = {label: float(_masked(scores, components, label, boxes[label - 1]).max()) for label in large}
-    ranked = sorted(large, key=lambda label: (-peaks[label], -area[label], label))
+    ranked = sorted(large, key=lambda label: (-peaks[label], -area[label], label))[:MOST_FINDINGS]
     findings = tuple(
         _measure(
             scores,
@@ -68,11 +75,31 @@ def find_findings(scores: NDArray[np.float32], volume: Volume, threshold: float)
         )
         for rank, label in enumerate(ranked, start=1)
     )
-    new_label = np.zeros(count + 1, dtype=np.int32)
+    new_label = np.zeros(count + 1, dtype=np.uint16)
     new_label[ranked] = np.arange(1, len(ranked) + 1)
-    for plane in components:  # in place and plane by plane: indexing makes a copy in 64 bits of what it is given
-        plane[...] = new_label[plane]
-    return FindingsResult(components, findings, count - len(findings))
+    order = _memory_order(labels)
+    for plane, found in zip(labels.transpose(order), components.transpose(order), strict=True):
+        plane[...] = new_label[found]  # plane by plane, since indexing copies in 64 bits what it is given
+    return FindingsResult(labels, findings, count - len(findings))
+
+
+def _components(
+    scores: NDArray[np.float32], threshold: float, structure: NDArray[np.bool_], labels: NDArray[np.uint16]
+) -> tuple[NDArray[np.uint16] | NDArray[np.int32], int]:
+    """Number the regions above a threshold in `labels`, or in a larger array where there are too many for 16 bits."""
+    order = _memory_order(labels)  # SciPy takes thirty times as long across the order of memory
+    ordered = labels.transpose(order)
+    np.greater_equal(scores.transpose(order), threshold, out=ordered, casting="unsafe")
+    try:
+        return labels, int(ndimage.label(ordered, structure.transpose(order), output=ordered))
+    except RuntimeError:  # how SciPy says so
+        components, count = ndimage.label(scores >= threshold, structure)
+        return components, count
+
+
+def _memory_order(array: NDArray[np.generic]) -> tuple[int, ...]:
+    """The axes of an array in the order of memory, slowest first."""
+    return tuple(int(axis) for axis in np.argsort(array.strides, kind="stable")[::-1])
 
 
 def voxel_to_lps(volume: Volume, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -110,15 +137,15 @@ def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
 
 
 def _measure_components(
-    components: NDArray[np.int32], count: int, volume: Volume
+    components: NDArray[np.integer[Any]], count: int, volume: Volume
 ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
     """Voxels and, where there are mm, ml of each component; slice by slice, since indices of all voxels take much."""
     axis = volume.slice_axis
     area: NDArray[np.int64] = np.zeros(count + 1, dtype=np.int64)
     size: NDArray[np.float64] = np.zeros(count + 1)
     voxel_ml = _slice_voxel_ml(volume) if volume.has_orientation else np.zeros(components.shape[axis])
-    for index, ml in enumerate(voxel_ml):
-        voxels = np.bincount(components.take(index, axis=axis).ravel(), minlength=count + 1)
+    for found, ml in zip(np.moveaxis(components, axis, 0), voxel_ml, strict=True):
+        voxels = np.bincount(found.ravel(), minlength=count + 1)
         area += voxels
         size += voxels * ml
     area[0] = size[0] = 0
@@ -140,14 +167,14 @@ def _slice_voxel_ml(volume: Volume) -> NDArray[np.float64]:
 
 
 def _masked(
-    scores: NDArray[np.float32], components: NDArray[np.int32], label: int, box: tuple[slice, ...]
+    scores: NDArray[np.float32], components: NDArray[np.integer[Any]], label: int, box: tuple[slice, ...]
 ) -> NDArray[np.float32]:
     return np.where(components[box] == label, scores[box], np.float32(-1.0))
 
 
 def _measure(
     scores: NDArray[np.float32],
-    components: NDArray[np.int32],
+    components: NDArray[np.integer[Any]],
     label: int,
     box: tuple[slice, ...],
     volume: Volume,
@@ -167,7 +194,7 @@ def _measure(
         rank=rank,
         label=rank,
         volume_ml=volume_ml,
-        area_pixels=len(voxels),
+        voxel_count=len(voxels),
         peak_score=float(masked.max()),
         mean_score=float(weights.mean()),
         peak_voxel=_int_triple(peak),

@@ -1,7 +1,8 @@
 """Score a volume slice by slice, in batches, in any order, with the result on the volume's own grid.
 
 The slices stream through the network: beside the volume itself only one more array of its size is held, the anomaly
-scores, so memory does not grow with the number of slices in flight or of token maps.
+scores (and another where planes are fused or the raw map is kept), so memory does not grow with the number of slices
+in flight or of token maps.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +50,18 @@ class SliceScores:
     total: int
 
 
+class ResultArrays(NamedTuple):
+    """Arrays on the volume's grid that a caller wants the result in, in shared memory for example.
+
+    Attributes:
+        scores: (x, y, z) float32 of zeros.
+        labels: (x, y, z) uint16.
+    """
+
+    scores: NDArray[np.float32]
+    labels: NDArray[np.uint16]
+
+
 def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     volume: Volume,
     detector: Detector,
@@ -62,6 +75,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     on_slices: Callable[[SliceScores], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     batch_size: int | None = None,
+    into: ResultArrays | None = None,
 ) -> AnomalyVolume:
     """Score a volume.
 
@@ -78,6 +92,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         on_slices: Called after each batch.
         should_stop: Asked before each batch; True ends the run and keeps what was scored.
         batch_size: Slices per batch; what suits the engine if None.
+        into: Arrays to hold the result, its scores filled batch by batch; new ones if None.
 
     Returns:
         Scores on the volume's own grid, and findings. The same for every batch size and order.
@@ -86,21 +101,22 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         InputError: If the plane does not exist for this volume.
     """
     started = time.perf_counter()
-    run = _Run(volume, detector, plane, kind or volume.series.kind, keep_routing=keep_routing)
+    scores = np.zeros(volume.shape, dtype=np.float32) if into is None else into.scores
+    run = _Run(
+        volume, detector, plane, kind or volume.series.kind, scores, keep_raw=keep_raw, keep_routing=keep_routing
+    )
     run.score_all(
         order=() if order is None else order,
         on_slices=on_slices or (lambda _: None),
         should_stop=should_stop or (lambda: False),
         batch_size=batch_size or detector.engine.batch_size,
     )
-    raw = run.raw.copy() if keep_raw else None
-    scores = detector.metadata.score_scale.score(run.raw, out=run.raw)
-    scored = run.scored_voxels()
-    for outside in (None if scored is None else ~scored, volume.padding_mask):
-        if outside is not None:
-            scores[outside] = 0.0
+    if not keep_raw:
+        run.raw = None
+    if volume.padding_mask is not None:
+        scores[volume.padding_mask] = 0.0
     limit = detector.metadata.threshold.value if threshold is None else threshold
-    result = find_findings(scores, volume, limit)
+    result = find_findings(scores, volume, limit, into=None if into is None else into.labels)
     planes = tuple(view.plane for view in run.views)
     return AnomalyVolume(
         volume=volume,
@@ -110,9 +126,9 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         labels=result.labels,
         findings=result.findings,
         planes=planes,
-        raw=raw,
+        raw=run.raw,
         routing=run.routing,
-        scored=scored,
+        scored=run.scored_voxels(),
         provenance=describe_run(
             volume,
             detector,
@@ -132,15 +148,25 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
 
 
 class _Run:
-    """The state of scoring one volume: the raw map so far and what it is made of."""
+    """The state of scoring one volume: its scores so far and what they are made of."""
 
     def __init__(
-        self, volume: Volume, detector: Detector, plane: Plane, kind: ImageKind, *, keep_routing: bool
+        self,
+        volume: Volume,
+        detector: Detector,
+        plane: Plane,
+        kind: ImageKind,
+        scores: NDArray[np.float32],
+        *,
+        keep_raw: bool,
+        keep_routing: bool,
     ) -> None:
         self.views: tuple[SliceView, ...] = slice_views(volume, plane)
         self.kind = kind
         self.window: Window = fit_window(volume, kind)
-        self.raw: NDArray[np.float32] = np.zeros(volume.shape, dtype=np.float32)
+        self.scores = scores
+        needs_raw = keep_raw or len(self.views) > 1  # a fused score is that of the mean map, not the mean of scores
+        self.raw: NDArray[np.float32] | None = np.zeros(volume.shape, dtype=np.float32) if needs_raw else None
         self.routing: NDArray[np.uint8] | None = None
         self.done = 0
         self.total = sum(view.n_slices for view in self.views)
@@ -157,7 +183,6 @@ class _Run:
         batch_size: int,
     ) -> None:
         """Score every view, batch by batch, until done or told to stop."""
-        scale = self._detector.metadata.score_scale
         for views_before, view in enumerate(self.views):
             box = foreground_box(self._volume, view, self.window) if self._detector.frames_foreground else None
             batches = _batches(order if views_before == 0 else (), view.n_slices, batch_size)
@@ -165,9 +190,9 @@ class _Run:
                 if should_stop():
                     return
                 maps = self._detector.map_slices(slices, box, want_routing=self._keep_routing and views_before == 0)
-                fused = self._fuse(view, indices, maps, views_before)
+                scores = self._put(view, indices, maps, views_before)
                 self.done += len(indices)
-                on_slices(SliceScores(view, indices, scale.score(fused), self.done, self.total))
+                on_slices(SliceScores(view, indices, scores, self.done, self.total))
 
     def scored_voxels(self) -> NDArray[np.bool_] | None:
         """Give (x, y, z) True where a score was computed; None when everywhere."""
@@ -196,20 +221,23 @@ class _Run:
                     upcoming = pool.submit(prepare, following)
                 yield indices, slices
 
-    def _fuse(
+    def _put(
         self, view: SliceView, indices: tuple[int, ...], maps: SliceMaps, views_before: int
     ) -> NDArray[np.float32]:
-        """Put the maps in their place; a voxel holds the mean over the views that reached it."""
-        fused: NDArray[np.float32] = maps.raw.numpy()
+        """Put the maps in their place, a voxel holding the mean over the views that reached it; give their scores."""
+        raw: NDArray[np.float32] = maps.raw.numpy()
         if views_before == 0:
             self._first_view_done.extend(indices)
             if maps.routing is not None:
                 self._keep_experts(view, indices, maps.routing.numpy())
-        else:
+        elif self.raw is not None:
             before = view.take(self.raw[None], indices)[:, 0]
-            fused = (before * np.float32(views_before) + fused) / np.float32(views_before + 1)
-        view.put(fused, indices, into=self.raw)
-        return fused
+            raw = (before * np.float32(views_before) + raw) / np.float32(views_before + 1)
+        if self.raw is not None:
+            view.put(raw, indices, into=self.raw)
+        scores = self._detector.metadata.score_scale.score(raw)
+        view.put(scores, indices, into=self.scores)
+        return scores
 
     def _keep_experts(self, view: SliceView, indices: tuple[int, ...], experts: NDArray[np.uint8]) -> None:
         levels = experts.shape[1]

@@ -135,7 +135,7 @@ class FindingsTable(QTableView):
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:
-    size = f"{finding.area_pixels}" if finding.volume_ml is None else f"{finding.volume_ml:.1f}"
+    size = f"{finding.voxel_count}" if finding.volume_ml is None else f"{finding.volume_ml:.1f}"
     first, last = finding.slice_range
     slices = str(first) if first == last else f"{first}–{last}"
     return (str(finding.rank), size, f"{finding.peak_score:.2f}", f"{finding.mean_score:.2f}", slices)

@@ -73,7 +73,7 @@ class ScoreRequest:
         threshold: The score from which a voxel counts as found; None takes the model's.
         order: Slices to score first.
         scores: (*storage) float32 to fill.
-        labels: (*storage) int32 to fill.
+        labels: (*storage) uint16 to fill.
         routing: (level, *storage) uint8 to fill with expert + 1 (0 where no patch was), or None.
     """
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from napari.utils import progress
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_moeclip.spinner import CALM_PERCENT, USUAL_PERCENT, turn_spinners
 
 if TYPE_CHECKING:
     from napari_moeclip.messages import Progress
 
 _MINUTE = 60
 _PAUSE_SECONDS = 0.5
-_CALM_PERCENT, _USUAL_PERCENT = 10, 100
 
 
 class RunPanel(QWidget):
@@ -73,7 +74,7 @@ class RunPanel(QWidget):
             self._activity = progress(total=0, desc=note)
         else:
             self._activity.set_description(note)
-        self._turn_spinner(_CALM_PERCENT)
+        turn_spinners(CALM_PERCENT)
 
     def show_progress(self, heard: Progress) -> None:
         """Show how far scoring is, twice a second at most: each time the whole window is drawn anew."""
@@ -104,7 +105,7 @@ class RunPanel(QWidget):
         self.bar.hide()
         self.say(note)
         if self._activity is not None:
-            self._turn_spinner(_USUAL_PERCENT)
+            turn_spinners(USUAL_PERCENT)
             self._activity.close()
             self._activity = None
 
@@ -112,20 +113,6 @@ class RunPanel(QWidget):
         """Show one line."""
         self.text.setText(note)
         self.text.setVisible(bool(note))
-
-    def _turn_spinner(self, percent: int) -> None:
-        """Set the speed of the spinner beside napari's activity button.
-
-        For each of its pictures Qt puts the whole window together again, which takes 0.4 cores from scoring where
-        there is no graphics card.
-        """
-        window = self.window()
-        if not isinstance(window, QMainWindow):
-            return
-        for label in window.statusBar().findChildren(QLabel):
-            movie = label.movie()
-            if movie is not None:
-                movie.setSpeed(percent)
 
     def _on_cancel(self) -> None:
         self.cancel_button.setEnabled(False)

@@ -56,7 +56,7 @@ class Session:
     Attributes:
         origin: The volume and how it is shown.
         scores: (x, y, z) float32, 0 to 1; filled while the run goes on.
-        labels: (x, y, z) int32, the finding's label.
+        labels: (x, y, z) uint16, the finding's label.
         experts: (level, x, y, z) uint8, expert + 1; None if not kept.
         outcome: What the run gave; None before its end.
         progress: The last that was heard of the run.
@@ -66,7 +66,7 @@ class Session:
         self,
         origin: LayerOrigin,
         scores: NDArray[np.float32],
-        labels: NDArray[np.int32],
+        labels: NDArray[np.uint16],
         experts: NDArray[np.uint8] | None = None,
         references: tuple[SharedArrayReference, ...] = (),
     ) -> None:
@@ -91,7 +91,7 @@ class Session:
         """
         reference = origin.volume.reference
         shape, storage = reference.voxels.shape[1:], reference.storage
-        scores, labels = SharedArray.create(shape, np.float32), SharedArray.create(shape, np.int32)
+        scores, labels = SharedArray.create(shape, np.float32), SharedArray.create(shape, np.uint16)
         arrays = [scores, labels]
         experts = None
         if levels:

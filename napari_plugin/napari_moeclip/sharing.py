@@ -22,18 +22,26 @@ if TYPE_CHECKING:
 
 _COLOUR_CHANNELS = 3
 _SAMPLE = 1_000_000
+_DECODED = (2, 1, 0)
 
 
-def share(volume: Volume) -> tuple[VolumeReference, list[SharedArray]]:
-    """Copy a volume into shared memory that the viewer is to adopt.
+def share(volume: Volume, decoded: SharedArray | None = None) -> tuple[VolumeReference, list[SharedArray]]:
+    """Put a volume into shared memory that the viewer is to adopt.
+
+    Args:
+        volume: The volume.
+        decoded: (channel, z, y, x), where its voxels may lie already; they are copied where they do not.
 
     Returns:
         How the viewer finds it; and the arrays, to be kept until the viewer has.
     """
-    storage = slice_views(volume)[0].axes
     image = volume.voxels.numpy()
-    voxels = SharedArray.create((image.shape[0], *store_shape(volume.shape, storage)), np.float32)
-    unstore(voxels.array, storage, leading=1)[...] = image
+    if decoded is not None and np.may_share_memory(image, decoded.array):
+        storage, voxels = _DECODED, decoded
+    else:
+        storage = slice_views(volume)[0].axes
+        voxels = SharedArray.create((image.shape[0], *store_shape(volume.shape, storage)), np.float32)
+        unstore(voxels.array, storage, leading=1)[...] = image
     arrays = [voxels]
     padding = colours = None
     if volume.padding_mask is not None:

@@ -17,7 +17,7 @@ from napari_moeclip.volumes import SharedVolume, VolumeReference, unstore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from moeclip_transforms import ImageSource
+    from moeclip_transforms import ImageSource, Volume
     from numpy.typing import NDArray
 
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
@@ -64,7 +64,13 @@ class Tasks:
     def _(self, request: messages.ReadRequest) -> VolumeReference:
         source = self._open(request.path)
         series = next(series for series in source.series if series.uid == request.series)
-        return self._share(source.read(series, time_point=request.time_point))
+        decoded: list[SharedArray] = []
+
+        def allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
+            decoded.append(SharedArray.create(shape, np.float32))
+            return decoded[-1].array
+
+        return self._share(source.read(series, time_point=request.time_point, allocate=allocate), *decoded)
 
     @_answer.register
     def _(self, request: messages.SampleRequest) -> VolumeReference:
@@ -96,8 +102,7 @@ class Tasks:
         from moeclip_med.scoring import find_findings
 
         anomaly = self._last_run()
-        result = find_findings(anomaly.scores, anomaly.volume, request.threshold)
-        anomaly.labels[...] = result.labels
+        result = find_findings(anomaly.scores, anomaly.volume, request.threshold, into=anomaly.labels)
         settings = anomaly.provenance.get("settings", {}) | {
             "threshold": request.threshold,
             "threshold_source": "set by the user",
@@ -123,7 +128,7 @@ class Tasks:
 
         anomaly = open_run(Path(request.folder))
         reference = self._share(anomaly.volume)
-        labels = SharedArray.create(reference.voxels.shape[1:], np.int32)
+        labels = SharedArray.create(reference.voxels.shape[1:], np.uint16)
         volume = SharedVolume(reference, owns=False)
         unstore(labels.array, reference.storage)[...] = anomaly.labels
         self._anomaly = replace(anomaly, scores=volume.voxels[0], labels=unstore(labels.array, reference.storage))
@@ -138,17 +143,15 @@ class Tasks:
     ) -> messages.RunOutcome:
         from moeclip_transforms import ImageKind, Plane
 
-        from moeclip_med.scoring import score_volume
+        from moeclip_med.scoring import ResultArrays, score_volume
         from napari_moeclip.models import info_of, show_experts
 
         self._anomaly = None  # the viewer has let go of an earlier run's arrays by now
         detector = self._load(request.load)
         shared = SharedVolume(request.volume, owns=False)
-        scores, labels = self._attach(request.scores, request), self._attach(request.labels, request)
         started = time.perf_counter()
 
         def show(batch: SliceScores) -> None:
-            batch.view.put(batch.scores, batch.indices, into=scores)
             seconds = time.perf_counter() - started
             indices = tuple(batch.view.volume_index(index) for index in batch.indices)
             axis = batch.view.axes[0]
@@ -166,11 +169,8 @@ class Tasks:
             order=request.order,
             on_slices=show,
             should_stop=should_stop,
+            into=ResultArrays(self._attach(request.scores, request), self._attach(request.labels, request)),
         )
-        scores[...] = anomaly.scores
-        anomaly = replace(anomaly, scores=scores)  # one after the other, so that two copies are never held of both
-        labels[...] = anomaly.labels
-        anomaly = replace(anomaly, labels=labels)
         shares: tuple[tuple[float, ...], ...] = ()
         if request.routing is not None and anomaly.routing is not None:
             into = self._attach(request.routing, request, leading=1)
@@ -210,10 +210,10 @@ class Tasks:
             raise InputError(msg)
         return self._anomaly
 
-    def _share(self, volume: Any) -> VolumeReference:  # noqa: ANN401 - a Volume; typed where it is made
+    def _share(self, volume: Volume, *decoded: SharedArray) -> VolumeReference:
         from napari_moeclip.sharing import share
 
-        reference, arrays = share(volume)
+        reference, arrays = share(volume, *decoded)
         self._handed_over = arrays  # the viewer has adopted earlier ones by now
         return reference
 

@@ -53,6 +53,7 @@ class Asker:
     def __enter__(self) -> Self:
         if self._has_window:
             self._dialog = _waiting_dialog(self._note)
+            _turn_spinners(calm=True)
         return self
 
     def __exit__(
@@ -61,6 +62,7 @@ class Asker:
         if self._dialog is not None:
             self._dialog.close()
             self._dialog.deleteLater()
+            _turn_spinners(calm=False)
         if self._tasks is not None:
             self._tasks.close()
 
@@ -98,6 +100,12 @@ def _has_window() -> bool:
     except ImportError:
         return False
     return QApplication.instance() is not None and current_viewer() is not None
+
+
+def _turn_spinners(*, calm: bool) -> None:
+    from napari_moeclip.spinner import CALM_PERCENT, USUAL_PERCENT, turn_spinners
+
+    turn_spinners(CALM_PERCENT if calm else USUAL_PERCENT)
 
 
 def _waiting_dialog(note: str) -> QProgressDialog:

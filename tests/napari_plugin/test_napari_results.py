@@ -41,7 +41,7 @@ def test_threshold_moves_map_and_findings_at_once_without_scoring(scored, qtbot)
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.999), timeout=ENDS)
     widget.results.exact.setValue(0.01)
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.01), timeout=ENDS)
-    assert widget.results.table.findings[0].area_pixels > np.prod([part.stop - part.start for part in BLOB])
+    assert widget.results.table.findings[0].voxel_count > np.prod([part.stop - part.start for part in BLOB])
     widget.results.reset.click()
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.8), timeout=ENDS)
     assert len(widget.results.table.findings) == 1

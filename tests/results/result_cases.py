@@ -129,7 +129,7 @@ def _finding(scores: NDArray[np.float32], mask: NDArray[np.bool_], label: int, v
         rank=1,
         label=label,
         volume_ml=millilitres if volume.has_orientation else None,
-        area_pixels=int(mask.sum()),
+        voxel_count=int(mask.sum()),
         peak_score=float(scores[mask].max()),
         mean_score=float(scores[mask].mean()),
         peak_voxel=tuple(int(index) for index in peak),

@@ -34,7 +34,7 @@ def test_findings_come_back_with_their_numbers_and_segments(written, source):
         assert measured["Anomaly score", "Maximum"] == pytest.approx(finding.peak_score, abs=1e-6)
         assert measured["Anomaly score", "Mean"] == pytest.approx(finding.mean_score, abs=1e-6)
         if finding.volume_ml is None:
-            assert measured["Number of pixels", ""] == finding.area_pixels
+            assert measured["Number of pixels", ""] == finding.voxel_count
         else:
             assert measured["Volume", ""] == pytest.approx(finding.volume_ml, abs=1e-4)
         assert group.tracking_uid == segment.TrackingUID

@@ -47,7 +47,7 @@ def test_csv_has_the_same_numbers_as_json(nifti_anomaly, tmp_path):
     findings = read_json(nifti_anomaly, tmp_path / "b")["findings"]
     assert len(rows) == len(findings) == 2
     for row, finding in zip(rows, findings, strict=True):
-        for name in ("rank", "label", "volume_ml", "area_pixels", "peak_score", "mean_score"):
+        for name in ("rank", "label", "volume_ml", "voxel_count", "peak_score", "mean_score"):
             assert float(row[name]) == finding[name]
         assert [int(row[f"peak_voxel_{axis}"]) for axis in "xyz"] == finding["peak_voxel"]
         assert [float(row[f"centre_voxel_{axis}"]) for axis in "xyz"] == finding["centre_voxel"]
@@ -62,7 +62,7 @@ def test_a_photograph_has_pixels_and_no_millimetres(photo_anomaly, tmp_path):
     (finding,) = read_json(photo_anomaly, tmp_path / "b")["findings"]
     assert finding["volume_ml"] is None
     assert finding["centre_lps_mm"] is None
-    assert finding["area_pixels"] == photo_anomaly.findings[0].area_pixels
+    assert finding["voxel_count"] == photo_anomaly.findings[0].voxel_count
 
 
 def test_no_finding_is_an_empty_list_under_a_header(nifti_anomaly, tmp_path):

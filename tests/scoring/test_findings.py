@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moeclip_transforms import FrameGeometry
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from moeclip_med.scoring import find_findings
-from moeclip_med.scoring.findings import voxel_to_lps
+from moeclip_med.scoring.findings import _components, voxel_to_lps
 
 
 def scores_with(shape, *regions):
@@ -75,6 +76,56 @@ def test_without_a_region_above_the_threshold_there_is_no_finding(make_volume):
     assert not result.labels.any()
 
 
+def test_labels_go_into_the_array_that_is_given_whatever_it_held(make_volume):
+    scores = scores_with((20, 20, 20), (np.s_[2:8, 2:8, 2:8], 0.7), (np.s_[12:18, 12:18, 12:18], 0.9))
+    volume = make_volume(np.zeros((20, 20, 20)))
+    given = np.full((20, 20, 20), 9, dtype=np.uint16).transpose(2, 0, 1)
+
+    result = find_findings(scores, volume, threshold=0.5, into=given)
+
+    assert result.labels is given
+    np.testing.assert_array_equal(given, find_findings(scores, volume, threshold=0.5).labels)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.permutations(range(3)))
+def test_regions_are_those_of_scipy_in_any_order_of_memory(seed, share, order):
+    scores = np.random.default_rng(seed).random((9, 11, 13), dtype=np.float32)
+    given_labels = np.empty([scores.shape[axis] for axis in order], dtype=np.uint16).transpose(np.argsort(order))
+    components, count = ndimage.label(scores >= 1 - share, np.ones((3, 3, 3)))
+
+    found, found_count = _components(scores, 1 - share, np.ones((3, 3, 3), dtype=bool), given_labels)
+
+    assert found is given_labels
+    assert found_count == count
+    assert len(np.unique(np.stack([found.ravel(), components.ravel()]), axis=1).T) == len(np.unique(components))
+
+
+def test_more_regions_than_labels_of_16_bits_are_counted_and_the_large_one_is_found(make_volume):
+    scores = np.zeros((84, 84, 84), dtype=np.float32)
+    scores[::2, ::2, ::2] = 0.6  # 74 088 regions of one voxel
+    scores[60:70, 60:70, 60:70] = 0.9
+
+    result = find_findings(scores, make_volume(np.zeros(scores.shape)), threshold=0.5)
+
+    (finding,) = result.findings
+    assert finding.peak_score == pytest.approx(0.9)
+    assert result.too_small > np.iinfo(np.uint16).max
+    assert result.labels.dtype == np.uint16
+    assert np.count_nonzero(result.labels) == finding.voxel_count
+
+
+def test_only_the_findings_with_the_highest_peaks_are_listed_where_there_are_too_many(make_volume, monkeypatch):
+    monkeypatch.setattr("moeclip_med.scoring.findings.MOST_FINDINGS", 2)
+    boxes = [np.s_[start : start + 6, 0:6, 0:6] for start in (0, 10, 20)]
+    scores = scores_with((30, 8, 8), *zip(boxes, (0.7, 0.6, 0.8), strict=True))
+
+    result = find_findings(scores, make_volume(np.zeros(scores.shape)), threshold=0.5)
+
+    assert [finding.peak_score for finding in result.findings] == pytest.approx([0.8, 0.7])
+    assert not result.labels[boxes[1]].any()
+
+
 def test_frames_of_a_clip_are_not_joined(make_volume):
     scores = scores_with((20, 20, 3), (np.s_[5:10, 5:10, :], 0.9))
     clip = make_volume(np.zeros((3, 20, 20, 3)), has_orientation=False, is_clip=True)
@@ -83,7 +134,7 @@ def test_frames_of_a_clip_are_not_joined(make_volume):
 
     assert [finding.slice_range for finding in result.findings] == [(0, 0), (1, 1), (2, 2)]
     assert all(finding.volume_ml is None and finding.centre_lps_mm is None for finding in result.findings)
-    assert [finding.area_pixels for finding in result.findings] == [25, 25, 25]
+    assert [finding.voxel_count for finding in result.findings] == [25, 25, 25]
 
 
 def test_diagonal_neighbours_belong_together(make_volume):
@@ -147,5 +198,5 @@ def test_takes_little_more_memory_than_the_labels_it_gives(make_volume):
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert found.labels.nbytes == scores.nbytes
-    assert most < 1.5 * found.labels.nbytes
+    assert found.labels.nbytes == scores.nbytes / 2
+    assert most < scores.nbytes

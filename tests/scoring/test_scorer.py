@@ -11,7 +11,7 @@ import torch
 from moeclip_transforms import InputError, Plane
 
 from moeclip_med.model.network import NetworkOutput
-from moeclip_med.scoring import score_volume
+from moeclip_med.scoring import ResultArrays, score_volume
 from moeclip_med.scoring.detector import Detector
 from moeclip_med.weights import ScoreScale
 
@@ -83,6 +83,26 @@ def test_order_and_batch_size_do_not_change_the_result(make_volume, blob):
     result = score_volume(volume, make_detector(), batch_size=3, order=[9, 8, 10, 7, 99, 9]).scores
 
     np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("plane", [Plane.AUTO, Plane.ALL])
+def test_the_result_fills_the_arrays_that_are_given_batch_by_batch(make_volume, blob, plane):
+    volume, seen = make_volume(blob), []
+    into = ResultArrays(np.zeros(blob.shape, np.float32), np.zeros(blob.shape, np.uint16))
+
+    def look(part):
+        seen.append(
+            np.array_equal(part.view.take(torch.from_numpy(into.scores)[None], part.indices)[:, 0], part.scores)
+        )
+
+    anomaly = score_volume(volume, make_detector(), plane=plane, into=into, on_slices=look)
+
+    assert anomaly.scores is into.scores
+    assert anomaly.labels is into.labels
+    assert all(seen)
+    expected = score_volume(volume, make_detector(), plane=plane)
+    np.testing.assert_array_equal(into.scores, expected.scores)
+    np.testing.assert_array_equal(into.labels, expected.labels)
 
 
 def test_named_slices_are_scored_first_and_each_slice_once(make_volume, blob):

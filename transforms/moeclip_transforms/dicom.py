@@ -19,13 +19,15 @@ from moeclip_transforms.naming import stable_uid
 from moeclip_transforms.volume import FileFormat, FrameGeometry, FrameReference, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from pydicom import Dataset
 
     from moeclip_transforms.volume import Volume
+
+    Allocate = Callable[[tuple[int, ...]], NDArray[np.float32]]
 
 _MAX_SHARE_DAMAGED = 0.1
 
@@ -80,17 +82,26 @@ def group_series(files: Iterable[ScannedFile]) -> list[Series]:
     return [series for uid, group in by_uid.items() for series in _series_of(uid, group)]
 
 
-def read_dicom(series: Series, *, time_point: int = 0) -> Volume:
+def read_dicom(series: Series, *, time_point: int = 0, allocate: Allocate | None = None) -> Volume:
     """Read one time point of a DICOM series, slices sorted by position along their normal.
 
     Padding gets the lowest measured value, so that it stays dark. Up to a tenth of the slices may be damaged: they
     are left out and named in the notes.
 
+    Args:
+        series: What to read.
+        time_point: Zero-based time point.
+        allocate: From a shape (channel, slice, row, column) to an array of float32 zeros to decode into.
+
     Raises:
         InputError: When the series cannot be read or its geometry makes no sense.
     """
     with quietly():
-        return _read(series, time_point)
+        return _read(series, time_point, allocate or _zeros)
+
+
+def _zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.zeros(shape, dtype=np.float32)
 
 
 def _template(uid: str, path: Path, header: Dataset, first: Frame) -> Series:
@@ -153,7 +164,7 @@ def _describe(stack: Sequence[Frame], template: Series, paths_of_uid: dict[str, 
     )
 
 
-def _read(series: Series, time_point: int) -> Volume:
+def _read(series: Series, time_point: int, allocate: Allocate) -> Volume:
     if series.shape[0] == 0:
         msg = f"Series {series.uid} cannot be read as an image: {series.skip_reason}."
         raise InputError(msg)
@@ -167,7 +178,7 @@ def _read(series: Series, time_point: int) -> Volume:
         raise InputError(msg)
     stack = stacks[time_point]
     check_geometry(stack)  # before a voxel is read
-    array, padding, errors = _decode(stack)
+    array, padding, errors = _decode(stack, allocate)
     stack, array, padding, damage_notes = _without_damaged(series, stack, array, padding, errors)
     if padding is not None:
         _darken(array, padding)
@@ -221,7 +232,7 @@ def _part_number(series: Series, count: int) -> int:
 
 
 def _decode(
-    stack: Sequence[Frame],
+    stack: Sequence[Frame], allocate: Allocate
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, dict[int, InputError]]:
     """Decode all frames of a stack into one (channel, x, y, z) array; memory: the array and one slice."""
     places: dict[Path, list[tuple[int, int]]] = defaultdict(list)
@@ -239,7 +250,7 @@ def _decode(
                 errors[z] = pixels
                 continue
             if array is None:
-                array = np.zeros((pixels.values.shape[0], len(stack), rows, columns), dtype=np.float32)
+                array = allocate((pixels.values.shape[0], len(stack), rows, columns))
             if pixels.values.shape != (array.shape[0], rows, columns):
                 errors[z] = InputError(f'"{path.name}" decodes to another size than its header declares.')
                 continue

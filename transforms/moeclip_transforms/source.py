@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from moeclip_transforms.dicom import Allocate
     from moeclip_transforms.volume import Series, Volume
 
 _EXPECTED = "expected DICOM, NIfTI, .mha, .nrrd, PNG, JPEG, TIFF or BMP files"
@@ -61,17 +62,18 @@ class ImageSource:
         """Remove what was unpacked; its series can no longer be read."""
         self._cleanup.close()
 
-    def read(self, series: Series, *, time_point: int = 0) -> Volume:
+    def read(self, series: Series, *, time_point: int = 0, allocate: Allocate | None = None) -> Volume:
         """Read one of its series.
 
         Args:
             series: One of `self.series`.
             time_point: Zero-based time point of a 4-D series.
+            allocate: Makes the array that DICOM is decoded into; see `read_series`.
 
         Raises:
             InputError: When it cannot be read or its geometry makes no sense.
         """
-        return read_series(series, time_point=time_point)
+        return read_series(series, time_point=time_point, allocate=allocate)
 
     def _scan(self) -> Findings:
         if not self.path.exists():
@@ -195,8 +197,14 @@ def choose_series(source: ImageSource, uid: str | None = None) -> Series:
     raise InputError(msg)
 
 
-def read_series(series: Series, *, time_point: int = 0) -> Volume:
+def read_series(series: Series, *, time_point: int = 0, allocate: Allocate | None = None) -> Volume:
     """Read a series whose files are still where the scan found them.
+
+    Args:
+        series: What to read.
+        time_point: Zero-based time point of a 4-D series.
+        allocate: From a shape (channel, slice, row, column) to an array of float32 zeros that DICOM is decoded into, in
+            shared memory for example; NumPy's own if None. Other formats come in arrays of their libraries.
 
     Raises:
         InputError: When it cannot be read or its geometry makes no sense.
@@ -204,7 +212,7 @@ def read_series(series: Series, *, time_point: int = 0) -> Volume:
     if series.format is FileFormat.DICOM:
         from moeclip_transforms.dicom import read_dicom
 
-        return read_dicom(series, time_point=time_point)
+        return read_dicom(series, time_point=time_point, allocate=allocate)
     if series.format is FileFormat.NIFTI:
         from moeclip_transforms.nifti import read_nifti
 

@@ -124,7 +124,7 @@ def _finding_group(
     finding: Finding, identity: Identity, segmentation: Segmentation, sources: Sources
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     if finding.volume_ml is None:
-        size = sr.Measurement(common.PIXEL_COUNT, finding.area_pixels, _PIXELS)
+        size = sr.Measurement(common.PIXEL_COUNT, finding.voxel_count, _PIXELS)
     else:
         size = sr.Measurement(codes.SCT.Volume, round(finding.volume_ml, 4), _MILLILITRE)
     scores = [

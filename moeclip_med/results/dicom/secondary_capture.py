@@ -68,7 +68,7 @@ def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: 
 
 
 def _picture(
-    image: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int32], anomaly: AnomalyVolume
+    image: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.uint16], anomaly: AnomalyVolume
 ) -> tuple[NDArray[np.uint8], int]:
     """(rows, columns, 3) uint8 from (rows, columns, channel), and by how much it is enlarged."""
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]

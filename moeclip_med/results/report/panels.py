@@ -195,7 +195,7 @@ class PanelMaker:
         )
 
     def _outlines(
-        self, scores: NDArray[np.float32], labels: NDArray[np.int32], unit: tuple[float, float]
+        self, scores: NDArray[np.float32], labels: NDArray[np.uint16], unit: tuple[float, float]
     ) -> list[Outline]:
         """Smooth borders at the threshold around the voxels of each finding."""
         ranks = {finding.label: finding.rank for finding in self._anomaly.findings}
