@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class OpenVINOEngine:
         self._requests: dict[bool, openvino.InferRequest] = {}
         compiled, agreement = compiled_model(self._recipe(want_routing=False))
         self._requests[False] = compiled.create_infer_request()
+        self._model = replace(model)  # without its network, which is built again if another variant must be compiled
         place = f"{processor_name()}, {compiled.get_property('INFERENCE_NUM_THREADS')} threads"
         version = openvino.get_version().split("-")[0]
         calibrated = f", calibrated on {self._images.describe()}" if choice.precision is Precision.INT8 else ""

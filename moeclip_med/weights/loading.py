@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     Network = MoEClip | ZeroShotClip
 
 
+_TEXT_ADAPTER = "text_adapter.linear.weight"
+
+
 class ModelWarning(NoticeWarning):
     """Something about a model that weakens a result; shown to the user, never an error."""
 
@@ -63,7 +66,8 @@ class LoadedModel:
         """The network in evaluation mode, float32, on the CPU.
 
         Built on first use: an engine that finds its compiled model in the cache needs neither the network nor the
-        library of its tower, which takes longer to import than the network to run.
+        library of its tower, which takes longer to import than the network to run. A copy of the model
+        (`dataclasses.replace`) does not hold it.
 
         Raises:
             InputError: The adapters do not fit the tower, or the tower is not the one they were trained on.
@@ -116,12 +120,9 @@ def assemble(
         build = partial(_build_with_learned_prompts, metadata, architecture, adapters, tower_weights)
         return LoadedModel(build, metadata, None, metadata.identity(), tuple(notes))
     opened = open_network(architecture, tower_weights)
-    _check_tower(metadata, opened)
+    network = _build_with_text(metadata, architecture, adapters, opened)
     used = prompts or metadata.prompts or Prompts()
-    tower = build_tower(opened.network.visual, architecture)
     text_tower = _text_tower(opened.network, architecture.tower.name, projected=False)
-    network = MoEClip(architecture, tower, text_width=text_tower.width)
-    _fill(network, adapters, metadata.name)
     phrases = (used.normal_phrases(), used.abnormal_phrases())
     features = _encode(text_tower, phrases, f"{opened.sha256} {architecture.tower.activation} features")
     adapter = network.text_adapter
@@ -130,8 +131,26 @@ def assemble(
         raise InputError(msg)
     with torch.no_grad():
         text = adapter(*features)
-    known = replace(metadata, prompts=used)
-    return LoadedModel(network.eval(), known, text, known.identity(), tuple(notes))
+    known = replace(metadata, prompts=used, tower_sha256=opened.sha256)
+    # The network just built is let go, with a gigabyte: an engine that has its compiled model needs it no more.
+    build = partial(_build_again, metadata, architecture, adapters, tower_weights)
+    return LoadedModel(build, known, text, known.identity(), tuple(notes))
+
+
+def _build_with_text(
+    metadata: ModelMetadata, architecture: Architecture, adapters: dict[str, Tensor], opened: OpenedTower
+) -> MoEClip:
+    _check_tower(metadata, opened)
+    text_width = adapters[_TEXT_ADAPTER].shape[1] if _TEXT_ADAPTER in adapters else None
+    network = MoEClip(architecture, build_tower(opened.network.visual, architecture), text_width=text_width)
+    _fill(network, adapters, metadata.name)
+    return network.eval()
+
+
+def _build_again(
+    metadata: ModelMetadata, architecture: Architecture, adapters: dict[str, Tensor], tower_weights: Path | None
+) -> MoEClip:
+    return _build_with_text(metadata, architecture, adapters, open_network(architecture, tower_weights))
 
 
 def _build_with_learned_prompts(
