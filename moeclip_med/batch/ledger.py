@@ -91,6 +91,13 @@ class Ledger:
         """Close the database."""
         self._connection.close()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether its tables are there: a full disk can end a run between the file and what it should hold."""
+        with explained():
+            found = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone()
+        return found is not None
+
     def meta(self, name: str) -> str:
         """Give a value kept under a name, or ""."""
         with explained():

@@ -49,6 +49,12 @@ def read_status(folder: Path) -> Status:
         raise InputError(msg)
     ledger = Ledger(private / LEDGER_NAME, read_only=True)
     try:
+        if not ledger.is_begun:
+            msg = (
+                f'"{folder}" holds a batch that ended before its first entry, on a full disk for example; '
+                'run "moeclip-med batch" with it again'
+            )
+            raise InputError(msg)
         run = ledger.last_run()
         return Status(
             counts=ledger.counts(),

@@ -19,6 +19,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.batch.driver import ModelChoice, run_batch
 from moeclip_med.batch.dry_run import look_at_archive
 from moeclip_med.batch.filters import SeriesFilter
+from moeclip_med.batch.output import LEDGER_NAME, PRIVATE_NAME
 from moeclip_med.batch.records import StudyState
 from moeclip_med.batch.status import read_status
 from moeclip_med.pipeline import ScoreSettings
@@ -200,6 +201,17 @@ def test_status_reads_the_ledger_and_changes_nothing(finished):
         read_status(output / "studies")
     assert (
         str(caught.value) == f'"{output / "studies"}" holds no batch; name the --output folder of "moeclip-med batch"'
+    )
+
+
+def test_status_of_a_batch_that_ended_before_its_first_entry(tmp_path):
+    (tmp_path / PRIVATE_NAME).mkdir()
+    (tmp_path / PRIVATE_NAME / LEDGER_NAME).touch()
+    with pytest.raises(InputError) as caught:
+        read_status(tmp_path)
+    assert str(caught.value) == (
+        f'"{tmp_path}" holds a batch that ended before its first entry, on a full disk for example; '
+        'run "moeclip-med batch" with it again'
     )
 
 

@@ -187,6 +187,14 @@ def test_truncated_file(tmp_path, suffix):
     assert message.endswith("); the file is truncated or damaged: copy it again.")
 
 
+def test_a_header_without_its_voxels_says_which_file_is_missing(tmp_path):
+    nib.save(nib.Nifti1Pair(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "a.img")
+    (tmp_path / "a.img").unlink()
+    assert message_of(tmp_path / "a.hdr") == (
+        '"a.hdr" is only a header: its voxels belong into "a.img" beside it, which is missing; bring it.'
+    )
+
+
 def test_wrong_magic_number(tmp_path):
     path = tmp_path / "a.nii"
     path.write_bytes(b"this is text, not a volume" * 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,6 @@ from moeclip_transforms.naming import OWN_NAME, OWN_RESULT, reason, stable_uid
 from moeclip_transforms.volume import FileFormat, ImageKind, Series
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from moeclip_transforms.volume import Volume
@@ -158,6 +157,12 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
             return magnitude.reshape(1, *series.shape[:3])
         values: NDArray[np.float32] = image.get_fdata(caching="unchanged", dtype=np.float32)
         return values.reshape(1, *series.shape[:3])
+    except FileNotFoundError as error:
+        voxels = Path(error.filename or path).name
+        msg = (
+            f'"{path.name}" is only a header: its voxels belong into "{voxels}" beside it, which is missing; bring it.'
+        )
+        raise InputError(msg) from error
     except _READ_ERRORS as error:
         msg = (
             f'The voxels of "{path.name}" cannot be read ({reason(error)}); '
