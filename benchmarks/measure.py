@@ -297,6 +297,15 @@ def phases(model: str, volume: str, output: str, started: float) -> Result:
     }
 
 
+def write_full_model(folder: str, volume: str, side: int, slices: int) -> Result:
+    """Write ViT-L/14-336's tower and model folder with rebuilt weights, and a made volume."""
+    from paper_path import import_model
+
+    import_model(Path(folder))
+    write_made_volume(Path(volume), side, slices)
+    return {}
+
+
 def imports() -> Result:
     """Seconds to import what scoring with lite needs."""
     return {"seconds": clock(import_what_score_needs)}
@@ -382,7 +391,17 @@ def peak_memory() -> float:
 
 MEASURES: dict[str, Callable[..., Result]] = {
     function.__name__: function
-    for function in (prepare, ratio, throughput, first_start, growth, industrial_auroc, phases, imports)
+    for function in (
+        prepare,
+        ratio,
+        throughput,
+        first_start,
+        growth,
+        industrial_auroc,
+        phases,
+        write_full_model,
+        imports,
+    )
 }
 
 if __name__ == "__main__":

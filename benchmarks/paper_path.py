@@ -44,6 +44,16 @@ def write_checkpoint(path: Path) -> None:
     torch.save({"epoch": 20, "optimizer_state_dict": {}, "text_adapter": text, "image_adapter": image}, path)
 
 
+def import_model(folder: Path) -> Path:
+    """Write the tower, and a model folder from the checkpoint; give the latter."""
+    tower, checkpoint, model = (folder / name for name in ("tower.safetensors", "moe_20.pth", "model"))
+    write_tower(tower)
+    write_checkpoint(checkpoint)
+    imported = ["weights", "import", str(checkpoint), "--output", str(model), "--pretrained", str(tower)]
+    app(imported, standalone_mode=False)
+    return model
+
+
 def write_sets(folder: Path) -> list[str]:
     """Write two images as ColonDB lays them out, and a good and a bad one as MVTec does; as `--set` takes them."""
     colon, mvtec = folder / "colon", folder / "mvtec" / "leather"
@@ -79,11 +89,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", dest="sets")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        tower, checkpoint, model = (Path(temporary, name) for name in ("tower.safetensors", "moe_20.pth", "model"))
-        write_tower(tower)
-        write_checkpoint(checkpoint)
-        imported = ["weights", "import", str(checkpoint), "--output", str(model), "--pretrained", str(tower)]
-        app(imported, standalone_mode=False)
+        model = import_model(Path(temporary))
         sets = arguments.sets or write_sets(Path(temporary, "sets"))
         options = [part for one in sets for part in ("--set", one)]
         run = ["benchmark", "--model", str(model), "--protocol", "paper", "--output", str(arguments.output)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moeclip_med.model.intensity import BODY, OWN_CHANNELS
+from moeclip_med.model.intensity import BODY, GREY, OWN_CHANNELS
 from moeclip_med.model.similarity import ABNORMAL, NORMAL
 from moeclip_med.model.towers import TransformerTower
 
@@ -98,6 +98,7 @@ def token_features(network: MoEClip, level: int, patches: Tensor, side: int, ima
     architecture, tower = network.architecture, network.tower
     pooled = window_mean(patches, side)
     spread = patches.flatten(1).std(dim=1).clamp_min(1e-6)[:, None, None, None]
+    counts = mirror_counts(network, images)
     parts = []
     for name in architecture.token_inputs:
         if name == "normalised":
@@ -107,14 +108,24 @@ def token_features(network: MoEClip, level: int, patches: Tensor, side: int, ima
             parts.append((pooled - around) / spread)
         elif name in {"intensity", "intensity_mirror"}:
             channels = window_mean(plain_intensity(network, level, images), side)
-            parts.append(channels[..., :OWN_CHANNELS] if name == "intensity" else channels[..., OWN_CHANNELS:])
+            parts.append(channels[..., :OWN_CHANNELS] if name == "intensity" else channels[..., OWN_CHANNELS:] * counts)
+        elif name == "mirror_counts":
+            parts.append(counts.expand(*pooled.shape[:3], 1))
         else:
             smooth = neighbourhood_mean(patches, 3)
-            difference = (smooth - smooth.flip(2)) / spread
+            difference = (smooth - smooth.flip(2)) / spread * counts
             magnitude = difference.abs()
             overall = magnitude.mean(dim=(1, 2, 3), keepdim=True).expand(*magnitude.shape[:3], 1)
             parts.append({"mirror": difference, "mirror_magnitude": magnitude, "asymmetry": overall}[name])
     return torch.cat(parts, dim=-1)
+
+
+def mirror_counts(network: MoEClip, images: Tensor) -> Tensor:
+    """1 for each image whose patches are compared with their mirror twins, else 0: (B, 1, 1, 1)."""
+    if not network.architecture.has_mirror_switch:
+        return torch.ones(len(images), 1, 1, 1)
+    colours = plain_intensity(network, 0, images)[..., 2:4]
+    return (colours.abs().mean(dim=(1, 2, 3), keepdim=True) <= GREY).float()
 
 
 def plain_intensity(network: MoEClip, level: int, images: Tensor) -> Tensor:
