@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 HELD_OUT = ("leather", "road_crack", "steel_strip")
 NORMAL_ONLY = ("pcb",)
 LICENCE = "Apache-2.0"
-SYMMETRY = {"mirror", "mirror_magnitude", "asymmetry", "intensity_mirror"}
-INTENSITY = {"intensity", "intensity_mirror"}
+SYMMETRY = {"mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "mirror_counts"}
+INTENSITY = {"intensity", "intensity_mirror", "mirror_counts"}
 
 
 def architectures() -> dict[str, Architecture]:

@@ -47,6 +47,7 @@ class LevelContext(NamedTuple):
         mirrored: (B, h, w, width), each patch less its mirror twin, in units of `spread`; None likewise.
         spread: (B, 1, 1, 1), the standard deviation of all the image's patch features; None likewise.
         intensity: (B, h, w, channels), from `intensity_channels`, averaged over the window; None likewise.
+        mirror_weight: (B, 1, 1, 1), 1 where the comparison with the mirror twin counts and 0 where not; None likewise.
     """
 
     pooled: Tensor
@@ -55,6 +56,7 @@ class LevelContext(NamedTuple):
     mirrored: Tensor | None = None
     spread: Tensor | None = None
     intensity: Tensor | None = None
+    mirror_weight: Tensor | None = None
 
 
 def _normalised(context: LevelContext) -> Tensor:
@@ -84,7 +86,12 @@ def _intensity(context: LevelContext) -> Tensor:
 
 
 def _intensity_mirror(context: LevelContext) -> Tensor:
-    return _given(context.intensity)[..., OWN_CHANNELS:]
+    mirrored = _given(context.intensity)[..., OWN_CHANNELS:]
+    return mirrored if context.mirror_weight is None else mirrored * context.mirror_weight
+
+
+def _mirror_counts(context: LevelContext) -> Tensor:
+    return _given(context.mirror_weight).expand(*context.pooled.shape[:3], 1)
 
 
 def _given(tensor: Tensor | None) -> Tensor:
@@ -102,6 +109,7 @@ TOKEN_INPUTS: dict[TokenInput, Callable[[LevelContext], Tensor]] = {
     "asymmetry": _asymmetry,
     "intensity": _intensity,
     "intensity_mirror": _intensity_mirror,
+    "mirror_counts": _mirror_counts,
 }
 """How each named input of the projection is made: (B, h, w, its width) from a level's context."""
 
@@ -109,6 +117,7 @@ _OWN_WIDTHS: dict[TokenInput, int] = {
     "asymmetry": 1,
     "intensity": OWN_CHANNELS,
     "intensity_mirror": MIRROR_CHANNELS,
+    "mirror_counts": 1,
 }
 """Widths of the inputs that are not as wide as the tokens."""
 
@@ -128,6 +137,7 @@ def level_features(
     inputs: tuple[TokenInput, ...],
     surroundings: int | None,
     intensity: Tensor | None = None,
+    mirror_weight: Tensor | None = None,
 ) -> list[Tensor]:
     """The projection's input for each averaging window of one level.
 
@@ -138,22 +148,26 @@ def level_features(
         inputs: Names in `TOKEN_INPUTS`, concatenated in this order.
         surroundings: Side of the neighbourhood for "surroundings".
         intensity: (B, h, w, channels), from `intensity_channels`, for "intensity" and "intensity_mirror".
+        mirror_weight: (B,), 1 where the comparison with the mirror twin counts and 0 where not, for "mirror_counts";
+            None where it always does.
 
     Returns:
         One (B, h, w, `token_width`) per window.
     """
     around = mirrored = spread = None
-    if set(inputs) - {"normalised", "intensity", "intensity_mirror"}:
+    weight = None if mirror_weight is None else mirror_weight[:, None, None, None]
+    if {"surroundings", *_NEEDS_MIRROR} & set(inputs):
         spread = patches.flatten(1).std(dim=1).clamp_min(_SPREAD_FLOOR)[:, None, None, None]
     if "surroundings" in inputs and surroundings is not None:
         around = average_window(patches, surroundings, count_padding=False)
     if _NEEDS_MIRROR & set(inputs):
         smooth = average_window(patches, 3, count_padding=False)
         mirrored = (smooth - smooth.flip(2)) / _given(spread)
+        mirrored = mirrored if weight is None else mirrored * weight
     features = []
     for side in windows:
         bright = None if intensity is None else average_window(intensity, side)
-        context = LevelContext(average_window(patches, side), normalise, around, mirrored, spread, bright)
+        context = LevelContext(average_window(patches, side), normalise, around, mirrored, spread, bright, weight)
         parts = [TOKEN_INPUTS[name](context) for name in inputs]
         features.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
     return features

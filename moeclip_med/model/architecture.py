@@ -10,7 +10,14 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.model import records
 
 TokenInput = Literal[
-    "normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry", "intensity", "intensity_mirror"
+    "normalised",
+    "surroundings",
+    "mirror",
+    "mirror_magnitude",
+    "asymmetry",
+    "intensity",
+    "intensity_mirror",
+    "mirror_counts",
 ]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -158,6 +165,11 @@ class Architecture:
             raise InputError(msg)
 
     @property
+    def has_mirror_switch(self) -> bool:
+        """Whether patches are compared with their mirror twins in grey images only."""
+        return "mirror_counts" in self.token_inputs
+
+    @property
     def map_count(self) -> int:
         """How many token maps the raw map sums."""
         return len(self.levels) * len(self.windows)
@@ -244,8 +256,13 @@ LITE_INPUTS: tuple[TokenInput, ...] = (
     "asymmetry",
     "intensity",
     "intensity_mirror",
+    "mirror_counts",
 )
-"""What lite's projections see of each token; those with "mirror", and "asymmetry", are its prior of symmetry."""
+"""What lite's projections see of each token; those with "mirror", and "asymmetry", are its prior of symmetry.
+
+With "mirror_counts" the prior holds for grey images only: a head in a scanner has two like halves, what a camera sees
+seldom does.
+"""
 
 
 def lite_architecture() -> Architecture:

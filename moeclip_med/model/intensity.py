@@ -17,6 +17,12 @@ OWN_CHANNELS = 11
 MIRROR_CHANNELS = 2
 """Brightness less its mirror twin's, and the magnitude of that."""
 
+COLOURS = slice(2, 4)
+"""The channels of the two colour axes."""
+
+GREY = 0.02
+"""Mean magnitude of the colour channels up to which an image counts as grey; a camera's have ten times as much."""
+
 BODY = 0.04
 """Pixels above this share of the display range belong to the body; the rest is ground, and counts as average."""
 
@@ -63,6 +69,11 @@ def intensity_channels(images: Tensor, grid: int) -> Tensor:
     mirrored = smooth - smooth.flip(3)
     channels = [bright, share, colour, brightest, darkest, *differences, colour_difference, mirrored, mirrored.abs()]
     return torch.cat(channels, dim=1).clamp(-_LARGEST, _LARGEST).permute(0, 2, 3, 1)
+
+
+def is_grey(channels: Tensor) -> Tensor:
+    """Whether images have no colour, from their intensity channels (B, h, w, C): (B,), 1 where grey, else 0."""
+    return (channels[..., COLOURS].abs().mean(dim=(1, 2, 3)) <= GREY).to(channels.dtype)
 
 
 def odd(side: float) -> int:

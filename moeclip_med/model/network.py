@@ -19,7 +19,7 @@ from moeclip_med.model.heads import (
     Projection,
     TextAdapter,
 )
-from moeclip_med.model.intensity import at_grid, intensity_channels
+from moeclip_med.model.intensity import at_grid, intensity_channels, is_grey
 from moeclip_med.model.losses import balance_loss, etf_loss
 from moeclip_med.model.similarity import ABNORMAL, AnomalyMap, anomaly_of_tokens, patch_logits
 
@@ -241,6 +241,7 @@ class MoEClip(nn.Module):
 
     def _project(self, level: int, patches: Tensor, intensity: Tensor | None) -> list[Tensor]:
         architecture = self.architecture
+        weight = None if intensity is None or not architecture.has_mirror_switch else is_grey(intensity)
         around = architecture.surroundings[level] if architecture.surroundings else None
         features = level_features(
             patches,
@@ -249,6 +250,7 @@ class MoEClip(nn.Module):
             inputs=architecture.token_inputs,
             surroundings=around,
             intensity=None if intensity is None else at_grid(intensity, self.tower.grids[level]),
+            mirror_weight=weight,
         )
         return [self.projections[level](item) for item in features]
 

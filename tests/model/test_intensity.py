@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moeclip_med.model.intensity import MIRROR_CHANNELS, OWN_CHANNELS, at_grid, intensity_channels, odd
+from moeclip_med.model.intensity import MIRROR_CHANNELS, OWN_CHANNELS, at_grid, intensity_channels, is_grey, odd
 from moeclip_med.model.losses import fused_margin, peak_loss
 
 SIZE, GRID = 64, 16
@@ -55,6 +55,13 @@ def test_the_ground_says_nothing():
 
 def test_a_black_image_is_all_zero():
     assert (intensity_channels(torch.zeros(1, 3, SIZE, SIZE), GRID) == 0).all()
+
+
+def test_images_of_one_colour_channel_are_grey_and_a_cameras_are_not():
+    grey = head((21, 33, 4, 0.6))
+    tinted = grey * torch.tensor([1.0, 0.7, 0.6])[:, None, None] + 0.05 * torch.rand(3, SIZE, SIZE)
+    channels = intensity_channels(torch.cat([grey, tinted, torch.zeros_like(grey)]), GRID)
+    assert is_grey(channels).tolist() == [1, 0, 1]
 
 
 def test_what_has_a_mirror_twin_differs_from_nothing():

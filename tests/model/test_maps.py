@@ -63,6 +63,24 @@ def test_the_mirror_image_mirrors_the_comparison():
     torch.testing.assert_close(flipped, -original)
 
 
+def test_where_the_mirror_does_not_count_nothing_of_it_is_seen():
+    patches, intensity = noise(2, 4, 6, 3), noise(2, 4, 6, 13, seed=1)
+    inputs = ("mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "mirror_counts")
+    (seen,) = level_features(
+        patches,
+        layer_norm,
+        windows=(1,),
+        inputs=inputs,
+        surroundings=None,
+        intensity=intensity,
+        mirror_weight=torch.tensor([1.0, 0.0]),
+    )
+    assert seen.shape[-1] == token_width(inputs, 3)
+    assert (seen[0, ..., -1] == 1).all()
+    assert (seen[0, ..., :-1].abs().amax(dim=(0, 1)) > 0).all()
+    assert (seen[1] == 0).all()
+
+
 def test_symmetric_patches_have_no_mirror_difference_and_a_blank_image_stays_finite():
     half = noise(1, 4, 3, 3)
     (mirror,) = features(torch.cat([half, half.flip(2)], dim=2), ("mirror",), (1,))
