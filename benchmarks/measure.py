@@ -107,7 +107,9 @@ def throughput(model: str, engine: str, precision: str, batches: list[int], roun
 
     threads = options.get("threads", 2)
     loaded = measured_model(model, options.get("image_size"))
-    made = make_engine(loaded, engine=engine, precision=precision, device="cpu", threads=threads)
+    made = _make(make_engine, loaded, [engine, precision], threads)
+    if isinstance(made, str):
+        return {"refused": made}
     images = industrial_images(loaded, max(batches))
     rates, latencies = {}, {}
     for batch in batches:

@@ -38,7 +38,7 @@ def write_plots(record: Record, folder: Path) -> None:
                 1, len(drawings), figsize=(3.8 * len(drawings), 3.2), layout="constrained", squeeze=False
             )
             for panel, (plot, answers) in zip(panels[0], drawings, strict=True):
-                plot(panel, {case: item for case, item in answers.items() if "failed" not in item})
+                plot(panel, {case: item for case, item in answers.items() if not {"failed", "refused"} & item.keys()})
             figure.suptitle(TITLES[model], fontsize=10)
             save(figure, folder / f"bench-{model}.png")
 
@@ -51,7 +51,7 @@ def ratios_of(record: Record, model: str) -> dict[str, float]:
 
 def has_answers(answers: Record) -> bool:
     """Whether any case of a question could be measured."""
-    return any("failed" not in item for item in answers.values())
+    return any(not {"failed", "refused"} & item.keys() for item in answers.values())
 
 
 def save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib's

@@ -9,6 +9,8 @@ Row = tuple[str, str, str, str, str, str]
 
 LITE, FULL = "lite", "vit-l-14-336"
 HEADER: Row = ("what", "slices/s", "seconds", "ratio to plain", "accuracy kept", "peak GB (allowed)")
+SHOWN = 110
+"""Characters of a reason in the table; the record has all."""
 OTHERS = "cores_used_by_others"
 """Where a result says how busy the machine was with other work."""
 
@@ -48,8 +50,13 @@ def rows(record: Record) -> list[tuple[str, ...]]:
         part = record.get(model, {})
         for question, write in QUESTIONS.items():
             for case, item in part.get(question, {}).items():
-                failed = item.get("failed")
-                found = [failure(f"{model} {question} {case}", failed)] if failed else write(model, case, item)
+                troubles = [trouble for trouble in ("failed", "refused") if trouble in item]
+                name = f"{model} {question.replace('_', ' ')} {case}".replace(" against plain", "")
+                found = (
+                    [(name, troubles[0], item[troubles[0]][:SHOWN], "", "", "")]
+                    if troubles
+                    else write(model, case, item)
+                )
                 lines += with_others(found, item)
     startup = record.get("startup", {})
     for name, item in startup.get("seconds", {}).items():
@@ -74,15 +81,8 @@ def as_markdown(record: Record) -> str:
     return "\n".join(f"| {' | '.join(cell.strip() for cell in line)} |" for line in written)
 
 
-def failure(what: str, reason: str) -> Row:
-    """The line of what could not be measured."""
-    return (what, "failed", reason[:60], "", "", "")
-
-
 def engine_rows(model: str, case: str, item: Record) -> list[Row]:
-    """The line of an engine, or why there is none."""
-    if "refused" in item:
-        return [(f"{model} {case}", "refused", item["refused"][:70], "", "", "")]
+    """The line of an engine."""
     seconds, kept = item["seconds_per_slice"], f"correlation {item['correlation']:.6f}"
     return [(f"{model} {case}", f"{1 / seconds:.2f}", f"{seconds:.4f}", f"{item['ratio']:.2f}", kept, "")]
 

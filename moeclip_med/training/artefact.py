@@ -40,7 +40,7 @@ MAXIMA_PERCENTILE = 95.0
 MEDIAN_SCORE = 0.02
 """The score that the median pixel of normal images gets."""
 
-LITE_VERSION = "3"
+LITE_VERSION = "4"
 
 UNKNOWN_TERMS = "not stated when the model was trained"
 
@@ -110,7 +110,7 @@ def write_lite_model(
 
 NOTES = (
     "Trained on industrial surfaces and synthetic defects only; it has never seen a medical image.",
-    "It takes what has a mirror twin for normal: lesions on the midline or on both sides alike may be missed.",
+    "In grey images it takes what has a mirror twin for normal: lesions on the midline or on both sides may be missed.",
     "Tilted or cut-off heads raise false findings, for the same reason.",
     "Of lesions of a few millimetres it finds few: on multiple sclerosis plain brightness finds more.",
     "Typed prompts are ignored: its prompts are two learned vectors that know no object.",
