@@ -50,7 +50,7 @@ def rows(record: Record) -> list[tuple[str, ...]]:
         part = record.get(model, {})
         for question, write in QUESTIONS.items():
             for case, item in part.get(question, {}).items():
-                troubles = [trouble for trouble in ("failed", "refused") if trouble in item]
+                troubles = [trouble for trouble in ("failed", "refused") if isinstance(item.get(trouble), str)]
                 name = f"{model} {question.replace('_', ' ')} {case}".replace(" against plain", "")
                 found = (
                     [(name, troubles[0], item[troubles[0]][:SHOWN], "", "", "")]
