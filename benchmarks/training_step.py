@@ -131,7 +131,8 @@ def steps_of(variant: str, weights: Path, size: int) -> tuple[MoEClip, Callable[
     network.mark_forward_method("first_tokens")
 
     def product_step() -> Tensor:
-        losses, _ = task.losses(network, (images, masks, categories))
+        with fabric.autocast():
+            losses, _ = task.losses(network, (images, masks, categories))
         loss = torch.stack(list(losses.values())).sum()
         prepared.zero_grad(set_to_none=True)
         fabric.backward(loss)

@@ -54,7 +54,9 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
     terms: Annotated[
         list[str] | None, typer.Option(help="CATEGORY=TEXT: terms of use of a category's images. May be repeated.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="bf16-mixed or 32-true.")] = "bf16-mixed",
+    precision: Annotated[
+        str | None, typer.Option(help="bf16-mixed or 32-true.", show_default="the recipe's: 32-true for lite")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Number of devices.")] = 1,
     quiet: QuietOption = False,

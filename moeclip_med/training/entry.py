@@ -33,7 +33,8 @@ class TrainRequest:
         changes: Settings that differ from the recipe's, by name.
         licence: Licence of the trained adapters.
         terms: Terms of use of the images by category, where they are not known.
-        precision: "bf16-mixed" or "32-true".
+        precision: "bf16-mixed" or "32-true"; None takes the recipe's: float32 for lite, whose tokens are differences of
+            features, mixed for towers with text.
         device: "auto", "cpu", "cuda" or "mps".
         devices: Number of devices.
     """
@@ -49,20 +50,20 @@ class TrainRequest:
     changes: dict[str, Any] = field(default_factory=dict)
     licence: str = "unspecified"
     terms: dict[str, str] = field(default_factory=dict)
-    precision: Precision = "bf16-mixed"
+    precision: Precision | None = None
     device: str = "auto"
     devices: int = 1
 
 
-def parse_precision(name: str) -> Precision:
-    """The precision of a name.
+def parse_precision(name: str | None) -> Precision | None:
+    """The precision of a name; None where none is given.
 
     Raises:
         InputError: There is no such precision.
     """
     names: dict[str, Precision] = {"bf16-mixed": "bf16-mixed", "32-true": "32-true"}
-    if name in names:
-        return names[name]
+    if name is None or name in names:
+        return None if name is None else names[name]
     msg = f'--precision: "{name}" is neither bf16-mixed nor 32-true'
     raise InputError(msg)
 
@@ -118,7 +119,7 @@ def train_lite(
         request.folder,
         settings.seed,
         task.settings_json(),
-        precision=request.precision,
+        precision=request.precision or "32-true",
         device=request.device,
         devices=request.devices,
     )
@@ -149,7 +150,7 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
         request.folder,
         settings.seed,
         {**task.settings_json(), "tower_sha256": built.tower_sha256},
-        precision=request.precision,
+        precision=request.precision or "bf16-mixed",
         device=request.device,
         devices=request.devices,
     )

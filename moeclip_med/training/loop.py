@@ -95,7 +95,7 @@ class RunOptions:
     folder: Path
     seed: int
     settings: dict[str, Any]
-    precision: Precision = "bf16-mixed"
+    precision: Precision = "32-true"
     device: str = "auto"
     devices: int = 1
     save_every: int = 100
@@ -151,7 +151,8 @@ def run_training(
         task.network.train()
         for batch in task.batches(epoch, first, fabric):
             seed_step(options.seed, progress.step, fabric.global_rank)
-            losses, output = task.losses(network, batch)
+            with fabric.autocast():  # Fabric gives it to `forward` alone, not to the methods marked above
+                losses, output = task.losses(network, batch)
             loss = torch.stack(list(losses.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)

@@ -65,6 +65,22 @@ def test_interrupted_run_ends_exactly_like_an_uninterrupted_one(start, tmp_path)
     assert len(list(csv.DictReader(rows["cut"].splitlines()))) == 8
 
 
+@pytest.mark.parametrize(("precision", "is_mixed"), [("bf16-mixed", True), ("32-true", False)])
+def test_precision_reaches_the_products(industrial_folder, tiny_network, tmp_path, precision, is_mixed):
+    task = LiteTask(find_images(industrial_folder, Layout.INDUSTRIAL), SETTINGS, tmp_path, network=tiny_network(0))
+    found = []
+    hook = task.network.projections[0].register_forward_hook(lambda _module, _given, output: found.append(output.dtype))
+    options = RunOptions(tmp_path, 0, task.settings_json(), precision, "cpu")
+
+    def stop(*_):
+        hook.remove()
+        raise StopError
+
+    with pytest.raises(StopError):
+        run_training(task, options, make_fabric(options), stop)
+    assert set(found) == {torch.bfloat16 if is_mixed else torch.float32}
+
+
 def test_another_setting_is_refused(start, tmp_path):
     start(tmp_path, replace(SETTINGS, epochs=1))
     with pytest.raises(InputError, match=r"settings\.learning_rate = 0\.001, this one has 0\.5"):
