@@ -11,12 +11,11 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -37,6 +36,7 @@ def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, thre
     import torch
     from models import measured_model
     from reference import plain_maps
+    from subjects import industrial_images
 
     from moeclip_med.engines import make_engine
 
@@ -68,7 +68,7 @@ def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, thre
     }
 
 
-def prepare(model: str, engine: str, precision: str, threads: int = 2) -> Result:
+def prepare(model: str, engine: str = "auto", precision: str = "auto", threads: int | None = 2) -> Result:
     """Compile, quantise and cache an engine, so that the process that times it starts as any other does.
 
     Quantising leaves the heap in a state in which PyTorch's plain rendering runs a third faster.
@@ -88,7 +88,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1])
 
 
-def _make(make: Callable[..., Any], loaded: LoadedModel, wish: list[str], threads: int) -> Any:  # noqa: ANN401
+def _make(make: Callable[..., Any], loaded: LoadedModel, wish: list[str], threads: int | None) -> Any:  # noqa: ANN401
     """Give the engine, or why there is none."""
     from moeclip_transforms.errors import InputError
 
@@ -102,6 +102,7 @@ def _make(make: Callable[..., Any], loaded: LoadedModel, wish: list[str], thread
 def throughput(model: str, engine: str, precision: str, batches: list[int], rounds: int, **options: int) -> Result:
     """Slices per second of the network alone by batch; options: threads, image_size."""
     from models import measured_model
+    from subjects import industrial_images
 
     from moeclip_med.engines import make_engine
 
@@ -140,6 +141,7 @@ def first_start(precision: str) -> Result:
 def growth(model: str, slices: int, side: int = 240) -> Result:
     """Score a made volume of (side, side, slices) with the engine that is chosen: seconds, and the peak of memory."""
     from models import LITE, measured_model
+    from subjects import made_volume
 
     from moeclip_med.engines import make_engine
     from moeclip_med.scoring import Detector, score_volume
@@ -169,6 +171,7 @@ def industrial_auroc(images: int) -> Result:
     from models import LITE, measured_model
     from sklearn.metrics import roc_auc_score
     from steps import ENGINES
+    from subjects import HELD_OUT, defects, held_out
 
     from moeclip_med.engines import make_engine
 
@@ -191,59 +194,6 @@ def industrial_auroc(images: int) -> Result:
         "auroc": {name: auroc(run(engine)) for name, engine in made.items() if not isinstance(engine, str)},
         "refused": {name: reason for name, reason in made.items() if isinstance(reason, str)},
     }
-
-
-HELD_OUT = ("steel_strip", "road_crack")
-"""Sets that no training of lite has seen."""
-
-
-def held_out() -> Path | None:
-    """The folder of industrial sets, where it is known."""
-    shared = os.environ.get("MOECLIP_MED_SHARED")
-    return Path(shared, "data", "industrial") if shared else None
-
-
-def defects(loaded: LoadedModel, count: int) -> tuple[Tensor, Tensor]:
-    """Give normalised images (count, 3, S, S) and masks (count, M, M) bool."""
-    import numpy as np
-    import torch
-    from torch.nn import functional
-
-    architecture = loaded.metadata.architecture
-    draw = made_defect if held_out() is None else crops_with_masks()
-    images, masks = [], []
-    for index in range(count):
-        image, mask = draw(architecture.image_size, index)
-        images.append(torch.from_numpy(image).permute(2, 0, 1))
-        masks.append(torch.from_numpy(np.asarray(mask, dtype=np.float32)))
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (architecture.mean, architecture.std))
-    shares = functional.adaptive_avg_pool2d(torch.stack(masks)[:, None], architecture.map_size)[:, 0]
-    return (torch.stack(images).float() - mean) / std, shares >= 0.5  # noqa: PLR2004 - most of the pixel
-
-
-def crops_with_masks() -> Callable[[int, int], tuple[Any, Any]]:
-    """Crops of the held-out sets, (size, size, 3) in [0, 1] and (size, size) bool, by size and number."""
-    import numpy as np
-
-    from moeclip_med.industrial.crops import CropSource
-    from moeclip_med.industrial.datasets import Layout, find_images
-
-    folder = held_out() or Path()
-    sources = [CropSource(find_images(folder / name, Layout.INDUSTRIAL)) for name in HELD_OUT]
-    return lambda size, index: sources[index % len(sources)].any_crop(size, np.random.default_rng([991, index]))
-
-
-def made_defect(size: int, index: int) -> tuple[Any, Any]:
-    """A mirrored composite or a synthetic defect of made textures, by its number; as `crops_with_masks`."""
-    import numpy as np
-
-    from moeclip_med.engines.calibration import made_texture
-    from moeclip_med.industrial.composites import symmetric_composite
-    from moeclip_med.industrial.synthetic import synthetic_defect
-
-    rng = np.random.default_rng([991, index])
-    make = (symmetric_composite, synthetic_defect)[index % 2]
-    return make(made_texture(size, rng), made_texture(size, rng), rng)[:2]
 
 
 def phases(model: str, volume: str, output: str, started: float) -> Result:
@@ -299,15 +249,6 @@ def phases(model: str, volume: str, output: str, started: float) -> Result:
     }
 
 
-def write_full_model(folder: str, volume: str, side: int, slices: int) -> Result:
-    """Write ViT-L/14-336's tower and model folder with rebuilt weights, and a made volume."""
-    from paper_path import import_model
-
-    import_model(Path(folder))
-    write_made_volume(Path(volume), side, slices)
-    return {}
-
-
 def imports() -> Result:
     """Seconds to import what scoring with lite needs."""
     return {"seconds": clock(import_what_score_needs)}
@@ -329,41 +270,6 @@ def import_what_score_needs() -> None:
         "moeclip_transforms.source",
     ):
         __import__(name)  # not by importlib: -X importtime sees only what the import statement would do
-
-
-def industrial_images(loaded: LoadedModel, count: int) -> Tensor:
-    """Give (count, 3, S, S) of made industrial images, normalised for a model."""
-    import numpy as np
-    import torch
-
-    from moeclip_med.engines.calibration import CalibrationImages
-
-    batches = CalibrationImages(None, count).batches(loaded.metadata.architecture)
-    return torch.from_numpy(np.concatenate(list(batches)))
-
-
-@contextmanager
-def made_volume(side: int, slices: int) -> Iterator[Any]:
-    """Write an ellipsoid with a bright, off-centre lesion as NIfTI, 1 mm voxels, and give it as a `Volume`."""
-    from moeclip_transforms import read_volume
-
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "volume.nii.gz"
-        write_made_volume(target, side, slices)
-        yield read_volume(target)
-
-
-def write_made_volume(path: Path, side: int, slices: int) -> None:
-    """Write the made volume as NIfTI."""
-    import numpy as np
-
-    from moeclip_med.demo.files import write_nifti
-
-    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in (side, side, slices)], indexing="ij")
-    body = (x / 0.8) ** 2 + (y / 0.9) ** 2 + (z / 1.2) ** 2 < 1
-    lesion = (x - 0.35) ** 2 + (y + 0.2) ** 2 + (z - 0.1) ** 2 < 0.2**2
-    noise = np.random.default_rng(1).standard_normal(body.shape, dtype=np.float32)
-    write_nifti(path, (body * (400 + 20 * noise) + lesion * 300).clip(0, 2000).astype(np.int16), np.eye(4))
 
 
 def clock(subject: Callable[[], Any]) -> float:
@@ -389,6 +295,13 @@ def peak_memory() -> float:
             return int(line.split()[1]) * 1024 / 1e9
     msg = "/proc/self/status names no peak of memory"
     raise OSError(msg)
+
+
+def write_full_model(**arguments: Any) -> Result:  # noqa: ANN401 - see there
+    """Write the files of ViT-L/14-336; see `subjects.write_full_model`."""
+    import subjects
+
+    return subjects.write_full_model(**arguments)
 
 
 MEASURES: dict[str, Callable[..., Result]] = {
