@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from moeclip_transforms.errors import InputError
 
@@ -156,6 +156,10 @@ class Architecture:
                 "give one per level."
             )
             raise InputError(msg)
+        needing = [name for name in ("intensity_mirror", "mirror_counts") if name in self.token_inputs]
+        if needing and "intensity" not in self.token_inputs:
+            msg = f'architecture.token_inputs: "{needing[0]}" needs "intensity" beside it.'
+            raise InputError(msg)
         even = [side for side in (*self.windows, *self.surroundings) if side % 2 == 0 or side < 1]
         if even:
             msg = f"architecture: window of {even[0]} tokens; windows and surroundings must be odd."
@@ -248,17 +252,8 @@ def paper_architecture(
     )
 
 
-LITE_INPUTS: tuple[TokenInput, ...] = (
-    "normalised",
-    "surroundings",
-    "mirror",
-    "mirror_magnitude",
-    "asymmetry",
-    "intensity",
-    "intensity_mirror",
-    "mirror_counts",
-)
-"""What lite's projections see of each token; those with "mirror", and "asymmetry", are its prior of symmetry.
+LITE_INPUTS: tuple[TokenInput, ...] = get_args(TokenInput)
+"""What lite's projections see of each token: all. Those with "mirror", and "asymmetry", are its prior of symmetry.
 
 With "mirror_counts" the prior holds for grey images only: a head in a scanner has two like halves, what a camera sees
 seldom does.

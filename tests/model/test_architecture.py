@@ -48,6 +48,10 @@ def broken(**changes):
             broken(token_inputs=["surroundings"]),
             "architecture.surroundings: 0 kernels for 4 levels; give one per level.",
         ),
+        (
+            broken(token_inputs=["mirror_counts"]),
+            'architecture.token_inputs: "mirror_counts" needs "intensity" beside it.',
+        ),
         ([], "architecture: expected an object with named values, found []."),
     ],
 )
