@@ -157,13 +157,14 @@ def _voxels(image: Any, series: Series, time_point: int) -> NDArray[np.float32]:
             return magnitude.reshape(1, *series.shape[:3])
         values: NDArray[np.float32] = image.get_fdata(caching="unchanged", dtype=np.float32)
         return values.reshape(1, *series.shape[:3])
-    except FileNotFoundError as error:
-        voxels = Path(error.filename or path).name
-        msg = (
-            f'"{path.name}" is only a header: its voxels belong into "{voxels}" beside it, which is missing; bring it.'
-        )
-        raise InputError(msg) from error
     except _READ_ERRORS as error:
+        voxels = Path(image.file_map["image"].filename or path)
+        if voxels != path and not voxels.exists():
+            msg = (
+                f'"{path.name}" is only a header: its voxels belong into "{voxels.name}" beside it, which is missing; '
+                "bring it."
+            )
+            raise InputError(msg) from error
         msg = (
             f'The voxels of "{path.name}" cannot be read ({reason(error)}); '
             f"the file is truncated or damaged: copy it again."
