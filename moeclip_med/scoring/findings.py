@@ -31,7 +31,7 @@ class FindingsResult(NamedTuple):
     Attributes:
         labels: (x, y, z) uint16, 0 outside findings, else `Finding.label` (equal to its rank).
         findings: Sorted by rank.
-        too_small: How many regions above the threshold were left out as too small.
+        too_small: How many regions above the threshold were left out as too small (or beyond `MOST_FINDINGS`).
     """
 
     labels: NDArray[np.uint16]

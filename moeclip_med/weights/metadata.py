@@ -51,9 +51,9 @@ class ScoreScale:
             msg = f"score scale: centre {self.centre}, spread {self.spread}; expected finite numbers, spread above 0."
             raise InputError(msg)
 
-    def score(self, raw: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Scores of raw values, elementwise, float32; `out` may be `raw` itself, to save memory."""
-        odds = np.subtract(raw, self.centre, out=out, dtype=np.float32)
+    def score(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of raw values, elementwise, float32."""
+        odds = np.subtract(raw, self.centre, dtype=np.float32)
         # tanh saturates where exp would overflow, and is the same function.
         np.divide(odds, 2 * self.spread, out=odds)
         np.tanh(odds, out=odds)

@@ -9,7 +9,7 @@ from napari.utils import progress
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_moeclip.spinner import CALM_PERCENT, USUAL_PERCENT, turn_spinners
+from napari_moeclip.spinner import calm_spinners, let_spinners_go
 
 if TYPE_CHECKING:
     from napari_moeclip.messages import Progress
@@ -74,7 +74,7 @@ class RunPanel(QWidget):
             self._activity = progress(total=0, desc=note)
         else:
             self._activity.set_description(note)
-        turn_spinners(CALM_PERCENT)
+        calm_spinners(self)
 
     def show_progress(self, heard: Progress) -> None:
         """Show how far scoring is, twice a second at most: each time the whole window is drawn anew."""
@@ -105,7 +105,7 @@ class RunPanel(QWidget):
         self.bar.hide()
         self.say(note)
         if self._activity is not None:
-            turn_spinners(USUAL_PERCENT)
+            let_spinners_go(self)
             self._activity.close()
             self._activity = None
 

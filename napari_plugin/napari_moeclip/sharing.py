@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _COLOUR_CHANNELS = 3
 _SAMPLE = 1_000_000
 _DECODED = (2, 1, 0)
+"""How DICOM slices lie in memory: z, rows (y), columns (x)."""
 
 
 def share(volume: Volume, decoded: SharedArray | None = None) -> tuple[VolumeReference, list[SharedArray]]:

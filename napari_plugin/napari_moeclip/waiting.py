@@ -53,7 +53,9 @@ class Asker:
     def __enter__(self) -> Self:
         if self._has_window:
             self._dialog = _waiting_dialog(self._note)
-            _turn_spinners(calm=True)
+            from napari_moeclip.spinner import calm_spinners
+
+            calm_spinners(self)
         return self
 
     def __exit__(
@@ -62,7 +64,9 @@ class Asker:
         if self._dialog is not None:
             self._dialog.close()
             self._dialog.deleteLater()
-            _turn_spinners(calm=False)
+            from napari_moeclip.spinner import let_spinners_go
+
+            let_spinners_go(self)
         if self._tasks is not None:
             self._tasks.close()
 
@@ -100,12 +104,6 @@ def _has_window() -> bool:
     except ImportError:
         return False
     return QApplication.instance() is not None and current_viewer() is not None
-
-
-def _turn_spinners(*, calm: bool) -> None:
-    from napari_moeclip.spinner import CALM_PERCENT, USUAL_PERCENT, turn_spinners
-
-    turn_spinners(CALM_PERCENT if calm else USUAL_PERCENT)
 
 
 def _waiting_dialog(note: str) -> QProgressDialog:

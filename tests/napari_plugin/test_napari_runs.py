@@ -10,6 +10,7 @@ import pytest
 from napari_helpers import BLOB, wait_for_run
 from napari_moeclip import messages
 from napari_moeclip.layers import METADATA_KEY, origin_of
+from napari_moeclip.spinner import calm_spinners, let_spinners_go
 from napari_moeclip.widget import AnomalyWidget
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel
@@ -143,6 +144,19 @@ def test_progress_is_in_the_activity_dock_while_it_runs(slow, qtbot):
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     assert not progress._all_instances
     assert spinner.speed() == 100
+
+
+def test_the_spinner_stays_calm_while_there_is_a_reason(make_napari_viewer):
+    viewer = make_napari_viewer()
+    labels = viewer.window._qt_window.statusBar().findChildren(QLabel)
+    (movie,) = [label.movie() for label in labels if label.movie() is not None]
+    run, study = QLabel(), QLabel()
+    calm_spinners(run)
+    calm_spinners(study)
+    let_spinners_go(study)
+    assert movie.speed() == 10
+    let_spinners_go(run)
+    assert movie.speed() == 100
 
 
 def test_without_an_image_a_sentence_says_what_to_do(make_napari_viewer, shared, errors):

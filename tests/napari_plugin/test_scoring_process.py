@@ -3,17 +3,22 @@
 import gc
 import subprocess
 import sys
+from functools import partial
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from moeclip_transforms import InputError
+from moeclip_transforms import InputError, read_volume
 from napari_helpers import FAKE_SERVER
 from napari_moeclip import messages, shared
 from napari_moeclip.backend import Backend
 from napari_moeclip.shared import SharedArray
+from napari_moeclip.tasks import Tasks
+from napari_moeclip.volumes import SharedVolume
+
+from moeclip_med.demo import write_dicom_series
 
 
 def test_shared_array_lives_as_long_as_a_view_of_it_and_no_longer():
@@ -40,6 +45,31 @@ def test_shared_array_changes_hands():
     del made
     gc.collect()
     assert adopted.array[0] == 5
+
+
+def test_dicom_is_decoded_where_the_viewer_draws_from(tmp_path, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 900, (7, 8, 9), dtype=np.int16)
+    write_dicom_series(tmp_path, image, np.diag([1.0, 2.0, 3.0, 1.0]), "SIMULATED noise")
+    made = []
+    create = SharedArray.create.__func__
+    monkeypatch.setattr(SharedArray, "create", classmethod(lambda *given: made.append(given[1]) or create(*given)))
+    tasks = Tasks()
+    do = partial(tasks.do, on_progress=lambda _: None, should_stop=lambda: False)
+
+    (series,) = do(messages.ScanRequest(str(tmp_path))).series
+    volume = SharedVolume(do(messages.ReadRequest(str(tmp_path), series.uid)), owns=True)
+
+    assert made == [(1, 9, 8, 7)]  # one array, and nothing copied into a second
+    expected = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.voxels, expected.voxels.numpy())
+    assert {int(value) for value in np.unique(volume.voxels)} == set(np.unique(image).tolist())
+    tasks.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc looks at these")
+def test_the_process_gives_memory_back(backend):
+    backend.wait_for(messages.LoadRequest("lite"))
+    assert psutil.Process(backend.process_id).environ()["MALLOC_TRIM_THRESHOLD_"] == "4194304"
 
 
 def test_too_large_an_array_is_refused_in_a_sentence(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 
@@ -56,6 +57,19 @@ def test_prompts_change_the_text_and_the_identity(folder):
     assert scan.identity_hash != polyp.identity_hash
     assert polyp.metadata.prompts == Prompts("polyp")
     assert load_model(folder).identity_hash == scan.identity_hash
+
+
+def test_the_network_of_a_text_model_is_let_go_until_it_is_asked_for(folder):
+    loaded = load_model(folder)
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, MoEClip)]
+    network = loaded.network
+    assert loaded.network is network
+    copied = replace(loaded)
+    del loaded, network
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, MoEClip)]
+    assert copied.network.learned_state()
 
 
 def test_text_embeddings_are_kept_by_content(folder, cache, monkeypatch):
