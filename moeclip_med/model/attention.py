@@ -36,7 +36,8 @@ class FusedAttention(nn.Module):
         projected = functional.linear(query, self.in_proj_weight, self.in_proj_bias)
         heads = projected.reshape(*query.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         # Not by indexing: OpenVINO's int8 would then round all three as one tensor, which costs more than it saves.
-        attended = functional.scaled_dot_product_attention(*heads.unbind())
+        queries, keys, values = heads.unbind()
+        attended = functional.scaled_dot_product_attention(queries, keys, values)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), None
 
 

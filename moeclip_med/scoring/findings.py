@@ -184,9 +184,9 @@ def _measure(
     masked = _masked(scores, components, label, box)
     start = np.array([part.start for part in box])
     stop = np.array([part.stop for part in box])
-    voxels = np.argwhere(masked >= 0)
-    weights = masked[masked >= 0].astype(np.float64)
-    centre = start + np.average(voxels, axis=0, weights=weights if weights.sum() > 0 else None)
+    is_inside = masked >= 0
+    voxel_count, total = int(is_inside.sum()), float(masked.sum(dtype=np.float64, where=is_inside))
+    centre = start + _centre_of_mass(masked if total > 0 else is_inside, is_inside)
     peak = start + np.array(np.unravel_index(int(masked.argmax()), masked.shape))
     lps = voxel_to_lps(volume, centre) if volume.has_orientation else None
     axis = volume.slice_axis
@@ -194,9 +194,9 @@ def _measure(
         rank=rank,
         label=rank,
         volume_ml=volume_ml,
-        voxel_count=len(voxels),
+        voxel_count=voxel_count,
         peak_score=float(masked.max()),
-        mean_score=float(weights.mean()),
+        mean_score=total / voxel_count,
         peak_voxel=_int_triple(peak),
         centre_voxel=_float_triple(centre),
         centre_lps_mm=None if lps is None else _float_triple(lps),
@@ -204,6 +204,16 @@ def _measure(
         box_stop=_int_triple(stop),
         slice_range=(int(start[axis]), int(stop[axis]) - 1),
     )
+
+
+def _centre_of_mass(weights: NDArray[Any], is_inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give the weighted mean index (x, y, z), from sums along each axis: SciPy's forms products in 64 bits."""
+    centre = np.zeros(3)
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        along = weights.sum(axis=others, dtype=np.float64, where=is_inside)
+        centre[axis] = np.average(np.arange(len(along)), weights=along)
+    return centre
 
 
 def _int_triple(values: NDArray[np.generic]) -> tuple[int, int, int]:
