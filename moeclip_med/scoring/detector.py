@@ -81,7 +81,7 @@ class Detector:
         framed = functional.pad(slices, margins)
         size = (self._image_size, self._image_size)
         resized = functional.interpolate(framed, size=size, mode="bicubic", antialias=True, align_corners=False)
-        images = (resized.clamp_(0.0, 1.0).expand(-1, 3, -1, -1) - self._mean) / self._std
+        images = (resized.clamp_(0.0, 1.0).expand(-1, 3, -1, -1) - self._mean).div_(self._std)
         output = self.engine.run(images, want_routing=want_routing)
 
         frame = (framed.shape[-2], framed.shape[-1])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _END_MS = 2000
 _SERVER = ("-m", "napari_moeclip.server")
 _KILLED = 9
-_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "4194304"}
+_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "2097152"}
 """For glibc alone: give large arrays back to the system at once, where it would keep 50 MiB of them."""
 
 

@@ -69,7 +69,7 @@ def test_dicom_is_decoded_where_the_viewer_draws_from(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc looks at these")
 def test_the_process_gives_memory_back(backend):
     backend.wait_for(messages.LoadRequest("lite"))
-    assert psutil.Process(backend.process_id).environ()["MALLOC_TRIM_THRESHOLD_"] == "4194304"
+    assert psutil.Process(backend.process_id).environ()["MALLOC_TRIM_THRESHOLD_"] == "2097152"
 
 
 def test_too_large_an_array_is_refused_in_a_sentence(monkeypatch):
