@@ -118,6 +118,19 @@ def test_bf16_keeps_the_order(engine, name, request):
     assert correlation(maps, plain_maps(model, images)) >= CORRELATION_FLOOR[Precision.BF16]
 
 
+@needs_bf16
+def test_lite_runs_in_bf16_only_where_many_images_keep_their_order(lite):
+    images = images_for(lite, 32)
+    try:
+        made = make_engine(lite, engine="openvino", precision="bf16")
+    except ConversionError as refused:
+        reason = str(refused)
+    else:
+        assert correlation(made.run(images).maps, plain_maps(lite, images)) >= CORRELATION_FLOOR[Precision.BF16]
+        return
+    assert reason.endswith("0.9995 is wanted; use --precision f32 or --engine torch.")
+
+
 def test_int8_keeps_the_order_and_is_made_of_industrial_images(small_transformer):
     made = make_engine(small_transformer, engine="openvino", precision="int8")
     images = images_for(small_transformer)

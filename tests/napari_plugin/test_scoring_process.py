@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import time
 from functools import partial
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -36,6 +37,16 @@ def test_shared_array_lives_as_long_as_a_view_of_it_and_no_longer():
     gc.collect()
     with pytest.raises(FileNotFoundError):
         SharedMemory(name)
+
+
+@pytest.mark.skipif(not shared._LINUX_SHARED_MEMORY.is_dir(), reason="only Linux shows where shared memory lies")
+def test_a_shared_array_gets_its_memory_while_it_waits_to_be_written():
+    made = SharedArray.create((4, 2**20), np.float32)
+    place = shared._LINUX_SHARED_MEMORY / made.reference.name
+    limit = time.monotonic() + 10
+    while place.stat().st_blocks * 512 < made.array.nbytes:
+        assert time.monotonic() < limit, "nothing was written, so the memory can only have been asked for"
+    assert not made.array.any()
 
 
 def test_shared_array_changes_hands():
