@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_moeclip.messages import Progress
 
 _MINUTE = 60
-_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS = 1.0
 
 
 class RunPanel(QWidget):
@@ -77,7 +77,7 @@ class RunPanel(QWidget):
         calm_spinners(self)
 
     def show_progress(self, heard: Progress) -> None:
-        """Show how far scoring is, twice a second at most: each time the whole window is drawn anew."""
+        """Show how far scoring is, once a second at most: each time the whole window is drawn anew."""
         now = time.monotonic()
         if now - self._shown_at < _PAUSE_SECONDS and heard.done < heard.total:
             return

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from qtpy.QtWidgets import QApplication, QLabel, QMainWindow
 
-_CALM_PERCENT, _USUAL_PERCENT = 10, 100
+_CALM_PERCENT, _USUAL_PERCENT = 3, 100
 _reasons: WeakSet[object] = WeakSet()
 """Weak: a panel that is closed in the middle of a run is no reason any more."""
 

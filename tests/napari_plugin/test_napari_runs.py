@@ -137,7 +137,7 @@ def test_progress_is_in_the_activity_dock_while_it_runs(slow, qtbot):
     widget.controller.progressed.connect(heard.append)
     press(qtbot, widget.runner.run_button)
     qtbot.waitUntil(lambda: len(heard) > 1, timeout=ENDS)
-    assert spinner.speed() == 10
+    assert spinner.speed() == 3
     (shown,) = progress._all_instances
     assert (shown.total, shown.desc.strip(": ")) == (30, "Scoring slices")
     assert 0 < shown.n <= heard[-1].done
@@ -154,7 +154,7 @@ def test_the_spinner_stays_calm_while_there_is_a_reason(make_napari_viewer):
     calm_spinners(run)
     calm_spinners(study)
     let_spinners_go(study)
-    assert movie.speed() == 10
+    assert movie.speed() == 3
     let_spinners_go(run)
     assert movie.speed() == 100
 
