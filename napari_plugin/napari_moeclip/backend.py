@@ -22,7 +22,7 @@ _END_MS = 2000
 _SERVER = ("-m", "napari_moeclip.server")
 _KILLED = 9
 _MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "2097152"}
-"""For glibc alone: give large arrays back to the system at once, where it would keep 50 MiB of them."""
+"""For glibc alone: give large arrays back to the system at once, where it would keep 65 MiB of them."""
 
 
 class Task(QObject):
