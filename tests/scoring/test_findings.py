@@ -52,6 +52,20 @@ def test_measures_volume_in_ml_and_place_in_lps_mm(make_volume):
     assert finding.mean_score == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.0])
+def test_the_centre_and_the_mean_are_those_of_scipy(make_volume, threshold):
+    scores = np.zeros((9, 10, 11), dtype=np.float32)
+    if threshold:
+        scores[2:7, 3:9, 1:8] = np.random.default_rng(5).uniform(0.55, 1.0, (5, 6, 7))
+        scores[2:4, 3:5, 1:3] = 0.2  # a corner of the box that does not belong to the finding
+    (finding,) = find_findings(scores, make_volume(scores), threshold).findings
+    inside = scores >= threshold
+    expected = ndimage.center_of_mass(np.where(inside, scores if threshold else 1.0, 0.0))  # all 0: all alike
+    assert finding.centre_voxel == pytest.approx(expected)
+    assert finding.mean_score == pytest.approx(scores[inside].mean(dtype=np.float64))
+    assert finding.voxel_count == inside.sum()
+
+
 def test_a_score_equal_to_the_threshold_counts(make_volume):
     scores = scores_with((10, 10, 10), (np.s_[:, :, :5], 0.5))
 
