@@ -139,6 +139,17 @@ def test_int8_keeps_the_order_and_is_made_of_industrial_images(small_transformer
     assert correlation(made.run(images).maps, plain_maps(small_transformer, images)) < 0.9999999  # it is not float32
 
 
+def test_int8_never_rounds_queries_keys_and_values_as_one_tensor(small_transformer):
+    recipe = openvino_models.ModelRecipe(small_transformer, Precision.INT8, False, 1, CalibrationImages(None, 1))
+    quantised = openvino_models._quantise(openvino_models._convert(recipe), recipe)
+    rounded = [op for op in quantised.get_ops() if op.get_type_name() == "FakeQuantize"]
+    assert rounded
+    assert max(len(op.get_output_partial_shape(0)) for op in rounded) <= 4  # five cost two fifths of the time
+    (attention, *_) = [op for op in quantised.get_ops() if op.get_type_name() == "ScaledDotProductAttention"]
+    sources = [given.get_source_output().get_node().get_type_name() for given in attention.inputs()]
+    assert sources[:2] == ["FakeQuantize", "FakeQuantize"]
+
+
 def test_an_engine_that_is_too_inexact_is_refused(small_transformer, monkeypatch):
     far_off = openvino_models.Agreement(correlation=0.9, largest=1.0)
     monkeypatch.setattr(openvino_models, "_compile", lambda _: None)
