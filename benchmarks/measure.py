@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subjects import write_full_model
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -295,13 +297,6 @@ def peak_memory() -> float:
             return int(line.split()[1]) * 1024 / 1e9
     msg = "/proc/self/status names no peak of memory"
     raise OSError(msg)
-
-
-def write_full_model(**arguments: Any) -> Result:  # noqa: ANN401 - see there
-    """Write the files of ViT-L/14-336; see `subjects.write_full_model`."""
-    import subjects
-
-    return subjects.write_full_model(**arguments)
 
 
 MEASURES: dict[str, Callable[..., Result]] = {
