@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 _END_MS = 2000
 _SERVER = ("-m", "napari_moeclip.server")
 _KILLED = 9
-_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "2097152"}
-"""For glibc alone: give large arrays back to the system at once, where it would keep 65 MiB of them."""
+_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "8388608"}
+"""For glibc alone: give large arrays back to the system at once, where it would keep 65 MiB of them.
+
+Up to 8 MiB stay: with less, reading a series fetches the memory of every slice anew, which takes a third longer.
+"""
 
 
 class Task(QObject):

@@ -71,7 +71,8 @@ def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:
     """
     kind = volume.series.kind
     step = max(1, ceil((prod(volume.shape) / _SAMPLE) ** (1 / 3)))
-    sample = LightVolume.of(volume).with_voxels(volume.voxels.numpy()[:, ::step, ::step, ::step], padding=None)
+    voxels = volume.voxels.numpy()[:, ::step, ::step, ::step].copy(order="K")  # apart, they fit the processor's cache
+    sample = LightVolume.of(volume).with_voxels(voxels, padding=None)
     windows = {one.value: fit_window(sample, one) for one in (CT_WINDOWS if kind in CT_WINDOWS else [kind])}
     return {name: (window.low, window.high) for name, window in windows.items()}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_moeclip.tasks import Tasks
 
-_SHOW_AFTER_MS = 1000
+_SHOW_AFTER_MS = 2000
 NO_LAYER: list[Any] = [(None,)]
 """What npe2 takes for "read, and there is no layer"."""
 
