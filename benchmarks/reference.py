@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from moeclip_med.model.intensity import BODY, GREY, OWN_CHANNELS
+from moeclip_med.model.midline import find_midline, mirrored
 from moeclip_med.model.similarity import ABNORMAL, NORMAL
 from moeclip_med.model.towers import TransformerTower
 
@@ -40,18 +41,28 @@ def plain_maps(network: MoEClip, images: Tensor, text: Tensor | None = None) -> 
     prompts = network.prompt_embeddings(text)
     summed = torch.zeros(images.shape[0], architecture.map_size, architecture.map_size)
     tokens, patches = images, images
+    twins = twin_tokens = plain_twins(architecture, images) if architecture.has_mirror else None
     for level, stage in enumerate(tower.stages):
         tokens = run_blocks(stage, tokens) if isinstance(tower, TransformerTower) else stage(tokens)
         tokens = visit_experts(network.experts[level], tokens)
         patches = tower.patches(level, tokens)
+        if twin_tokens is not None:
+            twin_tokens = visit_experts(network.experts[level], stage(twin_tokens))
         for side in architecture.windows:
-            features = token_features(network, level, patches, side, images)
+            features = token_features(network, level, (patches, twin_tokens), side, (images, twins))
             projected = functional.normalize(network.projections[level](features), dim=-1)
             logits = architecture.logit_scale * (projected @ prompts)
             anomaly = (logits[..., ABNORMAL] + 1 - logits[..., NORMAL]) / 2
             summed += full_size(anomaly.unsqueeze(1), architecture, max(tower.grids)).squeeze(1)
     network.image_head(tower.normalise(patches))
     return summed
+
+
+def plain_twins(architecture: Architecture, images: Tensor) -> Tensor:
+    """Each image mirrored at its own midline, one by one, normalised as it came."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))
+    shown = [image[None] for image in images * std + mean]
+    return (torch.cat([mirrored(image, find_midline(image)) for image in shown]) - mean) / std
 
 
 def run_blocks(stage: Any, tokens: Tensor) -> Tensor:  # noqa: ANN401 - the blocks are OpenCLIP's
@@ -93,9 +104,20 @@ def visit_experts(mixture: ExpertMixture, tokens: Tensor) -> Tensor:
     return (spec.mixing * matched + (1 - spec.mixing) * flat).reshape(tokens.shape)
 
 
-def token_features(network: MoEClip, level: int, patches: Tensor, side: int, images: Tensor) -> Tensor:
-    """What the projection of a level sees of each token, for one averaging window."""
+def token_features(
+    network: MoEClip, level: int, tokens: tuple[Tensor, Tensor | None], side: int, seen: tuple[Tensor, Tensor | None]
+) -> Tensor:
+    """What the projection of a level sees of each token, for one averaging window.
+
+    Args:
+        network: Names the features.
+        level: The level.
+        tokens: Patches (B, h, w, width), and those of the mirror twins.
+        side: Side of the window.
+        seen: Images (B, 3, S, S), and the mirrored ones.
+    """
     architecture, tower = network.architecture, network.tower
+    (patches, twin_patches), (images, twins) = tokens, seen
     pooled = window_mean(patches, side)
     spread = patches.flatten(1).std(dim=1).clamp_min(1e-6)[:, None, None, None]
     counts = mirror_counts(network, images)
@@ -107,17 +129,34 @@ def token_features(network: MoEClip, level: int, patches: Tensor, side: int, ima
             around = neighbourhood_mean(patches, architecture.surroundings[level])
             parts.append((pooled - around) / spread)
         elif name in {"intensity", "intensity_mirror"}:
-            channels = window_mean(plain_intensity(network, level, images), side)
+            channels = window_mean(plain_intensity(network, level, images, twins), side)
             parts.append(channels[..., :OWN_CHANNELS] if name == "intensity" else channels[..., OWN_CHANNELS:] * counts)
         elif name == "mirror_counts":
             parts.append(counts.expand(*pooled.shape[:3], 1))
-        else:
-            smooth = neighbourhood_mean(patches, 3)
-            difference = (smooth - smooth.flip(2)) / spread * counts
-            magnitude = difference.abs()
-            overall = magnitude.mean(dim=(1, 2, 3), keepdim=True).expand(*magnitude.shape[:3], 1)
-            parts.append({"mirror": difference, "mirror_magnitude": magnitude, "asymmetry": overall}[name])
+        elif twin_patches is not None:
+            parts.append(mirror_features(patches, twin_patches, spread)[name] * counts)
     return torch.cat(parts, dim=-1)
+
+
+def mirror_features(patches: Tensor, twins: Tensor, spread: Tensor) -> dict[str, Tensor]:
+    """What comes of comparing patches (B, h, w, width) with their mirror twins."""
+    smooth, theirs = neighbourhood_mean(patches, 3), neighbourhood_mean(twins, 3)
+    difference = (smooth - theirs) / spread
+    magnitude = difference.abs()
+    return {
+        "mirror": difference,
+        "mirror_magnitude": magnitude,
+        "asymmetry": magnitude.mean(dim=(1, 2, 3), keepdim=True).expand(*magnitude.shape[:3], 1),
+        "mirror_nearest": nearest_of(smooth, theirs, 1).abs().mean(dim=-1).amin(dim=0).unsqueeze(-1) / spread,
+    }
+
+
+def nearest_of(field: Tensor, others: Tensor, reach: int) -> Tensor:
+    """Differences of (B, h, w, C) to all places of another field within reach: (places, B, h, w, C)."""
+    batch, rows, columns, width = others.shape
+    padded = functional.pad(others.permute(0, 3, 1, 2), (reach,) * 4, mode="replicate")
+    cut = functional.unfold(padded, 2 * reach + 1).reshape(batch, width, -1, rows, columns)
+    return field - cut.permute(2, 0, 3, 4, 1)
 
 
 def mirror_counts(network: MoEClip, images: Tensor) -> Tensor:
@@ -128,32 +167,41 @@ def mirror_counts(network: MoEClip, images: Tensor) -> Tensor:
     return (colours.abs().mean(dim=(1, 2, 3), keepdim=True) <= GREY).float()
 
 
-def plain_intensity(network: MoEClip, level: int, images: Tensor) -> Tensor:
+def plain_intensity(network: MoEClip, level: int, images: Tensor, twins: Tensor | None = None) -> Tensor:
     """Brightness and colour by patch, (B, h, w, channels), written out image by image; lite's own features."""
     architecture, grid = network.architecture, max(network.tower.grids)
     mean, std = (torch.tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))
     cell = images.shape[-1] // grid
     every = []
-    for image in images * std + mean:
+    shown = images * std + mean
+    theirs = [None] * len(images) if twins is None else twins * std + mean
+    for image, twin in zip(shown, theirs, strict=True):
         grey, body = image.mean(dim=0), image.mean(dim=0) > BODY
         spread = max(float(grey[body].std(correction=0)), 0.02)
-        fields = {
+        pixels = {
             "bright": ((grey - grey[body].mean()) / spread).clamp(-8, 8) * body,
             "body": body.float(),
         }
         for name, colour in (("red", image[0] - image[1]), ("blue", image[2] - (image[0] + image[1]) / 2)):
-            fields[name] = ((colour - colour[body].mean()) / spread).clamp(-8, 8) * body
-        cells = {name: functional.avg_pool2d(field[None, None], cell) for name, field in fields.items()}
-        top = functional.max_pool2d(fields["bright"][None, None], cell) - cells["bright"]
-        bottom = -functional.max_pool2d(-fields["bright"][None, None], cell) - cells["bright"]
+            pixels[name] = ((colour - colour[body].mean()) / spread).clamp(-8, 8) * body
+        cells = {name: functional.avg_pool2d(field[None, None], cell) for name, field in pixels.items()}
+        top = functional.max_pool2d(pixels["bright"][None, None], cell) - cells["bright"]
+        bottom = -functional.max_pool2d(-pixels["bright"][None, None], cell) - cells["bright"]
         sides = [max(3, (int(grid * share) - 1) // 2 * 2 + 1) for share in (1 / 12, 1 / 5, 1 / 2)]
         less = [less_surroundings(cells["bright"], cells["body"], side) for side in sides]
         colours = [less_surroundings(cells[name], cells["body"], sides[-1]) for name in ("red", "blue")]
-        smooth = functional.avg_pool2d(cells["bright"], 5, stride=1, padding=2)
-        mirrored = smooth - smooth.flip(3)
-        every.append(torch.cat([*cells.values(), top, bottom, *less, *colours, mirrored, mirrored.abs()], dim=1))
-    channels = torch.cat(every).clamp(-8, 8)
-    return functional.avg_pool2d(channels, grid // network.tower.grids[level]).permute(0, 2, 3, 1)
+        channels = [*cells.values(), top, bottom, *less, *colours]
+        if twin is not None:
+            dark = twin.mean(dim=0) <= BODY
+            other = ((twin.mean(dim=0) - grey[body].mean()) / spread).clamp(-8, 8).masked_fill(dark, 0)
+            other = functional.avg_pool2d(other[None, None], cell)
+            smooth, theirs_smooth = (functional.avg_pool2d(f, 5, stride=1, padding=2) for f in (cells["bright"], other))
+            near = nearest_of(cells["bright"].permute(0, 2, 3, 1), other.permute(0, 2, 3, 1), 2)
+            nearest = near.gather(0, near.abs().argmin(dim=0, keepdim=True))[0].permute(0, 3, 1, 2)
+            channels += [smooth - theirs_smooth, (smooth - theirs_smooth).abs(), nearest]
+        every.append(torch.cat(channels, dim=1))
+    fields = torch.cat(every).clamp(-8, 8)
+    return functional.avg_pool2d(fields, grid // network.tower.grids[level]).permute(0, 2, 3, 1)
 
 
 def less_surroundings(field: Tensor, body: Tensor, side: int) -> Tensor:

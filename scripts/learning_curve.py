@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DOCS = Path(__file__).parents[1] / "docs"
-COLOURS = {"C": "#e69f00", "D": "#0072b2"}
+COLOURS = {"C": "#e69f00", "D": "#0072b2", "E": "#009e73"}
 
 
 class Panel(NamedTuple):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 HELD_OUT = ("leather", "road_crack", "steel_strip")
 NORMAL_ONLY = ("pcb",)
 LICENCE = "Apache-2.0"
-SYMMETRY = {"mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "mirror_counts"}
+SYMMETRY = {"mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "mirror_counts", "mirror_nearest"}
 INTENSITY = {"intensity", "intensity_mirror", "mirror_counts"}
 
 

@@ -13,7 +13,8 @@ from moeclip_med.engines.base import Precision, is_transformer, suitable_batch_s
 from moeclip_med.engines.calibration import CalibrationImages
 from moeclip_med.engines.machine import processor_name
 from moeclip_med.engines.openvino_models import ModelRecipe, compiled_model, inputs
-from moeclip_med.model.network import NetworkOutput, check_image_size
+from moeclip_med.model.network import check_image_size
+from moeclip_med.model.outputs import NetworkOutput
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from moeclip_med.engines.base import Precision, is_transformer, suitable_batch_size
 from moeclip_med.model.attention import FusedAttention
-from moeclip_med.model.network import NetworkOutput
+from moeclip_med.model.outputs import NetworkOutput
 from moeclip_med.model.towers import ConvolutionalTower
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 from .architecture import Architecture as Architecture
 from .network import MoEClip as MoEClip
-from .network import NetworkOutput as NetworkOutput
-from .network import TrainingOutput as TrainingOutput
+from .outputs import NetworkOutput as NetworkOutput
+from .outputs import TrainingOutput as TrainingOutput
 from .prompts import Prompts as Prompts

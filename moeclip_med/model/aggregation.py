@@ -37,6 +37,18 @@ def average_window(patches: Tensor, side: int, *, count_padding: bool = True) ->
     return pooled.permute(0, 2, 3, 1)
 
 
+class MirrorTwins(NamedTuple):
+    """The patches of the mirrored images.
+
+    Attributes:
+        patches: (B, h, w, width).
+        weight: (B,), 1 where the comparison with them counts and 0 where not; None where it always does.
+    """
+
+    patches: Tensor
+    weight: Tensor | None = None
+
+
 class LevelContext(NamedTuple):
     """What the token features of one level are made from.
 
@@ -48,6 +60,7 @@ class LevelContext(NamedTuple):
         spread: (B, 1, 1, 1), the standard deviation of all the image's patch features; None likewise.
         intensity: (B, h, w, channels), from `intensity_channels`, averaged over the window; None likewise.
         mirror_weight: (B, 1, 1, 1), 1 where the comparison with the mirror twin counts and 0 where not; None likewise.
+        nearest: (B, h, w, 1), mean distance to the most alike of nine twins, in units of `spread`; None likewise.
     """
 
     pooled: Tensor
@@ -57,6 +70,7 @@ class LevelContext(NamedTuple):
     spread: Tensor | None = None
     intensity: Tensor | None = None
     mirror_weight: Tensor | None = None
+    nearest: Tensor | None = None
 
 
 def _normalised(context: LevelContext) -> Tensor:
@@ -94,6 +108,10 @@ def _mirror_counts(context: LevelContext) -> Tensor:
     return _given(context.mirror_weight).expand(*context.pooled.shape[:3], 1)
 
 
+def _mirror_nearest(context: LevelContext) -> Tensor:
+    return _given(context.nearest)
+
+
 def _given(tensor: Tensor | None) -> Tensor:
     if tensor is None:
         message = "this token input needs a part of the level's context that was not made"
@@ -110,6 +128,7 @@ TOKEN_INPUTS: dict[TokenInput, Callable[[LevelContext], Tensor]] = {
     "intensity": _intensity,
     "intensity_mirror": _intensity_mirror,
     "mirror_counts": _mirror_counts,
+    "mirror_nearest": _mirror_nearest,
 }
 """How each named input of the projection is made: (B, h, w, its width) from a level's context."""
 
@@ -118,10 +137,11 @@ _OWN_WIDTHS: dict[TokenInput, int] = {
     "intensity": OWN_CHANNELS,
     "intensity_mirror": MIRROR_CHANNELS,
     "mirror_counts": 1,
+    "mirror_nearest": 1,
 }
 """Widths of the inputs that are not as wide as the tokens."""
 
-_NEEDS_MIRROR = {"mirror", "mirror_magnitude", "asymmetry"}
+_NEEDS_TWINS = {"mirror", "mirror_magnitude", "asymmetry", "mirror_nearest"}
 
 
 def token_width(inputs: tuple[TokenInput, ...], width: int) -> int:
@@ -137,7 +157,7 @@ def level_features(
     inputs: tuple[TokenInput, ...],
     surroundings: int | None,
     intensity: Tensor | None = None,
-    mirror_weight: Tensor | None = None,
+    twins: MirrorTwins | None = None,
 ) -> list[Tensor]:
     """The projection's input for each averaging window of one level.
 
@@ -148,26 +168,49 @@ def level_features(
         inputs: Names in `TOKEN_INPUTS`, concatenated in this order.
         surroundings: Side of the neighbourhood for "surroundings".
         intensity: (B, h, w, channels), from `intensity_channels`, for "intensity" and "intensity_mirror".
-        mirror_weight: (B,), 1 where the comparison with the mirror twin counts and 0 where not, for "mirror_counts";
-            None where it always does.
+        twins: The mirrored images' patches, for all inputs that compare with them.
 
     Returns:
         One (B, h, w, `token_width`) per window.
     """
-    around = mirrored = spread = None
-    weight = None if mirror_weight is None else mirror_weight[:, None, None, None]
-    if {"surroundings", *_NEEDS_MIRROR} & set(inputs):
+    around = mirrored = nearest = spread = None
+    weight = None if twins is None or twins.weight is None else twins.weight[:, None, None, None]
+    if {"surroundings", *_NEEDS_TWINS} & set(inputs):
         spread = patches.flatten(1).std(dim=1).clamp_min(_SPREAD_FLOOR)[:, None, None, None]
     if "surroundings" in inputs and surroundings is not None:
         around = average_window(patches, surroundings, count_padding=False)
-    if _NEEDS_MIRROR & set(inputs):
-        smooth = average_window(patches, 3, count_padding=False)
-        mirrored = (smooth - smooth.flip(2)) / _given(spread)
-        mirrored = mirrored if weight is None else mirrored * weight
+    if twins is not None and _NEEDS_TWINS & set(inputs):
+        scale = 1 / _given(spread) if weight is None else weight / _given(spread)
+        smooth, theirs = (average_window(each, 3, count_padding=False) for each in (patches, twins.patches))
+        mirrored = (smooth - theirs) * scale
+        nearest = nearest_distance(smooth, theirs) * scale if "mirror_nearest" in inputs else None
     features = []
     for side in windows:
         bright = None if intensity is None else average_window(intensity, side)
-        context = LevelContext(average_window(patches, side), normalise, around, mirrored, spread, bright, weight)
+        pooled = average_window(patches, side)
+        context = LevelContext(pooled, normalise, around, mirrored, spread, bright, weight, nearest)
         parts = [TOKEN_INPUTS[name](context) for name in inputs]
         features.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1))
     return features
+
+
+def nearest_distance(patches: Tensor, twins: Tensor) -> Tensor:
+    """Mean absolute difference of each patch to the most alike of the nine twins around its own place.
+
+    The two halves of a body are never quite alike; what lies a patch further off is still the twin.
+
+    Args:
+        patches: (B, h, w, width).
+        twins: Likewise.
+
+    Returns:
+        (B, h, w, 1).
+    """
+    height, width = patches.shape[1:3]
+    padded = functional.pad(twins.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
+    distances = [
+        (patches - padded[:, row : row + height, column : column + width]).abs().mean(dim=-1, keepdim=True)
+        for row in range(3)
+        for column in range(3)
+    ]
+    return torch.stack(distances).amin(dim=0)

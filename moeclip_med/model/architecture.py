@@ -18,6 +18,7 @@ TokenInput = Literal[
     "intensity",
     "intensity_mirror",
     "mirror_counts",
+    "mirror_nearest",
 ]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -169,6 +170,11 @@ class Architecture:
             raise InputError(msg)
 
     @property
+    def has_mirror(self) -> bool:
+        """Whether patches are compared with their mirror twins."""
+        return any("mirror" in name or name == "asymmetry" for name in self.token_inputs)
+
+    @property
     def has_mirror_switch(self) -> bool:
         """Whether patches are compared with their mirror twins in grey images only."""
         return "mirror_counts" in self.token_inputs
@@ -253,7 +259,8 @@ def paper_architecture(
 
 
 LITE_INPUTS: tuple[TokenInput, ...] = get_args(TokenInput)
-"""What lite's projections see of each token: all. Those with "mirror", and "asymmetry", are its prior of symmetry.
+"""What lite's projections see of each token: all. Those with "mirror", and "asymmetry", are its prior of symmetry; the
+twin of a patch comes from the image mirrored at its own midline, run through the same tower and experts.
 
 With "mirror_counts" the prior holds for grey images only: a head in a scanner has two like halves, what a camera sees
 seldom does.

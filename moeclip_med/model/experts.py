@@ -33,6 +33,11 @@ class ExpertsOutput(NamedTuple):
     hidden: Tensor
     up: Tensor
 
+    def first_half(self) -> ExpertsOutput:
+        """What was given for the first half of the batch."""
+        tokens, probabilities, weights, hidden = (part.chunk(2)[0] for part in self[:4])
+        return ExpertsOutput(tokens, probabilities, weights, hidden, self.up)
+
     def output_gram(self) -> Tensor:
         """Cosines between the outputs of all experts, without forming the outputs.
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 OWN_CHANNELS = 11
 """Brightness, body, two colours, brightest, darkest, three differences, two of colour."""
 
-MIRROR_CHANNELS = 2
-"""Brightness less its mirror twin's, and the magnitude of that."""
+MIRROR_CHANNELS = 3
+"""Brightness less its mirror twin's, the magnitude of that, and brightness less that of the most alike twin nearby."""
 
 COLOURS = slice(2, 4)
 """The channels of the two colour axes."""
@@ -32,30 +32,34 @@ _LARGEST = 8.0
 _SIDES = (1 / 12, 1 / 5, 1 / 2)
 """Sides of the surroundings, as shares of the image."""
 _SMOOTH = 5
+_NEARBY = 2
 
 
-def intensity_channels(images: Tensor, grid: int) -> Tensor:
+def intensity_channels(images: Tensor, grid: int, twins: Tensor | None = None) -> Tensor:
     """Brightness and colour on a patch grid.
 
     Args:
         images: (B, 3, S, S) in [0, 1].
         grid: Patches along a side; divides S.
+        twins: The same images mirrored; None where nothing is compared with them.
 
     Returns:
-        (B, grid, grid, `OWN_CHANNELS` + `MIRROR_CHANNELS`) float32, within ±8.
+        (B, grid, grid, `OWN_CHANNELS` + `MIRROR_CHANNELS`) float32, within ±8; without the latter where no twins.
     """
     images = images.float()
     grey = images.mean(dim=1, keepdim=True)
     body = (grey > BODY).float()
     count = body.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
 
-    def centred(field: Tensor) -> Tensor:
-        return (field - (field * body).sum(dim=(2, 3), keepdim=True) / count) * body
+    def mean_of(field: Tensor) -> Tensor:
+        return (field * body).sum(dim=(2, 3), keepdim=True) / count
 
-    offset = centred(grey)
+    mean = mean_of(grey)
+    offset = (grey - mean) * body
     spread = ((offset**2).sum(dim=(2, 3), keepdim=True) / count).sqrt().clamp_min(_SPREAD_FLOOR)
     red, green, blue = images.split(1, dim=1)
-    colours = torch.cat([centred(red - green), centred(blue - (red + green) / 2)], dim=1) / spread
+    axes = [red - green, blue - (red + green) / 2]
+    colours = torch.cat([(axis - mean_of(axis)) * body for axis in axes], dim=1) / spread
     pixels = (offset / spread).clamp(-_LARGEST, _LARGEST)
     cell = images.shape[-1] // grid
     fields = functional.avg_pool2d(torch.cat([pixels, body, colours.clamp(-_LARGEST, _LARGEST)], dim=1), cell)
@@ -65,10 +69,26 @@ def intensity_channels(images: Tensor, grid: int) -> Tensor:
     around = [surroundings(fields, share, odd(grid * side)) for side in _SIDES]
     differences = [(bright - mean[:, :1]) * share for mean in around]
     colour_difference = (colour - around[-1][:, 2:]) * share
-    smooth = square_mean(bright, _SMOOTH)
-    mirrored = smooth - smooth.flip(3)
-    channels = [bright, share, colour, brightest, darkest, *differences, colour_difference, mirrored, mirrored.abs()]
+    channels = [bright, share, colour, brightest, darkest, *differences, colour_difference]
+    if twins is not None:
+        theirs = twins.float().mean(dim=1, keepdim=True)
+        theirs = ((theirs - mean) * (theirs > BODY).float() / spread).clamp(-_LARGEST, _LARGEST)
+        theirs = functional.avg_pool2d(theirs, cell)
+        mirrored = square_mean(bright, _SMOOTH) - square_mean(theirs, _SMOOTH)
+        channels += [mirrored, mirrored.abs(), nearest_difference(bright, theirs, _NEARBY)]
     return torch.cat(channels, dim=1).clamp(-_LARGEST, _LARGEST).permute(0, 2, 3, 1)
+
+
+def nearest_difference(fields: Tensor, others: Tensor, reach: int) -> Tensor:
+    """Each value of (B, 1, h, w) less that of the other field's values within `reach` patches that is most alike."""
+    height, width = fields.shape[2:]
+    padded = functional.pad(others, (reach,) * 4, mode="replicate")
+    nearest = fields - others
+    for row in range(2 * reach + 1):
+        for column in range(2 * reach + 1):
+            other = fields - padded[..., row : row + height, column : column + width]
+            nearest = torch.where(other.abs() < nearest.abs(), other, nearest)
+    return nearest
 
 
 def is_grey(channels: Tensor) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from moeclip_transforms.errors import InputError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moeclip_med.model.aggregation import level_features, token_width
+from moeclip_med.model.aggregation import MirrorTwins, level_features, token_width
 from moeclip_med.model.experts import ExpertMixture
 from moeclip_med.model.heads import (
     ConvolutionImageHead,
@@ -20,7 +19,8 @@ from moeclip_med.model.heads import (
     TextAdapter,
 )
 from moeclip_med.model.intensity import at_grid, intensity_channels, is_grey
-from moeclip_med.model.losses import balance_loss, etf_loss
+from moeclip_med.model.midline import find_midline, mirrored
+from moeclip_med.model.outputs import NetworkOutput, TrainingOutput
 from moeclip_med.model.similarity import ABNORMAL, AnomalyMap, anomaly_of_tokens, patch_logits
 
 if TYPE_CHECKING:
@@ -29,48 +29,6 @@ if TYPE_CHECKING:
     from moeclip_med.model.architecture import Architecture
     from moeclip_med.model.experts import ExpertsOutput
     from moeclip_med.model.towers import Tower
-
-
-@dataclass
-class NetworkOutput:
-    """What scoring needs.
-
-    Attributes:
-        maps: (B, M, M), the raw anomaly map: unbounded, larger is more abnormal.
-        image_score: (B,), how abnormal the image is as a whole, or None where not asked for.
-        routing: Per level (B, h, w) uint8, the expert with the largest weight, or None where not asked for.
-    """
-
-    maps: Tensor
-    image_score: Tensor | None = None
-    routing: tuple[Tensor, ...] | None = None
-
-
-@dataclass
-class TrainingOutput:
-    """What the losses need.
-
-    Attributes:
-        logits: Per level (B, windows, 2, h, w), scaled patch logits.
-        image_embedding: (B, width).
-        image_logits: (B, 2), scaled.
-        router_probabilities: Per level (B, ..., K), float32.
-        expert_grams: Per level (B, ..., K, K), float32, cosines between all experts' outputs.
-    """
-
-    logits: tuple[Tensor, ...]
-    image_embedding: Tensor
-    image_logits: Tensor
-    router_probabilities: tuple[Tensor, ...]
-    expert_grams: tuple[Tensor, ...]
-
-    def balance(self) -> Tensor:
-        """The balance loss, summed over the levels; scalar."""
-        return torch.stack([balance_loss(level) for level in self.router_probabilities]).sum()
-
-    def etf(self) -> Tensor:
-        """The ETF loss, summed over the levels; scalar."""
-        return torch.stack([etf_loss(level) for level in self.expert_grams]).sum()
 
 
 class MoEClip(nn.Module):
@@ -136,13 +94,15 @@ class MoEClip(nn.Module):
         prompts = self.prompt_embeddings(text)
         levels, routing = [], []
         patches = None
-        intensity = self.intensity(images)
-        for level, mixed, patches in self._levels(self.first_tokens(images)):
-            scale = self.architecture.logit_scale
-            maps = [anomaly_of_tokens(item, prompts, scale) for item in self._project(level, patches, intensity)]
+        twins = self.mirrored(images)
+        intensity = self.intensity(images, twins)
+        twin_tokens = None if twins is None else self.first_tokens(twins)
+        for step in self._levels(self.first_tokens(images), twin_tokens):
+            patches, scale = step.patches, self.architecture.logit_scale
+            maps = [anomaly_of_tokens(item, prompts, scale) for item in self._project(step, intensity)]
             levels.append(torch.stack(maps).sum(dim=0))
             if want_routing:
-                weights = self.tower.patches(level, mixed.weights)
+                weights = self.tower.patches(step.level, step.mixed.weights)
                 routing.append(weights.argmax(dim=-1).to(torch.uint8))
         score = None
         if want_image and patches is not None:
@@ -150,7 +110,11 @@ class MoEClip(nn.Module):
         return NetworkOutput(self.anomaly_map(levels), score, tuple(routing) if want_routing else None)
 
     def forward_training(
-        self, first_tokens: Tensor, text: Tensor | None = None, intensity: Tensor | None = None
+        self,
+        first_tokens: Tensor,
+        text: Tensor | None = None,
+        intensity: Tensor | None = None,
+        twin_tokens: Tensor | None = None,
     ) -> TrainingOutput:
         """Compute what the losses need.
 
@@ -158,18 +122,20 @@ class MoEClip(nn.Module):
             first_tokens: From `first_tokens`: the tower up to the first experts is frozen, so these can be kept.
             text: (width, 2), or (B, width, 2) where images have different prompts; None with learned prompts.
             intensity: From `intensity`, which can be kept likewise.
+            twin_tokens: `first_tokens` of the `mirrored` images, likewise; None where nothing is compared with them.
         """
         prompts = self.prompt_embeddings(text)
         logits, probabilities, grams = [], [], []
         patches = first_tokens
-        for level, mixed, patches in self._levels(first_tokens):
+        for step in self._levels(first_tokens, twin_tokens):
+            patches = step.patches
             maps = [
                 patch_logits(functional.normalize(item, dim=-1), prompts, self.architecture.logit_scale)
-                for item in self._project(level, patches, intensity)
+                for item in self._project(step, intensity)
             ]
             logits.append(torch.stack(maps, dim=1))
-            probabilities.append(mixed.probabilities)
-            grams.append(mixed.output_gram())
+            probabilities.append(step.mixed.probabilities)
+            grams.append(step.mixed.output_gram())
         embedding = self.embed_image(patches)
         image_logits = torch.matmul(embedding.unsqueeze(1), prompts).squeeze(1)
         return TrainingOutput(
@@ -190,17 +156,34 @@ class MoEClip(nn.Module):
         tokens: Tensor = self.tower.stages[0](images)
         return tokens
 
-    def intensity(self, images: Tensor) -> Tensor | None:
+    def mirrored(self, images: Tensor) -> Tensor | None:
+        """Images mirrored at their own midlines, where the architecture compares patches with their mirror twins.
+
+        Args:
+            images: (B, 3, S, S), normalised.
+
+        Returns:
+            Likewise.
+        """
+        if not self.architecture.has_mirror:
+            return None
+        mean, std = self._scale(images)
+        shown = images * std + mean
+        return (mirrored(shown, find_midline(shown)) - mean) / std
+
+    def intensity(self, images: Tensor, twins: Tensor | None = None) -> Tensor | None:
         """Brightness and colour on the finest grid, (B, h, w, channels), where the architecture asks for them.
 
         Args:
             images: (B, 3, S, S), normalised.
+            twins: From `mirrored`.
         """
-        architecture = self.architecture
-        if "intensity" not in architecture.token_inputs:
+        if "intensity" not in self.architecture.token_inputs:
             return None
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))
-        return intensity_channels(images * std + mean, max(self.tower.grids))
+        mean, std = self._scale(images)
+        return intensity_channels(
+            images * std + mean, max(self.tower.grids), None if twins is None else twins * std + mean
+        )
 
     def prompt_embeddings(self, text: Tensor | None) -> Tensor:
         """The prompts to compare with: the learned ones, or the given text.
@@ -216,10 +199,6 @@ class MoEClip(nn.Module):
             raise InputError(msg)
         return text
 
-    def project(self, level: int, patches: Tensor, intensity: Tensor | None = None) -> list[Tensor]:
-        """The token maps of a level, one (B, h, w, width) per window, normalised."""
-        return [functional.normalize(item, dim=-1) for item in self._project(level, patches, intensity)]
-
     def embed_image(self, patches: Tensor) -> Tensor:
         """The image embedding (B, width) from the last level's patches (B, h, w, width)."""
         embedding: Tensor = self.image_head(self.tower.normalise(patches))
@@ -229,30 +208,53 @@ class MoEClip(nn.Module):
         """Everything but the tower: what an adapters file holds."""
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("tower.")}
 
-    def _levels(self, first_tokens: Tensor) -> Iterator[tuple[int, ExpertsOutput, Tensor]]:
-        """Walk the stages: level, what the experts gave, and the patches (B, h, w, width) that flow on."""
-        tokens = first_tokens
+    def _scale(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The architecture's mean and standard deviation, (3, 1, 1) each."""
+        return (
+            images.new_tensor(self.architecture.mean)[:, None, None],
+            images.new_tensor(self.architecture.std)[:, None, None],
+        )
+
+    def _levels(self, first_tokens: Tensor, twin_tokens: Tensor | None) -> Iterator[_Step]:
+        """Walk the stages; the mirror twins walk along as the second half of the batch."""
+        tokens = first_tokens if twin_tokens is None else torch.cat([first_tokens, twin_tokens])
         for level, mixture in enumerate(self.experts):
             if level:
                 tokens = self.tower.stages[level](tokens)
             mixed: ExpertsOutput = mixture(tokens)
             tokens = mixed.tokens
-            yield level, mixed, self.tower.patches(level, tokens)
+            patches, twins = self.tower.patches(level, tokens), None
+            if twin_tokens is not None:
+                patches, twins = patches.chunk(2)
+                mixed = mixed.first_half()
+            yield _Step(level, mixed, patches, twins)
 
-    def _project(self, level: int, patches: Tensor, intensity: Tensor | None) -> list[Tensor]:
-        architecture = self.architecture
-        weight = None if intensity is None or not architecture.has_mirror_switch else is_grey(intensity)
+    def _project(self, step: _Step, intensity: Tensor | None) -> list[Tensor]:
+        architecture, level = self.architecture, step.level
+        twins = None
+        if step.twins is not None:
+            weight = is_grey(intensity) if intensity is not None and architecture.has_mirror_switch else None
+            twins = MirrorTwins(step.twins, weight)
         around = architecture.surroundings[level] if architecture.surroundings else None
         features = level_features(
-            patches,
+            step.patches,
             self.tower.normalise,
             windows=architecture.windows,
             inputs=architecture.token_inputs,
             surroundings=around,
             intensity=None if intensity is None else at_grid(intensity, self.tower.grids[level]),
-            mirror_weight=weight,
+            twins=twins,
         )
         return [self.projections[level](item) for item in features]
+
+
+class _Step(NamedTuple):
+    """A level, what the experts gave, and the patches (B, h, w, width) that flow on, with their mirror twins."""
+
+    level: int
+    mixed: ExpertsOutput
+    patches: Tensor
+    twins: Tensor | None
 
 
 def check_image_size(images: Tensor, size: int) -> None:

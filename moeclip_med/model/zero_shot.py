@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from moeclip_med.model.attention import fuse_attention
-from moeclip_med.model.network import NetworkOutput, check_image_size
+from moeclip_med.model.network import check_image_size
+from moeclip_med.model.outputs import NetworkOutput
 from moeclip_med.model.similarity import AnomalyMap, anomaly_of_tokens
 from moeclip_med.model.towers import TransformerStem
 

@@ -40,7 +40,7 @@ MAXIMA_PERCENTILE = 95.0
 MEDIAN_SCORE = 0.02
 """The score that the median pixel of normal images gets."""
 
-LITE_VERSION = "4"
+LITE_VERSION = "5"
 
 UNKNOWN_TERMS = "not stated when the model was trained"
 

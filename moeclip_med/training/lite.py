@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.model.architecture import Architecture
-    from moeclip_med.model.network import TrainingOutput
+    from moeclip_med.model.outputs import TrainingOutput
     from moeclip_med.training.settings import LiteSettings
 
 VALIDATION_SEED = 1_000_003
@@ -126,11 +126,8 @@ class LiteTask:
     def losses(self, network: MoEClip, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], TrainingOutput]:
         """Focal and Dice on every map, cross-entropy of the image, balance and ETF."""
         kept, masks = batch
-        width = self.network.tower.widths[0]
-        features, intensity = kept.float().split([width, kept.shape[-1] - width], dim=-1)
-        output: TrainingOutput = network.forward_training(
-            features, intensity=intensity if intensity.shape[-1] else None
-        )
+        tokens, twins, intensity = self._unpacked(kept.float())
+        output: TrainingOutput = network.forward_training(tokens, intensity=intensity, twin_tokens=twins)
         target = masks.float()
         labels = masks.flatten(1).any(dim=1).long()
         levels = [level.float() for level in output.logits]
@@ -149,9 +146,18 @@ class LiteTask:
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """What is kept of normalised images: tokens and intensity channels side by side, (B, h, w, width)."""
-        tokens, intensity = self.encode_stage(images), self.network.intensity(images)
-        return tokens if intensity is None else torch.cat([tokens, intensity], dim=-1)
+        """What is kept of normalised images side by side, (B, h, w, width): tokens, their twins' tokens, intensity."""
+        twins = self.network.mirrored(images)
+        kept = [self.encode_stage(images), None if twins is None else self.encode_stage(twins)]
+        kept.append(self.network.intensity(images, twins))
+        return torch.cat([part for part in kept if part is not None], dim=-1)
+
+    def _unpacked(self, kept: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What `encode` put side by side: tokens, their twins' tokens, intensity."""
+        width = self.network.tower.widths[0]
+        twin_width = width if self.network.architecture.has_mirror else 0
+        tokens, twins, intensity = kept.split([width, twin_width, kept.shape[-1] - width - twin_width], dim=-1)
+        return tokens, twins if twin_width else None, intensity if intensity.shape[-1] else None
 
     def validate(self) -> Validation:
         """Held-out categories and held-out synthetic defects."""
@@ -207,6 +213,7 @@ class LiteTask:
             architecture.levels[0],
             architecture.image_size,
             "intensity" in architecture.token_inputs,
+            architecture.has_mirror,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 

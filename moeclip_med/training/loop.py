@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from moeclip_med.model.network import MoEClip, TrainingOutput
+    from moeclip_med.model.network import MoEClip
+    from moeclip_med.model.outputs import TrainingOutput
     from moeclip_med.training.logs import RunLog
 
 

@@ -55,8 +55,8 @@ class LiteSettings:
 
     seed: int = 0
     crop_seed: int | None = None
-    crops: int = 8000
-    epochs: int = 1
+    crops: int = 6400
+    epochs: int = 2
     fresh_every: int = 1
     first_drawing: int = 0
     starts_from: str = ""

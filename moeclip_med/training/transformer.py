@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from moeclip_med.industrial.datasets import IndustrialImage
-    from moeclip_med.model.network import MoEClip, TrainingOutput
+    from moeclip_med.model.network import MoEClip
+    from moeclip_med.model.outputs import TrainingOutput
 
 TextFeatures = tuple["Tensor", "Tensor"]
 """Frozen features of one class' (normal, abnormal) phrases, (phrases, width) each."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moeclip_med.model.intensity import MIRROR_CHANNELS, OWN_CHANNELS, at_grid, intensity_channels, is_grey, odd
+from moeclip_med.model.intensity import (
+    MIRROR_CHANNELS,
+    OWN_CHANNELS,
+    at_grid,
+    intensity_channels,
+    is_grey,
+    nearest_difference,
+    odd,
+)
 from moeclip_med.model.losses import fused_margin, peak_loss
 
 SIZE, GRID = 64, 16
@@ -24,7 +32,9 @@ def head(spot=None):
 
 
 def test_shape_and_range():
-    channels = intensity_channels(torch.rand(2, 3, SIZE, SIZE), GRID)
+    images = torch.rand(2, 3, SIZE, SIZE)
+    assert intensity_channels(images, GRID).shape == (2, GRID, GRID, OWN_CHANNELS)
+    channels = intensity_channels(images, GRID, images.flip(3))
     assert channels.shape == (2, GRID, GRID, OWN_CHANNELS + MIRROR_CHANNELS)
     assert channels.dtype == torch.float32
     assert channels.abs().max() <= 8
@@ -65,11 +75,24 @@ def test_images_of_one_colour_channel_are_grey_and_a_cameras_are_not():
 
 
 def test_what_has_a_mirror_twin_differs_from_nothing():
-    channels = intensity_channels(head(), GRID)[0, ..., MIRRORED]
+    image = head()
+    channels = intensity_channels(image, GRID, image.flip(3))[0, ..., MIRRORED]
     assert channels.abs().max() < 1e-5
-    one_sided = intensity_channels(head((21, 16, 6, 0.9)), GRID)[0, ..., MIRRORED]
+    image = head((21, 16, 6, 0.9))
+    one_sided = intensity_channels(image, GRID, image.flip(3))[0, ..., MIRRORED]
     torch.testing.assert_close(one_sided, -one_sided.flip(1))
     assert one_sided[5, 4] > 0.5
+
+
+def test_a_twin_two_patches_off_is_still_a_twin_and_three_is_none():
+    fields = torch.zeros(1, 1, 12, 12)
+    fields[0, 0, 5, 5] = 3.0
+    near, far = fields.roll(2, dims=3), fields.roll(3, dims=3)
+    assert nearest_difference(fields, near, 2)[0, 0, 5, 5] == 0
+    assert nearest_difference(fields, far, 2)[0, 0, 5, 5] == 3
+    assert nearest_difference(far, fields, 2)[0, 0, 5, 5] == 0, (
+        "darker than the twin's place, but like what is beside it"
+    )
 
 
 def test_colour_is_told_from_brightness():

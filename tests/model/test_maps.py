@@ -10,11 +10,18 @@ from moeclip_transforms.errors import InputError
 from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional
 
-from moeclip_med.model.aggregation import average_window, level_features, token_width
+from moeclip_med.model.aggregation import (
+    MirrorTwins,
+    average_window,
+    level_features,
+    nearest_distance,
+    token_width,
+)
 from moeclip_med.model.architecture import BlurSpec
+from moeclip_med.model.intensity import MIRROR_CHANNELS, OWN_CHANNELS
 from moeclip_med.model.similarity import AnomalyMap, anomaly_of_tokens, gaussian_taps, patch_logits
 
-ALL_INPUTS = ("normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry")
+ALL_INPUTS = ("normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry", "mirror_nearest")
 
 
 def noise(*shape, seed=0):
@@ -42,7 +49,8 @@ def test_surroundings_do_not_count_the_outside():
 
 
 def features(patches, inputs=ALL_INPUTS, windows=(1, 3)):
-    return level_features(patches, layer_norm, windows=windows, inputs=inputs, surroundings=3)
+    twins = MirrorTwins(patches.flip(2))
+    return level_features(patches, layer_norm, windows=windows, inputs=inputs, surroundings=3, twins=twins)
 
 
 def test_named_inputs_lie_side_by_side():
@@ -54,6 +62,17 @@ def test_named_inputs_lie_side_by_side():
     mirror, magnitude, asymmetry = first[..., 8:12], first[..., 12:16], first[..., 16]
     torch.testing.assert_close(mirror.abs(), magnitude)
     torch.testing.assert_close(asymmetry[:, 0, 0], magnitude.mean(dim=(1, 2, 3)))
+    nearest = first[..., 17]
+    assert (nearest >= 0).all()
+    assert (nearest <= magnitude.mean(dim=-1) + 1e-6).all()
+
+
+def test_the_most_alike_twin_may_lie_one_patch_off_and_no_further():
+    patches = torch.zeros(1, 7, 7, 2)
+    patches[0, 3, 2] = 4.0
+    assert nearest_distance(patches, patches.roll((1, 1), dims=(1, 2)))[0, 3, 2] == 0
+    assert nearest_distance(patches, patches.roll(2, dims=2))[0, 3, 2] == 4
+    assert nearest_distance(patches, patches).max() == 0
 
 
 def test_the_mirror_image_mirrors_the_comparison():
@@ -64,8 +83,8 @@ def test_the_mirror_image_mirrors_the_comparison():
 
 
 def test_where_the_mirror_does_not_count_nothing_of_it_is_seen():
-    patches, intensity = noise(2, 4, 6, 3), noise(2, 4, 6, 13, seed=1)
-    inputs = ("mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "mirror_counts")
+    patches, intensity = noise(2, 4, 6, 3), noise(2, 4, 6, OWN_CHANNELS + MIRROR_CHANNELS, seed=1)
+    inputs = ("mirror", "mirror_magnitude", "asymmetry", "mirror_nearest", "intensity_mirror", "mirror_counts")
     (seen,) = level_features(
         patches,
         layer_norm,
@@ -73,7 +92,7 @@ def test_where_the_mirror_does_not_count_nothing_of_it_is_seen():
         inputs=inputs,
         surroundings=None,
         intensity=intensity,
-        mirror_weight=torch.tensor([1.0, 0.0]),
+        twins=MirrorTwins(noise(2, 4, 6, 3, seed=2), torch.tensor([1.0, 0.0])),
     )
     assert seen.shape[-1] == token_width(inputs, 3)
     assert (seen[0, ..., -1] == 1).all()

@@ -119,8 +119,14 @@ def test_the_result_does_not_depend_on_the_number_of_threads(kind, lite, make_ti
     torch.testing.assert_close(one, many, atol=1e-5 * one.abs().max().item(), rtol=0)
 
 
+def train(network, images, text=None):
+    twins = network.mirrored(images)
+    twin_tokens = None if twins is None else network.first_tokens(twins)
+    return network.forward_training(network.first_tokens(images), text, network.intensity(images, twins), twin_tokens)
+
+
 def losses(network, images, mask, text):
-    output = network.forward_training(network.first_tokens(images), text, network.intensity(images))
+    output = train(network, images, text)
     aligned = network.architecture.corners_aligned
     main = maps_loss(output.logits, mask, corners_aligned=aligned)
     image = cross_entropy(output.image_logits, torch.tensor([0, 1]))
@@ -184,12 +190,14 @@ def test_the_frozen_tower_never_changes_in_training(lite):
     lite.eval()
 
 
-def test_training_and_scoring_agree_on_the_map(make_tiny, tiny_text):
-    network = make_tiny()
-    images = noise(1, 3, 64, 64)
+@pytest.mark.parametrize("kind", ["lite", "tiny"])
+def test_training_and_scoring_agree_on_the_map(kind, make_tiny, tiny_text):
+    network, text = (make_lite(image_size=64), None) if kind == "lite" else (make_tiny(), tiny_text)
+    network.eval()
+    images = noise(2, 3, 64, 64)
     with torch.no_grad():
-        maps = network(images, tiny_text).maps
-        logits = network.forward_training(network.first_tokens(images), tiny_text).logits
+        maps = network(images, text).maps
+        logits = train(network, images, text).logits
         levels = [((level[:, :, 1] - level[:, :, 0] + 1) / 2).sum(dim=1) for level in logits]
         torch.testing.assert_close(network.anomaly_map(levels), maps, atol=1e-3, rtol=1e-4)
 

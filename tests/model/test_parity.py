@@ -30,13 +30,15 @@ def check_image(released, reference, size: int) -> None:
     network, text = released.network, released.prompts("scan")
     images = seeded_image(7, size)
     levels, index, patches = [], 0, None
-    for level, _, patches in network._levels(network.first_tokens(images)):
-        for tokens in network.project(level, patches):
+    for step in network._levels(network.first_tokens(images), None):
+        patches = step.patches
+        projected = [torch.nn.functional.normalize(item, dim=-1) for item in network._project(step, None)]
+        for tokens in projected:
             flat = tokens.flatten(1, 2)[0]
             expected = reference[f"seg{size}_{index}"]
             np.testing.assert_allclose(flat[:: max(1, len(flat) // 27), ::8], expected, atol=1e-4, rtol=0)
             index += 1
-        levels.append(sum(anomaly_of_tokens(item, text, 100.0) for item in network.project(level, patches)))
+        levels.append(sum(anomaly_of_tokens(item, text, 100.0) for item in projected))
     assert index == 12
     embedding = network.embed_image(patches)
     np.testing.assert_allclose(embedding, reference[f"det{size}"], atol=1e-4, rtol=0)

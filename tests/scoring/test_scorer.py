@@ -10,7 +10,7 @@ import pytest
 import torch
 from moeclip_transforms import InputError, Plane
 
-from moeclip_med.model.network import NetworkOutput
+from moeclip_med.model.outputs import NetworkOutput
 from moeclip_med.scoring import ResultArrays, score_volume
 from moeclip_med.scoring.detector import Detector
 from moeclip_med.weights import ScoreScale
