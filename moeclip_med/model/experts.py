@@ -35,7 +35,7 @@ class ExpertsOutput(NamedTuple):
 
     def first_half(self) -> ExpertsOutput:
         """What was given for the first half of the batch."""
-        tokens, probabilities, weights, hidden = (part.chunk(2)[0] for part in self[:4])
+        tokens, probabilities, weights, hidden = (part.unflatten(0, (2, -1))[0] for part in self[:4])
         return ExpertsOutput(tokens, probabilities, weights, hidden, self.up)
 
     def output_gram(self) -> Tensor:

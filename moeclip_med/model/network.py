@@ -225,7 +225,7 @@ class MoEClip(nn.Module):
             tokens = mixed.tokens
             patches, twins = self.tower.patches(level, tokens), None
             if twin_tokens is not None:
-                patches, twins = patches.chunk(2)
+                patches, twins = patches.unflatten(0, (2, -1))  # chunk would fix an exported network's batch
                 mixed = mixed.first_half()
             yield _Step(level, mixed, patches, twins)
 
