@@ -56,6 +56,8 @@ CASES = (
     Case("on the midline", ((165, 128, 16, 14, 0.28),)),
     Case("spots of 3 to 6 pixels", tuple((r, c, a, a, 0.3) for r, c, a in ((80, 90, 2), (95, 165, 3), (150, 85, 1.5)))),
     Case("even, faint lesion", ((120, 170, 28, 24, 0.07),)),
+    Case("one-sided, tilted by 10°", ((110, 178, 20, 16, 0.28),), tilt=10.0),
+    Case("nothing, tilted by 10°", tilt=10.0),
     Case("nothing, tilted by 25°", tilt=25.0),
     Case("nothing, cut off", is_cut=True),
 )

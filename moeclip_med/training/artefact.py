@@ -111,7 +111,7 @@ def write_lite_model(
 NOTES = (
     "Trained on industrial surfaces and synthetic defects only; it has never seen a medical image.",
     "In grey images it takes what has a mirror twin for normal: lesions on the midline or on both sides may be missed.",
-    "Tilted or cut-off heads raise false findings, for the same reason.",
+    "Heads tilted by more than 12° or cut off raise false findings, for the same reason.",
     "Of lesions of a few millimetres it finds few: on multiple sclerosis plain brightness finds more.",
     "Typed prompts are ignored: its prompts are two learned vectors that know no object.",
 )
