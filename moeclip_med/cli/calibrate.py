@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring import AnomalyVolume, Detector
     from moeclip_med.scoring.calibration import Calibration
+    from moeclip_med.weights import ScoreScale
 
 DEFAULT_RATE = 0.05
 
@@ -114,7 +115,8 @@ def score_healthy(
     from moeclip_med.scoring import score_volume
     from moeclip_med.scoring.calibration import risk_levels
 
-    levels = risk_levels(detector.metadata.score_scale) if wants_counts else None
+    scale = detector.metadata.score_scale
+    levels = risk_levels(scale) if wants_counts else None
     kept = HealthyStudies()
     with open_source(path) as source:
         kept.left_out += [f'"{file.name}" is left out: {reason}' for file, reason in source.unreadable]
@@ -129,11 +131,13 @@ def score_healthy(
             except InputError as error:
                 kept.left_out.append(f"a series is left out: {error}")
                 continue
-            _keep(kept, series.study_uid or series.uid, anomaly, levels)
+            _keep(kept, series.study_uid or series.uid, anomaly, scale, levels)
     return kept
 
 
-def _keep(kept: HealthyStudies, study: str, anomaly: AnomalyVolume, levels: NDArray[np.float64] | None) -> None:
+def _keep(
+    kept: HealthyStudies, study: str, anomaly: AnomalyVolume, scale: ScoreScale, levels: NDArray[np.float64] | None
+) -> None:
     import numpy as np
 
     from moeclip_med.scoring.calibration import count_findings, flag_level
@@ -148,9 +152,9 @@ def _keep(kept: HealthyStudies, study: str, anomaly: AnomalyVolume, levels: NDAr
     kept.inputs.add(images)
     kept.kinds.add(anomaly.provenance["settings"]["kind"])
     if levels is None:
-        kept.flag_levels[study] = max(flag_level(anomaly), kept.flag_levels.get(study, -np.inf))
+        kept.flag_levels[study] = max(flag_level(anomaly, scale), kept.flag_levels.get(study, -np.inf))
     else:
-        kept.counts[study] = kept.counts.get(study, 0) + count_findings(anomaly, levels)
+        kept.counts[study] = kept.counts.get(study, 0) + count_findings(anomaly, levels, scale)
 
 
 def _calibrate(scored: HealthyStudies, detector: Detector, rate: float | None, allowed: float | None) -> Calibration:

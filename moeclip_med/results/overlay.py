@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeclip_med.scoring.anomaly import EXTENT_SHARE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,9 +23,6 @@ COLOUR_STEPS = (
 
 FULL_OPACITY = 0.6
 """How much of the grey image the colour hides at and above the threshold."""
-
-_FADE_FROM = 0.6
-"""Share of the threshold at which colour begins to show; below it the image is bare."""
 
 
 def colours(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -42,7 +41,7 @@ def colours(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """How opaque the colour of a score is: 0 well below the threshold, `FULL_OPACITY` from the threshold on.
+    """How opaque the colour of a score is: 0 where no finding reaches to, `FULL_OPACITY` from the threshold on.
 
     Args:
         scores: Any shape, 0 to 1.
@@ -51,7 +50,7 @@ def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32
     Returns:
         The same shape, 0 to `FULL_OPACITY`.
     """
-    start = _FADE_FROM * threshold
+    start = EXTENT_SHARE * threshold
     ramp = np.clip((scores - start) / max(threshold - start, 1e-6), 0, 1)
     result: NDArray[np.float32] = (FULL_OPACITY * ramp**2).astype(np.float32)
     return result

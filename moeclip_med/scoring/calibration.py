@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms.errors import InputError
 
+from moeclip_med.scoring.anomaly import EXTENT_SHARE
 from moeclip_med.scoring.findings import find_findings
 
 if TYPE_CHECKING:
@@ -146,32 +147,33 @@ def calibrate_findings(counts: NDArray[np.int64], levels: NDArray[np.float64], a
     )
 
 
-def flag_level(anomaly: AnomalyVolume) -> float:
+def flag_level(anomaly: AnomalyVolume, scale: ScoreScale) -> float:
     """Give the highest raw score at which a study still has a finding that is large enough to be listed.
 
     Args:
         anomaly: Scored with its raw map kept.
+        scale: Of the model; its spread says how far below the threshold a finding reaches.
 
     Returns:
         The level, minus infinity where no threshold gives a finding.
     """
-    raw = _usable_raw(anomaly)
+    raw, reach = _usable_raw(anomaly), _reach(scale)
     # Findings change only at the voxels' own scores, and a lower threshold never makes the largest one smaller.
     levels = np.unique(raw)
     levels = levels[np.isfinite(levels)]
-    if not len(levels) or not _has_finding(raw, anomaly.volume, float(levels[0])):
+    if not len(levels) or not _has_finding(raw, anomaly.volume, reach, float(levels[0])):
         return -math.inf
     has, has_not = 0, len(levels)
     step = _FIRST_STEP
     # Near the top findings are few and quick to list, so the search comes from there.
     while len(levels) - step > has:
-        if _has_finding(raw, anomaly.volume, float(levels[-step])):
+        if _has_finding(raw, anomaly.volume, reach, float(levels[-step])):
             has = len(levels) - step
         else:
             has_not, step = len(levels) - step, 4 * step
     while has_not - has > 1:
         middle = (has + has_not) // 2
-        if _has_finding(raw, anomaly.volume, float(levels[middle])):
+        if _has_finding(raw, anomaly.volume, reach, float(levels[middle])):
             has = middle
         else:
             has_not = middle
@@ -183,20 +185,21 @@ def risk_levels(scale: ScoreScale) -> NDArray[np.float64]:
     return scale.centre + scale.spread * np.linspace(-2.0, 60.0, 249)
 
 
-def count_findings(anomaly: AnomalyVolume, levels: NDArray[np.float64]) -> NDArray[np.int64]:
+def count_findings(anomaly: AnomalyVolume, levels: NDArray[np.float64], scale: ScoreScale) -> NDArray[np.int64]:
     """Count a study's findings at each of some raw scores.
 
     Args:
         anomaly: Scored with its raw map kept.
+        scale: As for `flag_level`.
         levels: (levels,) ascending.
 
     Returns:
         (levels,); below a level with `COUNTED_AT_MOST` findings nothing more is counted.
     """
-    raw = _usable_raw(anomaly)
+    raw, reach = _usable_raw(anomaly), _reach(scale)
     counts: NDArray[np.int64] = np.full(len(levels), COUNTED_AT_MOST, dtype=np.int64)
     for place in range(len(levels) - 1, -1, -1):
-        counts[place] = len(_findings(raw, anomaly.volume, float(levels[place])))
+        counts[place] = len(_findings(raw, anomaly.volume, reach, float(levels[place])))
         if counts[place] >= COUNTED_AT_MOST:
             break
     return counts
@@ -234,12 +237,19 @@ def _usable_raw(anomaly: AnomalyVolume) -> NDArray[np.float32]:
     return raw
 
 
-def _findings(raw: NDArray[np.float32], volume: Volume, level: float) -> tuple[object, ...]:
-    return find_findings((raw >= level).astype(np.float32), volume, 0.5).findings
+def _reach(scale: ScoreScale) -> float:
+    """How far below a calibrated threshold, in raw scores, a finding reaches."""
+    return scale.raw(CALIBRATED_SCORE) - scale.raw(EXTENT_SHARE * CALIBRATED_SCORE)
 
 
-def _has_finding(raw: NDArray[np.float32], volume: Volume, level: float) -> bool:
-    return math.isfinite(level) and bool(_findings(raw, volume, level))
+def _findings(raw: NDArray[np.float32], volume: Volume, reach: float, level: float) -> tuple[object, ...]:
+    # Three steps stand for scores: 1 where the level is reached, 0.7 where a finding may reach to, 0 elsewhere.
+    steps = np.where(raw >= level, np.float32(1), (raw >= level - reach) * np.float32(0.7))
+    return find_findings(steps, volume, 1.0).findings
+
+
+def _has_finding(raw: NDArray[np.float32], volume: Volume, reach: float, level: float) -> bool:
+    return math.isfinite(level) and bool(_findings(raw, volume, reach, level))
 
 
 def _check_count(count: int, needed: int, what: str) -> None:

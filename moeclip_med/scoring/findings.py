@@ -1,4 +1,4 @@
-"""The connected regions of an anomaly volume above a threshold, measured in mm and ml."""
+"""The connected regions of an anomaly volume that reach a threshold, measured in mm and ml."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from moeclip_med.scoring.anomaly import Finding
+from moeclip_med.scoring.anomaly import EXTENT_SHARE, Finding
 
 if TYPE_CHECKING:
     from moeclip_transforms import Volume
@@ -31,7 +31,7 @@ class FindingsResult(NamedTuple):
     Attributes:
         labels: (x, y, z) uint16, 0 outside findings, else `Finding.label` (equal to its rank).
         findings: Sorted by rank.
-        too_small: How many regions above the threshold were left out as too small (or beyond `MOST_FINDINGS`).
+        too_small: How many regions reach the threshold but were left out as too small (or beyond `MOST_FINDINGS`).
     """
 
     labels: NDArray[np.uint16]
@@ -42,23 +42,27 @@ class FindingsResult(NamedTuple):
 def find_findings(
     scores: NDArray[np.float32], volume: Volume, threshold: float, into: NDArray[np.uint16] | None = None
 ) -> FindingsResult:
-    """List the connected regions with scores at or above a threshold.
+    """List the connected regions that reach a threshold, as far as scores stay above `EXTENT_SHARE` of it.
+
+    Only what lies at or above the threshold decides whether a region is large enough to be listed, so the lower limit
+    makes findings larger and joins neighbours, but adds none of its own. (Hysteresis: Canny, IEEE PAMI 8, 1986.)
 
     Neighbours are the 26 around a voxel; in a clip, whose frames are no slices of a body, the 8 within the frame.
 
     Args:
         scores: (x, y, z) float32, 0 to 1.
         volume: The volume they belong to; its geometry gives mm and ml.
-        threshold: The lowest score that counts.
+        threshold: The score that a finding reaches.
         into: (x, y, z) uint16 to hold the labels; a new array if None.
 
     Returns:
         The labels, the findings ranked by peak score, and the number of regions left out as too small.
     """
     labels = np.zeros(scores.shape, dtype=np.uint16) if into is None else into
-    components, count = _components(scores, threshold, _neighbourhood(volume), labels)
-    area, size = _measure_components(components, count, volume)
-    large = np.flatnonzero(area >= SMALLEST_AREA_PIXELS if size is None else size >= SMALLEST_VOLUME_ML).tolist()
+    components, count = _components(scores, EXTENT_SHARE * threshold, _neighbourhood(volume), labels)
+    area, size, core = _measure_components(components, count, scores, threshold, volume)
+    smallest = SMALLEST_AREA_PIXELS if size is None else SMALLEST_VOLUME_ML
+    large = np.flatnonzero(core >= smallest).tolist()
 
     boxes = ndimage.find_objects(components)
     peaks = {label: float(_masked(scores, components, label, boxes[label - 1]).max()) for label in large}
@@ -80,7 +84,7 @@ def find_findings(
     order = _memory_order(labels)
     for plane, found in zip(labels.transpose(order), components.transpose(order), strict=True):
         plane[...] = new_label[found]  # plane by plane, since indexing copies in 64 bits what it is given
-    return FindingsResult(labels, findings, count - len(findings))
+    return FindingsResult(labels, findings, int(np.count_nonzero(core)) - len(findings))
 
 
 def _components(
@@ -137,19 +141,30 @@ def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
 
 
 def _measure_components(
-    components: NDArray[np.integer[Any]], count: int, volume: Volume
-) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-    """Voxels and, where there are mm, ml of each component; slice by slice, since indices of all voxels take much."""
+    components: NDArray[np.integer[Any]],
+    count: int,
+    scores: NDArray[np.float32],
+    threshold: float,
+    volume: Volume,
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, NDArray[np.float64]]:
+    """Measure each component slice by slice, since indices of all voxels take much.
+
+    Returns:
+        Voxels; ml where there are mm, else None; how much of it reaches the threshold, in ml or else voxels.
+    """
     axis = volume.slice_axis
     area: NDArray[np.int64] = np.zeros(count + 1, dtype=np.int64)
-    size: NDArray[np.float64] = np.zeros(count + 1)
-    voxel_ml = _slice_voxel_ml(volume) if volume.has_orientation else np.zeros(components.shape[axis])
-    for found, ml in zip(np.moveaxis(components, axis, 0), voxel_ml, strict=True):
+    size, core = np.zeros(count + 1), np.zeros(count + 1)
+    has_mm = volume.has_orientation
+    voxel_sizes = _slice_voxel_ml(volume) if has_mm else np.ones(components.shape[axis])
+    planes = zip(np.moveaxis(components, axis, 0), np.moveaxis(scores, axis, 0), voxel_sizes, strict=True)
+    for found, score, voxel_size in planes:
         voxels = np.bincount(found.ravel(), minlength=count + 1)
         area += voxels
-        size += voxels * ml
-    area[0] = size[0] = 0
-    return area, size if volume.has_orientation else None
+        size += voxels * voxel_size
+        core += np.bincount(found[score >= threshold], minlength=count + 1) * voxel_size
+    area[0] = size[0] = core[0] = 0
+    return area, size if has_mm else None, core
 
 
 def _slice_voxel_ml(volume: Volume) -> NDArray[np.float64]:

@@ -18,6 +18,8 @@ from moeclip_med.scoring.calibration import (
 )
 from moeclip_med.weights.metadata import ScoreScale
 
+SCALE = ScoreScale(centre=6.0, spread=1.5)
+
 
 def study(rng, side=24):
     """A smooth random raw map whose height varies from study to study, as scores of healthy patients do."""
@@ -40,19 +42,21 @@ def study(rng, side=24):
 def pool():
     """Flag levels of many simulated healthy studies."""
     rng = np.random.default_rng(1)
-    return np.array([flag_level(study(rng)) for _ in range(500)])
+    return np.array([flag_level(study(rng), SCALE) for _ in range(500)])
 
 
 def test_flag_level_is_where_the_last_listed_finding_vanishes():
     anomaly = study(np.random.default_rng(0))
-    level = flag_level(anomaly)
-    assert calibrate._has_finding(anomaly.raw, anomaly.volume, level)
+    level = flag_level(anomaly, SCALE)
+    reach = calibrate._reach(SCALE)
+    assert reach == pytest.approx(1.5 * np.log(0.7 / 0.3))
+    assert calibrate._has_finding(anomaly.raw, anomaly.volume, reach, level)
     assert not calibrate._has_finding(
-        anomaly.raw, anomaly.volume, float(np.nextafter(np.float32(level), np.float32(9)))
+        anomaly.raw, anomaly.volume, reach, float(np.nextafter(np.float32(level), np.float32(9)))
     )
     # A single high voxel is smaller than the smallest finding, so it changes nothing.
     anomaly.raw[0, 0, 0] = 1e6
-    assert flag_level(anomaly) == level
+    assert flag_level(anomaly, SCALE) == level
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25])
@@ -82,7 +86,7 @@ def test_nine_of_ten_calibrations_keep_the_stated_bound():
 def test_the_promised_number_of_findings_holds_on_fresh_studies():
     rng = np.random.default_rng(3)
     levels = np.linspace(0.0, 12.0, 25)
-    pool = np.array([count_findings(study(rng), levels) for _ in range(300)])
+    pool = np.array([count_findings(study(rng), levels, SCALE) for _ in range(300)])
     means = []
     for _ in range(200):
         order = rng.permutation(len(pool))

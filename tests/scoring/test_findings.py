@@ -82,6 +82,30 @@ def test_counts_regions_that_are_too_small_instead_of_listing_them(make_volume):
     assert result.labels[11, 11, 11] == 0
 
 
+def test_a_finding_reaches_as_far_as_three_fifths_of_the_threshold(make_volume):
+    rim, core, apart = np.s_[2:12, 2:12, 2:12], np.s_[4:9, 4:9, 4:9], np.s_[14:19, 14:19, 14:19]
+    scores = scores_with((20, 20, 20), (rim, 0.31), (core, 0.7), (apart, 0.49))
+
+    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5)
+
+    (finding,) = result.findings
+    assert (result.labels[rim] == 1).all()
+    assert not result.labels[apart].any()
+    assert finding.volume_ml == pytest.approx(1.0)
+    assert finding.mean_score == pytest.approx((125 * 0.7 + 875 * 0.31) / 1000)
+    assert result.too_small == 0  # what never reaches the threshold is no region that was left out
+
+
+def test_what_lies_below_the_threshold_makes_no_region_large_enough(make_volume):
+    scores = scores_with((20, 20, 20), (np.s_[2:12, 2:12, 2:12], 0.4), (np.s_[4:8, 4:8, 4:8], 0.7))
+
+    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5)
+
+    assert result.findings == ()
+    assert result.too_small == 1
+    assert not result.labels.any()
+
+
 def test_without_a_region_above_the_threshold_there_is_no_finding(make_volume):
     result = find_findings(scores_with((8, 8, 8)), make_volume(np.zeros((8, 8, 8))), threshold=0.5)
 

@@ -14,6 +14,7 @@ from PIL import Image
 from skimage.measure import find_contours
 
 from moeclip_med.results.overlay import overlay_rgba
+from moeclip_med.scoring.anomaly import EXTENT_SHARE
 
 if TYPE_CHECKING:
     from moeclip_transforms import EdgeLetters, SliceView, Volume, Window
@@ -197,12 +198,12 @@ class PanelMaker:
     def _outlines(
         self, scores: NDArray[np.float32], labels: NDArray[np.uint16], unit: tuple[float, float]
     ) -> list[Outline]:
-        """Smooth borders at the threshold around the voxels of each finding."""
+        """Smooth borders around the voxels of each finding, at the score to which findings reach."""
         ranks = {finding.label: finding.rank for finding in self._anomaly.findings}
-        outlines = []
+        outlines, limit = [], EXTENT_SHARE * self._anomaly.threshold
         for label in np.unique(labels[labels > 0]):
-            own = np.where((labels == label) | (scores < self._anomaly.threshold), scores, 0)
-            curves = find_contours(np.pad(own, 1), self._anomaly.threshold - 1e-6)  # type: ignore[no-untyped-call]
+            own = np.where((labels == label) | (scores < limit), scores, 0)
+            curves = find_contours(np.pad(own, 1), limit - 1e-6)  # type: ignore[no-untyped-call]
             points = [(curve[:, ::-1] - 0.5) * unit[::-1] for curve in curves]  # pixel (0, 0) spans 0 to 1
             if not points:
                 continue
