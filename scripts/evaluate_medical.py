@@ -3,7 +3,7 @@
 Reads the sets under MOECLIP_MED_SHARED/data/medical, runs the network and three baselines (brightness, inverse
 brightness, local contrast), and prints one table. Every run of it is reported in docs/experiments.md.
 
-    MOECLIP_MED_SHARED=... python scripts/evaluate_medical.py MODEL_OR_CHECKPOINT [--sets brain_lgg_flair ...]
+    MOECLIP_MED_SHARED=... python scripts/evaluate_medical.py MODEL [--sets brain_lgg_flair ...]
 
 Slices are framed as in scoring: the square around the foreground of the whole volume or patient, 256 pixels. Maps
 are compared with masks at 128 pixels after a Gaussian of 1.5 pixels, the baselines' too. An image's score is the
@@ -13,7 +13,6 @@ maximum of its map.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -176,30 +175,19 @@ def baselines(images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def load_network(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Maps (n, m, m) from images (n, 3, 256, 256) in [0, 1], by a model folder or a run's checkpoint."""
-    if path.is_dir():
-        from moeclip_med.weights import load_model
+def load_network(model: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Maps (n, m, m) from images (n, 3, 256, 256) in [0, 1], by a model's name or folder, run as `score` runs it."""
+    from moeclip_med.scoring import load_detector
 
-        network = load_model(str(path)).network
-    else:
-        from moeclip_med.model.architecture import Architecture
-        from moeclip_med.training.lite import build_lite
-        from moeclip_med.training.run_state import load_trained_state
-
-        settings = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
-        network = build_lite(0, Architecture.from_json(settings["architecture"]))
-        load_trained_state(network, torch.load(path, map_location="cpu", weights_only=True)["network"])
-    network.eval()
-    architecture = network.architecture
+    detector = load_detector(model)
+    architecture = detector.metadata.architecture
     mean = torch.tensor(architecture.mean)[:, None, None]
     std = torch.tensor(architecture.std)[:, None, None]
 
     @torch.inference_mode()
     def maps_of(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        batches = torch.from_numpy(images).split(16)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return torch.cat([network((batch - mean) / std).maps.float() for batch in batches]).numpy()
+        batches = torch.from_numpy(images).split(4)
+        return torch.cat([detector.engine.run((batch - mean) / std).maps.float() for batch in batches]).numpy()
 
     return maps_of
 
@@ -253,7 +241,7 @@ def figure(
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help="A model's name or folder.")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--pictures", type=Path, help="Folder for one picture per set.")
