@@ -78,10 +78,12 @@ class SharedArray:
             block = SharedMemory(create=True, size=size)
         except OSError as error:
             raise InputError(_too_large(size)) from error
-        made = cls(block, SharedArrayReference(block.name, tuple(int(n) for n in shape), kind.str), owns=True)
+        return cls(block, SharedArrayReference(block.name, tuple(int(n) for n in shape), kind.str), owns=True)
+
+    def find_pages(self) -> None:
+        """Let the system find the memory of the whole array in a thread, where it is about to be filled at once."""
         if sys.platform == "linux":
-            Thread(target=_find_pages, args=(made.array,), daemon=True).start()
-        return made
+            Thread(target=_find_pages, args=(self.array,), daemon=True).start()
 
     @classmethod
     def attach(cls, reference: SharedArrayReference) -> SharedArray:

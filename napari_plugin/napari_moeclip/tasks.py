@@ -226,7 +226,9 @@ def _array_for(series: Series) -> SharedArray | None:
     if series.format is not FileFormat.DICOM:
         return None
     columns, rows, depth, _ = series.shape
-    return SharedArray.create((series.channels, depth, rows, columns), np.float32)
+    made = SharedArray.create((series.channels, depth, rows, columns), np.float32)
+    made.find_pages()
+    return made
 
 
 def _outcome(anomaly: AnomalyVolume, model_threshold: float) -> messages.RunOutcome:
