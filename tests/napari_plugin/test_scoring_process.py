@@ -43,6 +43,7 @@ def test_shared_array_lives_as_long_as_a_view_of_it_and_no_longer():
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes the advice")
 def test_a_shared_array_gets_its_memory_while_it_waits_to_be_written():
     made = SharedArray.create((4, 2**20), np.float32)
+    made.find_pages()
     limit = time.monotonic() + 10
     while _resident_bytes(made.reference.name) < made.array.nbytes:
         assert time.monotonic() < limit, "nothing was written, so the memory can only have been asked for"
