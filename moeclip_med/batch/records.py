@@ -76,7 +76,7 @@ class SeriesRecord:
         findings: Number of findings.
         largest_ml: Volume of the largest finding, ml; None without one or without spacing in mm.
         largest_pixels: Voxels (pixels) of the largest finding.
-        threshold: The score from which a voxel counts as found.
+        threshold: The score that a finding reaches.
         is_calibrated: Whether that threshold was calibrated for the model.
         seconds: From opening to results written, s.
         folder: Result folder below the output folder, with "/" between names, or "".

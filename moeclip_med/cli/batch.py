@@ -88,7 +88,7 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
     preset: PresetOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Score from which a voxel counts as found.", show_default="the model's"),
+        typer.Option(min=0.0, max=1.0, help="Score that a finding reaches.", show_default="the model's"),
     ] = None,
     prompt: PromptOption = None,
     normal: NormalOption = None,

@@ -53,7 +53,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     time_point: Annotated[int, typer.Option(min=0, help="Which time point of a 4-D image, from 0.")] = 0,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Score from which a voxel counts as found.", show_default="the model's"),
+        typer.Option(min=0.0, max=1.0, help="Score that a finding reaches.", show_default="the model's"),
     ] = None,
     prompt: PromptOption = None,
     normal: NormalOption = None,

@@ -45,7 +45,7 @@ def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32
 
     Args:
         scores: Any shape, 0 to 1.
-        threshold: The score from which a voxel counts as found.
+        threshold: The score that a finding reaches.
 
     Returns:
         The same shape, 0 to `FULL_OPACITY`.
@@ -62,7 +62,7 @@ def blend(image: NDArray[np.float32], scores: NDArray[np.float32], threshold: fl
     Args:
         image: (..., 3), 0 to 1, sRGB.
         scores: The same shape without the last axis, 0 to 1.
-        threshold: The score from which a voxel counts as found.
+        threshold: The score that a finding reaches.
 
     Returns:
         (..., 3) uint8, sRGB.

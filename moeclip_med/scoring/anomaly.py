@@ -58,7 +58,7 @@ class AnomalyVolume:
     Attributes:
         volume: The volume that was scored.
         scores: (x, y, z) float32, 0 to 1; comparable between volumes scored with the same model.
-        threshold: The score from which a voxel counts as found; from the model's metadata unless a user set it.
+        threshold: The score that a finding reaches; from the model's metadata unless a user set it.
         is_calibrated: False until `moeclip-med calibrate` was run for the model: the threshold is then no measured
             operating point, and every output says where it comes from.
         raw: (x, y, z) float32, the network's unbounded map, where it was asked for; else None.

@@ -42,7 +42,7 @@ class Calibration:
     """A threshold and what it promises.
 
     Attributes:
-        raw_threshold: A voxel counts as found when its raw score lies above it.
+        raw_threshold: A finding reaches a raw score above it.
         promise: What holds for a new healthy study, one sentence.
         limit: How far this one calibration can be off, and what it needs to hold, one sentence.
         studies: How many healthy studies it was made from.
@@ -206,7 +206,7 @@ def count_findings(anomaly: AnomalyVolume, levels: NDArray[np.float64], scale: S
 
 
 def calibrated_metadata(metadata: ModelMetadata, calibration: Calibration, made_from: str) -> ModelMetadata:
-    """Give a model's scores a new meaning: from 0.5 on a voxel counts as found.
+    """Give a model's scores a new meaning: findings reach 0.5.
 
     The scale keeps its spread and moves its centre to the threshold, so that scores keep their order.
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMALLEST_VOLUME_ML = 0.1
-"""Regions smaller than this (a sphere of 5.8 mm) are not listed: less than one patch of the network in most scans."""
+"""Regions of which less than this (a sphere of 5.8 mm) reaches the threshold are not listed.
+
+It is less than one patch of the network in most scans.
+"""
 
 SMALLEST_AREA_PIXELS = 16
 """The same for images without a spacing in mm."""
@@ -44,8 +47,9 @@ def find_findings(
 ) -> FindingsResult:
     """List the connected regions that reach a threshold, as far as scores stay above `EXTENT_SHARE` of it.
 
-    Only what lies at or above the threshold decides whether a region is large enough to be listed, so the lower limit
-    makes findings larger and joins neighbours, but adds none of its own. (Hysteresis: Canny, IEEE PAMI 8, 1986.)
+    Only what lies at or above the threshold decides whether a region is large enough to be listed. So nothing that
+    stays below it becomes a finding; but several small parts above it, which the lower limit joins, count together.
+    (Hysteresis: Canny, IEEE PAMI 8, 1986.)
 
     Neighbours are the 26 around a voxel; in a clip, whose frames are no slices of a body, the 8 within the frame.
 

@@ -41,7 +41,7 @@ class RunSettings:
         kind: The kind of image that chose the intensity window.
         window: The window, in the image's own units (HU for CT).
         planes: The planes that were scored.
-        threshold: The score from which a voxel counts as found.
+        threshold: The score that a finding reaches.
         threshold_source: Where the threshold comes from.
         slices_scored: Slices scored, all planes counted; fewer than `slices_total` after a cancel.
         slices_total: Slices there were.

@@ -84,7 +84,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         detector: The model, ready to run.
         plane: The plane to cut slices along; `Plane.ALL` scores three and averages their maps.
         kind: The kind of image, which decides the intensity window; from the header if None.
-        threshold: The score from which a voxel counts as found; the model's own if None.
+        threshold: The score that a finding reaches; the model's own if None.
         keep_raw: Keep the network's unbounded map as well.
         keep_routing: Keep which expert each patch took (of the first plane scored).
         order: Slice indices in the order to score them (the slice on screen first); others follow. From the first

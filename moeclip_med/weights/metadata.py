@@ -86,7 +86,7 @@ def uncalibrated_scale(architecture: AnyArchitecture) -> ScoreScale:
 
 @dataclass(frozen=True)
 class Threshold:
-    """From which score on a voxel counts as found.
+    """The score that a finding reaches.
 
     Attributes:
         value: The score, 0 to 1.
@@ -125,7 +125,7 @@ class ModelMetadata:
         version: Its own version.
         architecture: How the network is built.
         score_scale: What raw values mean.
-        threshold: From which score on a voxel counts as found.
+        threshold: The score that a finding reaches.
         licence: Licence of the adapters, an SPDX identifier, or what is known.
         tower_licence: Licence and origin of the tower's weights.
         prompts: The prompts in use where the user gives none; None with learned prompts.

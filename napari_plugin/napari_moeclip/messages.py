@@ -70,7 +70,7 @@ class ScoreRequest:
         load: The model.
         plane: The plane, by its name.
         kind: The kind of image, by its name.
-        threshold: The score from which a voxel counts as found; None takes the model's.
+        threshold: The score that a finding reaches; None takes the model's.
         order: Slices to score first.
         scores: (*storage) float32 to fill.
         labels: (*storage) uint16 to fill.
@@ -161,7 +161,7 @@ class LoadedModelInfo:
 
     Attributes:
         name: Its name.
-        threshold: The score from which a voxel counts as found.
+        threshold: The score that a finding reaches.
         threshold_source: Where that comes from.
         is_calibrated: Whether it was calibrated on cases of the user's.
         levels: Number of levels with experts.

@@ -106,6 +106,18 @@ def test_what_lies_below_the_threshold_makes_no_region_large_enough(make_volume)
     assert not result.labels.any()
 
 
+def test_small_parts_that_the_lower_limit_joins_count_together(make_volume):
+    parts = (np.s_[4:8, 4:8, 4:8], 0.7), (np.s_[4:8, 4:8, 12:16], 0.6)  # 64 voxels of 1 mm³ each: 0.064 ml
+    volume = make_volume(np.zeros((20, 20, 20)))
+
+    apart = find_findings(scores_with((20, 20, 20), *parts), volume, threshold=0.5)
+    joined = find_findings(scores_with((20, 20, 20), (np.s_[4:8, 4:8, 4:16], 0.4), *parts), volume, threshold=0.5)
+
+    assert (len(apart.findings), apart.too_small) == (0, 2)
+    assert [finding.voxel_count for finding in joined.findings] == [4 * 4 * 12]
+    assert joined.too_small == 0
+
+
 def test_without_a_region_above_the_threshold_there_is_no_finding(make_volume):
     result = find_findings(scores_with((8, 8, 8)), make_volume(np.zeros((8, 8, 8))), threshold=0.5)
 
