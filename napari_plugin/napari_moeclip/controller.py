@@ -74,6 +74,7 @@ class Controller(QObject):
         self._finding = False
         self._refresh_timer = self._timer(self.layers.refresh)
         self._find_timer = self._timer(self._find)
+        self._end_timer = self._timer(self._end)
         prepare_viewer(viewer)
         viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
         viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
@@ -211,13 +212,20 @@ class Controller(QObject):
         self.progressed.emit(heard)
 
     def _on_outcome(self, outcome: messages.RunOutcome) -> None:
-        self.state, self._task = State.IDLE, None
-        if self.session is None:
+        self._task = None
+        if self.session is not None:
+            self.session.outcome = outcome
+            self._refresh_timer.stop()
+            self.layers.refresh()
+            self.layers.show_outlines(self.session)
+        # In a turn of the event loop of its own: going to the first finding draws everything once more.
+        self._end_timer.start(0)
+
+    def _end(self) -> None:
+        self.state = State.IDLE
+        if self.session is None or self.session.outcome is None:
             return
-        self.session.outcome = outcome
-        self._refresh_timer.stop()
-        self.layers.refresh()
-        self.layers.show_outlines(self.session)
+        outcome = self.session.outcome
         speed = outcome.slices_scored / outcome.seconds if outcome.seconds else 0.0
         stopped = "" if outcome.is_complete else "Stopped: "
         self.ended.emit(f"{stopped}{outcome.slices_scored} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s).")

@@ -108,12 +108,7 @@ def waited_for_a_processor():
 
 @pytest.mark.usefixtures("screen")
 def test_the_event_loop_never_waits_longer_than_half_a_second(slow, qtbot):
-    # The calmest of up to three runs: what else a shared machine does is not the viewer's fault.
-    assert any(longest_gap(*slow, qtbot) < 0.5 for _ in range(3))
-
-
-def longest_gap(viewer, widget, qtbot):
-    """Seconds of the longest pause of the event loop in one run, while the slice changes all the time."""
+    viewer, widget = slow
     gaps, last = [], [time.perf_counter() - waited_for_a_processor()]
 
     def tick():
@@ -129,7 +124,7 @@ def longest_gap(viewer, widget, qtbot):
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     qtbot.waitUntil(lambda: len(gaps) > 20, timeout=ENDS)
     timer.stop()
-    return max(gaps)
+    assert max(gaps) < 0.5
 
 
 def test_progress_is_in_the_activity_dock_while_it_runs(slow, qtbot):
