@@ -15,6 +15,7 @@ from napari_moeclip import layers, messages
 from napari_moeclip.navigation import go_to, prepare_viewer, shown_volume_slice
 from napari_moeclip.run_layers import RunLayers
 from napari_moeclip.session import Choices, Session
+from napari_moeclip.turns import Turns
 from napari_moeclip.volumes import SharedVolume
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Controller(QObject):
         self._finding = False
         self._refresh_timer = self._timer(self.layers.refresh)
         self._find_timer = self._timer(self._find)
-        self._end_timer = self._timer(self._end)
+        self._turns = Turns(self)
         prepare_viewer(viewer)
         viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
         viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
@@ -87,6 +88,7 @@ class Controller(QObject):
 
     def warm_up(self, choices: Choices) -> None:
         """Start the scoring process and load the model, so that Run has nothing to wait for."""
+        create_worker(layers.import_for_labels).start()
         self.describe(choices.model)
         self._backend.ask(choices.load)
 
@@ -144,7 +146,7 @@ class Controller(QObject):
         if session is None or image is None or not self.layers.is_image_there or row >= len(session.findings):
             return
         finding = session.findings[row]
-        self.layers.colour_outlines(session, finding.label)
+        self.layers.colour_outlines(finding.label)
         go_to(self._viewer, image, session.origin, finding)
 
     def show_experts(self, level: int) -> tuple[float, ...]:
@@ -191,13 +193,19 @@ class Controller(QObject):
         except InputError as error:
             self._fail(str(error))
             return
-        self._begin(image, session, info.threshold)
+        self._turns.add(
+            lambda: self._begin(image, session, info.threshold),
+            lambda: self._ask(request),
+            self.layers.activate_map,
+        )
+
+    def _ask(self, request: messages.ScoreRequest) -> None:
         self.state = State.SCORING
-        self.busy.emit("Scoring …", True)  # noqa: FBT003 - a signal has no keywords
         self._task = self._backend.ask(request)
         self._task.progressed.connect(self._on_progress)
         self._task.finished.connect(self._on_outcome)
         self._task.failed.connect(self._fail)
+        self.busy.emit("Scoring …", True)  # noqa: FBT003 - a signal has no keywords
 
     def _begin(self, image: Image, session: Session, threshold: float) -> None:
         self.session, self._threshold = session, threshold
@@ -212,20 +220,20 @@ class Controller(QObject):
         self.progressed.emit(heard)
 
     def _on_outcome(self, outcome: messages.RunOutcome) -> None:
-        self._task = None
-        if self.session is not None:
-            self.session.outcome = outcome
-            self._refresh_timer.stop()
-            self.layers.refresh()
-            self.layers.show_outlines(self.session)
-        # In a turn of the event loop of its own: going to the first finding draws everything once more.
-        self._end_timer.start(0)
-
-    def _end(self) -> None:
-        self.state = State.IDLE
-        if self.session is None or self.session.outcome is None:
+        session, self._task = self.session, None
+        if session is None:
             return
-        outcome = self.session.outcome
+        session.outcome = outcome
+        self._refresh_timer.stop()
+        self._turns.add(
+            self.layers.refresh,
+            lambda: self.layers.add_outlines(session),
+            self.layers.show_outlines,
+            lambda: self._end(outcome),
+        )
+
+    def _end(self, outcome: messages.RunOutcome) -> None:
+        self.state = State.IDLE
         speed = outcome.slices_scored / outcome.seconds if outcome.seconds else 0.0
         stopped = "" if outcome.is_complete else "Stopped: "
         self.ended.emit(f"{stopped}{outcome.slices_scored} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s).")
@@ -258,7 +266,7 @@ class Controller(QObject):
         if session is None or session.outcome is None:
             return
         session.outcome = _with_findings(session.outcome, outcome)
-        self.layers.colour_outlines(session, None)
+        self.layers.colour_outlines(None)
         self.layers.refresh("findings")
         self.refound.emit(session.outcome)
         if asked != self._threshold:

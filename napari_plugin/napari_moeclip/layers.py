@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from monai.data.meta_tensor import MetaTensor
     from napari.layers import Image, Layer
-    from napari.utils.colormaps import Colormap, DirectLabelColormap
+    from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
 METADATA_KEY = "moeclip_med"
 """Where a layer's metadata keeps its `LayerOrigin`."""
@@ -26,6 +26,7 @@ METADATA_KEY = "moeclip_med"
 _PLAIN_AXES = (2, 1, 0)
 _SELECTED_COLOUR = (0.0, 1.0, 1.0, 1.0)
 _OUTLINE_COLOUR = (1.0, 1.0, 1.0, 0.75)
+_LABELS = 2**16 - 1
 _EXPERT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 """Okabe and Ito's colours, told apart with every kind of colour vision."""
 
@@ -126,25 +127,37 @@ def anomaly_colormap() -> Colormap:
     return Colormap(colours, name="anomaly", low_color=(0.0, 0.0, 0.0, 0.0))
 
 
-def findings_layer_attributes(image: Layer, origin: LayerOrigin) -> dict[str, Any]:
+def findings_layer_attributes(image: Layer, origin: LayerOrigin, colours: CyclicLabelColormap) -> dict[str, Any]:
     """Give the attributes of the outlines' layer."""
     return {
         "name": f"findings · {image.name}",
         "metadata": {METADATA_KEY: origin},
         "opacity": 1.0,
+        "colormap": colours,
         **layer_transform(image, origin.placement.ndim),
     }
 
 
-def outline_colormap(labels: Sequence[int], selected: int | None) -> DirectLabelColormap:
-    """Make the outlines' colours: white, and cyan for the selected finding."""
-    from napari.utils.colormaps import DirectLabelColormap
+def import_for_labels() -> None:
+    """Import what napari takes up with the first layer of labels: 0.8 s, which the end of a run would wait for."""
+    import pandas  # noqa: F401, ICN001
+    from napari.utils.colormaps import label_colormap
 
-    clear = np.zeros(4)
-    colours: dict[int | None, Any] = {None: clear, 0: clear}
-    for label in labels:
-        colours[label] = np.array(_SELECTED_COLOUR if label == selected else _OUTLINE_COLOUR)
-    return DirectLabelColormap(color_dict=colours)
+    label_colormap(1)
+
+
+def outline_colormap(selected: int | None) -> CyclicLabelColormap:
+    """Make the outlines' colours: white, and cyan for the selected finding.
+
+    Not a `DirectLabelColormap`: for labels of 16 bits napari goes through all 65536 of them in Python, at each click.
+    """
+    from napari.utils.colormaps import CyclicLabelColormap
+
+    colours = np.full((_LABELS, 4), _OUTLINE_COLOUR, np.float32)
+    colours[0] = 0
+    if selected is not None:
+        colours[selected] = _SELECTED_COLOUR
+    return CyclicLabelColormap(colors=colours)
 
 
 def experts_layer_attributes(image: Layer, origin: LayerOrigin, level: int, shares: Sequence[float]) -> dict[str, Any]:

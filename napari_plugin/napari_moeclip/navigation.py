@@ -70,8 +70,8 @@ def go_to(viewer: Viewer, image: Layer, origin: LayerOrigin, finding: Finding) -
     index = origin.placement.to_index(finding.peak_voxel, origin.volume.light.shape)
     leading = [0.0] * (image.ndim - len(index))
     world = np.asarray(image.data_to_world([*leading, *index]))
-    for axis, value in enumerate(world[len(leading) :]):
-        viewer.dims.set_point(viewer.dims.ndim - len(index) + axis, float(value))
+    axes = range(viewer.dims.ndim - len(index), viewer.dims.ndim)
+    viewer.dims.set_point(axes, world[len(leading) :].tolist())  # at once: each move draws all layers
     shown = [axis - (viewer.dims.ndim - image.ndim) for axis in viewer.dims.displayed]
     target = [float(world[axis]) for axis in shown]
     if not _is_in_sight(viewer, target):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_moeclip import layers
@@ -10,6 +10,8 @@ from napari_moeclip.hover import show_scores_on_hover
 from napari_moeclip.navigation import cuts_along, shown_volume_slice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari import Viewer
     from napari.layers import Image, Labels
 
@@ -62,7 +64,8 @@ class RunLayers:
         data = session.show(session.scores)
         if overlay is None:
             attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
-            overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
+            with _same_selection(self._viewer):
+                overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
         else:
             overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
         for layer in (image, overlay):
@@ -94,27 +97,32 @@ class RunLayers:
         if overlay is not None:
             overlay.contrast_limits = layers.anomaly_contrast(threshold)
 
-    def show_outlines(self, session: Session) -> None:
-        """Outline the findings of a run that has ended."""
+    def add_outlines(self, session: Session) -> None:
+        """Outline the findings of a run that has ended, not to be seen yet: napari would draw at each step."""
         if self.image is None:
             return
         data, outlines = session.show(session.labels), self._kept("findings")
+        colours = layers.outline_colormap(None)
         if outlines is None:
-            attributes = layers.findings_layer_attributes(self.image, session.origin_as("findings"))
-            outlines = self._layers["findings"] = self._viewer.add_labels(data, **attributes)
+            attributes = layers.findings_layer_attributes(self.image, session.origin_as("findings"), colours)
+            with _same_selection(self._viewer):
+                outlines = self._layers["findings"] = self._viewer.add_labels(data, visible=False, **attributes)
         else:
-            outlines.data, outlines.visible = data, True
+            outlines.data, outlines.colormap = data, colours
         self._draw_outlines(outlines)
-        self.colour_outlines(session, None)
         show_scores_on_hover(outlines, session)
-        self.activate_map()
 
-    def colour_outlines(self, session: Session, selected: int | None) -> None:
-        """Colour the outlines: one finding selected, or none."""
+    def show_outlines(self) -> None:
+        """Show the outlines that were added."""
         outlines = self._kept("findings")
         if outlines is not None:
-            labels = [finding.label for finding in session.findings]
-            outlines.colormap = layers.outline_colormap(labels, selected)
+            outlines.visible = True
+
+    def colour_outlines(self, selected: int | None) -> None:
+        """Colour the outlines: the finding of one label selected, or none."""
+        outlines = self._kept("findings")
+        if outlines is not None:
+            outlines.colormap = layers.outline_colormap(selected)
 
     def show_experts(self, session: Session, level: int) -> tuple[float, ...]:
         """Show which expert took each patch at a level; -1 hides them.
@@ -128,7 +136,8 @@ class RunLayers:
             return ()
         shares = session.outcome.expert_shares[level]
         attributes = layers.experts_layer_attributes(self.image, session.origin_as("experts"), level, shares)
-        self._layers["experts"] = self._viewer.add_labels(session.show(session.experts[level]), **attributes)
+        with _same_selection(self._viewer):
+            self._layers["experts"] = self._viewer.add_labels(session.show(session.experts[level]), **attributes)
         show_scores_on_hover(self._layers["experts"], session)
         return shares
 
@@ -175,3 +184,17 @@ class RunLayers:
             if layer is not None:
                 with suppress(ValueError):  # the user removed it
                     self._viewer.layers.remove(layer)
+
+
+@contextmanager
+def _same_selection(viewer: Viewer) -> Iterator[None]:
+    """Add a layer without selecting it: napari would make and draw its controls, which takes as long as the rest."""
+    selection = viewer.layers.selection
+    active, selected = selection.active, list(selection)
+    with selection.events.blocker_all():
+        yield
+        if active is None:
+            selection.clear()
+            selection.update(selected)
+        else:
+            selection.active = active

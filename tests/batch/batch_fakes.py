@@ -71,7 +71,7 @@ class MisbehavingDetector(FakeDetector):
         if len(slices) == HANG:
             time.sleep(3600)
         if len(slices) == HOG:
-            self.hogged = np.ones(3 * 2**30 // 8)
+            self.hogged = np.ones(2 * 2**30 // 8)
             time.sleep(3600)
         if len(slices) == FAULT:
             raise KeyError("made up fault")

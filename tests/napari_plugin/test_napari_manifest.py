@@ -70,6 +70,7 @@ def test_reader_knows_dicom_by_content_and_leaves_the_rest(tmp_path):
     assert get_reader([]) is None
 
 
+@pytest.mark.timed
 def test_reader_knows_a_study_folder_from_a_folder_of_pictures_without_walking_it(tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()

@@ -143,11 +143,13 @@ def test_foreign_layers_of_every_shape(make_napari_viewer):
 
 
 def test_labels_take_the_same_transform(make_napari_viewer):
-    from napari_moeclip.layers import adopt_layer, findings_layer_attributes
+    from napari_moeclip.layers import adopt_layer, findings_layer_attributes, outline_colormap
 
     viewer = make_napari_viewer()
     layer = viewer.add_image(np.zeros((2, 4, 9, 8)), scale=(1, 3, 2, 1), translate=(0, 5, 6, 7))
-    labels = Labels(np.zeros((4, 9, 8), int), **findings_layer_attributes(layer, adopt_layer(layer, (0,))))
+    labels = Labels(
+        np.zeros((4, 9, 8), int), **findings_layer_attributes(layer, adopt_layer(layer, (0,)), outline_colormap(None))
+    )
     np.testing.assert_allclose(labels.data_to_world((1, 2, 3)), layer.data_to_world((0, 1, 2, 3))[1:])
 
 

@@ -78,7 +78,7 @@ def test_a_click_on_a_finding_moves_all_planes_and_outlines_it(scored, qtbot):
     expected = image.data_to_world(origin.placement.to_index(finding.peak_voxel, SHAPE))
     np.testing.assert_allclose(viewer.dims.point, expected, atol=1.5)
     outlines = viewer.layers["findings · head"]
-    np.testing.assert_allclose(outlines.colormap.color_dict[finding.label], (0, 1, 1, 1))
+    np.testing.assert_allclose(outlines.colormap.map(finding.label), (0, 1, 1, 1))
     assert outlines.contour == 2
 
 

@@ -106,6 +106,7 @@ def waited_for_a_processor():
     return int(statistics.read_text().split()[1]) / 1e9 if statistics.is_file() else 0.0
 
 
+@pytest.mark.timed
 @pytest.mark.usefixtures("screen")
 def test_the_event_loop_never_waits_longer_than_half_a_second(slow, qtbot):
     viewer, widget = slow

@@ -166,6 +166,7 @@ def test_names_that_are_not_utf8(tmp_path, make_slice):
     assert read_volume(folder).shape == (8, 6, 1)
 
 
+@pytest.mark.timed
 def test_scan_reads_no_pixels_and_is_fast(write_series):
     folder = write_series(list(range(192)))
     times = []
