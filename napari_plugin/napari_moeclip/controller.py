@@ -21,6 +21,7 @@ from napari_moeclip.volumes import SharedVolume
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image
+    from qtpy.QtWidgets import QWidget
 
     from napari_moeclip.backend import Backend, Task
     from napari_moeclip.layers import LayerOrigin
@@ -52,6 +53,7 @@ class Controller(QObject):
     Args:
         viewer: The viewer.
         backend: The scoring process.
+        parent: The widget in the viewer's window that this belongs to.
     """
 
     busy = Signal(str, bool)
@@ -62,7 +64,7 @@ class Controller(QObject):
     described = Signal(object)
     volume_shown = Signal(bool)
 
-    def __init__(self, viewer: Viewer, backend: Backend, parent: QObject | None = None) -> None:
+    def __init__(self, viewer: Viewer, backend: Backend, parent: QWidget) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._backend = backend
@@ -75,7 +77,7 @@ class Controller(QObject):
         self._finding = False
         self._refresh_timer = self._timer(self.layers.refresh)
         self._find_timer = self._timer(self._find)
-        self._turns = Turns(self)
+        self._turns = Turns(parent)
         prepare_viewer(viewer)
         viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
         viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
@@ -88,7 +90,7 @@ class Controller(QObject):
 
     def warm_up(self, choices: Choices) -> None:
         """Start the scoring process and load the model, so that Run has nothing to wait for."""
-        create_worker(layers.import_for_labels).start()
+        create_worker(layers.prepare_labels).start()
         self.describe(choices.model)
         self._backend.ask(choices.load)
 

@@ -138,12 +138,14 @@ def findings_layer_attributes(image: Layer, origin: LayerOrigin, colours: Cyclic
     }
 
 
-def import_for_labels() -> None:
-    """Import what napari takes up with the first layer of labels: 0.8 s, which the end of a run would wait for."""
+def prepare_labels() -> None:
+    """Do once what napari does for its first layer of labels: a second, for which the end of a run would wait."""
     import pandas  # noqa: F401, ICN001
     from napari.utils.colormaps import label_colormap
+    from vispy.visuals.line.dash_atlas import DashAtlas
 
     label_colormap(1)
+    DashAtlas()  # reckons the patterns of all dashed lines, and remembers them
 
 
 def outline_colormap(selected: int | None) -> CyclicLabelColormap:

@@ -3,31 +3,84 @@
 import numpy as np
 import pytest
 from napari_moeclip.turns import Turns
-from qtpy.QtCore import QCoreApplication, QObject, QTimer
+from qtpy.QtCore import QCoreApplication, QTimer
+from qtpy.QtWidgets import QWidget
 
 
-def test_steps_come_in_order_with_the_event_loop_between_them(qtbot):
+@pytest.fixture
+def widget(qtbot):
+    window = QWidget()
+    qtbot.addWidget(window)
+    yield QWidget(window)
+    window.close()  # and is kept until now
+
+
+def test_steps_come_in_order_with_the_event_loop_between_them(widget, qtbot):
     done = []
-    parent = QObject()
-    turns = Turns(parent)
+    turns = Turns(widget)
 
     def first():
         done.append("first")
         QTimer.singleShot(0, lambda: done.append("a person"))
+        turns.add(lambda: done.append("third"))
         QCoreApplication.processEvents()  # as napari does: must not take the next step inside this one
         done.append("first ended")
 
     turns.add(first, lambda: done.append("second"))
-    turns.add(lambda: done.append("third"))
     assert done == []
     qtbot.waitUntil(lambda: len(done) == 5)
     assert done == ["first", "a person", "first ended", "second", "third"]
+    turns.add(lambda: done.append("later"))
+    qtbot.waitUntil(lambda: done[-1] == "later")
 
 
-def test_a_step_that_fails_does_not_keep_the_others_from_their_turn(qtbot):
+class Canvas(QWidget):
+    """Remembers what had been done whenever it was drawn."""
+
+    def __init__(self, parent, done):
+        super().__init__(parent)
+        self.drawn = set()
+        self._done = done
+
+    def paintEvent(self, _):  # noqa: N802 - Qt's name
+        self.drawn.add(tuple(self._done))
+
+
+def test_the_user_is_heard_after_each_step_and_then_the_window_is_drawn(widget, qtbot):
+    done, heard = [], []
+    canvas, turns = Canvas(widget.window(), done), Turns(widget)
+    widget.window().show()
+    qtbot.waitUntil(lambda: canvas.drawn == {()})
+    canvas.drawn.clear()
+
+    def take(name):
+        def act():
+            done.append(name)
+            canvas.update()
+            QCoreApplication.processEvents()
+            QTimer.singleShot(0, lambda: heard.append(set(canvas.drawn)))
+
+        return act
+
+    turns.add(take("first"), take("second"))
+    qtbot.waitUntil(lambda: len(heard) == 2 and len(canvas.drawn) == 2)
+    assert canvas.drawn == {("first",), ("first", "second")}
+    assert heard == [set(), {("first",)}]
+
+
+def test_a_widget_that_is_closed_between_steps_leaves_a_window_that_is_drawn(widget, qtbot):
+    window, done = widget.window(), []
+    turns = Turns(widget)
+    turns.add(lambda: widget.deleteLater() or done.append("first"), lambda: done.append("second"))
+    qtbot.waitUntil(lambda: done == ["first"])
+    qtbot.waitUntil(window.updatesEnabled)
+    qtbot.wait(50)
+    assert done == ["first"]
+
+
+def test_a_step_that_fails_does_not_keep_the_others_from_their_turn(widget, qtbot):
     done = []
-    parent = QObject()
-    turns = Turns(parent)
+    turns = Turns(widget)
 
     def fail():
         raise ValueError("made up")
@@ -36,6 +89,7 @@ def test_a_step_that_fails_does_not_keep_the_others_from_their_turn(qtbot):
         turns.add(fail, lambda: done.append("second"))
         qtbot.waitUntil(lambda: done == ["second"])
     assert [str(error) for _, error, _ in caught] == ["made up"]
+    qtbot.waitUntil(widget.window().updatesEnabled)
 
 
 @pytest.mark.usefixtures("screen")
