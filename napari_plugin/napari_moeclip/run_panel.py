@@ -67,7 +67,8 @@ class RunPanel(QWidget):
         self.run_button.setEnabled(False)
         self.cancel_button.setVisible(can_cancel)
         self.cancel_button.setEnabled(can_cancel)
-        self.bar.setRange(0, 0)
+        self.bar.setRange(0, 1)  # not 0 to 0: Qt would move it back and forth, and draw the whole window each time
+        self.bar.setValue(0)
         self.bar.show()
         self.say(note)
         if self._activity is None:
