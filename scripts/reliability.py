@@ -1,6 +1,6 @@
 """Feed every file of three test collections, and damaged copies of them, to a worker of the batch; count what happens.
 
-Writes docs/reliability.md between its marks. Takes about a quarter of an hour on two idle cores;
+Writes docs/reliability.md between its marks. Takes a quarter of an hour to an hour on two cores;
 `--mutations 50 --studies 20` is a try.
 """
 

@@ -61,7 +61,7 @@ def command():
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=280,
             **options,
         )
 

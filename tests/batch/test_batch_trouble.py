@@ -218,12 +218,12 @@ def test_a_worker_that_dies_hangs_or_hogs_costs_its_study_and_is_replaced(tmp_pa
         write_nifti(root / f"bad{slices}.nii", shape=(20, 22, slices))
     for number in range(3):
         write_nifti(root / f"fine{number}.nii")
-    changes = {"time_limit": 10.0, "memory_bytes": int(1.3 * GIBIBYTE), "workers": 1}
+    changes = {"time_limit": 25.0, "memory_bytes": int(1.3 * GIBIBYTE), "workers": 1}
     outcome = run_batch(settings(root, output, **changes), Recorder(), load=LoadFake(misbehave=True))
     reasons = sorted(row["reason"] for row in read_list(output) if row["state"] == "failed")
     assert reasons == [
         "it could not be scored because of a fault in moeclip-med (KeyError)",
-        "it took longer than the limit of 10 s; raise --time-limit to try it again",
+        "it took longer than the limit of 25 s; raise --time-limit to try it again",
         "it took more than the 1.3 GiB of a worker; raise --memory or use fewer --workers",
         "the process that scored it was ended by SIGSEGV",
     ]

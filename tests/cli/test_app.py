@@ -50,6 +50,7 @@ def test_help_loads_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timed
 def test_help_answers_in_less_than_half_a_second(command):
     assert min(_processor_seconds(lambda: command("--help")) for _ in range(3)) < 0.5
 

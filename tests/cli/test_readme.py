@@ -41,6 +41,7 @@ def desk(tmp_path_factory, small_brain, dicom_folder, nifti_file):
     (folder / "brain.nii.gz").symlink_to(nifti_file)
     shutil.copytree(dicom_folder, folder / "archive" / "study")
     image, affine = small_brain
+    image, affine = image[:, :, ::3], affine @ np.diag([1, 1, 3, 1])
     for number in range(HEALTHY_STUDIES):
         noise = np.random.default_rng(number).integers(0, 30, image.shape)
         write_nifti(folder / "healthy" / f"{number}.nii.gz", np.minimum(image, 450) + noise.astype(np.int16), affine)
