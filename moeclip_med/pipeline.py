@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from moeclip_transforms.slicing import Plane
+from moeclip_transforms.volume import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable

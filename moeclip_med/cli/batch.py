@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from moeclip_transforms.slicing import Plane
+from moeclip_transforms.volume import Plane
 from typer.core import TyperGroup
 
 from moeclip_med.cli.batch_display import BatchDisplay, print_dry_run, print_outcome, print_status

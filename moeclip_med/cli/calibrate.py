@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.slicing import Plane
+from moeclip_transforms.volume import Plane
 
 from moeclip_med.cli.console import make_console, print_warning
 from moeclip_med.cli.options import (

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from moeclip_transforms.slicing import Plane
-from moeclip_transforms.volume import ImageKind
+from moeclip_transforms.volume import ImageKind, Plane
 
 
 def parse_path(value: str) -> Path:

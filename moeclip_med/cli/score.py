@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.slicing import Plane
+from moeclip_transforms.volume import Plane
 
 from moeclip_med.cli.console import make_console, print_error, print_findings, print_warning, slice_progress
 from moeclip_med.cli.options import (

@@ -36,7 +36,8 @@ def body(seed=0, *, tilt=0.0, shift=0.0):
 def test_the_axis_is_found_where_it_was_put(seed, tilt, shift):
     image = body(seed, tilt=tilt, shift=shift)
     found = find_midline(image)
-    assert math.degrees(found.tilt.item()) == pytest.approx(tilt, abs=1.0)
+    largest_error = 1 if abs(tilt) <= 10 else 2  # at the end of the search there is no next step to interpolate with
+    assert math.degrees(found.tilt.item()) == pytest.approx(tilt, abs=largest_error)
     assert found.shift.item() == pytest.approx(shift, abs=2 / 64)
     twin = mirrored(image, found)
     assert (twin - image).abs().mean() < 0.35 * (image.flip(3) - image).abs().mean() + 0.01

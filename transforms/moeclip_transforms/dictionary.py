@@ -8,7 +8,7 @@ from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform
 
 from moeclip_transforms.array import CropForegroundSquare, SliceAlongPlane, WindowIntensity
-from moeclip_transforms.slicing import Plane
+from moeclip_transforms.volume import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

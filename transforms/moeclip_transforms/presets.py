@@ -9,7 +9,7 @@ from monai.transforms.io.dictionary import LoadImaged
 
 from moeclip_transforms.dictionary import CropForegroundSquared, SliceAlongPlaned, WindowIntensityd
 from moeclip_transforms.reader import SeriesReader
-from moeclip_transforms.slicing import Plane
+from moeclip_transforms.volume import Plane
 
 if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection

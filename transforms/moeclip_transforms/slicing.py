@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
+from moeclip_transforms.volume import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from moeclip_transforms.volume import Volume
 
     Array = TypeVar("Array", NDArray[Any], Tensor)
-
-
-class Plane(StrEnum):
-    """Along which plane a volume is cut into slices."""
-
-    AUTO = "auto"
-    AXIAL = "axial"
-    CORONAL = "coronal"
-    SAGITTAL = "sagittal"
-    ALL = "all"
 
 
 @dataclass(frozen=True)

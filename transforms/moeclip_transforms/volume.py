@@ -27,6 +27,16 @@ class ImageKind(StrEnum):
     PLAIN = "plain"
 
 
+class Plane(StrEnum):
+    """Along which plane a volume is cut into slices."""
+
+    AUTO = "auto"
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+    ALL = "all"
+
+
 class FileFormat(StrEnum):
     """The family of file a series is stored in, which decides who reads it."""
 
