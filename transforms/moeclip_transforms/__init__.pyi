@@ -8,7 +8,6 @@ from .geometry import resample_to_orthogonal as resample_to_orthogonal
 from .intensity import Window as Window
 from .intensity import fit_window as fit_window
 from .slicing import EdgeLetters as EdgeLetters
-from .slicing import Plane as Plane
 from .slicing import SliceView as SliceView
 from .slicing import slice_views as slice_views
 from .source import ImageSource as ImageSource
@@ -25,6 +24,9 @@ from .volume import (
 )
 from .volume import (
     ImageKind as ImageKind,
+)
+from .volume import (
+    Plane as Plane,
 )
 from .volume import (
     Series as Series,

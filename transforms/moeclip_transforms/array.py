@@ -18,8 +18,8 @@ from moeclip_transforms.geometry import Affine
 from moeclip_transforms.intensity import Window, fit_image_window
 from moeclip_transforms.nifti import likely_slice_axis
 from moeclip_transforms.reader import KIND_KEY, ORIENTATION_KEY, REGULAR_KEY, SLICE_AXIS_KEY
-from moeclip_transforms.slicing import Plane, SliceView, views_of
-from moeclip_transforms.volume import ImageKind
+from moeclip_transforms.slicing import SliceView, views_of
+from moeclip_transforms.volume import ImageKind, Plane
 
 if TYPE_CHECKING:
     from torch import Tensor
