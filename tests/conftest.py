@@ -61,7 +61,7 @@ def command():
             capture_output=True,
             text=True,
             check=False,
-            timeout=280,
+            timeout=120,
             **options,
         )
 

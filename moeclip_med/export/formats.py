@@ -94,7 +94,7 @@ def _write_onnx(model: LoadedModel, network: ExportedNetwork, folder: Path) -> f
             external_data=False,
             verbose=False,
             dynamo=True,
-            optimize=False,  # two thirds of the time, for what runtimes do themselves when they load a network
+            optimize=False,  # onnxscript's takes as long as all the rest; runtimes do theirs when they load a network
         )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 

@@ -29,12 +29,12 @@ def tiny():
     """A small network of the lite kind with random weights."""
     architecture = replace(
         lite_architecture(),
-        levels=(2,),
+        levels=(1, 2),
         experts=ExpertsSpec(rank=2),
         projection=ProjectionSpec(width=16, hidden=16),
         image_size=SIZE,
         map_size=SIDE,
-        surroundings=(3,),
+        surroundings=(5, 3),
     )
     torch.manual_seed(0)
     stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU())
