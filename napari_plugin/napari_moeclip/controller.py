@@ -283,8 +283,11 @@ class Controller(QObject):
         if image is None:
             data, attributes, _ = layers.image_layer_data(volume, f"{name} (scores)")
             image = self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
-        self._begin(image, session, opened.outcome.threshold)
-        self._on_outcome(opened.outcome)
+        self._turns.add(
+            lambda: self._begin(image, session, opened.outcome.threshold),
+            self.layers.activate_map,
+            lambda: self._on_outcome(opened.outcome),
+        )
 
     def _saved(self, folder: str, files: dict[str, Path]) -> None:
         self.ended.emit(f"Saved {len(files)} results to {folder}.")

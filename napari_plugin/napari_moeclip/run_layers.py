@@ -188,7 +188,7 @@ class RunLayers:
 
 @contextmanager
 def _same_selection(viewer: Viewer) -> Iterator[None]:
-    """Add a layer without selecting it: napari would make and draw its controls, which takes as long as the rest."""
+    """Select again what was selected before a layer came: to show its controls takes napari as long as all the rest."""
     selection = viewer.layers.selection
     active, selected = selection.active, list(selection)
     with selection.events.blocker_all():

@@ -241,6 +241,7 @@ def test_results_are_saved_and_open_again(scored, qtbot, tmp_path, errors):
     widget.controller.open_run(str(folder))
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     assert viewer.layers[0].name == "results (scores)"
+    assert viewer.layers.selection.active is viewer.layers["anomaly map · results (scores)"]
     assert widget.results.table.findings == findings
     widget.results.threshold.setValue(0.9)
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.9), timeout=ENDS)
