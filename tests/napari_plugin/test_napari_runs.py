@@ -129,6 +129,24 @@ def test_the_event_loop_never_waits_longer_than_half_a_second(slow, qtbot):
     assert max(gaps) < 0.5
 
 
+def test_the_bar_is_empty_before_the_first_slice_and_does_not_move_back_and_forth(slow, qtbot):
+    _, widget = slow
+    heard = []
+    widget.controller.busy.connect(lambda *_: heard.append((widget.runner.bar.value(), widget.runner.bar.maximum())))
+    press(qtbot, widget.runner.run_button)
+    qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
+    assert len(heard) >= 2
+    assert set(heard) == {(0, 1)}  # Qt moves a bar from 0 to 0
+
+
+def test_what_labels_need_is_prepared_when_the_widget_opens(make_napari_viewer, shared, qtbot, monkeypatch):
+    prepared = []
+    monkeypatch.setattr("napari_moeclip.layers.prepare_labels", lambda: prepared.append(True))
+    viewer = make_napari_viewer()
+    viewer.window.add_dock_widget(AnomalyWidget(viewer, shared))
+    qtbot.waitUntil(lambda: prepared == [True], timeout=ENDS)
+
+
 def test_progress_is_in_the_activity_dock_while_it_runs(slow, qtbot):
     from napari.utils.progress import progress
 
