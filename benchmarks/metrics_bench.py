@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.binning import Binning
-from moeclip_med.benchmark.metrics.curves import measure
-from moeclip_med.benchmark.metrics.histogram import PixelHistogram
+from moeclip_med.metrics.binning import Binning
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.histogram import PixelHistogram
 
 SIZE = 518
 

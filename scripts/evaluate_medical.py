@@ -26,8 +26,8 @@ from moeclip_transforms.errors import InputError
 from PIL import Image
 from scipy import ndimage
 
-from moeclip_med.benchmark.metrics.binning import Binning
-from moeclip_med.benchmark.metrics.curves import auroc, average_precision
+from moeclip_med.metrics.binning import Binning
+from moeclip_med.metrics.curves import auroc, average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.benchmark.metrics.bootstrap import paired_difference
 from moeclip_med.benchmark.report.markdown import table
 from moeclip_med.benchmark.report.words import METRIC_NAMES, PROTOCOL_NAMES, percent
 from moeclip_med.benchmark.results import COMPARED, SIGNIFICANT
@@ -17,15 +16,16 @@ from moeclip_med.benchmark.rows import Rows
 from moeclip_med.benchmark.run import COUNTS_FOLDER
 from moeclip_med.benchmark.store import Store
 from moeclip_med.benchmark.summary import combine, pixel_part, scores_part
+from moeclip_med.metrics.bootstrap import paired_difference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.metrics.value import Metric
     from moeclip_med.benchmark.protocol import Protocol
     from moeclip_med.benchmark.summary import Level
+    from moeclip_med.metrics.value import Metric
 
 
 @dataclass(frozen=True)

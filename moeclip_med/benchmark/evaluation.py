@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeclip_med.benchmark.datasets.case import Fault, Problem
-from moeclip_med.benchmark.metrics.detection import detect, lesion_places
-from moeclip_med.benchmark.metrics.histogram import label_regions
 from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.benchmark.reading import BadCaseError, read_paper_image, read_views
 from moeclip_med.benchmark.systems import BaselineSystem
 from moeclip_med.benchmark.tally import Tally
+from moeclip_med.metrics.detection import detect, lesion_places
+from moeclip_med.metrics.histogram import label_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.bootstrap import paired_difference
-from moeclip_med.benchmark.metrics.threshold import THRESHOLD_METRICS
-from moeclip_med.benchmark.metrics.value import Metric
 from moeclip_med.benchmark.summary import (
     IMAGE_METRICS,
     PIXEL_METRICS,
@@ -20,6 +17,9 @@ from moeclip_med.benchmark.summary import (
     threshold_level,
     volume_level,
 )
+from moeclip_med.metrics.bootstrap import paired_difference
+from moeclip_med.metrics.threshold import THRESHOLD_METRICS
+from moeclip_med.metrics.value import Metric
 
 if TYPE_CHECKING:
     from moeclip_med.benchmark.protocol import Protocol

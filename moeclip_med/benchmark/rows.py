@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.histogram import COARSE_BINS, Counts
 from moeclip_med.benchmark.protocol import Protocol
+from moeclip_med.metrics.histogram import COARSE_BINS, Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics import bootstrap
-from moeclip_med.benchmark.metrics.curves import measure
-from moeclip_med.benchmark.metrics.detection import Detections, measure_froc
-from moeclip_med.benchmark.metrics.exact import exact_counts, measure_exactly
-from moeclip_med.benchmark.metrics.histogram import Counts
-from moeclip_med.benchmark.metrics.threshold import THRESHOLD_METRICS, measure_at_threshold, threshold_samples
-from moeclip_med.benchmark.metrics.value import Metric
+from moeclip_med.metrics import bootstrap
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.detection import Detections, measure_froc
+from moeclip_med.metrics.exact import exact_counts, measure_exactly
+from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.threshold import THRESHOLD_METRICS, measure_at_threshold, threshold_samples
+from moeclip_med.metrics.value import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.metrics.bootstrap import Samples
     from moeclip_med.benchmark.protocol import Protocol
     from moeclip_med.benchmark.rows import Rows, Scores
+    from moeclip_med.metrics.bootstrap import Samples
 
 PIXEL_METRICS = ("auroc", "ap", "f1max", "aupro")
 IMAGE_METRICS = ("auroc", "ap", "f1max")

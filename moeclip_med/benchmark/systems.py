@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from moeclip_med.benchmark.baselines import BASELINES
-from moeclip_med.benchmark.metrics.binning import Binning
+from moeclip_med.metrics.binning import Binning
 
 if TYPE_CHECKING:
     from collections.abc import Callable

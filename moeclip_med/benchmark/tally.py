@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.curves import measure
-from moeclip_med.benchmark.metrics.histogram import COARSE_BINS, Counts, PixelHistogram
-from moeclip_med.benchmark.metrics.threshold import count_decisions
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.histogram import COARSE_BINS, Counts, PixelHistogram
+from moeclip_med.metrics.threshold import count_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from moeclip_med.benchmark.metrics.binning import Binning
-from moeclip_med.benchmark.metrics.curves import auroc, average_precision
+from moeclip_med.metrics.binning import Binning
+from moeclip_med.metrics.curves import auroc, average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.curves import measure
 from moeclip_med.benchmark.published import SOURCE, published_image, published_pixel
 from moeclip_med.benchmark.summary import IMAGE_METRICS, PIXEL_METRICS
+from moeclip_med.metrics.curves import measure
 
 if TYPE_CHECKING:
-    from moeclip_med.benchmark.metrics.value import Metric
     from moeclip_med.benchmark.results import SetResult
     from moeclip_med.benchmark.run import BenchmarkResult
+    from moeclip_med.metrics.value import Metric
 
 _THRESHOLD = ("dice", "sensitivity", "specificity")
 

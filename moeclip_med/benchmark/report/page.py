@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeclip_med.benchmark.datasets.case import Fault
-from moeclip_med.benchmark.metrics.curves import measure
-from moeclip_med.benchmark.metrics.detection import Detections, froc
-from moeclip_med.benchmark.metrics.points import precision_recall_points, roc_points
 from moeclip_med.benchmark.published import SOURCE, published_image, published_pixel
 from moeclip_med.benchmark.report.charts import Chart, curves, froc_chart, score_histogram
 from moeclip_med.benchmark.report.files import count_problems
 from moeclip_med.benchmark.report.words import METRIC_NAMES, PROTOCOL_NAMES, interval, label, percent, system_name
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.detection import Detections, froc
+from moeclip_med.metrics.points import precision_recall_points, roc_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from moeclip_med.benchmark.metrics.value import Metric
     from moeclip_med.benchmark.protocol import Protocol
     from moeclip_med.benchmark.report.pictures import Picture
     from moeclip_med.benchmark.results import SetResult
     from moeclip_med.benchmark.run import BenchmarkResult
+    from moeclip_med.metrics.value import Metric
 
 HEADLINE = (("pixel", "auroc"), ("pixel", "ap"), ("image", "auroc"), ("image", "ap"))
 _COLUMNS = (
@@ -260,7 +260,7 @@ def _charts(one: SetResult) -> list[Chart]:
 
 
 def _image_charts(one: SetResult) -> list[Chart]:
-    from moeclip_med.benchmark.metrics.exact import exact_counts
+    from moeclip_med.metrics.exact import exact_counts
 
     rows = one.rows
     everything = np.ones(len(rows.keys), dtype=bool)
@@ -313,7 +313,7 @@ def _patient_table(one: SetResult) -> Table:
     cases, abnormal = np.bincount(index), np.bincount(index, weights=rows.labels)
     made = []
     for unit in range(min(len(names), _MOST_PATIENTS)):
-        from moeclip_med.benchmark.metrics.histogram import Counts
+        from moeclip_med.metrics.histogram import Counts
 
         own = Counts(counts.normal[unit], counts.abnormal[unit], counts.overlap[unit], counts.regions[unit])
         metrics = measure(own)

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from moeclip_med.benchmark.evaluation import native_maps
-from moeclip_med.benchmark.metrics.curves import measure
 from moeclip_med.benchmark.reading import BadCaseError, read_views
+from moeclip_med.metrics.curves import measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

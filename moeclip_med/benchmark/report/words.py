@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from moeclip_med.benchmark.metrics.value import Metric
     from moeclip_med.benchmark.results import SetResult
+    from moeclip_med.metrics.value import Metric
 
 METRIC_NAMES = {
     "auroc": "AUROC",

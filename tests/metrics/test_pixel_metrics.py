@@ -10,9 +10,9 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-from moeclip_med.benchmark.metrics.binning import Binning
-from moeclip_med.benchmark.metrics.curves import measure
-from moeclip_med.benchmark.metrics.histogram import COARSE_BINS, Counts, PixelHistogram
+from moeclip_med.metrics.binning import Binning
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.histogram import COARSE_BINS, Counts, PixelHistogram
 
 UNIT = Binning(centre=0.0, spread=1.0)
 
@@ -214,7 +214,7 @@ def test_one_sided_sets_are_undefined_with_a_reason(mask, reason):
 
 
 def test_roc_of_the_counts_matches_scikit_learn_at_every_distinct_score():
-    from moeclip_med.benchmark.metrics.points import roc_points
+    from moeclip_med.metrics.points import roc_points
 
     raw, masks = simulated(8, images=2, side=24, ties=True)
     rate, sensitivity = roc_points(histogram_of(raw, masks).counts, limit=10**6)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.curves import measure
-from moeclip_med.benchmark.metrics.histogram import Counts
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.histogram import Counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.metrics.value import Metric
+    from moeclip_med.metrics.value import Metric
 
 
 def exact_counts(scores: NDArray[np.floating[Any]], labels: NDArray[np.bool_]) -> Counts:

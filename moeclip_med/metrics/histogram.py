@@ -11,7 +11,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.metrics.binning import Binning
+    from moeclip_med.metrics.binning import Binning
 
     Array = NDArray[np.int64] | NDArray[np.float64]
 

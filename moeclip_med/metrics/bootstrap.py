@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics import curves
-from moeclip_med.benchmark.metrics.histogram import Counts
-from moeclip_med.benchmark.metrics.value import Interval, Metric
+from moeclip_med.metrics import curves
+from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.value import Interval, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from moeclip_med.benchmark.metrics.histogram import label_regions
-from moeclip_med.benchmark.metrics.value import Metric
+from moeclip_med.metrics.histogram import label_regions
+from moeclip_med.metrics.value import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.value import Metric
+from moeclip_med.metrics.value import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.metrics.histogram import Counts
+    from moeclip_med.metrics.histogram import Counts
 
     Array = NDArray[np.int64] | NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.metrics.histogram import Counts
+    from moeclip_med.metrics.histogram import Counts
 
     Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 

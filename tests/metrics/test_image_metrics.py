@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from moeclip_med.benchmark.metrics.exact import measure_exactly
-from moeclip_med.benchmark.metrics.threshold import count_decisions, measure_at_threshold
-from moeclip_med.benchmark.metrics.value import Interval, Metric
+from moeclip_med.metrics.exact import measure_exactly
+from moeclip_med.metrics.threshold import count_decisions, measure_at_threshold
+from moeclip_med.metrics.value import Interval, Metric
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=60))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_med.benchmark.metrics.curves import NO_ABNORMAL, NO_NORMAL
-from moeclip_med.benchmark.metrics.value import Metric
+from moeclip_med.metrics.curves import NO_ABNORMAL, NO_NORMAL
+from moeclip_med.metrics.value import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from moeclip_med.benchmark.metrics import bootstrap
-from moeclip_med.benchmark.metrics.curves import auroc, measure
-from moeclip_med.benchmark.metrics.histogram import Counts
-from moeclip_med.benchmark.metrics.value import Metric
+from moeclip_med.metrics import bootstrap
+from moeclip_med.metrics.curves import auroc, measure
+from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.value import Metric
 
 
 def patients(rng, count, separation, bins=40, pixels=200):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from moeclip_med.benchmark.metrics.detection import Detections, detect, froc, lesion_places, measure_froc
-from moeclip_med.benchmark.metrics.value import Metric
+from moeclip_med.metrics.detection import Detections, detect, froc, lesion_places, measure_froc
+from moeclip_med.metrics.value import Metric
 
 
 def boxes(*corners, shape=(20, 20, 10), side=3):
