@@ -63,7 +63,10 @@ def ring(allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
 
 
 def crescent(body: NDArray[np.bool_], allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
-    """A band of 3 to 22 pixels at 256 along the body's edge, fading out at both ends, inside `allowed`."""
+    """A band of 3 to 22 pixels at 256 along the body's edge, fading out at both ends, inside `allowed`.
+
+    It is empty only where `allowed` holds no pixel near the edge: a band too thin for the grid is one pixel.
+    """
     size = body.shape[0]
     scale = size / 256
     depth = ndimage.distance_transform_edt(body).astype(np.float32)
@@ -77,4 +80,7 @@ def crescent(body: NDArray[np.bool_], allowed: NDArray[np.bool_], rng: Generator
     thickness = scale * rng.uniform(3, 22) * np.sqrt(np.clip(1 - (distance / reach) ** 2, 0, 1))
     thickness = thickness * (1 + 0.15 * smooth_noise(size, scale * 12, rng))
     gap = scale * rng.uniform(0, 6)  # what lies outside it: skull, capsule
-    return np.asarray((depth > gap) & (depth < gap + thickness) & allowed, dtype=np.bool_)
+    band = (depth > gap) & (depth < gap + thickness) & allowed
+    if not band.any():
+        band[rows[middle], columns[middle]] = True
+    return np.asarray(band, dtype=np.bool_)
