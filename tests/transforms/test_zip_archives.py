@@ -34,13 +34,19 @@ def test_folders_and_names_are_kept(tmp_path):
 
 
 def test_names_that_some_file_systems_refuse_are_changed(tmp_path):
-    members = {"series?/im:1": b"1", "CON/nul.dcm": b"2", "x" * 300 + ".dcm": b"3", "dot./a": b"4"}
+    members = {
+        "series?/im:1": b"1",
+        "CON/nul.dcm": b"2",
+        "console/COM1": b"5",
+        "x" * 300 + ".dcm": b"3",
+        "dot./a": b"4",
+    }
     folder = tmp_path / "out"
     folder.mkdir()
     unpack(make_zip(tmp_path / "study.zip", members), folder)
     unpacked = contents(folder)
-    assert sorted(unpacked.values()) == [b"1", b"2", b"3", b"4"]
-    assert {"series_/im_1", "_CON/_nul.dcm", "dot/a"} <= set(unpacked)
+    assert sorted(unpacked.values()) == [b"1", b"2", b"3", b"4", b"5"]
+    assert {"series_/im_1", "_CON/_nul.dcm", "console/_COM1", "dot/a"} <= set(unpacked)
     assert max(len(part) for name in unpacked for part in name.split("/")) <= 101
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 import zlib
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _ENCRYPTED = 0x1
+_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]) *(\..*)?", re.IGNORECASE)
+"""File names that Windows keeps for devices, with any suffix."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def _safe_part(part: str) -> str:
     """A file or folder name that every file system takes: at most 100 characters, the end (suffix) kept."""
     kept = "".join(character if character.isalnum() or character in "._- +()" else "_" for character in part)
     kept = kept[-100:].rstrip(". ") or "_"
-    return f"_{kept}" if PureWindowsPath(kept).is_reserved() else kept
+    return f"_{kept}" if _WINDOWS_DEVICE.fullmatch(kept) else kept
 
 
 def _copy(archive: Path, source: IO[bytes], sink: IO[bytes], left: int) -> int:
