@@ -1,4 +1,8 @@
-"""Fixtures that several rooms use: small simulated files of real formats, and the commands as a user runs them."""
+"""Fixtures that several packages use: small simulated files of real formats, and the commands as a user runs them.
+
+Property tests draw the same examples in every run (profile `ci`); `make explore` draws new ones (profile `explore`).
+No example has a deadline: a busy machine would fail it by chance.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from moeclip_med.demo.files import write_dicom_series, write_nifti
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of large reference data, where there is one; tests that need it are skipped otherwise."""
-    place = os.environ.get("MOECLIP_MED_SHARED")
+    place = os.environ.get("MOECLIP_SHARED")
     if not place:
-        pytest.skip("set MOECLIP_MED_SHARED to the folder of reference data to run this test")
+        pytest.skip("set MOECLIP_SHARED to the folder of reference data to run this test")
     return Path(place)
 
 
@@ -53,7 +62,7 @@ def dicom_folder(small_brain, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def command():
-    """Give a function that runs `moeclip-med` in a process of its own, as a user does."""
+    """Return a function that runs `moeclip-med` in a process of its own, as a user does."""
 
     def run(*arguments, **options):
         return subprocess.run(

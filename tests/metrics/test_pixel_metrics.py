@@ -98,7 +98,7 @@ def test_regions_touching_at_a_corner_are_one():
     assert histogram_of(np.zeros((1, 4, 4), np.float32), mask[None]).counts.regions == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     coarse=st.sampled_from([8, 64, 1024]),

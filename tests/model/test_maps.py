@@ -121,7 +121,7 @@ def test_prompts_may_differ_between_images():
         torch.testing.assert_close(together[index], patch_logits(tokens[index : index + 1], texts[index], 100.0)[0])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(6, 12), st.integers(6, 40), st.booleans())
 def test_summing_first_equals_blurring_and_resizing_each_map(grid, size, aligned):
     fuse = AnomalyMap(grid, size, BlurSpec(9, 1.5), corners_aligned=aligned)

@@ -31,7 +31,7 @@ def body(seed=0, *, tilt=0.0, shift=0.0):
     return torch.from_numpy(image.clip(0, 1).astype(np.float32)).expand(1, 3, -1, -1)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 99), tilt=st.floats(-11, 11), shift=st.floats(-0.12, 0.12))
 def test_the_axis_is_found_where_it_was_put(seed, tilt, shift):
     image = body(seed, tilt=tilt, shift=shift)

@@ -40,9 +40,9 @@ def desk(make_napari_viewer, process, monkeypatch):
 
 @pytest.fixture(scope="module")
 def studies():
-    place = os.environ.get("MOECLIP_MED_SHARED")
+    place = os.environ.get("MOECLIP_SHARED")
     if not place:
-        pytest.skip("set MOECLIP_MED_SHARED to the folder of reference data to run this test")
+        pytest.skip("set MOECLIP_SHARED to the folder of reference data to run this test")
     return Path(place) / "data"
 
 

@@ -62,10 +62,10 @@ def test_dcmtk_parses_every_file(written, source):
         assert "MoECLIP-Med" in result.stdout
 
 
-SHARED = os.environ.get("MOECLIP_MED_SHARED")
+SHARED = os.environ.get("MOECLIP_SHARED")
 
 
-@pytest.mark.skipif(SHARED is None, reason="MOECLIP_MED_SHARED does not name a folder with real series")
+@pytest.mark.skipif(SHARED is None, reason="MOECLIP_SHARED does not name a folder with real series")
 @needs_dciodvfy
 def test_a_real_tilted_head_ct(tmp_path):
     with open_source(Path(SHARED) / "data" / "dicom" / "ct_head_gantry_tilt.zip") as source:

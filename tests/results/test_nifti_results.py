@@ -33,7 +33,7 @@ def test_a_template_space_stays_a_template_space(nifti_anomaly, tmp_path):
     assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(numbers=st.lists(st.floats(-3, 3), min_size=9, max_size=9), origin=st.floats(-300, 300))
 def test_any_affine_is_kept_even_sheared_or_mirrored(dicom_anomaly_axial, tmp_path, numbers, origin):
     affine = np.eye(4)

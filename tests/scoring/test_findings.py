@@ -137,7 +137,7 @@ def test_labels_go_into_the_array_that_is_given_whatever_it_held(make_volume):
     np.testing.assert_array_equal(given, find_findings(scores, volume, threshold=0.5).labels)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.permutations(range(3)))
 def test_regions_are_those_of_scipy_in_any_order_of_memory(seed, share, order):
     scores = np.random.default_rng(seed).random((9, 11, 13), dtype=np.float32)
@@ -218,7 +218,7 @@ def test_irregular_volumes_measure_ml_by_the_distance_to_the_neighbouring_slices
     assert finding.volume_ml == pytest.approx(100 * 2.5 / 1000)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     spacing=st.tuples(*[st.floats(0.3, 6)] * 3),

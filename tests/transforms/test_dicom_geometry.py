@@ -150,7 +150,7 @@ def test_missing_pixel_spacing_takes_the_orientation_away(write_series):
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     gap=st.floats(0.5, 6),

@@ -42,7 +42,7 @@ def test_real_files_agree_with_nibabel(name):
     assert volume.has_orientation
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     codes=st.permutations("RAS").flatmap(
         lambda axes: st.tuples(*[st.sampled_from([axis, {"R": "L", "A": "P", "S": "I"}[axis]]) for axis in axes])

@@ -42,7 +42,7 @@ def test_there_are_48_orientations():
     assert len({oriented(*each).axis_codes for each in ORIENTATIONS}) == 48
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     orientation=st.sampled_from(ORIENTATIONS),
     angles=st.tuples(*[st.floats(-20, 20)] * 3),
@@ -68,7 +68,7 @@ def test_put_is_the_exact_inverse_of_take(orientation, angles, spacing, shape, p
     np.testing.assert_array_equal(np.asarray(into), array[1])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     orientation=st.sampled_from(ORIENTATIONS),
     angles=st.tuples(*[st.floats(-20, 20)] * 3),
