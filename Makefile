@@ -5,17 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST_ARGS ?=
+ROUNDS ?= 5
 
-.PHONY: demo test test-slow lint bench reliability scaling screenshots clean help
+.PHONY: demo test test-all explore lint bench reliability scaling screenshots clean help
 
 help:
 	@echo "make demo         score a brain with a simulated lesion and say where the results lie"
-	@echo "make test         install what the tests need and run them"
-	@echo "make test-slow    run the tests that take long"
+	@echo "make test         install what the tests need and run the quick ones (minutes)"
+	@echo "make test-all     run all tests and measure how much of the code they run"
+	@echo "make explore      try property tests on new examples (ROUNDS=5)"
 	@echo "make lint         check style and types"
-	@echo "make bench        measure speed and memory (slow)"
+	@echo "make bench        measure speed and memory, and check the times that a user waits (slow)"
 	@echo "make reliability  feed broken and hostile files to the readers and count what happens (slow)"
-	@echo "make scaling      measure what a cluster needs and reckon the rest (slow)"
+	@echo "make scaling      measure what a cluster needs and estimate the rest (slow)"
 	@echo "make screenshots  make the pictures of the documentation again"
 
 demo: $(VENV)/.demo-is-installed
@@ -23,11 +25,16 @@ demo: $(VENV)/.demo-is-installed
 
 test: $(VENV)/.dev-is-installed
 	@scripts/system-packages
-	scripts/run-tests $(BIN)/python $(PYTEST_ARGS)
+	scripts/run-tests $(BIN)/python -m "not slow and not timed" $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.dev-is-installed
+test-all: $(VENV)/.dev-is-installed
 	@scripts/system-packages
-	xvfb-run --auto-servernum $(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	scripts/run-tests $(BIN)/python -m "not timed" --cov --cov-report=term --cov-report=xml $(PYTEST_ARGS)
+
+explore: $(VENV)/.dev-is-installed
+	for round in $$(seq $(ROUNDS)); do \
+	  HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -n 2 -q -m "hypothesis and not timed" $(PYTEST_ARGS) || exit; \
+	done
 
 lint: $(VENV)/.dev-is-installed
 	$(BIN)/ruff check .
@@ -36,6 +43,8 @@ lint: $(VENV)/.dev-is-installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev-is-installed
+	@scripts/system-packages
+	xvfb-run --auto-servernum $(BIN)/python -m pytest -m timed
 	$(BIN)/python benchmarks/run.py
 
 reliability: $(VENV)/.dev-is-installed

@@ -1,6 +1,6 @@
 """Judge a model on every set of a local data folder, medical and industrial apart.
 
-    MOECLIP_MED_SHARED=PATH python benchmarks/evaluate_shared.py OUT [--model lite] [--docs docs/benchmark.md]
+    MOECLIP_SHARED=PATH python benchmarks/evaluate_shared.py OUT [--model lite] [--docs docs/benchmark.md]
 
 With --docs the reports are also put into that file, between its two marks.
 
@@ -62,9 +62,9 @@ def main() -> None:
     parser.add_argument("--restart", action="store_true", help="throw away what an earlier run counted")
     parser.add_argument("--docs", type=Path, help="a Markdown file with the two marks")
     arguments = parser.parse_args()
-    shared = os.environ.get("MOECLIP_MED_SHARED")
+    shared = os.environ.get("MOECLIP_SHARED")
     if not shared:
-        sys.exit("MOECLIP_MED_SHARED is not set; it names the folder that holds data/")
+        sys.exit("MOECLIP_SHARED is not set; it names the folder that holds data/")
     for domain, sets in (("medical", MEDICAL), ("industrial", INDUSTRIAL)):
         if arguments.only not in {None, domain}:
             continue

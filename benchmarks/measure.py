@@ -166,7 +166,7 @@ def growth(model: str, slices: int, side: int = 240) -> Result:
 def industrial_auroc(images: int) -> Result:
     """Pixel AUROC of lite, in PyTorch's float32 and by every engine, on industrial defects that it never learned from.
 
-    On crops of the two sets held out from training where MOECLIP_MED_SHARED names the folder of `data/`; on made
+    On crops of the two sets held out from training where MOECLIP_SHARED names the folder of `data/`; on made
     textures with made defects, which anyone can repeat, otherwise.
     """
     import torch

@@ -21,7 +21,7 @@ HELD_OUT = ("steel_strip", "road_crack")
 
 def held_out() -> Path | None:
     """The folder of industrial sets, where it is known."""
-    shared = os.environ.get("MOECLIP_MED_SHARED")
+    shared = os.environ.get("MOECLIP_SHARED")
     return Path(shared, "data", "industrial") if shared else None
 
 

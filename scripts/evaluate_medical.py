@@ -1,9 +1,9 @@
 """Judge a model on medical images that nothing was ever trained, tuned or chosen on.
 
-Reads the sets under MOECLIP_MED_SHARED/data/medical, runs the network and three baselines (brightness, inverse
+Reads the sets under MOECLIP_SHARED/data/medical, runs the network and three baselines (brightness, inverse
 brightness, local contrast), and prints one table. Every run of it is reported in docs/experiments.md.
 
-    MOECLIP_MED_SHARED=... python scripts/evaluate_medical.py MODEL [--sets brain_lgg_flair ...]
+    MOECLIP_SHARED=... python scripts/evaluate_medical.py MODEL [--sets brain_lgg_flair ...]
 
 Slices are framed as in scoring: the square around the foreground of the whole volume or patient, 256 pixels. Maps
 are compared with masks at 128 pixels after a Gaussian of 1.5 pixels, the baselines' too. An image's score is the
@@ -246,9 +246,9 @@ def main() -> None:
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--pictures", type=Path, help="Folder for one picture per set.")
     arguments = parser.parse_args()
-    shared = os.environ.get("MOECLIP_MED_SHARED")
+    shared = os.environ.get("MOECLIP_SHARED")
     if not shared:
-        msg = "MOECLIP_MED_SHARED is not set; name the folder that holds data/medical."
+        msg = "MOECLIP_SHARED is not set; name the folder that holds data/medical."
         raise InputError(msg)
     maps_of = load_network(arguments.model)
     print("| set | images | method | pixel AUROC | pixel AP | image AUROC |\n|---|---|---|---|---|---|")

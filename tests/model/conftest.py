@@ -46,9 +46,9 @@ def reference() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared reference material, where this machine has one."""
-    place = os.environ.get("MOECLIP_MED_SHARED")
+    place = os.environ.get("MOECLIP_SHARED")
     if not place:
-        pytest.skip("MOECLIP_MED_SHARED names no folder of reference numbers for size 518")
+        pytest.skip("MOECLIP_SHARED names no folder of reference numbers for size 518")
     return Path(place)
 
 

@@ -98,7 +98,7 @@ def write_series(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def shared_dicom() -> Path:
     """The folder with real series, where the machine has one."""
-    place = os.environ.get("MOECLIP_MED_SHARED")
+    place = os.environ.get("MOECLIP_SHARED")
     if not place or not Path(place, "data", "dicom").is_dir():
-        pytest.skip("MOECLIP_MED_SHARED does not name a folder with data/dicom")
+        pytest.skip("MOECLIP_SHARED does not name a folder with data/dicom")
     return Path(place, "data", "dicom")
