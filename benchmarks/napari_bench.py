@@ -236,11 +236,10 @@ def measure_opening(viewer: napari.Viewer, plain: Plain, series: Path) -> Record
 
 def measure_scoring(viewer: napari.Viewer, plain: Plain, path: Path, first: Path) -> Record:
     """Score 155 slices with and without the viewer, in turn; then once watched, and once watched while scrolling."""
-    from napari_moeclip.widget import AnomalyWidget
+    from napari_moeclip.commands import show_widget
 
     viewer.open(str(first), plugin="moeclip-med")
-    widget = AnomalyWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Find anomalies")
+    widget = show_widget(viewer)
     run(widget)  # loads and compiles the model
     viewer.layers.clear()
     (layer,) = viewer.open(str(path), plugin="moeclip-med")

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import napari
 from napari.settings import get_settings
 from napari_moeclip.backend import shared_backend
-from napari_moeclip.widget import AnomalyWidget
+from napari_moeclip.commands import show_widget
 from qtpy.QtWidgets import QApplication
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_moeclip.widget import AnomalyWidget
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 WINDOW = (1440, 900)
@@ -59,8 +61,7 @@ def main() -> None:
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.window.resize(*WINDOW)
     viewer.open_sample("moeclip-med", "simulated_brain")
-    widget = AnomalyWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Find anomalies")
+    widget = show_widget(viewer)
     wait(lambda: widget.choices.model_detail.text() not in {"", "…"})
     viewer.reset_view()
     picture(viewer, "napari-ready")
@@ -95,7 +96,7 @@ def main() -> None:
     viewer.window.resize(*VOLUME_WINDOW)
     wait(0.5)
     widget.results.three_d.click()
-    viewer.camera.angles = (-10, 35, 120)
+    viewer.scene.camera.angles = (-10, 35, 120)
     picture(viewer, "napari-3d")
     widget.results.three_d.click()
 

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 _END_MS = 2000
 _SERVER = ("-m", "napari_moeclip.server")
 _KILLED = 9
-_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "2097152", "MALLOC_TRIM_THRESHOLD_": "8388608"}
-"""For glibc alone: give large arrays back to the system at once, where it would keep 65 MiB of them.
-
-Up to 8 MiB stay: with less, reading a series fetches the memory of every slice anew, which takes a third longer.
-"""
 
 
 class Task(QObject):
@@ -96,8 +91,6 @@ class Backend(QObject):
         process = QProcess(self)
         environment = QProcessEnvironment.systemEnvironment()
         environment.insert("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-        for name, value in _MALLOC.items():
-            environment.insert(name, environment.value(name, value))
         process.setProcessEnvironment(environment)
         process.readyReadStandardOutput.connect(self._read_answers)
         process.readyReadStandardError.connect(self._read_errors)
@@ -177,7 +170,9 @@ class Backend(QObject):
         elif envelope.kind == "failure":
             task.failed.emit(envelope.content)
         else:
-            task.failed.emit(f"This is a fault of MoECLIP-Med, not of your image: {envelope.content}")
+            task.failed.emit(
+                f"Internal error in MoECLIP-Med: {envelope.content}. The image is not the cause; please report it."
+            )
         task.deleteLater()
 
     def _read_errors(self) -> None:
@@ -220,6 +215,11 @@ def shared_backend() -> Backend:
             application.aboutToQuit.connect(_shared.end)
             application.lastWindowClosed.connect(_shared.end)
     return _shared
+
+
+def internal_error(what: object) -> str:
+    """Say that the program is at fault, and not the user's image."""
+    return f"Internal error in MoECLIP-Med: {what}. The image is not the cause; please report it."
 
 
 def _explain_end(code: int, errors: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_moeclip import layers, messages
-from napari_moeclip.navigation import go_to, prepare_viewer, shown_volume_slice
+from napari_moeclip.navigation import describe_point, go_to, prepare_viewer, shown_volume_slice
 from napari_moeclip.run_layers import RunLayers
 from napari_moeclip.session import Choices, Session
-from napari_moeclip.turns import Turns
 from napari_moeclip.volumes import SharedVolume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari import Viewer
     from napari.layers import Image
     from qtpy.QtWidgets import QWidget
@@ -77,8 +79,10 @@ class Controller(QObject):
         self._finding = False
         self._refresh_timer = self._timer(self.layers.refresh)
         self._find_timer = self._timer(self._find)
-        self._turns = Turns(parent)
+        self._steps: deque[Callable[[], None]] = deque()
+        self._step_timer = self._timer(self._take_step)
         prepare_viewer(viewer)
+        viewer.events.status.connect(self._on_status, position="last")
         viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
         viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
 
@@ -90,7 +94,6 @@ class Controller(QObject):
 
     def warm_up(self, choices: Choices) -> None:
         """Start the scoring process and load the model, so that Run has nothing to wait for."""
-        create_worker(layers.prepare_labels).start()
         self.describe(choices.model)
         self._backend.ask(choices.load)
 
@@ -132,6 +135,7 @@ class Controller(QObject):
     def close(self) -> None:
         """Leave nothing running: the viewer closes. Qt's part of this object is gone by then."""
         self.cancel()
+        self._viewer.events.status.disconnect(self._on_status)
         self._viewer.dims.events.ndisplay.disconnect(self._on_way_to_volume)
         self._viewer.dims.events.ndisplay.disconnect(self._on_way_to_slices)
 
@@ -177,6 +181,24 @@ class Controller(QObject):
         task.finished.connect(lambda opened: self._opened(opened, Path(folder).name))
         task.failed.connect(self._fail)
 
+    def _in_steps(self, *steps: Callable[[], None]) -> None:
+        """Do several things that draw, and let mouse and keys be heard between them."""
+        self._steps.extend(steps)
+        self._step_timer.start(0)
+
+    def _take_step(self) -> None:
+        step = self._steps.popleft()
+        if self._steps:
+            self._step_timer.start(0)
+        step()
+
+    def _on_status(self, _: object = None) -> None:
+        """Name the score and the place in the patient in the status bar, where napari names layer and value."""
+        text = describe_point(self._viewer, self.layers.image, self.session)
+        if text:
+            status = self._viewer.status
+            self._viewer.status = status | {"coordinates": text} if isinstance(status, dict) else text
+
     def _load(self, origin: LayerOrigin, choices: Choices) -> None:
         self.busy.emit("Loading the model …", False)  # noqa: FBT003 - a signal has no keywords
         task = self._backend.ask(choices.load)
@@ -195,7 +217,7 @@ class Controller(QObject):
         except InputError as error:
             self._fail(str(error))
             return
-        self._turns.add(
+        self._in_steps(
             lambda: self._begin(image, session, info.threshold),
             lambda: self._ask(request),
             self.layers.activate_map,
@@ -227,7 +249,7 @@ class Controller(QObject):
             return
         session.outcome = outcome
         self._refresh_timer.stop()
-        self._turns.add(
+        self._in_steps(
             self.layers.refresh,
             lambda: self.layers.add_outlines(session),
             self.layers.show_outlines,
@@ -283,7 +305,7 @@ class Controller(QObject):
         if image is None:
             data, attributes, _ = layers.image_layer_data(volume, f"{name} (scores)")
             image = self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
-        self._turns.add(
+        self._in_steps(
             lambda: self._begin(image, session, opened.outcome.threshold),
             self.layers.activate_map,
             lambda: self._on_outcome(opened.outcome),

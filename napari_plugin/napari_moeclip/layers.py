@@ -138,16 +138,6 @@ def findings_layer_attributes(image: Layer, origin: LayerOrigin, colours: Cyclic
     }
 
 
-def prepare_labels() -> None:
-    """Do once what napari does for its first layer of labels: a second, for which the end of a run would wait."""
-    import pandas  # noqa: F401, ICN001
-    from napari.utils.colormaps import label_colormap
-    from vispy.visuals.line.dash_atlas import DashAtlas
-
-    label_colormap(1)
-    DashAtlas()  # reckons the patterns of all dashed lines, and remembers them
-
-
 def outline_colormap(selected: int | None) -> CyclicLabelColormap:
     """Make the outlines' colours: white, and cyan for the selected finding.
 
@@ -164,7 +154,6 @@ def outline_colormap(selected: int | None) -> CyclicLabelColormap:
 
 def experts_layer_attributes(image: Layer, origin: LayerOrigin, level: int, shares: Sequence[float]) -> dict[str, Any]:
     """Give the attributes of the layer that shows which expert took each patch, with names and shares."""
-    import pandas as pd
     from napari.utils.colormaps import DirectLabelColormap
 
     clear = np.zeros(4)
@@ -176,7 +165,7 @@ def experts_layer_attributes(image: Layer, origin: LayerOrigin, level: int, shar
         "name": f"experts, level {level + 1} · {image.name}",
         "metadata": {METADATA_KEY: origin},
         "colormap": DirectLabelColormap(color_dict=colours),
-        "features": pd.DataFrame({"index": range(len(names)), "expert": names}),
+        "features": {"index": list(range(len(names))), "expert": names},
         "opacity": 0.45,
         **layer_transform(image, origin.placement.ndim),
     }

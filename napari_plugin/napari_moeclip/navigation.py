@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring import Finding
     from napari_moeclip.layers import LayerOrigin
+    from napari_moeclip.session import Session
 
 _EDGES = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 _SLICE_KEY = "moeclip_slice"
@@ -52,7 +53,7 @@ def prepare_viewer(viewer: Viewer) -> None:
         viewer.layers.events.inserted,
         viewer.layers.events.removed,
         viewer.layers.selection.events.changed,
-        viewer.camera.events.orientation,
+        viewer.scene.camera.events.orientation,
     ):
         emitter.connect(update)
     _update_texts(viewer)
@@ -75,9 +76,9 @@ def go_to(viewer: Viewer, image: Layer, origin: LayerOrigin, finding: Finding) -
     shown = [axis - (viewer.dims.ndim - image.ndim) for axis in viewer.dims.displayed]
     target = [float(world[axis]) for axis in shown]
     if not _is_in_sight(viewer, target):
-        centre = list(viewer.camera.center)
+        centre = list(viewer.scene.camera.center)
         centre[-len(target) :] = target
-        viewer.camera.center = (centre[0], centre[1], centre[2])
+        viewer.scene.camera.center = (centre[0], centre[1], centre[2])
 
 
 def voxel_at(viewer_point: Sequence[float], layer: Layer, origin: LayerOrigin) -> tuple[int, int, int] | None:
@@ -89,6 +90,16 @@ def voxel_at(viewer_point: Sequence[float], layer: Layer, origin: LayerOrigin) -
         return None
     x, y, z = (int(value) for value in voxel)
     return (x, y, z)
+
+
+def describe_point(viewer: Viewer, image: Layer | None, session: Session | None) -> str:
+    """Say what lies under the mouse: score, finding and place; "" where that is outside the scored image."""
+    if session is None or image is None or image not in viewer.layers or not viewer.mouse_over_canvas:
+        return ""
+    if viewer.dims.ndisplay != 2:  # noqa: PLR2004 - in 3-D the mouse points at no single voxel
+        return ""
+    voxel = voxel_at(viewer.cursor.position, image, session.origin)
+    return "" if voxel is None else f"{session.describe(voxel)} · {describe_place(voxel, session.origin)}"
 
 
 def describe_place(voxel: tuple[int, int, int], origin: LayerOrigin) -> str:
@@ -137,8 +148,8 @@ def cuts_along(viewer: Viewer, origin: LayerOrigin, axis: int) -> bool:
 
 def _is_in_sight(viewer: Viewer, target: Sequence[float]) -> bool:
     """Whether a point of the displayed plane is on the canvas."""
-    centre = np.asarray(viewer.camera.center)[-len(target) :]
-    size = np.asarray(viewer.canvas.size) / max(viewer.camera.zoom, 1e-6)
+    centre = np.asarray(viewer.scene.camera.center)[-len(target) :]
+    size = np.asarray(viewer.canvas.size) / max(viewer.scene.camera.zoom, 1e-6)
     return bool((np.abs(np.asarray(target)[-2:] - centre[-2:]) < 0.45 * size).all())
 
 
@@ -180,7 +191,7 @@ def _letters(viewer: Viewer, origin: LayerOrigin) -> dict[str, str]:
     if min(viewer.dims.displayed) < offset:
         return {}
     (top, bottom), (left, right) = (ends[axis - offset] for axis in viewer.dims.displayed)
-    vertical, horizontal = viewer.camera.orientation2d
+    vertical, horizontal = viewer.scene.camera.orientation2d
     if str(vertical) == "up":
         top, bottom = bottom, top
     if str(horizontal) == "left":

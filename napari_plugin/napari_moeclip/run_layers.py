@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_moeclip import layers
-from napari_moeclip.hover import show_scores_on_hover
 from napari_moeclip.navigation import cuts_along, shown_volume_slice
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class RunLayers:
     def begin(self, image: Image, session: Session, threshold: float) -> None:
         """Put the map of a new run on its image; layers of an earlier run on the same image are used again."""
         self._drop("experts")
-        if self.image is not image:
+        if self.image != image:  # napari wraps a layer anew each time it hands it out
             self._drop("anomaly", "findings")
         self.image = image
         outlines, overlay = self._kept("findings"), self._kept("anomaly")
@@ -64,12 +63,10 @@ class RunLayers:
         data = session.show(session.scores)
         if overlay is None:
             attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
-            with _same_selection(self._viewer):
+            with _same_active(self._viewer):
                 overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
         else:
             overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
-        for layer in (image, overlay):
-            show_scores_on_hover(layer, session)
 
     def refresh(self, role: str = "anomaly") -> None:
         """Show what was written into the run's arrays since."""
@@ -105,12 +102,11 @@ class RunLayers:
         colours = layers.outline_colormap(None)
         if outlines is None:
             attributes = layers.findings_layer_attributes(self.image, session.origin_as("findings"), colours)
-            with _same_selection(self._viewer):
+            with _same_active(self._viewer):
                 outlines = self._layers["findings"] = self._viewer.add_labels(data, visible=False, **attributes)
         else:
             outlines.data, outlines.colormap = data, colours
         self._draw_outlines(outlines)
-        show_scores_on_hover(outlines, session)
 
     def show_outlines(self) -> None:
         """Show the outlines that were added."""
@@ -136,9 +132,8 @@ class RunLayers:
             return ()
         shares = session.outcome.expert_shares[level]
         attributes = layers.experts_layer_attributes(self.image, session.origin_as("experts"), level, shares)
-        with _same_selection(self._viewer):
+        with _same_active(self._viewer):
             self._layers["experts"] = self._viewer.add_labels(session.show(session.experts[level]), **attributes)
-        show_scores_on_hover(self._layers["experts"], session)
         return shares
 
     def show_volume(self, *, on: bool) -> None:
@@ -187,14 +182,9 @@ class RunLayers:
 
 
 @contextmanager
-def _same_selection(viewer: Viewer) -> Iterator[None]:
-    """Select again what was selected before a layer came: to show its controls takes napari as long as all the rest."""
-    selection = viewer.layers.selection
-    active, selected = selection.active, list(selection)
-    with selection.events.blocker_all():
-        yield
-        if active is None:
-            selection.clear()
-            selection.update(selected)
-        else:
-            selection.active = active
+def _same_active(viewer: Viewer) -> Iterator[None]:
+    """Keep the active layer while another is added, which napari makes the active one."""
+    active = viewer.layers.selection.active
+    yield
+    if active is not None:
+        viewer.layers.selection.active = active

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from napari.utils import progress
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
-
-from napari_moeclip.spinner import calm_spinners, let_spinners_go
 
 if TYPE_CHECKING:
     from napari_moeclip.messages import Progress
@@ -19,7 +16,7 @@ _PAUSE_SECONDS = 1.0
 
 
 class RunPanel(QWidget):
-    """Two buttons and a progress bar, which napari's activity dock shows as well.
+    """Two buttons and a progress bar.
 
     Signals:
         run: Run was pressed.
@@ -42,7 +39,6 @@ class RunPanel(QWidget):
         self.bar.setFixedHeight(6)
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self._activity: progress | None = None
         self._shown_at = 0.0
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button, stretch=3)
@@ -71,11 +67,6 @@ class RunPanel(QWidget):
         self.bar.setValue(0)
         self.bar.show()
         self.say(note)
-        if self._activity is None:
-            self._activity = progress(total=0, desc=note)
-        else:
-            self._activity.set_description(note)
-        calm_spinners(self)
 
     def show_progress(self, heard: Progress) -> None:
         """Show how far scoring is, once a second at most: each time the whole window is drawn anew."""
@@ -90,14 +81,6 @@ class RunPanel(QWidget):
             f"{heard.done} of {heard.total} slices · {_speed(heard.slices_per_second)} slices/s · "
             f"{format_seconds(left)} left"
         )
-        activity = self._activity
-        if activity is None:
-            return
-        if activity.total != heard.total:
-            activity.total = heard.total
-            activity.set_description("Scoring slices")
-        if self._activity is not None:  # napari handles events while it draws: the run may have ended by now
-            activity.update(heard.done - activity.n)
 
     def end(self, note: str) -> None:
         """Show that nothing is under way any more, and what came of it."""
@@ -105,10 +88,6 @@ class RunPanel(QWidget):
         self.cancel_button.hide()
         self.bar.hide()
         self.say(note)
-        if self._activity is not None:
-            let_spinners_go(self)
-            self._activity.close()
-            self._activity = None
 
     def say(self, note: str) -> None:
         """Show one line."""

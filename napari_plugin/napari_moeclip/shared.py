@@ -1,18 +1,21 @@
-"""Arrays in memory that the viewer and the scoring process share, so that no pixel is copied or pickled."""
+"""Arrays in memory that the viewer and the scoring process share, so that no pixel is copied or pickled.
+
+Each array is a file that both processes map. On Linux the files lie in `/dev/shm`, which is memory; elsewhere in the
+folder for temporary files, of which the operating system keeps what is in use in memory.
+"""
 
 from __future__ import annotations
 
 import atexit
-import ctypes
+import contextlib
+import mmap
 import os
 import shutil
-import sys
+import tempfile
 import weakref
 from dataclasses import dataclass
 from math import prod
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-_LINUX_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it; only its free space is asked for
-_POPULATE_WRITE = 23
-"""MADV_POPULATE_WRITE of Linux: neither Python nor NumPy has a name for it."""
-_AT_ONCE = 16 * 2**20
-_owned: dict[str, SharedMemory] = {}
+_LINUX_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
+_owned: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class SharedArrayReference:
     """What the other process needs to find an array.
 
     Attributes:
-        name: Name of the block, known to the operating system.
+        path: The file that both processes map.
         shape: Shape of the array.
         dtype: NumPy's name of its type.
     """
 
-    name: str
+    path: str
     shape: tuple[int, ...]
     dtype: str
 
@@ -48,21 +48,23 @@ class SharedArrayReference:
 class SharedArray:
     """An array in shared memory.
 
-    The process that owns it removes the block when the last view of `array` is gone, and at exit at the latest.
+    The process that owns it removes the file when the last view of `array` is gone, and at exit at the latest.
 
     Attributes:
         array: The values, C-contiguous.
         reference: How the other process finds it.
     """
 
-    def __init__(self, block: SharedMemory, reference: SharedArrayReference, *, owns: bool) -> None:
+    def __init__(self, reference: SharedArrayReference, *, owns: bool) -> None:
         self.reference = reference
-        self.array: NDArray[Any] = np.ndarray(reference.shape, reference.dtype, buffer=block.buf)
+        with Path(reference.path).open("r+b") as file:
+            memory = mmap.mmap(file.fileno(), 0)
+        count = prod(reference.shape)
+        values: NDArray[Any] = np.frombuffer(memory, reference.dtype, count)
+        self.array: NDArray[Any] = values.reshape(reference.shape)
         if owns:
-            _owned[reference.name] = block
-        # NumPy keeps no hold on the block's memory, so the block has to outlive every view of the array: each view
-        # keeps the array alive, the array's finalizer keeps the block.
-        weakref.finalize(self.array, _release, block, owns=owns).atexit = False
+            _owned.add(reference.path)
+        weakref.finalize(memory, _remove, reference.path).atexit = False  # every view keeps the memory alive
 
     @classmethod
     def create(cls, shape: Sequence[int], dtype: DTypeLike) -> SharedArray:
@@ -73,86 +75,42 @@ class SharedArray:
         """
         kind = np.dtype(dtype)
         size = max(1, prod(shape) * kind.itemsize)
-        _check_free(size)
-        try:
-            block = SharedMemory(create=True, size=size)
-        except OSError as error:
-            raise InputError(_too_large(size)) from error
-        return cls(block, SharedArrayReference(block.name, tuple(int(n) for n in shape), kind.str), owns=True)
-
-    def find_pages(self) -> None:
-        """Let the system find the memory of the whole array in a thread, where it is about to be filled at once."""
-        if sys.platform == "linux":
-            Thread(target=_find_pages, args=(self.array,), daemon=True).start()
+        folder = _LINUX_MEMORY if _LINUX_MEMORY.is_dir() else Path(tempfile.gettempdir())
+        if shutil.disk_usage(folder).free < size:  # a sparse file would promise memory that is not there
+            msg = (
+                f"The image needs {size / 2**20:.0f} MiB of shared memory, more than is free; close other images, "
+                f"or score with the command moeclip-med score, which needs none."
+            )
+            raise InputError(msg)
+        handle, path = tempfile.mkstemp(prefix="moeclip-med-", dir=folder)
+        os.truncate(handle, size)
+        os.close(handle)
+        return cls(SharedArrayReference(path, tuple(int(n) for n in shape), kind.str), owns=True)
 
     @classmethod
     def attach(cls, reference: SharedArrayReference) -> SharedArray:
         """Find an array that the other process owns."""
-        return cls(_open(reference.name), reference, owns=False)
+        return cls(reference, owns=False)
 
     @classmethod
     def adopt(cls, reference: SharedArrayReference) -> SharedArray:
         """Find an array that the other process made and own it from now on."""
-        return cls(SharedMemory(reference.name), reference, owns=True)
+        return cls(reference, owns=True)
 
     def hand_over(self) -> SharedArrayReference:
         """Give the array away: the other process `adopt`s it; keep this object until it has."""
-        block = _owned.pop(self.reference.name)
-        _forget(block)
+        _owned.discard(self.reference.path)
         return self.reference
 
 
-def _find_pages(array: NDArray[Any]) -> None:
-    """Let the system find an array's memory while others read headers: a page met in writing costs ten times as much.
-
-    Linux before 5.14 does not know the advice and goes without. The array is held meanwhile, so its memory stays.
-    """
-    advise = ctypes.CDLL(None).madvise
-    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    start = array.ctypes.data
-    for offset in range(0, array.nbytes, _AT_ONCE):
-        if advise(start + offset, min(_AT_ONCE, array.nbytes - offset), _POPULATE_WRITE):
-            return
-
-
-def _release(block: SharedMemory, *, owns: bool) -> None:
-    if owns and _owned.pop(block.name, None) is not None:
-        block.unlink()
-    block.close()
+def _remove(path: str) -> None:
+    if path in _owned:
+        with contextlib.suppress(OSError):  # Windows keeps a file that the other process maps; removed at exit
+            Path(path).unlink(missing_ok=True)
+            _owned.discard(path)
 
 
 @atexit.register
-def _unlink_all() -> None:
-    """Remove what is still owned; not closed, since something may still draw from it."""
-    while _owned:
-        _, block = _owned.popitem()
-        block.unlink()
-
-
-def _open(name: str) -> SharedMemory:
-    """Open a block without becoming its owner (before Python 3.13 opening one meant to remove it at exit)."""
-    if sys.version_info >= (3, 13):
-        return SharedMemory(name, track=False)
-    block = SharedMemory(name)
-    _forget(block)
-    return block
-
-
-def _forget(block: SharedMemory) -> None:
-    if os.name == "posix":
-        from multiprocessing import resource_tracker
-
-        resource_tracker.unregister(f"/{block.name.lstrip('/')}", "shared_memory")
-
-
-def _check_free(size: int) -> None:
-    """Linux promises memory that it does not have and kills who touches it, so ask before."""
-    if _LINUX_SHARED_MEMORY.is_dir() and shutil.disk_usage(_LINUX_SHARED_MEMORY).free < size:
-        raise InputError(_too_large(size))
-
-
-def _too_large(size: int) -> str:
-    return (
-        f"The image needs {size / 2**20:.0f} MiB of shared memory, more than is free; close other images, "
-        f"or score with the command moeclip-med score, which needs none."
-    )
+def _remove_all() -> None:
+    for path in list(_owned):
+        _remove(path)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import FileFormat
 
 from napari_moeclip import messages
 from napari_moeclip.shared import SharedArray
@@ -18,7 +17,7 @@ from napari_moeclip.volumes import SharedVolume, VolumeReference, unstore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from moeclip_transforms import ImageSource, Series, Volume
+    from moeclip_transforms import ImageSource, Volume
     from numpy.typing import NDArray
 
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
@@ -65,12 +64,10 @@ class Tasks:
     def _(self, request: messages.ReadRequest) -> VolumeReference:
         source = self._open(request.path)
         series = next(series for series in source.series if series.uid == request.series)
-        ready = _array_for(series)
         decoded: list[SharedArray] = []
 
         def allocate(shape: tuple[int, ...]) -> NDArray[np.float32]:
-            fits = ready is not None and ready.array.shape == shape
-            decoded.append(ready if ready is not None and fits else SharedArray.create(shape, np.float32))
+            decoded.append(SharedArray.create(shape, np.float32))
             return decoded[-1].array
 
         return self._share(source.read(series, time_point=request.time_point, allocate=allocate), *decoded)
@@ -219,16 +216,6 @@ class Tasks:
         reference, arrays = share(volume, *decoded)
         self._handed_over = arrays  # the viewer has adopted earlier ones by now
         return reference
-
-
-def _array_for(series: Series) -> SharedArray | None:
-    """Make the array that a DICOM series will most likely need, whose memory is found while its headers are read."""
-    if series.format is not FileFormat.DICOM:
-        return None
-    columns, rows, depth, _ = series.shape
-    made = SharedArray.create((series.channels, depth, rows, columns), np.float32)
-    made.find_pages()
-    return made
 
 
 def _outcome(anomaly: AnomalyVolume, model_threshold: float) -> messages.RunOutcome:

@@ -53,9 +53,6 @@ class Asker:
     def __enter__(self) -> Self:
         if self._has_window:
             self._dialog = _waiting_dialog(self._note)
-            from napari_moeclip.spinner import calm_spinners
-
-            calm_spinners(self)
         return self
 
     def __exit__(
@@ -64,9 +61,6 @@ class Asker:
         if self._dialog is not None:
             self._dialog.close()
             self._dialog.deleteLater()
-            from napari_moeclip.spinner import let_spinners_go
-
-            let_spinners_go(self)
         if self._tasks is not None:
             self._tasks.close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
-from napari_helpers import FAKE_SERVER, make_affine, make_head, wait_for_run
+from napari_helpers import FAKE_SERVER, make_affine, make_head, open_widget, wait_for_run
 
 # Mesa's software renderer and triton (which torch brings on Linux) each carry an LLVM. Loaded after Mesa's, triton
 # crashes; before it, both live. Only tests need both in one process: the viewer's never loads torch.
@@ -70,6 +70,19 @@ def errors():
     return notification_manager.records
 
 
+@pytest.fixture(autouse=True)
+def no_hidden_error():
+    """Fail where napari or the plugin caught an exception and only said so."""
+    from napari.utils.notifications import ErrorNotification, notification_manager
+
+    notification_manager.records.clear()
+    yield
+    hidden = [record for record in notification_manager.records if isinstance(record, ErrorNotification)]
+    told = [record.message for record in notification_manager.records if "Internal error" in record.message]
+    assert not hidden
+    assert not told
+
+
 @pytest.fixture
 def screen():
     """Asked for by tests that look at pixels or use mouse and keys on the canvas: their viewer is shown."""
@@ -78,13 +91,10 @@ def screen():
 @pytest.fixture
 def opened(make_napari_viewer, shared, head_file, qtbot, request):
     """A viewer with the head and the widget, ready to run; shown only where a test asks for the screen."""
-    from napari_moeclip.widget import AnomalyWidget
-
     viewer = make_napari_viewer(show="screen" in request.fixturenames)
     viewer.window.resize(900, 620)
     viewer.open(str(head_file), plugin="moeclip-med")
-    widget = AnomalyWidget(viewer, shared)
-    viewer.window.add_dock_widget(widget, name="Find anomalies")
+    widget = open_widget(viewer)
     qtbot.waitUntil(lambda: widget.choices.model_detail.text() not in ("", "…"), timeout=60_000)
     return viewer, widget
 

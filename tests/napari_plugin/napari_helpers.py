@@ -35,6 +35,12 @@ def make_affine(oblique_degrees=0.0, axes=(0, 1, 2), signs=(1, 1, 1)):
     return matrix
 
 
+def open_widget(viewer):
+    """Open the widget as the Plugins menu does: napari gives it a proxy of the viewer that has public parts only."""
+    _, widget = viewer.window.add_plugin_dock_widget("moeclip-med", "Find anomalies")
+    return widget
+
+
 def wait_for_run(qtbot, widget):
     """Wait until a run has ended, and see that it ended well."""
     qtbot.waitUntil(lambda: widget.is_idle, timeout=150_000)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from napari_helpers import make_affine, make_head, wait_for_run, when_shown
+from napari_helpers import make_affine, make_head, open_widget, wait_for_run, when_shown
 from napari_moeclip.export_dialog import ExportDialog
 from napari_moeclip.findings_table import NOTHING_FOUND
-from napari_moeclip.widget import AnomalyWidget
 from pydicom.data import get_testdata_file
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QDialogButtonBox, QFileDialog
@@ -86,9 +85,11 @@ def test_windows_are_offered_for_ct_and_say_nothing_else(opened, qtbot, tmp_path
     press(qtbot, widget.runner.run_button)
     wait_for_run(qtbot, widget)
     viewer.layers.selection.active = viewer.layers[0]
-    status = layer.get_status(layer.data_to_world((0, 64, 64)), world=True)
+    viewer.mouse_over_canvas = True
+    viewer.cursor.position = layer.data_to_world((0, 64, 64))
+    viewer.update_status_from_cursor()
     value = round(float(layer.data[0, 64, 64]))
-    assert f"{value} HU" in status["coordinates"]
+    assert f"{value} HU" in viewer.status["coordinates"]
 
 
 def test_the_threshold_moves_by_key(scored, qtbot):
@@ -130,8 +131,7 @@ def test_dicom_results_of_a_dicom_study_are_saved_by_the_dialog(make_napari_view
     write_dicom_series(tmp_path / "study", make_head().astype(np.int16), make_affine(), "SIMULATED head")
     viewer = make_napari_viewer()
     viewer.open(str(tmp_path / "study"), plugin="moeclip-med")
-    widget = AnomalyWidget(viewer, shared)
-    viewer.window.add_dock_widget(widget)
+    widget = open_widget(viewer)
     press(qtbot, widget.runner.run_button)
     wait_for_run(qtbot, widget)
 

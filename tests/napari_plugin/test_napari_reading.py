@@ -40,7 +40,7 @@ def test_dicom_folder_opens_with_spacing_and_letters(make_napari_viewer, dicom_f
     assert texts(viewer) == ["R", "L", "S", "I"]
     viewer.dims.order = (2, 0, 1)
     assert texts(viewer) == ["A", "P", "S", "I"]
-    viewer.camera.orientation2d = ("up", "left")
+    viewer.scene.camera.orientation2d = ("up", "left")
     assert texts(viewer) == ["P", "A", "I", "S"]
     viewer.dims.ndisplay = 3
     assert not viewer.canvas.overlays["moeclip_left"].visible

@@ -6,9 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from napari_helpers import wait_for_run
+from napari_helpers import open_widget, wait_for_run
 from napari_moeclip.layers import origin_of
-from napari_moeclip.widget import AnomalyWidget
 from qtpy.QtCore import Qt
 
 from moeclip_med.demo import simulate_brain, write_nifti
@@ -33,8 +32,7 @@ def desk(make_napari_viewer, process, monkeypatch):
     """A viewer with the widget, and the real model behind it."""
     monkeypatch.setattr("napari_moeclip.backend._shared", process)
     viewer = make_napari_viewer()
-    widget = AnomalyWidget(viewer, process)
-    viewer.window.add_dock_widget(widget)
+    widget = open_widget(viewer)
     return viewer, widget
 
 

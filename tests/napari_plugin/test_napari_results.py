@@ -22,8 +22,8 @@ def canvas_of(viewer):
 def point_on_canvas(viewer, world):
     """Where a world point of the displayed plane is on the canvas, in pixels."""
     canvas = canvas_of(viewer)
-    centre = np.asarray(viewer.camera.center)[-2:]
-    row, column = (np.asarray(world)[list(viewer.dims.displayed)] - centre) * viewer.camera.zoom
+    centre = np.asarray(viewer.scene.camera.center)[-2:]
+    row, column = (np.asarray(world)[list(viewer.dims.displayed)] - centre) * viewer.scene.camera.zoom
     return QPoint(round(canvas.width() / 2 + column), round(canvas.height() / 2 + row))
 
 
@@ -199,7 +199,7 @@ def test_the_overlay_is_where_the_lesion_is_on_screen(scored):
         for corner in ([part.start for part in BLOB], [part.stop - 1 for part in BLOB])
     ]
     scale = with_map.shape[1] / canvas_of(viewer).width()
-    slack = 2 * viewer.camera.zoom * max(placement.scale[1:])
+    slack = 2 * viewer.scene.camera.zoom * max(placement.scale[1:])
     xs = sorted(corner.x() * scale for corner in corners)
     ys = sorted(corner.y() * scale for corner in corners)
     assert abs(columns.min() - xs[0]) < slack

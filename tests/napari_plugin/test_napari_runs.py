@@ -1,19 +1,12 @@
 """Scoring in a real viewer: Run, the live map, Cancel, closing, and a viewer that never waits."""
 
-import threading
-import time
-from pathlib import Path
-
 import numpy as np
 import psutil
 import pytest
-from napari_helpers import BLOB, wait_for_run
+from napari_helpers import BLOB, open_widget, wait_for_run
 from napari_moeclip import messages
-from napari_moeclip.layers import METADATA_KEY, origin_of, prepare_labels
-from napari_moeclip.spinner import calm_spinners, let_spinners_go
-from napari_moeclip.widget import AnomalyWidget
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QLabel
+from napari_moeclip.layers import METADATA_KEY, origin_of
+from qtpy.QtCore import Qt
 
 ENDS = 30_000
 
@@ -100,35 +93,6 @@ def test_cancel_keeps_what_was_scored_and_stops_within_one_batch(slow, qtbot):
     assert widget.controller.session.outcome.is_complete
 
 
-def waited_for_a_processor():
-    """Seconds that this thread was ready to run and other programs had the processor; Linux counts them."""
-    statistics = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-    return int(statistics.read_text().split()[1]) / 1e9 if statistics.is_file() else 0.0
-
-
-@pytest.mark.timed
-@pytest.mark.usefixtures("screen")
-def test_the_event_loop_never_waits_longer_than_half_a_second(slow, qtbot):
-    viewer, widget = slow
-    prepare_labels()  # ends when what began with the widget has ended: a person takes a second to find Run
-    gaps, last = [], [time.perf_counter() - waited_for_a_processor()]
-
-    def tick():
-        now = time.perf_counter() - waited_for_a_processor()
-        gaps.append(now - last[0])
-        last[0] = now
-        viewer.dims.set_current_step(0, (viewer.dims.current_step[0] + 1) % 30)
-
-    timer = QTimer()
-    timer.timeout.connect(tick)
-    press(qtbot, widget.runner.run_button)
-    timer.start(10)
-    qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
-    qtbot.waitUntil(lambda: len(gaps) > 20, timeout=ENDS)
-    timer.stop()
-    assert max(gaps) < 0.5
-
-
 def test_the_bar_is_empty_before_the_first_slice_and_does_not_move_back_and_forth(slow, qtbot):
     _, widget = slow
     heard = []
@@ -139,50 +103,9 @@ def test_the_bar_is_empty_before_the_first_slice_and_does_not_move_back_and_fort
     assert set(heard) == {(0, 1)}  # Qt moves a bar from 0 to 0
 
 
-def test_what_labels_need_is_prepared_when_the_widget_opens(make_napari_viewer, shared, qtbot, monkeypatch):
-    prepared = []
-    monkeypatch.setattr("napari_moeclip.layers.prepare_labels", lambda: prepared.append(True))
-    viewer = make_napari_viewer()
-    viewer.window.add_dock_widget(AnomalyWidget(viewer, shared))
-    qtbot.waitUntil(lambda: prepared == [True], timeout=ENDS)
-
-
-def test_progress_is_in_the_activity_dock_while_it_runs(slow, qtbot):
-    from napari.utils.progress import progress
-
-    viewer, widget = slow
-    labels = viewer.window._qt_window.statusBar().findChildren(QLabel)
-    (spinner,) = [label.movie() for label in labels if label.movie() is not None]
-    heard = []
-    widget.controller.progressed.connect(heard.append)
-    press(qtbot, widget.runner.run_button)
-    qtbot.waitUntil(lambda: len(heard) > 1, timeout=ENDS)
-    assert spinner.speed() == 3
-    (shown,) = progress._all_instances
-    assert (shown.total, shown.desc.strip(": ")) == (30, "Scoring slices")
-    assert 0 < shown.n <= heard[-1].done
-    qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
-    assert not progress._all_instances
-    assert spinner.speed() == 100
-
-
-def test_the_spinner_stays_calm_while_there_is_a_reason(make_napari_viewer):
-    viewer = make_napari_viewer()
-    labels = viewer.window._qt_window.statusBar().findChildren(QLabel)
-    (movie,) = [label.movie() for label in labels if label.movie() is not None]
-    run, study = QLabel(), QLabel()
-    calm_spinners(run)
-    calm_spinners(study)
-    let_spinners_go(study)
-    assert movie.speed() == 3
-    let_spinners_go(run)
-    assert movie.speed() == 100
-
-
 def test_without_an_image_a_sentence_says_what_to_do(make_napari_viewer, shared, errors):
     viewer = make_napari_viewer()
-    widget = AnomalyWidget(viewer, shared)
-    viewer.window.add_dock_widget(widget)
+    widget = open_widget(viewer)
     widget.runner.run_button.click()
     assert [record.message for record in errors] == [
         "There is no image to score; drop a DICOM folder, a NIfTI file or a picture on the viewer."
@@ -203,8 +126,7 @@ def test_a_model_that_cannot_be_loaded_is_told_in_a_sentence(opened, qtbot, erro
 def test_a_plane_that_does_not_exist_is_told_in_a_sentence(make_napari_viewer, shared, qtbot, errors):
     viewer = make_napari_viewer()
     viewer.add_image(np.random.default_rng(0).random((5, 40, 40)))
-    widget = AnomalyWidget(viewer, shared)
-    viewer.window.add_dock_widget(widget)
+    widget = open_widget(viewer)
     widget.choices.plane.value = "coronal"
     widget.runner.run_button.click()
     qtbot.waitUntil(lambda: len(errors) > 0, timeout=ENDS)
@@ -234,8 +156,7 @@ def test_layers_of_any_plugin_are_scored_in_place(make_napari_viewer, shared, qt
     image = viewer.add_image(data, **options)
     if image.ndim == 4:
         viewer.dims.set_current_step(0, 2)
-    widget = AnomalyWidget(viewer, shared)
-    viewer.window.add_dock_widget(widget)
+    widget = open_widget(viewer)
     widget.runner.run_button.click()
     qtbot.waitUntil(lambda: widget.is_idle and widget.controller.session is not None, timeout=ENDS)
     overlay = next(layer for layer in viewer.layers if METADATA_KEY in layer.metadata and "anomaly" in layer.name)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import napari
 import nibabel as nib
-from napari_helpers import FAKE_SERVER, make_affine, make_head
+from napari_helpers import FAKE_SERVER, make_affine, make_head, open_widget
 from napari_moeclip import backend
 from napari_moeclip.navigation import describe_place
-from napari_moeclip.widget import AnomalyWidget
 from qtpy.QtWidgets import QApplication
 
 HEAVY = ("torch", "monai", "openvino", "SimpleITK")
@@ -30,8 +29,7 @@ def main(folder):
     viewer = napari.Viewer(show=False)
     backend._shared = process = backend.Backend([FAKE_SERVER], parent=QApplication.instance())
     viewer.open(str(path), plugin="moeclip-med")
-    widget = AnomalyWidget(viewer, process)
-    viewer.window.add_dock_widget(widget)
+    widget = open_widget(viewer)
     widget.choices.keep_experts.value = True
     widget.runner.run_button.click()
     wait(lambda: widget.is_idle and widget.results.isVisibleTo(widget))
