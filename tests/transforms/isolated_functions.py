@@ -1,0 +1,43 @@
+"""Functions that a process of its own is asked to call; each goes wrong in another way."""
+
+import os
+import sys
+import time
+
+import numpy as np
+from moeclip_transforms.errors import InputError
+
+
+def double(values):
+    return {"twice": values * 2, "process": os.getpid()}
+
+
+def die():
+    os.abort()
+
+
+def hang():
+    time.sleep(60)
+
+
+def grow(n_bytes):
+    return float(np.ones(n_bytes, np.uint8).sum())
+
+
+def refuse():
+    msg = '"a.mha" is wrong.'
+    raise InputError(msg)
+
+
+def chatter():
+    os.write(1, b"noise of a library")
+    sys.stdout.write("more of it")
+    return 7
+
+
+def stumble():
+    raise KeyError("missing")
+
+
+def not_to_be_sent():
+    return lambda: None

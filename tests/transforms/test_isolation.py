@@ -1,0 +1,64 @@
+import os
+from pathlib import Path
+
+import isolated_functions as functions
+import numpy as np
+import pytest
+from moeclip_transforms import InputError
+from moeclip_transforms.isolation import CallLimits, IsolatedProcess, call_isolated
+
+
+@pytest.fixture
+def process():
+    with IsolatedProcess(CallLimits(seconds=30, memory_bytes=1 << 30)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("shape", [(0,), (5, 6), (200, 300, 10)])
+def test_values_come_back_as_they_are_and_can_be_written(process, shape):
+    values = np.asfortranarray(np.random.default_rng(1).normal(size=shape))
+    answer = process.call(functions.double, values, what='"a"')
+    np.testing.assert_array_equal(answer["twice"], values * 2)
+    assert answer["twice"].flags.writeable
+    assert answer["process"] != os.getpid()
+
+
+def test_a_death_is_told_and_the_next_call_is_answered(process):
+    first = process.call(functions.double, 1, what='"a"')["process"]
+    with pytest.raises(InputError, match=r'"b\.mha" ended the process that reads it \(SIGABRT\)'):
+        process.call(functions.die, what='"b.mha"')
+    assert process.call(functions.double, 1, what='"c"')["process"] != first
+
+
+def test_the_process_is_kept_between_calls(process):
+    first, second = (process.call(functions.double, 1, what="") for _ in range(2))
+    assert first == second
+
+
+def test_a_hang_ends_at_the_time_limit():
+    with IsolatedProcess(CallLimits(seconds=1)) as process, pytest.raises(InputError, match=r'"slow\.mha".* 1 s'):
+        process.call(functions.hang, what='"slow.mha"')
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited on Linux alone")
+def test_memory_is_limited_for_the_call_alone(process):
+    with pytest.raises(InputError, match=r'"huge\.mha".*1024 MiB'):
+        process.call(functions.grow, 2 << 30, what='"huge.mha"')
+    assert process.call(functions.grow, 1 << 20, what='"small.mha"') == 1 << 20
+
+
+def test_refusals_and_faults_are_raised_here(process):
+    with pytest.raises(InputError, match=r'^"a\.mha" is wrong\.$'):
+        process.call(functions.refuse, what='"a.mha"')
+    with pytest.raises(KeyError):
+        process.call(functions.stumble, what='"a.mha"')
+    with pytest.raises(RuntimeError):
+        process.call(functions.not_to_be_sent, what='"a.mha"')
+
+
+def test_what_a_library_prints_does_not_disturb_the_answer(process):
+    assert process.call(functions.chatter, what="") == 7
+
+
+def test_the_shared_process_answers():
+    assert call_isolated(functions.double, 4, what="")["twice"] == 8
