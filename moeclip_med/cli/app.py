@@ -15,8 +15,9 @@ from moeclip_transforms.errors import InputError, NoticeWarning
 from moeclip_med import __version__
 from moeclip_med.cli import batch, benchmark, calibrate, demo, export, info, pacs, score, train, weights
 from moeclip_med.cli.console import print_error, print_warning
+from moeclip_med.cli.logs import add_log_options, show_on_terminal
 
-EXIT_OUR_FAULT = 1
+EXIT_INTERNAL_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -64,14 +65,16 @@ app.add_typer(batch.batch_app, name="batch")
 app.add_typer(benchmark.benchmark_app, name="benchmark")
 app.add_typer(pacs.pacs_app, name="pacs")
 app.add_typer(weights.weights_app, name="weights")
+add_log_options(app)
 
 
 def main() -> None:
     """Run the command line; every error becomes one sentence and an exit code.
 
-    Exit codes: 0 done, 1 our fault, 2 bad input or usage, 3 done but some series failed, 130 interrupted.
+    Exit codes: 0 done, 1 internal error, 2 bad input or usage, 3 done but some series failed, 130 interrupted.
     The environment variable MOECLIP_MED_DEBUG shows tracebacks as well.
     """
+    show_on_terminal()
     _show_notices_only()
     try:
         app()
@@ -93,7 +96,7 @@ def main() -> None:
             f"this is a fault of moeclip-med {__version__}, not of your input: {type(error).__name__}: {error}; "
             "set MOECLIP_MED_DEBUG=1 and run again for a report that helps to mend it"
         )
-        sys.exit(EXIT_OUR_FAULT)
+        sys.exit(EXIT_INTERNAL_ERROR)
 
 
 def _show_notices_only() -> None:

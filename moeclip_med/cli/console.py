@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,24 +13,24 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring import AnomalyVolume, SliceScores
 
+_LOG = logging.getLogger(__name__)
+
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Make a console for standard output or standard error; colours only where a terminal shows them."""
+    """Return a console for standard output or standard error; colours only on a terminal, and none with NO_COLOR."""
     from rich.console import Console
 
     return Console(stderr=stderr, soft_wrap=True, highlight=False)
 
 
 def print_error(message: str) -> None:
-    """Print one error sentence to standard error."""
-    make_console(stderr=True).print("[bold red]error:[/] ", end="")
-    make_console(stderr=True).print(message, markup=False)
+    """Print one error sentence to standard error, and log it."""
+    _LOG.error("%s", message)
 
 
 def print_warning(message: str) -> None:
-    """Print one warning sentence to standard error."""
-    make_console(stderr=True).print("[bold yellow]warning:[/] ", end="")
-    make_console(stderr=True).print(message, markup=False)
+    """Print one warning sentence to standard error, and log it."""
+    _LOG.warning("%s", message)
 
 
 def print_findings(console: Console, anomaly: AnomalyVolume, *, most: int = 5) -> None:
@@ -58,7 +59,7 @@ def print_findings(console: Console, anomaly: AnomalyVolume, *, most: int = 5) -
 
 @contextmanager
 def slice_progress(label: str, *, quiet: bool) -> Iterator[Callable[[SliceScores], None]]:
-    """Show a progress bar with slices per second and time left; gives the `on_slices` callback that moves it."""
+    """Show a progress bar with slices per second and time left; yields the `on_slices` callback that moves it."""
     if quiet:
         yield lambda _: None
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from moeclip_transforms.errors import NoticeWarning
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -70,5 +72,5 @@ class Engine(Protocol):
         ...
 
 
-class EngineWarning(UserWarning):
+class EngineWarning(NoticeWarning):
     """A weaker or slower path was taken than the one that was meant; shown to the user, never an error."""
