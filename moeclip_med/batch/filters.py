@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from moeclip_transforms import Series
 
-_NUMBERS: dict[str, Callable[[Series], int]] = {
+NUMBERS: dict[str, Callable[[Series], int]] = {
     "columns": lambda series: series.shape[0],
     "rows": lambda series: series.shape[1],
     "slices": lambda series: series.shape[2],
     "files": lambda series: len(series.files),
 }
-_TEXTS: dict[str, Callable[[Series], str]] = {
+TEXTS: dict[str, Callable[[Series], str]] = {
     "modality": lambda series: series.modality,
     "kind": lambda series: series.kind.value,
     "format": lambda series: series.format.value,
@@ -59,24 +59,24 @@ class SeriesFilter:
             InputError: If the text has another form, or names a field that does not exist.
         """
         match = _FORM.fullmatch(text)
-        if match is None or match.group(1) not in _NUMBERS | _TEXTS:
-            fields = ", ".join([*_TEXTS, *_NUMBERS])
+        if match is None or match.group(1) not in NUMBERS | TEXTS:
+            fields = ", ".join([*TEXTS, *NUMBERS])
             msg = f'--filter "{text}" is not understood; write FIELD=VALUE with one of {fields}, e.g. "modality=CT,MR"'
             raise InputError(msg)
         name, comparison, value = match.groups()
-        if name in _NUMBERS and not value.isdecimal():
+        if name in NUMBERS and not value.isdecimal():
             msg = f'--filter "{text}" compares {name} with "{value}"; write a whole number, e.g. "{name}>=20"'
             raise InputError(msg)
-        if name in _TEXTS and comparison not in {"=", "!="}:
+        if name in TEXTS and comparison not in {"=", "!="}:
             msg = f'--filter "{text}" compares a text by {comparison}; write "{name}={value}" or "{name}!={value}"'
             raise InputError(msg)
         return cls(name, comparison, value)
 
     def accepts(self, series: Series) -> bool:
         """Whether a series meets the condition."""
-        if self.field in _NUMBERS:
-            return _COMPARISONS[self.comparison](_NUMBERS[self.field](series), int(self.value))
-        text = _TEXTS[self.field](series).lower()
+        if self.field in NUMBERS:
+            return _COMPARISONS[self.comparison](NUMBERS[self.field](series), int(self.value))
+        text = TEXTS[self.field](series).lower()
         matches = any(fnmatchcase(text, pattern.strip().lower()) for pattern in self.value.split(","))
         return matches == (self.comparison == "=")
 

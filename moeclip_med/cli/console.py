@@ -6,10 +6,13 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
+    from rich.text import Text
 
     from moeclip_med.scoring import AnomalyVolume, SliceScores
 
@@ -31,6 +34,13 @@ def print_error(message: str) -> None:
 def print_warning(message: str) -> None:
     """Print one warning sentence to standard error, and log it."""
     _LOG.warning("%s", message)
+
+
+def cell(text: object) -> Text:
+    """Return a table's cell of text from outside, which is neither markup nor escapes."""
+    from rich.text import Text
+
+    return Text(printable(text))
 
 
 def print_findings(console: Console, anomaly: AnomalyVolume, *, most: int = 5) -> None:

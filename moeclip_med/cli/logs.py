@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.printable import printable
 
 from moeclip_med._version import __version__
 from moeclip_med.cli.console import make_console
@@ -50,12 +51,12 @@ class TerminalHandler(logging.Handler):
     """Shows records on standard error, with the colours of the console where it has any."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record as a line."""
+        """Print one record: as text, never as the markup or the terminal escapes that a name may hold."""
         label, style = _STYLES.get(record.levelno, ("", ""))
         console = make_console(stderr=True)
         if label:
             console.print(f"[{style}]{label}:[/] ", end="")
-        console.print(record.getMessage(), markup=False, style=None if label else "dim")
+        console.print(printable(record.getMessage(), lines=True), markup=False, style=None if label else "dim")
 
 
 class JsonLines(logging.Formatter):
