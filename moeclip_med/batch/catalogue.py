@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.printable import printable
+
 from moeclip_med.batch.database import explained, open_database, transaction
-from moeclip_med.batch.printable import printable
 from moeclip_med.batch.records import FileStamp
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ CREATE INDEX IF NOT EXISTS files_of_study ON files (study) WHERE study <> '';
 CREATE INDEX IF NOT EXISTS files_to_scan ON files (path) WHERE is_scanned = 0;
 CREATE TABLE IF NOT EXISTS studies (
     study TEXT PRIMARY KEY, study_uid TEXT NOT NULL, patient TEXT NOT NULL, patient_id TEXT NOT NULL,
-    accession_number TEXT NOT NULL
+    accession_number TEXT NOT NULL, scanner TEXT NOT NULL, week TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS details (item TEXT PRIMARY KEY, identifier TEXT NOT NULL, message TEXT NOT NULL) WITHOUT ROWID;
 """  # noqa: E501
@@ -80,11 +81,11 @@ class Catalogue:
                 [(header.study, header.problem, os.fsencode(header.path)) for header in listed],
             )
             connection.executemany(
-                "INSERT INTO studies VALUES (?, ?, ?, ?, ?) ON CONFLICT (study) DO NOTHING",
+                "INSERT INTO studies VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (study) DO NOTHING",
                 {
                     header.study: (
                         header.study, printable(header.study_uid), header.patient,
-                        printable(header.patient_id), printable(header.accession_number),
+                        printable(header.patient_id), printable(header.accession_number), header.scanner, header.week,
                     )
                     for header in listed
                     if header.study
@@ -146,6 +147,18 @@ class Catalogue:
         with explained():
             row = self._connection.execute("SELECT identifier, message FROM details WHERE item = ?", (item,)).fetchone()
         return (row["identifier"], row["message"]) if row else ("", "")
+
+    def acquisitions(self) -> dict[str, tuple[str, str]]:
+        """Return the scanner's pseudonym and the ISO week of each study whose header tells both."""
+        with explained():
+            rows = self._connection.execute(
+                "SELECT study, scanner, week FROM studies WHERE scanner <> '' AND week <> ''"
+            )
+            return {row["study"]: (row["scanner"], row["week"]) for row in rows}
+
+    def add_study(self, header: FileHeader) -> None:
+        """Note a study that no file of the archive holds: one that a PACS told."""
+        self.add_headers([header])
 
     def identities(self) -> dict[str, dict[str, str]]:
         """Give PatientID, AccessionNumber and UID of each study by its pseudonym: for `--identify`."""

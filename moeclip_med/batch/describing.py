@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from moeclip_transforms.modality import known_modality
 
 from moeclip_med.batch.records import SeriesRecord, SeriesState
 
@@ -16,17 +17,14 @@ if TYPE_CHECKING:
     from moeclip_med.results import ResultFormat
     from moeclip_med.scoring import AnomalyVolume
 
-_MODALITY = re.compile(r"[A-Z]{2,8}")
-
 
 def describe(name: str, series: Series) -> SeriesRecord:
     """Say what a series is, from its header, without what could identify anyone."""
     columns, rows, slices, time_points = series.shape
-    modality = series.modality.strip().upper()
     return SeriesRecord(
         name,
         SeriesState.SKIPPED,
-        modality=modality if _MODALITY.fullmatch(modality) else "",
+        modality=known_modality(series.modality),
         kind=series.kind.value,
         format=series.format.value,
         columns=columns,

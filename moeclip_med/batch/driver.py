@@ -11,21 +11,20 @@ from moeclip_transforms.errors import InputError
 from moeclip_med._version import __version__
 from moeclip_med.batch.executors import Finished, Lost, Progress, Ready, Unusable
 from moeclip_med.batch.local import Limits, LocalExecutor
-from moeclip_med.batch.order import WorkOrder
 from moeclip_med.batch.output import BatchOutput
-from moeclip_med.batch.planning import plan
-from moeclip_med.batch.records import Halt, PrivateDetail, StudyJob, StudyReport, StudyState
-from moeclip_med.batch.resources import Resources, can_measure, share
+from moeclip_med.batch.planning import Archive, plan
+from moeclip_med.batch.records import Halt, PrivateDetail, StudyJob, StudyReport, StudyState, WorkOrder
+from moeclip_med.batch.resources import Resources, default_memory, share
 from moeclip_med.batch.triage import write_triage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from moeclip_med.batch.executors import Event, Executor, LoadsDetector
     from moeclip_med.batch.filters import SeriesFilter
     from moeclip_med.batch.ledger import Counts
     from moeclip_med.batch.planning import Plan
+    from moeclip_med.batch.selection import Selection
     from moeclip_med.model import Prompts
     from moeclip_med.pipeline import ScoreSettings
     from moeclip_med.scoring import Detector
@@ -84,6 +83,8 @@ class BatchSettings:
         retry_failed: Try again what failed.
         thumbnails: Make small pictures for the triage list.
         identify: Add real identifiers to the triage list.
+        follow_links: Follow links that lead out of the archive.
+        selection: Rules that choose among the series of a study; every series if None.
     """
 
     root: Path
@@ -100,6 +101,13 @@ class BatchSettings:
     retry_failed: bool = False
     thumbnails: bool = True
     identify: bool = False
+    follow_links: bool = False
+    selection: Selection | None = None
+
+    @property
+    def archive(self) -> Archive:
+        """Where studies are looked for."""
+        return Archive(self.root, self.output, self.follow_links, self.memory_bytes or default_memory())
 
 
 @dataclass(frozen=True)
@@ -166,10 +174,13 @@ def run_batch(settings: BatchSettings, watcher: Watcher, *, load: LoadsDetector 
         run = output.ledger.start_run(__version__)
         outcome = "failed"
         try:
-            found = plan(
-                settings.root, settings.output, output.ledger, output.catalogue, output.pseudonyms, watcher.planning
-            )
+            found = plan(settings.archive, output.ledger, output.catalogue, output.pseudonyms, watcher.planning)
             watcher.planned(found, output.ledger.counts())
+            if found.outside_links:
+                watcher.warn(
+                    f"{found.outside_links:,} links lead out of the archive and are not followed; "
+                    "add --follow-links if they are trusted"
+                )
             loop = _Loop(output, settings, fingerprint, run, watcher, found)
             if output.ledger.has_waiting():
                 loop.score_all(load)
@@ -213,7 +224,7 @@ class _Loop:
         )
         order = self._order(resources)
         load = load or replace(settings.model, threads=resources.threads)
-        executor = make_executor(settings, resources, order, load, self._watcher.warn)
+        executor = make_executor(settings, resources, order, load)
         try:
             self._triage_due = time.monotonic() + _TRIAGE_EVERY_SECONDS
             while self._hand_out(executor) or self._running or self._output.ledger.has_waiting():
@@ -238,6 +249,7 @@ class _Loop:
             fingerprint=self._fingerprint,
             memory_bytes=resources.memory_bytes,
             thumbnails=self._settings.thumbnails,
+            selection=self._settings.selection,
         )
 
     def _hand_out(self, executor: Executor) -> int:
@@ -305,7 +317,6 @@ def make_executor(
     resources: Resources,
     order: WorkOrder,
     load: LoadsDetector,
-    warn: Callable[[str], None],
 ) -> Executor:
     """Start the workers that the settings ask for: processes here, or actors on a Ray cluster."""
     limits = Limits(resources.threads, settings.time_limit, resources.memory_bytes)
@@ -313,8 +324,6 @@ def make_executor(
         from moeclip_med.batch.ray_cluster import RayExecutor
 
         return RayExecutor(settings.ray_address, settings.workers, load, order, limits)
-    if not can_measure():
-        warn('the memory of workers is not watched: install "psutil" to have it watched')
     return LocalExecutor(resources.workers, load, order, limits)
 
 
@@ -335,8 +344,9 @@ def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
 
 
 def _reconsider(output: BatchOutput, settings: BatchSettings) -> None:
-    """Make studies waiting again that this run looks at with other eyes."""
-    filters = "; ".join(str(condition) for condition in settings.filters)
+    """Make studies waiting again that other filters or rules left out."""
+    rules = "" if settings.selection is None else settings.selection.text
+    filters = "; ".join([*(str(condition) for condition in settings.filters), rules])
     changed = filters != output.ledger.meta("filters")
     if changed:
         output.ledger.set_meta("filters", filters)

@@ -14,13 +14,13 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.batch.catalogue import Catalogue
 from moeclip_med.batch.database import open_database
 from moeclip_med.batch.driver import settings_that_matter
-from moeclip_med.batch.filters import reason_to_leave_out
 from moeclip_med.batch.ledger import Ledger
 from moeclip_med.batch.opening import open_study
 from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME, check_settings, check_usable
 from moeclip_med.batch.planning import plan
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import StudyState
+from moeclip_med.batch.selection import decide
 from moeclip_med.batch.study import MARK_NAME
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ class DryLine:
         kind: Modality or format.
         size: (columns, rows, slices).
         reason: Why it would be left out, or "".
+        rule: The rule of `--select` that takes it, or "".
     """
 
     path: Path
     kind: str
     size: tuple[int, int, int]
     reason: str
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ class DryRun:
         studies: Studies that a run would look at.
         done_before: Studies that earlier runs finished.
         problems: Files and folders that cannot be read, with the reason.
+        outside_links: Links that lead out of the archive and would not be followed.
     """
 
     series: tuple[DryLine, ...]
     studies: int
     done_before: int
     problems: tuple[tuple[Path, str], ...]
+    outside_links: int = 0
 
 
 def look_at_archive(settings: BatchSettings, watcher: Watcher) -> DryRun:
@@ -88,14 +92,15 @@ def look_at_archive(settings: BatchSettings, watcher: Watcher) -> DryRun:
             check_settings(settings.output, ledger, settings_that_matter(settings))
         ledger.retry(failed=settings.retry_failed, filtered=True)
         pseudonyms = Pseudonyms.kept_in(folder / MARK_NAME)
-        found = plan(settings.root, settings.output, ledger, catalogue, pseudonyms, watcher.planning)
+        found = plan(settings.archive, ledger, catalogue, pseudonyms, watcher.planning)
         waiting = [row.study for row in ledger.studies() if row.state in {StudyState.WAITING, StudyState.RUNNING}]
         lines: list[DryLine] = []
         problems = list(found.problems)
         for number, study in enumerate(waiting, start=1):
             lines += _lines(catalogue.files_of(study), settings, problems)
             watcher.planning("studies looked at", number, len(waiting))
-        return DryRun(tuple(lines), len(waiting), found.studies - len(waiting), tuple(problems))
+        done_before = found.studies - len(waiting)
+        return DryRun(tuple(lines), len(waiting), done_before, tuple(problems), found.outside_links)
 
 
 def _lines(
@@ -104,16 +109,20 @@ def _lines(
     try:
         with open_study(files, settings.root) as source:
             problems += source.unreadable
-            for series in source.series:
+            decisions = decide(source.series, settings.filters, settings.selection)
+            for series, decision in zip(source.series, decisions, strict=True):
                 columns, rows, slices, _ = series.shape
                 yield DryLine(
                     files[0].path if len(files) == 1 else series.files[0],
                     series.modality or series.format.value,
                     (columns, rows, slices),
-                    reason_to_leave_out(series, settings.filters),
+                    decision.reason,
+                    decision.rule,
                 )
     except (InputError, OSError) as error:
         problems.append((files[0].path, str(error)))
+    except Exception as error:  # noqa: BLE001 - one bad study costs that study, never the list
+        problems.append((files[0].path, f"it could not be looked at because of a fault in moeclip-med ({error!r})"))
 
 
 def _copy_state(source: Path, target: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from datetime import UTC, datetime
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from moeclip_transforms.errors import InputError
 
@@ -17,15 +17,25 @@ from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
+    from types import TracebackType
 
 _CHUNK = 200
 _FEW = 1000
 """Starting processes takes longer than reading this many headers."""
+_LEAST_BYTES = 512 * 2**20
+"""What a process that reads headers has to be given."""
 
 _IMAGE_SUFFIXES = frozenset({"", ".dcm", ".ima", ".nii", ".gz", ".mha", ".nrrd", ".zip", ".png", ".jpg", ".tif"})
-_KEYWORDS = ["AccessionNumber", "PatientID", "SeriesInstanceUID", "StudyInstanceUID"]
+_KEYWORDS = [
+    "AccessionNumber", "AcquisitionDate", "DeviceSerialNumber", "Manufacturer", "ManufacturerModelName", "PatientID",
+    "SeriesInstanceUID", "StationName", "StudyDate", "StudyInstanceUID",
+]  # fmt: skip
+
+
+_SCANNER = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class FileHeader:
         study_uid: StudyInstanceUID; for other formats the path.
         patient_id: PatientID, or "".
         accession_number: AccessionNumber, or "".
+        scanner: Pseudonym of the scanner, or "".
+        week: ISO week of the acquisition, such as "2024-W09", or "".
         problem: Why it cannot be read though it looks like an image, without names, or "".
     """
 
@@ -48,6 +60,8 @@ class FileHeader:
     study_uid: str = ""
     patient_id: str = ""
     accession_number: str = ""
+    scanner: str = ""
+    week: str = ""
     problem: str = ""
 
 
@@ -87,36 +101,97 @@ def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
         study_uid=study_uid,
         patient_id=patient_id,
         accession_number=text(header, "AccessionNumber"),
+        scanner=pseudonyms.scanner("\0".join(text(header, keyword) for keyword in _SCANNER)),
+        week=iso_week(text(header, "AcquisitionDate") or text(header, "StudyDate")),
     )
 
 
-@contextmanager
-def header_scanner(
-    key: bytes, n_files: int, processes: int
-) -> Iterator[Callable[[Sequence[Path]], Iterator[list[FileHeader]]]]:
-    """Give a function that looks at files, in parallel where there are many.
+def iso_week(day: str) -> str:
+    """Return the ISO week of a DICOM date (YYYYMMDD), such as "2024-W09"; "" for what is no date."""
+    try:
+        year, week, _ = datetime.strptime(day.strip(), "%Y%m%d").replace(tzinfo=UTC).isocalendar()
+    except ValueError:
+        return ""
+    return f"{year:04d}-W{week:02d}"
 
-    Args:
-        key: The key of the pseudonyms.
-        n_files: About how many files there will be.
-        processes: How many processes may be used.
+
+class HeaderScanner:
+    """Looks at files, in processes of bounded memory where there are many files.
+
+    A file that ends the process that reads it is found by halving, and costs nothing but itself.
     """
-    if n_files <= _FEW or processes <= 1:
-        yield lambda paths: (_look_at_files(chunk, key) for chunk in _chunks(paths))
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
 
-        def scan(paths: Sequence[Path]) -> Iterator[list[FileHeader]]:
+    def __init__(self, key: bytes, n_files: int, processes: int, memory_bytes: int | None = None) -> None:
+        """Start no process yet.
+
+        Args:
+            key: The key of the pseudonyms.
+            n_files: About how many files there will be.
+            processes: How many processes may be used.
+            memory_bytes: For all of them together; None for no limit.
+        """
+        self._key = key
+        self._processes = processes if n_files > _FEW else 0
+        share = None if memory_bytes is None else memory_bytes // max(1, processes)
+        self._memory_bytes = None if share is None else max(share, _LEAST_BYTES)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def scan(self, paths: Sequence[Path]) -> Iterator[list[FileHeader]]:
+        """Look at files, some at a time."""
+        chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+        if self._processes <= 1:
+            yield from (_look_at_files(chunk, self._key) for chunk in chunks)
+            return
+        waiting = [(chunk, self._submit(chunk)) for chunk in chunks]
+        for chunk, answer in waiting:
             try:
-                yield from pool.map(_look_at_files, _chunks(paths), repeat(key))
+                yield answer.result()
             except BrokenProcessPool:
-                msg = (
-                    "a process that reads headers was ended, probably by the system for lack of memory; "
-                    "free some memory and run the same command again"
-                )
-                raise InputError(msg) from None
+                self._stop()
+                yield self._divide(chunk)
 
-        yield scan
+    def _divide(self, paths: Sequence[Path]) -> list[FileHeader]:
+        """Look at files of which one may end the process, half of them at a time."""
+        try:
+            return self._submit(paths).result()
+        except BrokenProcessPool:
+            self._stop()
+        if len(paths) == 1:
+            return [FileHeader(paths[0], problem="the process that read its header was ended, perhaps for its memory")]
+        middle = len(paths) // 2
+        return self._divide(paths[:middle]) + self._divide(paths[middle:])
+
+    def _submit(self, paths: Sequence[Path]) -> Future[list[FileHeader]]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._processes,
+                mp_context=get_context("spawn"),
+                initializer=_bound_memory,
+                initargs=(self._memory_bytes,),
+            )
+        return self._pool.submit(_look_at_files, paths, self._key)
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+def _bound_memory(limit: int | None) -> None:
+    """Let this process raise MemoryError rather than take more than so many bytes (Linux: RLIMIT_DATA)."""
+    if limit is not None and sys.platform == "linux":
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
 
 def default_processes() -> int:
@@ -127,7 +202,3 @@ def default_processes() -> int:
 def _look_at_files(paths: Sequence[Path], key: bytes) -> list[FileHeader]:
     pseudonyms = Pseudonyms(key)
     return [look_at_file(path, pseudonyms) for path in paths]
-
-
-def _chunks(paths: Sequence[Path]) -> list[Sequence[Path]]:
-    return [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]

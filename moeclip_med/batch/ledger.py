@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from moeclip_med.batch.database import explained, open_database, transaction
-from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
+from moeclip_med.batch.records import FindingRecord, SeriesRecord, SeriesState, StudyState
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.batch.records import FileStamp, StudyReport
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS studies (
 CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state, attempts);
 CREATE TABLE IF NOT EXISTS series (
     series TEXT PRIMARY KEY, study TEXT NOT NULL REFERENCES studies (study), state TEXT NOT NULL,
-    record TEXT NOT NULL
+    is_filtered INTEGER NOT NULL, record TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS series_of_study ON series (study);
 """
@@ -145,14 +145,12 @@ class Ledger:
             )
 
     def retry(self, *, failed: bool, filtered: bool) -> None:
-        """Make studies waiting again: those that failed or have failed series; those with series left out by filter."""
+        """Make studies waiting again: those of which something failed; those of which filters left something out."""
         conditions = []
         if failed:
             conditions.append("state = 'failed' OR study IN (SELECT study FROM series WHERE state = 'failed')")
         if filtered:
-            conditions.append(
-                "study IN (SELECT study FROM series WHERE state = 'skipped' AND record LIKE '%--filter%')"
-            )
+            conditions.append("study IN (SELECT study FROM series WHERE is_filtered)")
         with transaction(self._connection) as connection:
             for condition in conditions:
                 connection.execute(
@@ -175,8 +173,11 @@ class Ledger:
         with transaction(self._connection) as connection:
             connection.execute("DELETE FROM series WHERE study = ?", (report.study,))
             connection.executemany(
-                "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)",
-                [(record.series, report.study, record.state, _to_json(record)) for record in report.series],
+                "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?)",
+                [
+                    (record.series, report.study, record.state, record.is_filtered, _to_json(record))
+                    for record in report.series
+                ],
             )
             connection.execute(
                 "UPDATE studies SET state = ?, reason = ?, seconds = ? WHERE study = ?",
@@ -240,6 +241,7 @@ def record_from_json(text: str) -> SeriesRecord:
     values = {name: value for name, value in values.items() if name in known}
     values["state"] = SeriesState(values["state"])
     values["notes"] = tuple(values.get("notes", ()))
+    values["found"] = tuple(FindingRecord(**finding) for finding in values.get("found", ()))
     return SeriesRecord(**values)
 
 

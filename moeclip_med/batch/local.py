@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moeclip_med.batch.executors import Finished, Lost, Ready, Unusable
 from moeclip_med.batch.resources import GIBIBYTE, resident_bytes
+from moeclip_med.batch.scratch import new_scratch, remove_scratch
 from moeclip_med.batch.worker import THREAD_VARIABLES, worker_main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
+    from pathlib import Path
 
     from moeclip_med.batch.executors import Event, LoadsDetector
-    from moeclip_med.batch.order import WorkOrder
-    from moeclip_med.batch.records import StudyJob
+    from moeclip_med.batch.records import StudyJob, WorkOrder
 
 _GRACE_SECONDS = 5.0
 _DEATHS_WHILE_LOADING = 3
@@ -54,10 +52,9 @@ class LocalExecutor:
         self._load = load
         self._order = order
         self._limits = limits
-        self._scratch = scratch_folder(order.key)
+        self._scratch = new_scratch(order.private)
         self._deaths_while_loading = 0
         self._started = 0
-        shutil.rmtree(self._scratch, ignore_errors=True)
         self._workers = [self._start() for _ in range(n_workers)]
 
     @property
@@ -83,7 +80,7 @@ class LocalExecutor:
         """End all workers, whatever they are doing."""
         for worker in self._workers:
             worker.end()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_scratch(self._order.private, self._scratch)
 
     def _look_after(self, index: int) -> list[Event]:
         """Hear what a worker has to say; end and replace it where it has to be."""
@@ -94,11 +91,11 @@ class LocalExecutor:
         lost = worker.trouble(self._limits)
         if lost is not None:
             worker.end()
-            events += self._mourn(worker, lost)
+            events += self._enter_death(worker, lost)
             self._workers[index] = self._start()
         return events
 
-    def _mourn(self, worker: WorkerProcess, lost: Lost) -> list[Event]:
+    def _enter_death(self, worker: WorkerProcess, lost: Lost) -> list[Event]:
         if worker.is_ready:
             return [lost] if lost.study else []
         self._deaths_while_loading += 1
@@ -111,7 +108,7 @@ class LocalExecutor:
         self._started += 1
         name = f"worker-{self._started}"
         scratch = self._scratch / name
-        scratch.mkdir(parents=True)
+        scratch.mkdir(mode=0o700)
         place = self._order.private / "unfinished" / name
         return WorkerProcess(self._load, self._order, place, scratch, self._limits.threads)
 
@@ -196,14 +193,6 @@ class WorkerProcess:
         self._connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         shutil.rmtree(self._place, ignore_errors=True)
-
-
-def scratch_folder(key: bytes) -> Path:
-    """Name the folder where workers unpack archives.
-
-    It lies on this machine and is the same for every run on one output: the next run clears what a killed one left.
-    """
-    return Path(tempfile.gettempdir(), f"moeclip-med-batch-{hashlib.sha256(key).hexdigest()[:12]}")
 
 
 @contextmanager

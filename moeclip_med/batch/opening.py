@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.modality import known_modality
+
 from moeclip_med.batch.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -26,12 +28,13 @@ class StudyFiles:
         self.redact = redact
 
     def read(self, series: Series, *, time_point: int = 0) -> Volume:
-        """Read a series; its description stays behind and its notes name no file."""
+        """Read a series; its description and an undefined Modality stay behind, and its notes name no file."""
         from moeclip_transforms.source import read_series
 
         volume = read_series(series, time_point=time_point)
         notes = tuple(self.redact(note) for note in volume.notes)
-        return replace(volume, notes=notes, series=replace(volume.series, description=""))
+        shown = replace(volume.series, description="", modality=known_modality(volume.series.modality))
+        return replace(volume, notes=notes, series=shown)
 
 
 @contextmanager

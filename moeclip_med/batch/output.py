@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med._version import __version__
+from moeclip_med._version import RESULT_SCHEMA
 from moeclip_med.batch.catalogue import Catalogue
 from moeclip_med.batch.database import RunLock, explained
 from moeclip_med.batch.ledger import SCHEMA_VERSION, Ledger
@@ -36,6 +36,8 @@ class BatchOutput:
 
     ```
     OUT/triage.html, triage.csv, triage.parquet
+    OUT/findings.csv, findings.parquet
+    OUT/drift.html, drift.csv          with a calibrated model
     OUT/studies/<study>/<series>/      results of one series
     OUT/.batch/                        for the owner alone (mode 0700)
         ledger.sqlite                  names nobody
@@ -55,8 +57,9 @@ class BatchOutput:
         self._cleanup = ExitStack()
         check_usable(folder)
         with explained(folder):
-            self.private.mkdir(parents=True, exist_ok=True)
-            self.private.chmod(0o700)
+            self.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for kept in (self.private, *folder.glob("studies")):
+                kept.chmod(0o700)
             lock = RunLock(self.private / "lock", folder)
             self._cleanup.callback(lock.release)
             try:
@@ -99,7 +102,7 @@ class BatchOutput:
         """
         if not redo:
             check_settings(self.folder, self.ledger, settings)
-        settings = {**settings, "version": __version__}
+        settings = {**settings, "result schema": RESULT_SCHEMA}
         if redo:
             self.ledger.forget_results()
             self.ledger.set_meta(_GENERATION, str(int(self.ledger.meta(_GENERATION) or 0) + 1))
@@ -145,7 +148,7 @@ def check_settings(folder: Path, ledger: Ledger, settings: dict[str, Any]) -> No
     Raises:
         InputError: If they differ; it says in what.
     """
-    settings = {**settings, "version": __version__}
+    settings = {**settings, "result schema": RESULT_SCHEMA}
     known = ledger.meta(_SETTINGS)
     if known and json.loads(known) != settings:
         difference = _difference(json.loads(known), settings)

@@ -21,8 +21,7 @@ from moeclip_med.batch.worker import THREAD_VARIABLES, be_quiet, import_everythi
 if TYPE_CHECKING:
     from moeclip_med.batch.executors import Event, LoadsDetector
     from moeclip_med.batch.local import Limits
-    from moeclip_med.batch.order import WorkOrder
-    from moeclip_med.batch.records import Halt, StudyJob, StudyReport
+    from moeclip_med.batch.records import Halt, StudyJob, StudyReport, WorkOrder
 
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10.0

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - Ray resolves the annotations of what it pickles
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moeclip_med.batch.filters import SeriesFilter
+    from moeclip_med.batch.selection import Selection
+    from moeclip_med.pipeline import ScoreSettings
 
 
 class StudyState(StrEnum):
@@ -57,6 +63,39 @@ class StudyJob:
 
 
 @dataclass(frozen=True)
+class FindingRecord:
+    """One line of the table of findings; lengths in mm, volume in ml, None where the image has no spacing in mm.
+
+    Attributes:
+        rank: 1 for the highest.
+        peak: Highest score, 0 to 1.
+        mean: Mean score.
+        voxels: Voxels (pixels).
+        volume_ml: Volume.
+        long_mm: Longest diameter in a slice.
+        short_mm: Longest diameter perpendicular to it in that slice.
+        value_mean: Mean of the image's values inside (HU in CT).
+        value_sd: Their standard deviation.
+        place: Where it lies, in words.
+        first_slice: First slice that it reaches, from 1.
+        last_slice: Last slice.
+    """
+
+    rank: int
+    peak: float
+    mean: float
+    voxels: int
+    volume_ml: float | None = None
+    long_mm: float | None = None
+    short_mm: float | None = None
+    value_mean: float | None = None
+    value_sd: float | None = None
+    place: str = ""
+    first_slice: int = 0
+    last_slice: int = 0
+
+
+@dataclass(frozen=True)
 class SeriesRecord:
     """One line of the triage list: nothing in it identifies a patient.
 
@@ -82,6 +121,10 @@ class SeriesRecord:
         folder: Result folder below the output folder, with "/" between names, or "".
         report: Whether that folder holds `report.html`.
         notes: What has to be known about the input, one sentence each.
+        rule: The rule of `--select` that took it, or "".
+        is_filtered: Whether a filter or the rules left it out: with others it may be scored.
+        engine_note: Why a slower or less exact engine scored it than was meant to, or "".
+        found: Its findings.
     """
 
     series: str
@@ -105,6 +148,10 @@ class SeriesRecord:
     folder: str = ""
     report: bool = False
     notes: tuple[str, ...] = ()
+    rule: str = ""
+    is_filtered: bool = False
+    engine_note: str = ""
+    found: tuple[FindingRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,3 +201,35 @@ class Halt:
 
     study: str
     reason: str
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """What is the same for every study of a run; sent to each worker once.
+
+    Attributes:
+        root: The archive.
+        output: The output folder.
+        settings: The choices of the run.
+        filters: Conditions that a series has to meet.
+        key: The key of the pseudonyms.
+        fingerprint: Hash over everything that changes a result.
+        memory_bytes: What a worker may use for one series; None for no limit.
+        thumbnails: Whether small pictures are made for the triage list.
+        selection: The rules of `--select`; None without.
+    """
+
+    root: Path
+    output: Path
+    settings: ScoreSettings
+    filters: tuple[SeriesFilter, ...]
+    key: bytes
+    fingerprint: str
+    memory_bytes: int | None
+    thumbnails: bool
+    selection: Selection | None = None
+
+    @property
+    def private(self) -> Path:
+        """The folder of ledger, key and unfinished results."""
+        return self.output / ".batch"

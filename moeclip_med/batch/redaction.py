@@ -3,84 +3,205 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import unicodedata
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from moeclip_transforms.modality import known_modality
+from moeclip_transforms.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from pydicom import DataElement, Dataset
 
 _SHORTEST = 3
 """Shorter values ("M", "01") are in every sentence by chance and identify nobody by themselves."""
+_SHORTEST_NAME = 2
+"""Parts of a person's name ("Wu") are looked for as words of their own."""
+_MOST_FILES = 2000
+"""So many headers are read for their values: more than the slices of nearly every study."""
 
-_QUOTED = re.compile(r"[\"“]([^\"“”]*)[\"”]|'([^'\s][^']*)'")
+_DEEPEST, _MOST_ITEMS = 4, 10
+"""How far sequences are searched."""
+_LONGEST_CODE = 16
+"""Characters of a code string (PS3.5, 6.2)."""
+
 _UID = re.compile(r"\b\d+(?:\.\d+){4,}\b")
-_DATE = re.compile(r"\b(?:19|20)\d{2}[-./]?(?:0[1-9]|1[0-2])[-./]?(?:0[1-9]|[12]\d|3[01])(?:\d{6}(?:\.\d+)?)?\b")
-_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s\"':;,]+){2,}")
-_IDENTIFYING_VRS = frozenset({"PN", "LO", "SH", "LT", "ST", "UT", "UC", "DA", "DT", "TM", "AS", "UI"})
-_HARMLESS_KEYWORDS = frozenset(
-    {"Modality", "SOPClassUID", "TransferSyntaxUID", "SpecificCharacterSet", "Manufacturer", "ManufacturerModelName"}
+_DATE = re.compile(
+    r"\b(?:1[89]|2[0-9])\d{2}[-./]?(?:0[1-9]|1[0-2])[-./]?(?:0[1-9]|[12]\d|3[01])(?:[T ]?\d{2}[\d:.]*)?\b"
+    r"|\b(?:0?[1-9]|[12]\d|3[01])[./-](?:0?[1-9]|1[0-2])[./-](?:1[89]|2[0-9])\d{2}\b"
 )
+_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\\/\s\"':;,]+){2,}|\\\\[^\s\"':;,]+|\bfile:\S+")
+_QUOTES = re.compile("[\"“”„‟«»‹›‘’‚‛`´]|(?<!\\w)'|'(?!\\w)")
+_OPENS, _CLOSES = frozenset("\"“„«‹‘‚`'"), frozenset("\"”‟“»›’‛´`'")
+_IDENTIFYING_VRS = frozenset({"PN", "LO", "SH", "LT", "ST", "UT", "UC", "DA", "DT", "TM", "AS", "UI"})
+_HARMLESS_KEYWORDS = frozenset({"SOPClassUID", "TransferSyntaxUID", "SpecificCharacterSet"})
 _PLACEHOLDER = "[…]"
+
+
+class Value(NamedTuple):
+    """A text that identifies.
+
+    Attributes:
+        text: The text.
+        is_word: Whether it goes only where it is a word of its own: a part of a person's name.
+    """
+
+    text: str
+    is_word: bool = False
 
 
 class Redactor:
     """Takes identifying text out of sentences.
 
-    What stands in quotation marks comes from the input, by this project's convention for messages, and goes unless
-    it is a DICOM keyword. Paths, UIDs and dates go wherever they stand, and so does every value named at the start.
+    Values known to identify go wherever they stand, in any case and however they are spaced; so do paths, UIDs and
+    dates. What stands in quotation marks comes from the input, by this project's convention for messages, and goes
+    unless it is a DICOM keyword; everything from the first such mark to the last, where what is between them could
+    hold a mark of its own.
     """
 
-    def __init__(self, values: Iterable[str]) -> None:
-        wanted = {value.strip() for value in values if len(value.strip()) >= _SHORTEST}
-        ordered = sorted(wanted, key=len, reverse=True)
-        self._values = re.compile("|".join(re.escape(value) for value in ordered)) if ordered else None
+    def __init__(self, values: Iterable[str], later: Callable[[], Iterable[Value]] | None = None) -> None:
+        """Take values that identify.
+
+        Args:
+            values: Known now.
+            later: Gives further ones, asked when the first sentence comes: most studies need no redaction.
+        """
+        self._given = tuple(Value(value) for value in values)
+        self._later = later
 
     @classmethod
     def for_files(cls, files: Iterable[Path], others: Iterable[str] = ()) -> Redactor:
-        """Know the names of these files and of their folders, and what the header of the first DICOM file says."""
+        """Know the names of these files and of their folders, and what the headers of DICOM files among them say."""
         paths = list(files)
-        values = set(others)
-        for path in paths:
-            values |= {str(path), path.name, path.name.split(".")[0]}
-        for folder in {path.parent for path in paths}:
-            values |= {str(folder), *(part for part in folder.parts if not part.isalpha() or len(part) > _SHORTEST)}
-        for path in paths[:1]:
-            values |= set(header_values(path))
-        return cls(values)
+
+        def values() -> Iterator[Value]:
+            for path in paths:
+                yield from map(Value, (str(path), path.name, path.name.split(".")[0], path.stem))
+            for folder in {path.parent for path in paths}:
+                yield Value(str(folder))
+                yield from (Value(part) for part in folder.parts if not part.isalpha() or len(part) > _SHORTEST)
+            for path in paths[:_MOST_FILES]:
+                yield from header_values(path)
+
+        return cls(others, values)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        """What is searched for: the longest first, so that no part of a value survives beside another."""
+        found = [*self._given, *(() if self._later is None else self._later())]
+        values = {_plain(value.text) for value in found if not value.is_word}
+        words = {_plain(value.text) for value in found if value.is_word}
+        parts = [_loose(text) for text in _longest_first(values, _SHORTEST)]
+        parts += [rf"(?<!\w){_loose(text)}(?!\w)" for text in _longest_first(words, _SHORTEST_NAME)]
+        return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
     def __call__(self, sentence: str) -> str:
-        """Give the sentence without what identifies."""
-        sentence = _QUOTED.sub(_keep_keyword, sentence)
+        """Return the sentence without what identifies, on one line."""
+        if not sentence:
+            return ""
+        sentence = _plain(sentence)
+        if self._pattern is not None:
+            sentence = self._pattern.sub(_PLACEHOLDER, sentence)
+        sentence = _unquote(sentence)
         sentence = _PATH.sub(_PLACEHOLDER, sentence)
-        if self._values is not None:
-            sentence = self._values.sub(_PLACEHOLDER, sentence)
-        sentence = _DATE.sub(_PLACEHOLDER, _UID.sub(_PLACEHOLDER, sentence))
-        return sentence.encode("utf-8", "replace").decode()
+        return _DATE.sub(_PLACEHOLDER, _UID.sub(_PLACEHOLDER, sentence))
 
 
-def header_values(path: Path) -> list[str]:
-    """List the texts, dates and UIDs in the header of a DICOM file; nothing for other files."""
-    import pydicom
+def header_values(path: Path) -> list[Value]:
+    """List the texts, dates and UIDs in the header of a DICOM file, in sequences too; nothing for other files."""
+    from moeclip_transforms.dicom_header import read_header
 
+    values: list[Value] = []
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        tags = list(header.keys())
+        _collect(read_header(path, keywords=None), values, depth=0)
     except Exception:  # noqa: BLE001 - whatever a damaged header makes pydicom raise, it then has no values to tell
-        return []
-    values: list[str] = []
-    for tag in tags:
-        try:
-            element = header[tag]
-            if element.VR in _IDENTIFYING_VRS and element.keyword not in _HARMLESS_KEYWORDS and element.value:
-                text = str(element.value)
-                values += [text, *re.split(r"[\^\\=]", text)] if element.VR == "PN" else [text]
-        except Exception:  # noqa: BLE001, S112 - a damaged element has no value; the others have
-            continue
+        return values
     return values
 
 
-def _keep_keyword(match: re.Match[str]) -> str:
+def _collect(header: Dataset, values: list[Value], depth: int) -> None:
+    for tag in list(header.keys()):
+        try:
+            element = header[tag]
+            if element.VR == "SQ":
+                for item in element.value[:_MOST_ITEMS] if depth < _DEEPEST else ():
+                    _collect(item, values, depth + 1)
+            elif element.value and not _is_harmless(element):
+                values += _element_values(element)
+        except Exception:  # noqa: BLE001, S112 - a damaged element has no value; the others have
+            continue
+
+
+def _is_harmless(element: DataElement) -> bool:
+    if element.keyword == "Modality":
+        return bool(known_modality(str(element.value)))
+    if element.VR == "CS":  # a word that DICOM defines, unless it is longer than one can be
+        return all(len(text) <= _LONGEST_CODE for text in _texts(element))
+    return element.VR not in _IDENTIFYING_VRS or element.keyword in _HARMLESS_KEYWORDS
+
+
+def _element_values(element: DataElement) -> Iterator[Value]:
+    for text in _texts(element):
+        yield Value(text)
+        if element.VR == "PN":
+            yield from (Value(part, is_word=True) for part in re.split(r"[\^\\=\s\"',;-]+", text) if part)
+
+
+def _texts(element: DataElement) -> list[str]:
+    return [str(text) for text in element.value] if element.VM > 1 else [str(element.value)]
+
+
+def _longest_first(texts: Iterable[str], shortest: int) -> list[str]:
+    return sorted((text for text in texts if len(text) >= shortest), key=lambda text: (-len(text), text))
+
+
+def _plain(text: str) -> str:
+    """On one line, escapes shown, composed: as the sentence and the values in it are compared."""
+    joined = " ".join(unicodedata.normalize("NFC", text).split())
+    return printable(joined)
+
+
+def _loose(value: str) -> str:
+    """A pattern for a value with any white space in it."""
+    return r"\s+".join(re.escape(part) for part in value.split())
+
+
+def _unquote(sentence: str) -> str:
+    """Take out what stands in quotation marks, but DICOM keywords.
+
+    Where marks do not come in plain pairs, a value may hold one: then all from the first to the last goes.
+    """
+    marks = list(_QUOTES.finditer(sentence))
+    if not marks:
+        return sentence
+    pairs = list(zip(marks[::2], marks[1::2], strict=False))
+    is_plain = len(marks) % 2 == 0 and all(
+        first.group() in _OPENS
+        and second.group() in _CLOSES
+        and _stands_outside(sentence, first.start() - 1)
+        and _stands_outside(sentence, second.end())
+        for first, second in pairs
+    )
+    if not is_plain:
+        return f"{sentence[: marks[0].start()]}{_PLACEHOLDER}{sentence[marks[-1].end() :] if len(marks) > 1 else ''}"
+    shown, last = "", 0
+    for first, second in pairs:
+        inside = sentence[first.end() : second.start()]
+        shown += sentence[last : first.start()]
+        shown += sentence[first.start() : second.end()] if _is_keyword(inside) else _PLACEHOLDER
+        last = second.end()
+    return shown + sentence[last:]
+
+
+def _stands_outside(sentence: str, index: int) -> bool:
+    """Whether the character beside a mark shows that the mark is one of ours: a space, an end, a punctuation mark."""
+    return not 0 <= index < len(sentence) or sentence[index] in " .,;:!?()[]×=…"
+
+
+def _is_keyword(text: str) -> bool:
     from pydicom.datadict import tag_for_keyword
 
-    inside = match.group(1) if match.group(1) is not None else match.group(2)
-    return match.group(0) if tag_for_keyword(inside) is not None else _PLACEHOLDER
+    return tag_for_keyword(text) is not None

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+
+import psutil
 
 GIBIBYTE = 2**30
 _SHARE = 0.8
 """Of the memory free at the start; the rest is for the system and its file cache."""
 
-_WORKER_BYTES = 2 * GIBIBYTE
-"""Memory to reckon with per worker when their number is chosen: libraries, model, and a volume of 100 MB."""
+_WORKER_BYTES = 4 * GIBIBYTE
+"""Memory per worker when their number is chosen: libraries and model (1.2 GiB), and what the largest mammogram takes
+beyond (see docs/reliability.md)."""
+
+_UNIFIED, _LEGACY = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")
+_UNLIMITED = 2**60
+"""A limit above this stands for none (version 1 writes the largest multiple of a page)."""
 
 
 @dataclass(frozen=True)
@@ -53,45 +56,73 @@ def share(
     memory = memory_bytes or default_memory()
     cores = _cores()
     if workers is None:
-        room = cores if memory is None else memory // _WORKER_BYTES
-        workers = 1 if _uses_gpu(device) else max(1, min(cores, room))
-    return Resources(workers, threads or max(1, cores // workers), None if memory is None else memory // workers)
-
-
-def can_measure() -> bool:
-    """Whether the memory of other processes can be watched here."""
-    return sys.platform == "linux" or importlib.util.find_spec("psutil") is not None
+        workers = 1 if _uses_gpu(device) else max(1, min(cores, memory // _WORKER_BYTES))
+    return Resources(workers, threads or max(1, cores // workers), memory // workers)
 
 
 def resident_bytes(process: int) -> int | None:
-    """Give the memory that a process holds, bytes; None where that cannot be told or it has ended."""
-    if sys.platform == "linux":
-        try:
-            status = Path("/proc", str(process), "status").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return None
-        return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:")), None)
-    psutil = _psutil()
-    if psutil is None:
-        return None
+    """Return the memory that a process holds, bytes; None where it has ended or may not be asked."""
     try:
         return int(psutil.Process(process).memory_info().rss)
     except psutil.Error:
         return None
 
 
-def default_memory() -> int | None:
-    """Give the memory that a run may use unless told otherwise, bytes; None where it cannot be told."""
-    if sys.platform == "linux":
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        return int(_SHARE * free)
-    psutil = _psutil()
-    return None if psutil is None else int(_SHARE * psutil.virtual_memory().available)
+def default_memory() -> int:
+    """Return the memory that a run may use unless told otherwise, bytes: four fifths of what is free.
+
+    In a container that is what its control group leaves free, where that is less than the machine's.
+    """
+    return int(_SHARE * min([psutil.virtual_memory().available, *_free_in_groups()]))
 
 
-def _psutil() -> Any:  # noqa: ANN401 - a module, or None where it is not installed
-    return import_module("psutil") if can_measure() else None
+def _free_in_groups() -> list[int]:
+    """What the control groups of this process leave free, bytes (Linux; versions 2 and 1).
+
+    A group is bound by those above it as well. Memory that the group holds as file cache counts as free.
+    """
+    free = []
+    for root, limit_name, used_name, part in (
+        (_UNIFIED, "memory.max", "memory.current", ""),
+        (_LEGACY, "memory.limit_in_bytes", "memory.usage_in_bytes", "memory"),
+    ):
+        group = root / _own_group(part).lstrip("/")
+        for folder in [group, *group.parents]:
+            if root not in [folder, *folder.parents]:
+                break
+            limit, used = _number(folder / limit_name), _number(folder / used_name)
+            if limit is not None and used is not None and limit < _UNLIMITED:
+                free.append(max(0, limit - max(0, used - _cache_bytes(folder / "memory.stat"))))
+    return free
+
+
+def _own_group(controller: str) -> str:
+    """The path of this process's control group below the controller's root (cgroups(7)); "/" where unknown."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "/"
+    fields = [line.split(":", 2) for line in lines]
+    names = [field[2] for field in fields if len(field) == 3 and controller in field[1].split(",")]  # noqa: PLR2004
+    return names[0] if names and ".." not in names[0] else "/"
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def _cache_bytes(path: Path) -> int:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return 0
+    facts = dict(line.split(" ", 1) for line in lines if " " in line)
+    text = facts.get("inactive_file", facts.get("total_inactive_file", "0"))
+    return int(text) if text.isdecimal() else 0
 
 
 def _cores() -> int:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.describing import declared_bytes, describe, refusal_note, summarise
-from moeclip_med.batch.filters import reason_to_leave_out
 from moeclip_med.batch.ledger import record_from_json
 from moeclip_med.batch.opening import open_study
 from moeclip_med.batch.pseudonyms import Pseudonyms
@@ -32,6 +31,8 @@ from moeclip_med.batch.records import (
 )
 from moeclip_med.batch.redaction import Redactor
 from moeclip_med.batch.resources import resident_bytes
+from moeclip_med.batch.scratch import close_to_others
+from moeclip_med.batch.selection import decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from moeclip_transforms import Series
 
     from moeclip_med.batch.opening import StudyFiles
-    from moeclip_med.batch.order import WorkOrder
-    from moeclip_med.batch.records import StudyJob
+    from moeclip_med.batch.records import StudyJob, WorkOrder
+    from moeclip_med.batch.selection import Decision
     from moeclip_med.scoring import Detector, SliceScores
 
 RECORD_NAME = "record.json"
@@ -99,8 +100,9 @@ class StudyScorer:
         records: list[SeriesRecord] = []
         details: list[PrivateDetail] = []
         with open_study(job.files, self._order.root) as source:
-            for series in source.series:
-                record, message = self._score_series(job, source, series, on_progress)
+            decisions = decide(source.series, self._order.filters, self._order.selection)
+            for series, decision in zip(source.series, decisions, strict=True):
+                record, message = self._score_series(job, source, series, decision, on_progress)
                 records.append(record)
                 details.append(PrivateDetail(record.series, series.uid, message))
             if source.unreadable:
@@ -111,14 +113,20 @@ class StudyScorer:
         return StudyReport(job.study, StudyState.DONE, series=tuple(records), private=tuple(details))
 
     def _score_series(
-        self, job: StudyJob, source: StudyFiles, series: Series, on_progress: Callable[[str, int, int], None]
+        self,
+        job: StudyJob,
+        source: StudyFiles,
+        series: Series,
+        decision: Decision,
+        on_progress: Callable[[str, int, int], None],
     ) -> tuple[SeriesRecord, str]:
         """Score one series; gives its record, and the full reason of a failure for the owner alone."""
         name = self._names.series(job.study, series.uid)
-        record = describe(name, series)
-        reason = reason_to_leave_out(series, self._order.filters)
-        if reason:
-            return replace(record, state=SeriesState.SKIPPED, reason=source.redact(reason)), reason
+        record = replace(describe(name, series), rule=decision.rule, is_filtered=decision.is_filtered)
+        if decision.reason:
+            # A rule's name is the user's own; what a header says is not.
+            shown = decision.reason if decision.is_filtered else source.redact(decision.reason)
+            return replace(record, state=SeriesState.SKIPPED, reason=shown), decision.reason
         kept = self._kept_record(job, name)
         if kept is not None:
             return kept, ""
@@ -202,8 +210,9 @@ class StudyScorer:
             return None
 
     def _put_in_place(self, draft: Path, target: Path) -> None:
-        (self._order.output / "studies").mkdir(exist_ok=True)
-        target.parent.mkdir(exist_ok=True)
+        (self._order.output / "studies").mkdir(mode=0o700, exist_ok=True)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        close_to_others(draft)
         outdated = self._place / f"{target.name}.outdated"
         shutil.rmtree(outdated, ignore_errors=True)
         if target.exists():

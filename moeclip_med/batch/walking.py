@@ -27,18 +27,34 @@ class WalkProblem:
     reason: str
 
 
-def walk(root: Path, leave_out: Collection[Path] = ()) -> Iterator[FileStamp | WalkProblem]:
+@dataclass(frozen=True)
+class OutsideLink:
+    """A link that leads out of the tree and is not followed.
+
+    Attributes:
+        path: The link.
+    """
+
+    path: Path
+
+
+Found = FileStamp | WalkProblem | OutsideLink
+
+
+def walk(root: Path, leave_out: Collection[Path] = (), *, follow_links: bool = False) -> Iterator[Found]:
     """Walk a tree.
 
-    Links are followed where they lead out of the tree: what they reach inside it is found anyway. Each folder is
-    entered once, so links in a circle end. Devices, FIFOs and sockets are left alone. Names need not be UTF-8.
+    A link inside the tree is not followed: what it reaches is found anyway. A link out of the tree could name any file
+    of this machine, so it is followed only where that was asked for. Each folder is entered once, so links in a
+    circle end. Devices, FIFOs and sockets are left alone. Names need not be UTF-8.
 
     Args:
         root: The folder to walk; or a single file.
         leave_out: Folders not to enter (the output, where it lies in the tree).
+        follow_links: Whether links that lead out of the tree are followed.
 
     Yields:
-        A stamp for each regular file, a problem for each place that cannot be read.
+        A stamp for each regular file, a problem for each place that cannot be read, each link that leads out.
     """
     real_root = os.path.realpath(root)
     barred = {os.path.realpath(folder) for folder in leave_out}
@@ -59,7 +75,7 @@ def walk(root: Path, leave_out: Collection[Path] = ()) -> Iterator[FileStamp | W
             continue
         folders: list[str] = []
         for entry in listed:
-            found = _look_at(entry, real_root)
+            found = _look_at(entry, real_root, follow_links=follow_links)
             if isinstance(found, str):
                 folders.append(found)
             elif found is not None:
@@ -77,16 +93,16 @@ def _enter(folder: str, entered: set[tuple[int, int]], barred: set[str]) -> bool
     return True
 
 
-def _look_at(entry: os.DirEntry[str], real_root: str) -> FileStamp | WalkProblem | str | None:
+def _look_at(entry: os.DirEntry[str], real_root: str, *, follow_links: bool) -> Found | str | None:
     """A stamp for a regular file, a path for a folder to enter, None for what is left alone."""
     try:
-        if entry.is_symlink() and _is_inside(os.path.realpath(entry.path), real_root):
-            return None
+        if entry.is_symlink() and not (follow_links and _leads_out(entry.path, real_root)):
+            return OutsideLink(Path(entry.path)) if _leads_out(entry.path, real_root) else None
         if entry.is_dir():
             return entry.path
         facts = entry.stat()
     except FileNotFoundError:
-        return None  # a link that leads nowhere, or a file removed this moment
+        return None  # a file removed this moment
     except OSError as error:
         return WalkProblem(Path(entry.path), _explain(error))
     if not stat.S_ISREG(facts.st_mode):
@@ -94,8 +110,11 @@ def _look_at(entry: os.DirEntry[str], real_root: str) -> FileStamp | WalkProblem
     return FileStamp(Path(entry.path), facts.st_size, facts.st_mtime_ns)
 
 
-def _is_inside(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+def _leads_out(link: str, root: str) -> bool:
+    """Whether a link leads to something outside the tree."""
+    target = os.path.realpath(link)
+    is_inside = target == root or target.startswith(root.rstrip(os.sep) + os.sep)
+    return not is_inside and os.path.exists(target)  # noqa: PTH110 - as above
 
 
 def _stamp(path: Path) -> FileStamp | WalkProblem:

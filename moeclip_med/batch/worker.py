@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_med.batch.executors import Event, LoadsDetector
-    from moeclip_med.batch.order import WorkOrder
-    from moeclip_med.batch.records import StudyJob
+    from moeclip_med.batch.records import StudyJob, WorkOrder
 
 _REPORT_EVERY_SECONDS = 0.5
 _HEAVY_MODULES = ("moeclip_transforms.source", "moeclip_transforms.dicom", "moeclip_transforms.nifti",

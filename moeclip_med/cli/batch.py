@@ -80,6 +80,13 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
             show_default=False,
         ),
     ] = None,
+    select: Annotated[
+        Path | None,
+        typer.Option("--select", help="Rules (YAML) that choose among the series of each study.", show_default=False),
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow links that lead out of the archive.")
+    ] = False,
     results: Annotated[
         str, typer.Option(help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc.")
     ] = DEFAULT_RESULTS,
@@ -116,6 +123,7 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
     from moeclip_med.batch.driver import BatchSettings, ModelChoice, run_batch
     from moeclip_med.batch.dry_run import look_at_archive
     from moeclip_med.batch.filters import SeriesFilter
+    from moeclip_med.batch.selection import Selection
     from moeclip_med.pipeline import ScoreSettings
 
     settings = BatchSettings(
@@ -135,6 +143,8 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
         retry_failed=retry_failed,
         thumbnails=thumbnails,
         identify=identify,
+        follow_links=follow_links,
+        selection=None if select is None else Selection.read(select),
     )
     with BatchDisplay(quiet=quiet) as display:
         if dry_run:

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from moeclip_med.batch.printable import printable
+from moeclip_transforms.printable import printable
+
 from moeclip_med.cli.console import make_console, print_warning
 
 if TYPE_CHECKING:
@@ -106,14 +107,17 @@ def print_dry_run(look: DryRun) -> None:
     """Say what would be scored and what left out, one line per series."""
     console = make_console()
     for line in look.series:
-        what = f"left out: {line.reason}" if line.reason else "would be scored"
+        by = f" (rule {line.rule})" if line.rule else ""
+        what = f"left out: {line.reason}" if line.reason else f"would be scored{by}"
         x, y, z = line.size
-        console.print(f"{printable(line.path)}  {line.kind}  {x} × {y} × {z}  {what}", markup=False)
+        console.print(printable(f"{line.path}  {line.kind}  {x} × {y} × {z}  {what}"), markup=False)
     _print_problems(look.problems)
     reasons = Counter(line.reason for line in look.series)
     console.print(f"[bold]{reasons.pop('', 0):,} series would be scored[/] in {look.studies:,} studies")
     for reason, count in reasons.most_common():
-        console.print(f"  {count:,} left out: {reason}", markup=False)
+        console.print(f"  {count:,} left out: {printable(reason)}", markup=False)
+    if look.outside_links:
+        print_warning(f"{look.outside_links:,} links lead out of the archive; --follow-links would follow them")
     if look.done_before:
         console.print(f"{look.done_before:,} further studies were done by an earlier run and would not be touched")
 

@@ -100,7 +100,7 @@ class ExecutorWithoutProcesses:
     Takes the place of `moeclip_med.batch.driver.make_executor`.
     """
 
-    def __init__(self, settings, resources, order, load, warn):
+    def __init__(self, settings, resources, order, load):
         self._detector = load()
         self._scorer = StudyScorer(order, self._detector, order.private / "unfinished" / "here")
         self._is_ready = False

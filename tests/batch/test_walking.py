@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from moeclip_med.batch.records import FileStamp
-from moeclip_med.batch.walking import WalkProblem, walk
+from moeclip_med.batch.walking import OutsideLink, WalkProblem, walk
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -58,11 +58,18 @@ def test_links_in_a_circle_end_and_nothing_is_found_twice(tmp_path):
 
 
 @posix_only
-def test_links_out_of_the_tree_are_followed_once(tmp_path):
+def test_links_out_of_the_tree_are_told_and_followed_once_where_asked_for(tmp_path):
     make(tmp_path, "tree/one", "elsewhere/two", "elsewhere/three")
     (tmp_path / "tree" / "first").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "tree" / "second").symlink_to(tmp_path / "elsewhere")
-    assert names(tmp_path / "tree") == ["one", "first/three", "first/two"]
+    (tmp_path / "tree" / "secret.nii").symlink_to(tmp_path / "elsewhere" / "two")
+    tree = tmp_path / "tree"
+    assert names(tree) == ["one"]
+    assert [found.path.name for found in walk(tree) if isinstance(found, OutsideLink)] == [
+        "first", "second", "secret.nii",
+    ]  # fmt: skip
+    followed = [str(found.path.relative_to(tree)) for found in walk(tree, follow_links=True)]
+    assert followed == ["one", "secret.nii", "first/three", "first/two"]
 
 
 @posix_only

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from moeclip_med.batch.printable import printable
+from moeclip_transforms.printable import printable
+
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
 
 if TYPE_CHECKING:
