@@ -57,8 +57,8 @@ class Worker:
         from moeclip_med.batch.driver import ModelChoice
         from moeclip_med.batch.executors import Ready
         from moeclip_med.batch.local import Limits, LocalExecutor
-        from moeclip_med.batch.records import WorkOrder
         from moeclip_med.batch.pseudonyms import Pseudonyms
+        from moeclip_med.batch.records import WorkOrder
         from moeclip_med.pipeline import ScoreSettings
         from moeclip_med.results import ResultFormat
 
