@@ -221,7 +221,7 @@ def phases(model: str, volume: str, output: str, started: float) -> Result:
     started = time.perf_counter()
     view, window = slice_views(image)[0], fit_window(image, image.series.kind)
     for index in range(view.n_slices):
-        window.apply(view.take(image.voxels, [index]))
+        window.apply(view.take(image.tensor, [index]))
     spent["prepare (beside the network)"] = time.perf_counter() - started
     network = 0.0
     run = detector.engine.run

@@ -117,10 +117,10 @@ def nifti_unit(name: str, image: Path, truth: Path) -> Unit:
     volume, mask = read_volume(image), read_volume(truth)
     view = slice_views(volume)[0]
     window = fit_window(volume, ImageKind.MR)
-    stored = view.take(volume.image, range(view.n_slices))
+    stored = view.take(volume.tensor, range(view.n_slices))
     keep = window.foreground(stored)[:, 0].float().mean(dim=(1, 2)).numpy() >= SMALLEST_BODY
     slices = window.apply(stored)[:, 0].numpy()[keep]
-    masks = np.asarray(view.take(mask.image, range(view.n_slices)))[keep, 0] > HALF
+    masks = np.asarray(view.take(mask.tensor, range(view.n_slices)))[keep, 0] > HALF
     return Unit(name, grey_stack(list(slices)), masks, masks.any(axis=(1, 2)))
 
 

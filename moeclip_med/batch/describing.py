@@ -52,7 +52,7 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume, note: str = "") -> S
     return replace(
         record,
         state=SeriesState.DONE,
-        kind=anomaly.provenance["settings"]["kind"],
+        kind=anomaly.record.settings.kind.value,
         columns=columns,
         rows=rows,
         slices=slices,

@@ -34,7 +34,7 @@ class StudyFiles:
         volume = read_series(series, time_point=time_point)
         notes = tuple(self.redact(note) for note in volume.notes)
         shown = replace(volume.series, description="", modality=known_modality(volume.series.modality))
-        return replace(volume, notes=notes, series=shown)
+        return replace(volume, notes=notes, source=replace(volume.source, series=shown))
 
 
 @contextmanager

@@ -38,8 +38,7 @@ def draw_thumbnail(anomaly: AnomalyVolume) -> Image.Image:
     """Draw the picture that `write_thumbnail` writes."""
     view = slice_views(anomaly.volume)[0]
     index = _slice_of_peak(anomaly, view)
-    settings = anomaly.provenance["settings"]["window"]
-    window = Window(settings["low"], settings["high"])
+    window = anomaly.record.settings.window
     part = _foreground(anomaly, view, window)
     grey = _grey(anomaly, view, index, window)[part]
     size = _size_in_mm(grey.shape, view)
@@ -71,7 +70,7 @@ def _foreground(anomaly: AnomalyVolume, view: SliceView, window: Window) -> tupl
 
 def _grey(anomaly: AnomalyVolume, view: SliceView, index: int, window: Window) -> NDArray[np.uint8]:
     """(rows, columns) or (rows, columns, 3), with the window that the model saw."""
-    values = np.asarray(view.take(anomaly.volume.voxels, [index])[0])
+    values = np.asarray(view.take(anomaly.volume.tensor, [index])[0])
     shown: NDArray[np.uint8] = (np.asarray(window.apply(values)) * 255).round().astype(np.uint8)
     return np.ascontiguousarray(shown[0] if shown.shape[0] == 1 else np.moveaxis(shown[:3], 0, -1))
 

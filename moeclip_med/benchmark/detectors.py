@@ -51,6 +51,7 @@ class IndustrialEngine:
 
     name = "torch"
     batch_size = 8
+    fallback_reason = ""
 
     def __init__(self, model: LoadedModel, device: str) -> None:
         self.description = f"PyTorch, f32, {device}; image scores and blur as in the published industrial runs"

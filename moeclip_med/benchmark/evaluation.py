@@ -238,7 +238,7 @@ def smallest_finding(views: Views) -> int:
 
     if not views.volume.has_orientation:
         return SMALLEST_AREA_PIXELS
-    voxel_ml = abs(float(np.linalg.det(views.volume.affine[:3, :3]))) / 1000.0
+    voxel_ml = views.volume.affine.voxel_ml
     return int(np.ceil(SMALLEST_VOLUME_ML / voxel_ml))
 
 
@@ -270,7 +270,7 @@ def _save_map(folder: Path, case: Case, raw: NDArray[np.float32], views: Views |
         import nibabel
 
         name = path.name.removesuffix(".gz").removesuffix(".nii")
-        image = nibabel.Nifti1Image(raw, views.volume.affine)
+        image = nibabel.Nifti1Image(raw, views.volume.affine.matrix)
         nibabel.save(image, path.with_name(f"{name}_raw.nii.gz"))
         return
     picture = raw[:, :, 0].T if raw.ndim == 3 else raw  # noqa: PLR2004 - (x, y, z)

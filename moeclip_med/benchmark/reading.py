@@ -69,12 +69,12 @@ class Views:
 
     @property
     def _is_small(self) -> bool:
-        return self.volume.voxels.numel() <= _KEPT_VALUES
+        return self.volume.tensor.numel() <= _KEPT_VALUES
 
     def _prepared(self) -> Iterator[tuple[list[int], Tensor]]:
         for start in range(0, self.view.n_slices, _BATCH):
             indices = list(range(start, min(start + _BATCH, self.view.n_slices)))
-            yield indices, self.window.apply(self.view.take(self.volume.voxels, indices))
+            yield indices, self.window.apply(self.view.take(self.volume.tensor, indices))
 
 
 def read_views(case: Case, dataset: Dataset) -> Views:
@@ -94,7 +94,7 @@ def read_views(case: Case, dataset: Dataset) -> Views:
     mask = None
     if case.mask is not None:
         mask = _volume_mask(case, volume, dataset) if dataset.is_volumes else _image_mask(case, volume)
-    foreground = window.foreground(volume.voxels).any(dim=0).numpy()
+    foreground = window.foreground(volume.tensor).any(dim=0).numpy()
     return Views(volume, view, window, foreground_box(volume, view, window), mask, foreground)
 
 
@@ -166,7 +166,7 @@ def _volume_mask(case: Case, volume: Volume, dataset: Dataset) -> NDArray[np.boo
     apart = float(np.abs(_corners(labels) - _corners(volume)).max())
     if apart > _GRID_TOLERANCE_MM:
         raise BadCaseError(Problem(Fault.MASK_GRID, case.key, f"corners up to {apart:.1f} mm apart"))
-    values = labels.voxels.numpy()[0]
+    values = labels.array[0]
     if dataset.lesion_labels:
         return np.isin(np.rint(values), dataset.lesion_labels)
     inside: NDArray[np.bool_] = values != 0
@@ -177,7 +177,7 @@ def _corners(volume: Volume) -> NDArray[np.float64]:
     """World positions of the first and last voxel along each axis, mm."""
     last = np.array(volume.shape) - 1.0
     corners = np.vstack([np.zeros(3), np.diag(last)])
-    return corners @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    return volume.affine.to_world(corners)
 
 
 def _words(error: Exception) -> str:

@@ -142,7 +142,7 @@ def _keep(
 
     from moeclip_med.scoring.calibration import count_findings, flag_level
 
-    images = anomaly.provenance["input"]["sha256"]
+    images = anomaly.record.input.sha256
     if images in kept.inputs:
         kept.left_out.append("a series is left out: the same images were given before")
         return
@@ -150,7 +150,7 @@ def _keep(
         kept.left_out.append("a series is left out: its scores are not finite")
         return
     kept.inputs.add(images)
-    kept.kinds.add(anomaly.provenance["settings"]["kind"])
+    kept.kinds.add(anomaly.record.settings.kind.value)
     if levels is None:
         kept.flag_levels[study] = max(flag_level(anomaly, scale), kept.flag_levels.get(study, -np.inf))
     else:

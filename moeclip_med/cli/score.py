@@ -166,10 +166,9 @@ def _print_result(result: SeriesResult) -> None:
     for note in (*dict.fromkeys(result.refused.values()), *result_notes(anomaly)):
         print_warning(note)
     calibration = "" if anomaly.is_calibrated else ", uncalibrated"
-    timing = anomaly.provenance["timing"]
     console.print(
         f"[bold]{len(anomaly.findings)} findings[/] at or above {anomaly.threshold:.2f}{calibration}; "
-        f"highest score {anomaly.peak_score:.2f}; {timing['slices_per_second']:.1f} slices/s"
+        f"highest score {anomaly.peak_score:.2f}; {anomaly.record.outcome.slices_per_second:.1f} slices/s"
     )
     print_findings(console, anomaly)
     for name, path in result.files.items():

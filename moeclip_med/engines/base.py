@@ -50,11 +50,13 @@ class Engine(Protocol):
         name: "torch" or "openvino".
         description: What runs where, in which arithmetic, and why it was chosen; for reports.
         batch_size: Images at a time that suit it: more would cost memory and make a cancel wait, and gain nothing.
+        fallback_reason: Why it runs instead of the engine that was meant, a sentence for the user; "" where it was.
     """
 
     name: str
     description: str
     batch_size: int
+    fallback_reason: str
 
     def run(self, images: Tensor, *, want_routing: bool = False) -> NetworkOutput:
         """Map anomalies.

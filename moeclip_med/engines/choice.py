@@ -90,12 +90,10 @@ def make_engine(
     except ConversionError as error:
         if engine != AUTO or choice.precision is Precision.INT8:
             raise
-        warnings.warn(f"OpenVINO is not used: {error} PyTorch runs it instead.", EngineWarning, stacklevel=2)
+        reason = f"OpenVINO is not used: {error} PyTorch runs the model instead, more slowly."
+        warnings.warn(reason, EngineWarning, stacklevel=2)
         again = choose(model, engine="torch", device=choice.device, precision=precision)
-        reason = "OpenVINO could not run this model"
-        return _torch_engine(
-            model, Choice(again.engine, again.device, again.precision, (reason, *again.reasons)), threads
-        )
+        return _torch_engine(model, again, threads, fallback_reason=reason)
 
 
 def choose(model: LoadedModel, *, engine: str, device: str, precision: str) -> Choice:
@@ -179,7 +177,7 @@ def _best_precision(there: list[Precision], device: str, *, is_transformer: bool
     return Precision.F32, "the processor has no bf16 arithmetic"
 
 
-def _torch_engine(model: LoadedModel, choice: Choice, threads: int | None) -> Engine:
+def _torch_engine(model: LoadedModel, choice: Choice, threads: int | None, fallback_reason: str = "") -> Engine:
     import torch
 
     from moeclip_med.engines.torch_engine import TorchEngine
@@ -192,7 +190,13 @@ def _torch_engine(model: LoadedModel, choice: Choice, threads: int | None) -> En
     elif choice.device == "mps":
         place = "Apple GPU"
     description = choice.describe(torch.__version__, place)
-    return TorchEngine(model, device=choice.device, precision=choice.precision, description=description)
+    return TorchEngine(
+        model,
+        device=choice.device,
+        precision=choice.precision,
+        description=description,
+        fallback_reason=fallback_reason,
+    )
 
 
 def _listed(names: list[str]) -> str:

@@ -63,6 +63,7 @@ class OpenVINOEngine:
         place = f"{processor_name()}, {compiled.get_property('INFERENCE_NUM_THREADS')} threads"
         version = openvino.get_version().split("-")[0]
         calibrated = f", calibrated on {self._images.describe()}" if choice.precision is Precision.INT8 else ""
+        self.fallback_reason = ""
         self.description = (
             f"{choice.describe(version, place)}; maps correlate {agreement.correlation:.6f} with PyTorch's in "
             f"float32{calibrated}"

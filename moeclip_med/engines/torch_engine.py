@@ -37,13 +37,17 @@ class TorchEngine:
         name: "torch".
         description: What runs where, in which arithmetic, and why.
         batch_size: Images at a time that suit it.
+        fallback_reason: Why it runs instead of the engine that was meant; "" where it was.
     """
 
     name = "torch"
 
-    def __init__(self, model: LoadedModel, *, device: str, precision: Precision, description: str) -> None:
+    def __init__(
+        self, model: LoadedModel, *, device: str, precision: Precision, description: str, fallback_reason: str = ""
+    ) -> None:
         """Place a copy of the network on the device; float32 weights on the processor are shared, not copied."""
         self.description = description
+        self.fallback_reason = fallback_reason
         self.batch_size = suitable_batch_size(device, is_transformer=is_transformer(model.metadata.architecture))
         self._device = torch.device(device)
         self._half = _HALVES.get(precision)

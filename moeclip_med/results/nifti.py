@@ -14,12 +14,12 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import resample_to_orthogonal
 from moeclip_transforms.naming import OWN_NAME
-from moeclip_transforms.volume import FileFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_transforms import Volume
+    from moeclip_transforms.geometry import Affine
     from numpy.typing import NDArray
 
     from moeclip_med.scoring.anomaly import AnomalyVolume
@@ -64,34 +64,24 @@ def write_routing(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) ->
 
 def _on_one_grid(
     values: NDArray[Any], volume: Volume, interpolation: Literal["linear", "nearest"] = "linear"
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
+) -> tuple[NDArray[Any], Affine]:
     """The values and their affine: the volume's own, or an orthogonal grid where none fits the slices."""
     if volume.is_regular:
         return values, volume.affine
     return resample_to_orthogonal(values, volume, interpolation=interpolation)
 
 
-def _save(array: NDArray[Any], affine: NDArray[np.float64], volume: Volume, path: Path, what: str) -> None:
-    image: Any = nib.Nifti1Image(array, affine)
+def _save(array: NDArray[Any], affine: Affine, volume: Volume, path: Path, what: str) -> None:
+    image: Any = nib.Nifti1Image(array, affine.matrix)
     code = _source_code(volume, affine) or (_SCANNER if volume.has_orientation else _ALIGNED)
-    image.set_sform(affine, code)
-    if _is_rigid(affine):
-        image.set_qform(affine, code)
+    image.set_sform(affine.matrix, code)
+    if affine.is_orthogonal:  # a qform cannot hold a shear
+        image.set_qform(affine.matrix, code)
     image.header.set_xyzt_units("mm" if volume.has_orientation else "unknown")
     image.header["descrip"] = f"{OWN_NAME} {what}".encode()
     nib.save(image, path)
 
 
-def _source_code(volume: Volume, affine: NDArray[np.float64]) -> int:
+def _source_code(volume: Volume, affine: Affine) -> int:
     """The coordinate system code of a NIfTI input that still holds (a template stays a template), else 0."""
-    if volume.series.format is not FileFormat.NIFTI:
-        return 0
-    source: Any = nib.load(volume.series.files[0])
-    same = isinstance(source, nib.Nifti1Image) and np.allclose(source.affine, affine, atol=1e-4)
-    return int(source.header["sform_code"] or source.header["qform_code"]) if same else 0
-
-
-def _is_rigid(affine: NDArray[np.float64]) -> bool:
-    """Whether rotation and spacing say it all: a qform cannot hold a shear."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-5))
+    return volume.source.nifti_code if affine == volume.affine else 0

@@ -41,8 +41,10 @@ def keeps_empty_frames(anomaly: AnomalyVolume) -> bool:
 
 
 def _uncalibrated(anomaly: AnomalyVolume) -> str:
-    source = anomaly.provenance.get("settings", {}).get("threshold_source") or "its source is not recorded"
-    return f"{UNCALIBRATED} ({source}): calibrate the model on healthy cases of your own before relying on findings."
+    return (
+        f"{UNCALIBRATED} ({anomaly.record.settings.threshold_source}): calibrate the model on healthy "
+        "cases of your own before relying on findings."
+    )
 
 
 def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ()) -> tuple[str, ...]:
@@ -58,11 +60,13 @@ def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ())
     notes = list(anomaly.volume.notes)
     if not anomaly.is_calibrated:
         notes.append(_uncalibrated(anomaly))
-    outcome = anomaly.provenance.get("result", {})
-    if outcome.get("weak_kind_warning"):
-        notes.append(outcome["weak_kind_warning"])
-    if outcome.get("regions_too_small"):
-        notes.append(f"Regions above the threshold left out as too small: {outcome['regions_too_small']}.")
+    engine, outcome = anomaly.record.engine, anomaly.record.outcome
+    if engine.is_fallback:
+        notes.append(engine.fallback_reason)
+    if outcome.weak_kind_warning:
+        notes.append(outcome.weak_kind_warning)
+    if outcome.regions_too_small:
+        notes.append(f"Regions above the threshold left out as too small: {outcome.regions_too_small}.")
     if anomaly.scored is not None:
         share = float(np.mean(anomaly.scored))
         notes.append(f"Scoring was stopped early: {share:.0%} of the voxels have a score, the others are 0.")

@@ -65,8 +65,8 @@ def findings_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[st
         "is_complete": anomaly.scored is None,
         "planes": list(anomaly.planes),
         "shape": list(anomaly.volume.shape),
-        "affine_ras_mm": anomaly.affine.tolist(),
-        "time_point": anomaly.volume.time_point,
+        "affine_ras_mm": anomaly.affine.matrix.tolist(),
+        "time_point": anomaly.volume.source.time_point,
         "notes": list(notes),
         "findings": [_finding_record(finding) for finding in anomaly.findings],
     }

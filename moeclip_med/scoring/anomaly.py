@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from moeclip_transforms import Volume
+    from moeclip_transforms.geometry import Affine
     from numpy.typing import NDArray
+
+    from moeclip_med.scoring.record import ScoringRecord
 
 EXTENT_SHARE = 0.6
 """A finding reaches as far as scores stay at or above this share of the threshold.
@@ -51,42 +54,50 @@ class Finding:
     slice_range: tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AnomalyVolume:
     """Anomaly scores on the grid of the volume they belong to.
 
     Attributes:
         volume: The volume that was scored.
         scores: (x, y, z) float32, 0 to 1; comparable between volumes scored with the same model.
-        threshold: The score that a finding reaches; from the model's metadata unless a user set it.
-        is_calibrated: False until `moeclip-med calibrate` was run for the model: the threshold is then no measured
-            operating point, and every output says where it comes from.
         raw: (x, y, z) float32, the network's unbounded map, where it was asked for; else None.
         routing: (level, x, y, z) uint8, the expert with the largest weight per patch counted from 1, and 0 where the
             network saw nothing; None where not asked for.
         labels: (x, y, z) uint16, 0 outside findings, else the finding's label.
         findings: Sorted by rank.
-        planes: The planes that were scored ("axial", ...); more than one when planes were fused.
+        record: How they came about.
         scored: (x, y, z) bool where scoring was cancelled early, True for scored voxels; None when complete.
-        provenance: Model, hashes, versions, settings and timing: the content of `run.json`.
     """
 
     volume: Volume
     scores: NDArray[np.float32]
-    threshold: float
-    is_calibrated: bool
     labels: NDArray[np.uint16]
     findings: tuple[Finding, ...]
-    planes: tuple[str, ...]
+    record: ScoringRecord
     raw: NDArray[np.float32] | None = None
     routing: NDArray[np.uint8] | None = None
     scored: NDArray[np.bool_] | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def affine(self) -> NDArray[np.float64]:
-        """The 4x4 voxel-to-world matrix of the scores, mm, RAS+: the volume's own."""
+    def affine(self) -> Affine:
+        """Where the scores lie: the volume's own affine."""
         return self.volume.affine
+
+    @property
+    def threshold(self) -> float:
+        """The score that a finding reaches; from the model's metadata unless a user set it."""
+        return self.record.settings.threshold
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the threshold is a measured operating point (`moeclip-med calibrate`); every output says so."""
+        return self.record.settings.is_calibrated
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The planes that were scored ("axial", ...); more than one when planes were fused."""
+        return self.record.settings.planes
 
     @property
     def peak_score(self) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from moeclip_transforms.geometry import ras_from_lps
 from scipy import ndimage
 
 from moeclip_med.scoring.anomaly import EXTENT_SHARE, Finding
 
 if TYPE_CHECKING:
     from moeclip_transforms import Volume
+    from moeclip_transforms.volume import Grid
     from numpy.typing import NDArray
 
 SMALLEST_VOLUME_ML = 0.1
@@ -24,8 +26,6 @@ SMALLEST_AREA_PIXELS = 16
 
 MOST_FINDINGS = np.iinfo(np.uint16).max
 """No more are listed, those with the lowest peaks left out: labels in 16 bits spare half a volume of memory."""
-
-_LPS_FROM_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 class FindingsResult(NamedTuple):
@@ -110,14 +110,13 @@ def _memory_order(array: NDArray[np.generic]) -> tuple[int, ...]:
     return tuple(int(axis) for axis in np.argsort(array.strides, kind="stable")[::-1])
 
 
-def voxel_to_lps(volume: Volume, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the place of a fractional voxel index (x, y, z) in mm, LPS+.
+def voxel_to_lps(volume: Grid, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the place of a fractional voxel index (x, y, z) in mm, LPS+.
 
     Where no single affine fits (`Volume.is_regular` is False) the acquired slices on both sides are interpolated.
     """
     if volume.is_regular or not volume.frame_geometry:
-        lps: NDArray[np.float64] = (volume.affine[:3, :3] @ voxel + volume.affine[:3, 3]) * _LPS_FROM_RAS
-        return lps
+        return ras_from_lps(volume.affine.to_world(voxel))
     last = len(volume.frame_geometry) - 1
     below = int(np.clip(np.floor(voxel[2]), 0, last))
     above = min(below + 1, last)
@@ -125,10 +124,10 @@ def voxel_to_lps(volume: Volume, voxel: NDArray[np.float64]) -> NDArray[np.float
     return (1 - fraction) * _in_frame(volume, below, voxel) + fraction * _in_frame(volume, above, voxel)
 
 
-def _in_frame(volume: Volume, index: int, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
+def _in_frame(volume: Grid, index: int, voxel: NDArray[np.float64]) -> NDArray[np.float64]:
     """Place the in-plane part of a voxel index in one acquired slice, mm, LPS+."""
     geometry = volume.frame_geometry[index]
-    column_spacing, row_spacing, _ = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    column_spacing, row_spacing, _ = volume.affine.spacing
     place: NDArray[np.float64] = (
         np.asarray(geometry.position)
         + voxel[0] * column_spacing * np.asarray(geometry.row_direction)
@@ -171,16 +170,16 @@ def _measure_components(
     return area, size if has_mm else None, core
 
 
-def _slice_voxel_ml(volume: Volume) -> NDArray[np.float64]:
+def _slice_voxel_ml(volume: Grid) -> NDArray[np.float64]:
     """Volume of one voxel, in ml, for each index along the slice axis."""
     n_slices = volume.shape[volume.slice_axis]
     if volume.is_regular or not volume.frame_geometry:
-        return np.full(n_slices, abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000.0)
+        return np.full(n_slices, volume.affine.voxel_ml)
     first = volume.frame_geometry[0]
     normal = np.cross(first.row_direction, first.column_direction)
     along = np.array([np.dot(normal, frame.position) for frame in volume.frame_geometry])
-    column_spacing, row_spacing, _ = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    thickness = np.abs(np.gradient(along)) if n_slices > 1 else np.linalg.norm(volume.affine[:3, 2:3], axis=0)
+    column_spacing, row_spacing, _ = volume.affine.spacing
+    thickness = np.abs(np.gradient(along)) if n_slices > 1 else np.array([volume.affine.spacing[2]])
     ml: NDArray[np.float64] = thickness * column_spacing * row_spacing / 1000.0
     return ml
 
@@ -226,7 +225,7 @@ def _measure(
 
 
 def _centre_of_mass(weights: NDArray[Any], is_inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give the weighted mean index (x, y, z), from sums along each axis: SciPy's forms products in 64 bits."""
+    """Return the weighted mean index (x, y, z), from sums along each axis: SciPy's forms products in 64 bits."""
     centre = np.zeros(3)
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

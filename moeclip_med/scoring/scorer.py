@@ -18,7 +18,7 @@ from moeclip_transforms import Plane, fit_window, foreground_box, slice_views
 
 from moeclip_med.scoring.anomaly import AnomalyVolume
 from moeclip_med.scoring.findings import find_findings
-from moeclip_med.scoring.provenance import RunSettings, describe_run
+from moeclip_med.scoring.record import USER_THRESHOLD, OutcomeRecord, SettingsRecord, make_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,6 +76,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     should_stop: Callable[[], bool] | None = None,
     batch_size: int | None = None,
     into: ResultArrays | None = None,
+    run_id: str | None = None,
 ) -> AnomalyVolume:
     """Score a volume.
 
@@ -93,6 +94,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         should_stop: Asked before each batch; True ends the run and keeps what was scored.
         batch_size: Slices per batch; what suits the engine if None.
         into: Arrays to hold the result, its scores filled batch by batch; new ones if None.
+        run_id: The run's identifier, where the caller made one; a new one if None.
 
     Returns:
         Scores on the volume's own grid, and findings. The same for every batch size and order.
@@ -115,35 +117,37 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         run.raw = None
     if volume.padding_mask is not None:
         scores[volume.padding_mask] = 0.0
-    limit = detector.metadata.threshold.value if threshold is None else threshold
+    own = detector.metadata.threshold
+    limit = own.value if threshold is None else threshold
     result = find_findings(scores, volume, limit, into=None if into is None else into.labels)
-    planes = tuple(view.plane for view in run.views)
     return AnomalyVolume(
         volume=volume,
         scores=scores,
-        threshold=limit,
-        is_calibrated=detector.metadata.threshold.is_calibrated,
         labels=result.labels,
         findings=result.findings,
-        planes=planes,
-        raw=run.raw,
-        routing=run.routing,
-        scored=run.scored_voxels(),
-        provenance=describe_run(
+        record=make_record(
             volume,
             detector,
-            RunSettings(
+            SettingsRecord(
                 kind=run.kind,
                 window=run.window,
-                planes=planes,
+                planes=tuple(view.plane for view in run.views),
                 threshold=limit,
-                threshold_source=detector.metadata.threshold.source if threshold is None else "set by the user",
+                threshold_source=own.source if threshold is None else USER_THRESHOLD,
+                is_calibrated=own.is_calibrated,
+            ),
+            OutcomeRecord(
                 slices_scored=run.done,
                 slices_total=run.total,
                 regions_too_small=result.too_small,
+                weak_kind_warning=detector.metadata.weak_kinds.get(run.kind.value, ""),
                 seconds=time.perf_counter() - started,
             ),
+            run_id=run_id,
         ),
+        raw=run.raw,
+        routing=run.routing,
+        scored=run.scored_voxels(),
     )
 
 
@@ -195,7 +199,7 @@ class _Run:
                 on_slices(SliceScores(view, indices, scores, self.done, self.total))
 
     def scored_voxels(self) -> NDArray[np.bool_] | None:
-        """Give (x, y, z) True where a score was computed; None when everywhere."""
+        """Return (x, y, z) True where a score was computed; None when everywhere."""
         view = self.views[0]
         if len(self._first_view_done) == view.n_slices:
             return None
@@ -208,7 +212,7 @@ class _Run:
         self, view: SliceView, batches: Sequence[tuple[int, ...]]
     ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
         """Cut and window the next batch while the network works on this one."""
-        image = self._volume.voxels
+        image = self._volume.tensor
 
         def prepare(indices: tuple[int, ...]) -> Tensor:
             return torch.as_tensor(self.window.apply(view.take(image, indices)))
@@ -224,7 +228,7 @@ class _Run:
     def _put(
         self, view: SliceView, indices: tuple[int, ...], maps: SliceMaps, views_before: int
     ) -> NDArray[np.float32]:
-        """Put the maps in their place, a voxel holding the mean over the views that reached it; give their scores."""
+        """Put the maps in their place, a voxel holding the mean over the views that reached it; return their scores."""
         raw: NDArray[np.float32] = maps.raw.numpy()
         if views_before == 0:
             self._first_view_done.extend(indices)

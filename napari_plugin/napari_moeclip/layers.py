@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import FileFormat, ImageKind, Series
+from moeclip_transforms import Affine, FileFormat, ImageKind, Series
+from moeclip_transforms.hashing import hash_array
+from moeclip_transforms.volume import SourceRef
 
 from napari_moeclip.placement import Placement, place
 from napari_moeclip.shared import SharedArray
-from napari_moeclip.volumes import LightVolume, SharedVolume, VolumeReference
+from napari_moeclip.volumes import SharedVolume, VolumeFacts, VolumeReference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from monai.data.meta_tensor import MetaTensor
     from napari.layers import Image, Layer
     from napari.utils.colormaps import Colormap, CyclicLabelColormap
 
@@ -201,14 +202,12 @@ def adopt_layer(layer: Image, leading: tuple[int, ...] = ()) -> LayerOrigin:
         plane = np.asarray(pixels if is_flat else pixels[index])
         voxels.array[:, index] = np.moveaxis(plane[..., :3], -1, 0) if layer.rgb else plane
     scale = (1.0, *layer.scale)[-3:] if is_flat else tuple(layer.scale[-3:])
-    light = LightVolume(
-        image=cast("MetaTensor", None),
-        series=_foreign_series(layer, shape, channels),
-        slice_axis=2,
+    light = VolumeFacts(
+        shape=(shape[2], shape[1], shape[0]),
+        affine=Affine(np.diag([*np.abs(scale[::-1]), 1.0])),
+        source=SourceRef(_foreign_series(layer, shape, channels), hash_array(voxels.array)),
         has_orientation=False,
         notes=("This image was not opened by MoECLIP-Med: its patient orientation is not known, shown as stored.",),
-        matrix=np.diag([*np.abs(scale[::-1]), 1.0]),
-        size=(shape[2], shape[1], shape[0]),
         display_range=_display_range(np.dtype(data.dtype), is_rgb=layer.rgb),
     )
     reference = VolumeReference(light, _PLAIN_AXES, voxels.reference)

@@ -10,19 +10,19 @@ from napari.layers import Image
 from napari_moeclip.layers import origin_of
 
 if TYPE_CHECKING:
-    from moeclip_transforms import Volume
+    from moeclip_transforms.volume import Grid
     from napari import Viewer
 
 _TOLERANCE_MM = 0.01
 
 
-def image_on_same_grid(viewer: Viewer, volume: Volume) -> Image | None:
+def image_on_same_grid(viewer: Viewer, volume: Grid) -> Image | None:
     """Give the image layer whose voxels lie where a volume's lie; None if there is none."""
     for layer in viewer.layers:
         origin = origin_of(layer)
         if not isinstance(layer, Image) or origin is None or origin.role != "image":
             continue
         other = origin.volume.light
-        if other.shape == volume.shape and np.allclose(other.affine, volume.affine, atol=_TOLERANCE_MM):
+        if other.shape == volume.shape and np.allclose(other.affine.matrix, volume.affine.matrix, atol=_TOLERANCE_MM):
             return layer
     return None

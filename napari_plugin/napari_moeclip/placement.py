@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms.geometry import Affine
 
 if TYPE_CHECKING:
-    from moeclip_transforms import Volume
+    from moeclip_transforms.geometry import Affine
+    from moeclip_transforms.volume import Grid
     from numpy.typing import ArrayLike, NDArray
 
 _WORLD_AXES = (("S", "I"), ("A", "P"), ("R", "L"))
@@ -103,13 +103,13 @@ class Placement:
         return np.asarray(shown, dtype=float)[3 - self.ndim :]
 
 
-def place(volume: Volume) -> Placement:
+def place(volume: Grid) -> Placement:
     """Place a volume in the viewer.
 
     Args:
         volume: The volume; its voxels are not looked at.
     """
-    affine = Affine(volume.affine)
+    affine = volume.affine
     if not volume.has_orientation:
         x, y, z = affine.spacing
         return Placement((2, 1, 0), (False,) * 3, (z, y, x), (0.0, 0.0, 0.0), None, slice_axis=0)

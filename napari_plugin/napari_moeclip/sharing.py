@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from moeclip_transforms import ImageKind, InputError, fit_window, open_source, s
 from moeclip_transforms.intensity import CT_WINDOWS
 
 from napari_moeclip.shared import SharedArray
-from napari_moeclip.volumes import LightVolume, VolumeReference, store_shape, unstore
+from napari_moeclip.volumes import VolumeFacts, VolumeReference, store_shape, unstore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def share(volume: Volume, decoded: SharedArray | None = None) -> tuple[VolumeRef
     Returns:
         How the viewer finds it; and the arrays, to be kept until the viewer has.
     """
-    image = volume.voxels.numpy()
+    image = volume.array
     if decoded is not None and np.may_share_memory(image, decoded.array):
         storage, voxels = _DECODED, decoded
     else:
@@ -54,7 +54,7 @@ def share(volume: Volume, decoded: SharedArray | None = None) -> tuple[VolumeRef
         _show_colours(volume, unstore(colours.array, storage))
         arrays.append(colours)
     reference = VolumeReference(
-        LightVolume.of(volume),
+        VolumeFacts.of(volume),
         storage,
         voxels.hand_over(),
         padding.hand_over() if padding else None,
@@ -71,8 +71,8 @@ def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:
     """
     kind = volume.series.kind
     step = max(1, ceil((prod(volume.shape) / _SAMPLE) ** (1 / 3)))
-    voxels = volume.voxels.numpy()[:, ::step, ::step, ::step].copy(order="K")  # apart, they fit the processor's cache
-    sample = LightVolume.of(volume).with_voxels(voxels, padding=None)
+    tensor = volume.tensor[:, ::step, ::step, ::step].clone()  # apart, they fit the processor's cache
+    sample = replace(volume, tensor=tensor, padding_mask=None)
     windows = {one.value: fit_window(sample, one) for one in (CT_WINDOWS if kind in CT_WINDOWS else [kind])}
     return {name: (window.low, window.high) for name, window in windows.items()}
 
@@ -86,6 +86,7 @@ def open_run(folder: Path) -> AnomalyVolume:
     Raises:
         InputError: When it is not such a folder.
     """
+    from moeclip_med.results.run_record import read_record
     from moeclip_med.scoring import AnomalyVolume, find_findings
 
     scores_path, record_path = folder / "anomaly.nii.gz", folder / "run.json"
@@ -93,29 +94,18 @@ def open_run(folder: Path) -> AnomalyVolume:
         if not path.is_file():
             msg = f'"{folder.name}" holds no {path.name}, so it is not a finished run; choose a folder that has one.'
             raise InputError(msg)
-    record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
-    result = record.get("result", {})
+    record = read_record(record_path)
     with open_source(scores_path) as source:  # `read_volume` refuses maps, which are nothing to score
         volume = source.read(source.series[0])
-    scores = volume.voxels.numpy()[0]
-    threshold = float(result["threshold"])
-    found = find_findings(scores, volume, threshold)
-    return AnomalyVolume(
-        volume=volume,
-        scores=scores,
-        threshold=threshold,
-        is_calibrated=bool(result.get("is_calibrated", False)),
-        labels=found.labels,
-        findings=found.findings,
-        planes=tuple(result.get("planes", ())),
-        provenance=record,
-    )
+    scores = volume.array[0]
+    found = find_findings(scores, volume, record.settings.threshold)
+    return AnomalyVolume(volume, scores, found.labels, found.findings, record)
 
 
 def _show_colours(volume: Volume, into: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
     """Convert colours to 8 bits through the volume's own window, slice by slice to spare memory."""
     window = fit_window(volume, ImageKind.PLAIN)
-    image = volume.voxels
+    image = volume.tensor
     for index in range(volume.shape[2]):
         values = window.apply(image[..., index]).numpy()
         into[:, :, index] = np.round(np.moveaxis(values, 0, -1) * 255).astype(np.uint8)

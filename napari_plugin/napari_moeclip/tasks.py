@@ -100,19 +100,15 @@ class Tasks:
     @_answer.register
     def _(self, request: messages.FindRequest) -> messages.RunOutcome:
         from moeclip_med.scoring import find_findings
+        from moeclip_med.scoring.record import USER_THRESHOLD
 
         anomaly = self._last_run()
         result = find_findings(anomaly.scores, anomaly.volume, request.threshold, into=anomaly.labels)
-        settings = anomaly.provenance.get("settings", {}) | {
-            "threshold": request.threshold,
-            "threshold_source": "set by the user",
-        }
-        outcome = anomaly.provenance.get("result", {}) | {"regions_too_small": result.too_small}
+        run = anomaly.record
+        settings = replace(run.settings, threshold=request.threshold, threshold_source=USER_THRESHOLD)
+        outcome = replace(run.outcome, regions_too_small=result.too_small)
         self._anomaly = replace(
-            anomaly,
-            threshold=request.threshold,
-            findings=result.findings,
-            provenance=anomaly.provenance | {"settings": settings, "result": outcome},
+            anomaly, findings=result.findings, record=replace(run, settings=settings, outcome=outcome)
         )
         return _outcome(self._anomaly, request.threshold)
 
@@ -221,14 +217,14 @@ class Tasks:
 def _outcome(anomaly: AnomalyVolume, model_threshold: float) -> messages.RunOutcome:
     from moeclip_med.results import result_notes
 
-    result = anomaly.provenance.get("result", {})
+    outcome = anomaly.record.outcome
     return messages.RunOutcome(
         threshold=anomaly.threshold,
         model_threshold=model_threshold,
         findings=anomaly.findings,
         notes=result_notes(anomaly),
         is_complete=anomaly.scored is None,
-        slices_scored=int(result.get("slices_scored", 0)),
-        slices_total=int(result.get("slices_total", 0)),
-        seconds=float(anomaly.provenance.get("timing", {}).get("score_seconds", 0.0)),
+        slices_scored=outcome.slices_scored,
+        slices_total=outcome.slices_total,
+        seconds=outcome.seconds,
     )

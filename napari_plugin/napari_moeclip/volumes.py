@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from moeclip_transforms import Affine, slice_views
-from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
-from moeclip_transforms.volume import Volume, image_when_asked
+from moeclip_transforms import slice_views
+from moeclip_transforms.volume import Volume
 
 from napari_moeclip.shared import SharedArray
 
@@ -16,48 +14,53 @@ _TILT_SHOWN = 0.1
 """Degrees; less is not worth a word."""
 
 if TYPE_CHECKING:
-    from monai.data.meta_tensor import MetaTensor
+    import numpy as np
+    from moeclip_transforms import FrameGeometry, Series
+    from moeclip_transforms.geometry import Affine
+    from moeclip_transforms.volume import SourceRef
     from numpy.typing import NDArray
 
     from napari_moeclip.shared import SharedArrayReference
 
 
 @dataclass(frozen=True)
-class LightVolume(Volume):
-    """A `Volume` without its voxels: everything about where it lies and came from, quick to send.
+class VolumeFacts:
+    """All of a `Volume` but its voxels: where it lies and what it came from, quick to send. A `Grid`.
 
     Attributes:
-        matrix: The 4x4 voxel-to-world matrix, mm, RAS+.
-        size: (x, y, z).
+        shape: (x, y, z).
+        affine: Voxel to world, mm, RAS+.
+        source: Where it came from.
+        slice_axis: The volume axis along which it was acquired.
+        has_orientation: Whether the affine says where the patient is.
+        is_regular: Whether the affine puts every slice in its place.
+        frame_geometry: For DICOM with orientation, the place of each slice.
         display_range: Lowest and highest value of images stored ready for display, or None.
+        notes: What the reader had to say.
     """
 
-    matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
-    size: tuple[int, int, int] = (0, 0, 0)
+    shape: tuple[int, int, int]
+    affine: Affine
+    source: SourceRef
+    slice_axis: int = 2
+    has_orientation: bool = True
+    is_regular: bool = True
+    frame_geometry: tuple[FrameGeometry, ...] = ()
     display_range: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
-    def affine(self) -> NDArray[np.float64]:
-        """The 4x4 voxel-to-world matrix, mm, RAS+."""
-        return self.matrix
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """The spatial shape, (x, y, z)."""
-        return self.size
+    def series(self) -> Series:
+        """What the headers said."""
+        return self.source.series
 
     @classmethod
     def of(cls, volume: Volume) -> Self:
         """Describe a volume without its voxels and its padding mask."""
-        left_out = {"image": cast("MetaTensor", None), "padding_mask": None}
-        details = left_out | {
-            item.name: getattr(volume, item.name) for item in fields(Volume) if item.name not in left_out
-        }
-        display_range = volume.meta.get(DISPLAY_RANGE_KEY)
-        return cls(**details, matrix=volume.affine, size=volume.shape, display_range=display_range)
+        return cls(volume.shape, **{name: getattr(volume, name) for name in _SHARED_FACTS})
 
     def with_voxels(self, voxels: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> Volume:
-        """Make the full volume around an array; the array is not copied.
+        """Return the full volume around an array; the array is not copied.
 
         Args:
             voxels: (channel, x, y, z) float32.
@@ -65,10 +68,11 @@ class LightVolume(Volume):
         """
         from torch import from_numpy
 
-        meta: dict[str, Any] = {} if self.display_range is None else {DISPLAY_RANGE_KEY: self.display_range}
-        image = image_when_asked(from_numpy(voxels), self.matrix.copy(), meta)
-        details = {item.name: getattr(self, item.name) for item in fields(Volume)}
-        return Volume(**(details | {"image": image, "padding_mask": padding}))
+        facts = {name: getattr(self, name) for name in _SHARED_FACTS}
+        return Volume(from_numpy(voxels), padding_mask=padding, **facts)
+
+
+_SHARED_FACTS = tuple(one.name for one in fields(VolumeFacts) if one.name != "shape")
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class VolumeReference:
         windows: (low, high) for each kind of image with a window of its own, by its name; in stored values.
     """
 
-    light: LightVolume
+    light: VolumeFacts
     storage: tuple[int, int, int]
     voxels: SharedArrayReference
     padding: SharedArrayReference | None = None
@@ -135,10 +139,10 @@ class SharedVolume:
         return None if self._colours is None else unstore(self._colours.array, self.reference.storage)
 
 
-def describe_volume(volume: LightVolume) -> str:
+def describe_volume(volume: VolumeFacts) -> str:
     """Say in one line what a volume is: plane, size, spacing, tilt."""
     x, y, z = volume.shape
-    affine = Affine(volume.affine)
+    affine = volume.affine
     if not volume.has_orientation:
         return f"{x} × {y} pixels" + (f", {z} frames" if z > 1 else "")
     spacing = " × ".join(f"{length:.2g}" for length in affine.spacing)

@@ -110,7 +110,7 @@ class AnomalyWidget(QWidget):
         session = self.controller.session
         if session is None:
             return
-        dialog = ExportDialog(has_dicom_source=bool(session.origin.volume.light.frames), parent=self)
+        dialog = ExportDialog(has_dicom_source=bool(session.origin.volume.light.source.frames), parent=self)
         if dialog.exec():
             self.save_to(dialog.folder.text(), dialog.formats(), with_picture=dialog.picture.isChecked())
         dialog.deleteLater()

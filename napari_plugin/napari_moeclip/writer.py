@@ -44,8 +44,8 @@ def write_map(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:  #
     affine = volume.affine
     if not volume.is_regular:
         array, affine = resample_to_orthogonal(array, volume)
-    image: Any = nib.Nifti1Image(array, affine)
-    image.set_sform(affine, _SCANNER if volume.has_orientation else _ALIGNED)
+    image: Any = nib.Nifti1Image(array, affine.matrix)
+    image.set_sform(affine.matrix, _SCANNER if volume.has_orientation else _ALIGNED)
     image.header.set_xyzt_units("mm" if volume.has_orientation else "unknown")
     nib.save(image, Path(path))
     return [path]

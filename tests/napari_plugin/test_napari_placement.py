@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
-from moeclip_transforms import read_volume
+from moeclip_transforms import Affine, read_volume
 from napari.layers import Image, Labels
 from napari_helpers import SHAPE, SPACING, make_affine, make_head
 from napari_moeclip import messages
@@ -16,15 +16,13 @@ from napari_moeclip.layers import METADATA_KEY, anomaly_layer_attributes, origin
 from napari_moeclip.navigation import describe_place, voxel_at
 from napari_moeclip.placement import place
 from napari_moeclip.reader import read
-from napari_moeclip.volumes import LightVolume
+from napari_moeclip.volumes import VolumeFacts
 
 ORIENTATIONS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 
 
 def light_volume(affine, shape=SHAPE, slice_axis=2):
-    return LightVolume(
-        image=None, series=None, slice_axis=slice_axis, matrix=np.asarray(affine, dtype=float), size=shape
-    )
+    return VolumeFacts(tuple(shape), Affine(affine), source=None, slice_axis=slice_axis)
 
 
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS)
@@ -104,7 +102,7 @@ def test_reader_without_a_viewer_gives_the_same_voxels_as_reading_the_file(head_
     assert kind == "image"
     assert attributes["name"] == "head"
     origin = attributes["metadata"][METADATA_KEY]
-    np.testing.assert_array_equal(origin.placement.hide(data), volume.image.numpy()[0])
+    np.testing.assert_array_equal(origin.placement.hide(data), volume.array[0])
     assert sorted(attributes["scale"]) == sorted(SPACING)
 
 

@@ -34,7 +34,7 @@ def test_dicom_folder_opens_with_spacing_and_letters(make_napari_viewer, dicom_f
     assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
     volume = read_volume(dicom_folder)
     origin = origin_of(layer)
-    np.testing.assert_array_equal(origin.placement.hide(layer.data), volume.image.numpy()[0])
+    np.testing.assert_array_equal(origin.placement.hide(layer.data), volume.array[0])
     assert texts(viewer) == ["R", "L", "A", "P"]
     viewer.dims.order = (1, 0, 2)
     assert texts(viewer) == ["R", "L", "S", "I"]

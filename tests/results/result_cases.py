@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +12,36 @@ import numpy as np
 import pydicom
 import torch
 from highdicom.legacy import LegacyConvertedEnhancedCTImage
-from moeclip_transforms import slice_views
+from moeclip_transforms import Affine, Window, fit_window, slice_views
+from moeclip_transforms.dicom_header import encoded_header
 from moeclip_transforms.volume import (
     FileFormat,
     FrameGeometry,
     FrameReference,
     ImageKind,
     Series,
+    SourceRef,
     Volume,
 )
-from monai.data import MetaTensor
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy import ndimage
 
+from moeclip_med._version import RESULT_SCHEMA
 from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+from moeclip_med.scoring.record import (
+    EngineRecord,
+    InputRecord,
+    ModelRecord,
+    OutcomeRecord,
+    Package,
+    ScoringRecord,
+    SettingsRecord,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
 PATIENT_NAME = "Doe^Jane"
@@ -35,30 +49,30 @@ PATIENT_ID = "MRN-004711"
 THRESHOLD = 0.5
 LPS = np.diag([-1.0, -1.0, 1.0])
 
-PROVENANCE: dict[str, Any] = {
-    "software": {"name": "moeclip-med", "version": "0.1.0", "packages": {"torch": "2.0"}},
-    "created": "2026-01-02T03:04:05+00:00",
-    "model": {
-        "name": "lite",
-        "version": "1.0",
-        "sha256": "ab" * 32,
-        "prompts": None,
-        "engine": "pytorch",
-        "engine_description": "PyTorch, float32, CPU",
-        "score_scale": {"centre": 0.1, "spread": 0.2},
-    },
-    "input": {"format": "nifti", "sha256": "cd" * 32},
-    "settings": {
-        "kind": "mr",
-        "window": {"low": 0.0, "high": 1000.0},
-        "planes": ["axial"],
-        "threshold": THRESHOLD,
-        "threshold_source": "99.5th percentile of normal industrial images",
-        "is_calibrated": False,
-    },
-    "result": {"slices_scored": 24, "slices_total": 24, "regions_too_small": 0, "weak_kind_warning": ""},
-    "timing": {"score_seconds": 1.5, "slices_per_second": 16.0},
-}
+RECORD = ScoringRecord(
+    run_id="0123456789abcdef",
+    schema_version=RESULT_SCHEMA,
+    software=(Package("moeclip-med", "0.1.0"), Package("torch", "2.0")),
+    created="2026-01-02T03:04:05+00:00",
+    model=ModelRecord("lite", "1.0", "ab" * 32, (), None, 0.1, 0.2),
+    engine=EngineRecord("pytorch", "PyTorch, float32, CPU"),
+    input=InputRecord(FileFormat.NIFTI, "", (64, 72, 24), (2.6, 2.5, 6.0), 1, "cd" * 32, 0, True, ()),
+    settings=SettingsRecord(
+        ImageKind.MR,
+        Window(0.0, 1000.0),
+        ("axial",),
+        THRESHOLD,
+        "99.5th percentile of normal industrial images",
+        is_calibrated=False,
+    ),
+    outcome=OutcomeRecord(24, 24, 0, "", 1.5),
+)
+
+
+def changed(anomaly: AnomalyVolume, part: str, **changes: Any) -> AnomalyVolume:
+    """A scored volume with another value in one part of its record."""
+    own = replace(getattr(anomaly.record, part), **changes)
+    return replace(anomaly, record=replace(anomaly.record, **{part: own}))
 
 
 @dataclass(frozen=True)
@@ -108,12 +122,12 @@ def score(volume: Volume, blobs: tuple[Blob, ...], **changes: Any) -> AnomalyVol
     anomaly = AnomalyVolume(
         volume=volume,
         scores=scores,
-        threshold=THRESHOLD,
-        is_calibrated=False,
         labels=labels.astype(np.int32),
         findings=tuple(findings),
-        planes=(slice_views(volume)[0].plane,),
-        provenance=PROVENANCE,
+        record=RECORD,
+    )
+    anomaly = changed(
+        anomaly, "settings", planes=(slice_views(volume)[0].plane,), window=fit_window(volume, volume.series.kind)
     )
     return replace(anomaly, **changes)
 
@@ -122,8 +136,8 @@ def _finding(scores: NDArray[np.float32], mask: NDArray[np.bool_], label: int, v
     places = np.argwhere(mask)
     peak = np.unravel_index(np.argmax(np.where(mask, scores, 0)), scores.shape)
     centre = np.average(places, axis=0, weights=scores[mask])
-    ras = volume.affine[:3, :3] @ centre + volume.affine[:3, 3]
-    millilitres = abs(np.linalg.det(volume.affine[:3, :3])) / 1000 * int(mask.sum())
+    ras = volume.affine.to_world(centre)
+    millilitres = volume.affine.voxel_ml * int(mask.sum())
     axis = volume.slice_axis
     return Finding(
         rank=1,
@@ -162,7 +176,7 @@ def nifti_volume(
         uid="n1", format=FileFormat.NIFTI, files=(path,), modality="", kind=ImageKind.MR, study_uid="",
         shape=(*shape, 1), channels=1,
     )  # fmt: skip
-    return Volume(MetaTensor(torch.from_numpy(image)[None], affine=torch.from_numpy(affine)), series, slice_axis=2)
+    return Volume(torch.from_numpy(image)[None], Affine(affine), SourceRef(series, "cd" * 32, nifti_code=4))
 
 
 def photo_volume(folder: Path) -> Volume:
@@ -175,12 +189,7 @@ def photo_volume(folder: Path) -> Volume:
         uid="p1", format=FileFormat.IMAGE, files=(folder / "polyp.png",), modality="",
         kind=ImageKind.ENDOSCOPY, study_uid="", shape=(*shape, 1), channels=3,
     )  # fmt: skip
-    return Volume(
-        MetaTensor(torch.from_numpy(image), affine=torch.eye(4, dtype=torch.float64)),
-        series,
-        slice_axis=2,
-        has_orientation=False,
-    )
+    return Volume(torch.from_numpy(image), Affine(np.eye(4)), SourceRef(series, "ef" * 32), has_orientation=False)
 
 
 def _rotation(axis: tuple[float, float, float], degrees: float) -> NDArray[np.float64]:
@@ -230,10 +239,9 @@ def dicom_volume(folder: Path, orientation: str = "axial", shape: tuple[int, int
         kind=ImageKind.CT_SOFT_TISSUE, study_uid=study, shape=(*shape, 1), channels=1,
     )  # fmt: skip
     return Volume(
-        MetaTensor(torch.from_numpy(image)[None], affine=torch.from_numpy(affine)),
-        series,
-        slice_axis=2,
-        frames=tuple(frames),
+        torch.from_numpy(image)[None],
+        Affine(affine),
+        dicom_source(series, frames),
         frame_geometry=tuple(geometry),
         is_regular=float(tilt) == 0,
     )
@@ -287,14 +295,13 @@ def enhanced_volume(folder: Path) -> Volume:
         FrameReference(path, numbers[volume.frame_geometry[z].position], enhanced.SOPClassUID, enhanced.SOPInstanceUID)
         for z in kept
     ]
-    affine = volume.affine.copy()
+    affine = volume.affine.matrix.copy()
     affine[:3, 3] += 2 * affine[:3, 2]
-    image = MetaTensor(volume.image.as_tensor()[..., 2:].clone(), affine=torch.from_numpy(affine))
     return replace(
         volume,
-        image=image,
-        series=replace(volume.series, uid=enhanced.SeriesInstanceUID, files=(path,)),
-        frames=tuple(frames),
+        tensor=volume.tensor[..., 2:].clone(),
+        affine=Affine(affine),
+        source=dicom_source(replace(volume.series, uid=enhanced.SeriesInstanceUID, files=(path,)), frames),
         frame_geometry=volume.frame_geometry[2:],
     )
 
@@ -303,18 +310,32 @@ def clip_volume(folder: Path) -> Volume:
     """Six colour frames of an ultrasound clip: no place in space."""
     source = Path(get_testdata_file("examples_ybr_color.dcm"))
     header = pydicom.dcmread(source, stop_before_pixels=True)
-    image = photo_volume(folder).image.as_tensor()[..., :1].repeat(1, 2, 2, 6)
+    image = photo_volume(folder).tensor[..., :1].repeat(1, 2, 2, 6)
     series = Series(
         uid=header.SeriesInstanceUID, format=FileFormat.DICOM, files=(source,), modality="US", kind=ImageKind.PLAIN,
         study_uid=header.StudyInstanceUID, shape=(320, 240, 6, 1), channels=3, is_clip=True,
     )  # fmt: skip
-    return Volume(
-        MetaTensor(image, affine=torch.eye(4, dtype=torch.float64)),
-        series,
-        slice_axis=2,
-        has_orientation=False,
-        frames=tuple(FrameReference(source, k, header.SOPClassUID, header.SOPInstanceUID) for k in range(3, 9)),
-    )
+    frames = [FrameReference(source, k, header.SOPClassUID, header.SOPInstanceUID) for k in range(3, 9)]
+    return Volume(image, Affine(np.eye(4)), dicom_source(series, frames), has_orientation=False)
+
+
+def dicom_source(series: Series, frames: Sequence[FrameReference]) -> SourceRef:
+    """What the reader would have gathered."""
+    headers = tuple(encoded_header(path) for path in dict.fromkeys(frame.path for frame in frames))
+    return SourceRef(series, "ab" * 32, frames=tuple(frames), headers=headers)
+
+
+def with_edited_headers(anomaly: AnomalyVolume, edit: Callable[[int, pydicom.Dataset], None]) -> AnomalyVolume:
+    """A scored volume whose source headers were changed, each by its number."""
+    headers = []
+    for index, encoded in enumerate(anomaly.volume.source.headers):
+        dataset = pydicom.dcmread(BytesIO(encoded), stop_before_pixels=True)
+        edit(index, dataset)
+        stream = BytesIO()
+        dataset.save_as(stream)
+        headers.append(stream.getvalue())
+    source = replace(anomaly.volume.source, headers=tuple(headers))
+    return replace(anomaly, volume=replace(anomaly.volume, source=source))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pydicom
-import pytest
+from moeclip_transforms import ImageKind
+from result_cases import changed
 
 from moeclip_med.results import write_results
 from moeclip_med.results.dicom import identity as identity_module
 from moeclip_med.results.dicom.identity import make_identity
+from moeclip_med.scoring.record import PromptRecord
 
 KINDS = ("seg", "pm", "sr", "sc")
 
@@ -18,10 +20,6 @@ KINDS = ("seg", "pm", "sr", "sc")
 def uids(anomaly):
     identity = make_identity(anomaly)
     return {identity.instance_uid(kind) for kind in KINDS}
-
-
-def with_provenance(anomaly, part, **changes):
-    return replace(anomaly, provenance={**anomaly.provenance, part: {**anomaly.provenance[part], **changes}})
 
 
 def test_writing_twice_gives_the_same_bytes(dicom_anomaly, tmp_path):
@@ -45,7 +43,18 @@ def test_kinds_and_slices_never_share_an_identifier(written):
     assert all(uid.startswith("2.25.") and len(uid) <= 64 for uid in instances)
 
 
-def test_other_content_model_settings_or_version_has_other_identifiers(dicom_anomaly, monkeypatch):
+def with_source(anomaly, **changes):
+    return replace(anomaly, volume=replace(anomaly.volume, source=replace(anomaly.volume.source, **changes)))
+
+
+def test_another_release_of_the_same_schema_has_the_same_series(dicom_anomaly, monkeypatch):
+    anomaly = dicom_anomaly("axial")
+    before = make_identity(anomaly).series_uid("seg")
+    monkeypatch.setattr(identity_module, "__version__", "99.0")
+    assert make_identity(anomaly).series_uid("seg") == before
+
+
+def test_other_content_model_settings_or_schema_has_other_identifiers(dicom_anomaly):
     anomaly = dicom_anomaly("axial")
     scores = anomaly.scores.copy()
     scores[3, 4, 5] = np.nextafter(scores[3, 4, 5], np.float32(1))
@@ -53,15 +62,14 @@ def test_other_content_model_settings_or_version_has_other_identifiers(dicom_ano
     variants = [
         anomaly,
         replace(anomaly, scores=scores),
-        replace(anomaly, threshold=0.6),
-        with_provenance(anomaly, "model", sha256="ef" * 32),
-        with_provenance(anomaly, "settings", kind="ct-brain"),
-        replace(anomaly, volume=replace(anomaly.volume, frames=frames[::-1])),
-        replace(anomaly, volume=replace(anomaly.volume, time_point=1)),
+        changed(anomaly, "settings", threshold=0.6),
+        changed(anomaly, "model", sha256="ef" * 32),
+        changed(anomaly, "settings", kind=ImageKind.CT_BRAIN),
+        with_source(anomaly, frames=frames[::-1]),
+        with_source(anomaly, time_point=1),
+        replace(anomaly, record=replace(anomaly.record, schema_version=99)),
     ]
     found = [uids(variant) for variant in variants]
-    monkeypatch.setattr(identity_module, "__version__", "99.0")
-    found.append(uids(anomaly))
     assert len(set().union(*found)) == len(found) * len(KINDS)
 
 
@@ -74,31 +82,20 @@ def test_the_series_identifier_is_known_before_scoring(dicom_anomaly):
 
 
 def test_prompts_are_parameters_and_other_scripts_are_escaped(dicom_anomaly):
-    prompts = {"normal": ["a scan."], "abnormal": ["a damaged scan.", "rêsumé"]}
-    identity = make_identity(with_provenance(dicom_anomaly("axial"), "model", prompts=prompts))
+    prompts = PromptRecord(("a scan.",), ("a damaged scan.", "rêsumé"))
+    identity = make_identity(changed(dicom_anomaly("axial"), "model", prompts=prompts))
     assert identity.parameters["prompts_normal"] == "a scan."
     assert identity.parameters["prompts_abnormal"] == r"a damaged scan. | r\xeasum\xe9"
     assert "prompts_abnormal=a damaged scan." in identity.description()
 
 
-def test_prompts_that_are_not_recorded_are_not_called_none(dicom_anomaly):
-    anomaly = dicom_anomaly("axial")
-    assert make_identity(anomaly).parameters["prompts"] == "none (learned embeddings)"
-    model = {name: value for name, value in anomaly.provenance["model"].items() if name != "prompts"}
-    unknown = replace(anomaly, provenance={**anomaly.provenance, "model": model})
-    assert not [name for name in make_identity(unknown).parameters if name.startswith("prompts")]
+def test_learned_embeddings_are_named_as_such(dicom_anomaly):
+    assert make_identity(dicom_anomaly("axial")).parameters["prompts"] == "none (learned embeddings)"
 
 
 def test_a_long_description_leaves_the_prompts_out_before_the_hash(dicom_anomaly):
-    prompts = {"normal": ["a scan."], "abnormal": ["a damaged scan."] * 200}
-    identity = make_identity(with_provenance(dicom_anomaly("axial"), "model", prompts=prompts))
+    prompts = PromptRecord(("a scan.",), ("a damaged scan.",) * 200)
+    identity = make_identity(changed(dicom_anomaly("axial"), "model", prompts=prompts))
     assert len(identity.description()) <= 1024
     assert "model_sha256=" + "ab" * 32 in identity.description()
     assert len(identity.parameters["prompts_abnormal"]) > 3000
-
-
-def test_without_a_model_in_the_provenance_nothing_is_written(dicom_anomaly, tmp_path):
-    anomaly = replace(dicom_anomaly("axial"), provenance={})
-    with pytest.raises(KeyError, match="model"):
-        write_results(anomaly, tmp_path / "out", ["pm"])
-    assert not (tmp_path / "out").exists()

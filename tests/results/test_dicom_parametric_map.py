@@ -27,7 +27,7 @@ def test_highdicom_builds_the_volume_with_every_score_in_its_place(written):
     result = written("oblique")
     volume = hd.imread(result.paths["pm"]).get_volume(apply_real_world_transform=True)
     for peak in (finding.peak_voxel for finding in result.anomaly.findings):
-        ras = result.anomaly.affine @ [*peak, 1]
+        ras = result.anomaly.affine.matrix @ [*peak, 1]
         place = np.linalg.inv(volume.affine) @ [-ras[0], -ras[1], ras[2], 1]
         index = tuple(np.round(place[:3]).astype(int))
         np.testing.assert_allclose(place[:3], index, atol=1e-3)

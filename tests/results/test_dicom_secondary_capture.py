@@ -41,7 +41,7 @@ def test_the_brightest_overlay_lies_on_the_finding_in_mm(written, source):
     between_rows, between_columns = (float(value) for value in picture.PixelSpacing)
     lps = np.array(picture.ImagePositionPatient, dtype=float)
     lps = lps + row * columns.mean() * between_columns + column * rows.mean() * between_rows
-    ras = result.anomaly.affine @ [*finding.peak_voxel, 1]
+    ras = result.anomaly.affine.matrix @ [*finding.peak_voxel, 1]
     np.testing.assert_allclose(lps, [-ras[0], -ras[1], ras[2]], atol=1.0)
     assert picture.FrameOfReferenceUID == result.headers[0].FrameOfReferenceUID
 

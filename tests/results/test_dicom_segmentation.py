@@ -68,7 +68,7 @@ def test_the_centre_in_mm_is_where_the_finding_is(written, source):
             origin = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
             points.append(origin + np.outer(columns, row) * between_columns + np.outer(rows, column) * between_rows)
     voxels = np.argwhere(mask(result.anomaly, 1)).mean(0)
-    ras = result.anomaly.affine @ [*voxels, 1]
+    ras = result.anomaly.affine.matrix @ [*voxels, 1]
     np.testing.assert_allclose(np.concatenate(points).mean(0), [-ras[0], -ras[1], ras[2]], atol=0.01)
 
 

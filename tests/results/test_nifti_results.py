@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moeclip_transforms import Affine
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.results import result_notes, write_results
@@ -42,7 +43,7 @@ def test_any_affine_is_kept_even_sheared_or_mirrored(dicom_anomaly_axial, tmp_pa
     if abs(np.linalg.det(affine)) < 1:
         return
     anomaly = dicom_anomaly_axial
-    anomaly.volume.image.affine = affine
+    anomaly = replace(anomaly, volume=replace(anomaly.volume, affine=Affine(affine)))
     np.testing.assert_allclose(written(anomaly, tmp_path / "out").affine, affine, rtol=1e-6, atol=1e-6)
 
 
@@ -64,7 +65,7 @@ def test_a_tilted_series_is_resampled_and_says_so(dicom_anomaly, tmp_path):
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
     peak = np.unravel_index(np.argmax(image.get_fdata()), image.shape)
     world = image.affine @ [*peak, 1]
-    expected = anomaly.affine @ [*anomaly.findings[0].peak_voxel, 1]
+    expected = anomaly.affine.matrix @ [*anomaly.findings[0].peak_voxel, 1]
     np.testing.assert_allclose(world, expected, atol=4)  # within the voxel's diagonal
     assert any("resampled to an orthogonal grid" in note for note in result_notes(anomaly, ["nifti"]))
     assert not any("resampled" in note for note in result_notes(anomaly, ["json"]))
@@ -78,7 +79,7 @@ def test_raw_and_routing(nifti_anomaly, tmp_path):
     image = written(anomaly, tmp_path / "b", "routing")
     assert image.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(np.asarray(image.dataobj), np.moveaxis(routing, 0, -1))
-    np.testing.assert_allclose(image.affine, anomaly.affine, atol=1e-4)
+    np.testing.assert_allclose(image.affine, anomaly.affine.matrix, atol=1e-4)
 
 
 def test_tilted_routing_holds_expert_numbers_only(dicom_anomaly, tmp_path):

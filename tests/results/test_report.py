@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from result_cases import changed
 
 from moeclip_med.results import write_results
 from moeclip_med.results.report.page import MOST_ILLUSTRATED, report_page
@@ -59,7 +60,7 @@ def test_research_use_and_uncalibrated_cannot_be_missed(nifti_anomaly, tmp_path)
     _, reader = read(nifti_anomaly, tmp_path / "out")
     assert reader.texts[1] == "Research use only. Not a medical device."  # first thing under the title
     assert "Uncalibrated threshold" in reader.texts
-    _, reader = read(replace(nifti_anomaly, is_calibrated=True), tmp_path / "out")
+    _, reader = read(changed(nifti_anomaly, "settings", is_calibrated=True), tmp_path / "out")
     assert "Calibrated threshold" in reader.texts
     assert "Uncalibrated threshold" not in reader.texts
 
@@ -116,7 +117,7 @@ def test_the_left_of_the_patient_is_on_the_right(dicom_anomaly):
     overlay = decode(panel.overlay).astype(float)
     rows, columns = np.nonzero(overlay[..., 3] > 140)
     left_lps, posterior_lps, _ = finding.centre_lps_mm
-    middle_lps = np.diag([-1, -1, 1]) @ (anomaly.affine[:3] @ [31.5, 35.5, 11.5, 1])
+    middle_lps = np.diag([-1, -1, 1]) @ (anomaly.affine.matrix[:3] @ [31.5, 35.5, 11.5, 1])
     assert (panel.letters.left, panel.letters.right) == ("R", "L")
     assert (panel.letters.top, panel.letters.bottom) == ("A", "P")
     assert (columns.mean() > 31.5) == (left_lps > middle_lps[0])
@@ -179,7 +180,7 @@ def test_the_profile_is_the_highest_score_of_every_slice(nifti_anomaly):
 
 
 def test_infinities_in_the_image_do_not_reach_the_pictures(nifti_anomaly, tmp_path):
-    nifti_anomaly.volume.image[0, 30:34, 30:34] = float("nan")
-    nifti_anomaly.volume.image[0, 40, 40] = float("inf")
+    nifti_anomaly.volume.tensor[0, 30:34, 30:34] = float("nan")
+    nifti_anomaly.volume.tensor[0, 40, 40] = float("inf")
     _, reader = read(nifti_anomaly, tmp_path / "out")
     assert "2 findings above the threshold" in reader.texts

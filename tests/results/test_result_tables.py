@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from moeclip_transforms.errors import InputError
+from result_cases import changed
 
 from moeclip_med.results import result_notes, write_results
+from moeclip_med.results.run_record import read_record
 
 
 def read_json(anomaly, folder, fmt="json"):
@@ -29,7 +31,7 @@ def test_json_tells_findings_threshold_and_that_it_is_uncalibrated(nifti_anomaly
     assert document["is_calibrated"] is False
     assert document["is_complete"] is True
     assert document["peak_score"] == pytest.approx(0.92, abs=1e-6)
-    np.testing.assert_allclose(document["affine_ras_mm"], nifti_anomaly.affine)
+    np.testing.assert_allclose(document["affine_ras_mm"], nifti_anomaly.affine.matrix)
     first = document["findings"][0]
     assert first["peak_voxel"] == [20, 40, 9]
     assert first["slice_range"] == list(nifti_anomaly.findings[0].slice_range)
@@ -38,7 +40,7 @@ def test_json_tells_findings_threshold_and_that_it_is_uncalibrated(nifti_anomaly
 
 def test_centre_lps_is_the_affines_world_with_x_and_y_turned_round(nifti_anomaly, tmp_path):
     first = read_json(nifti_anomaly, tmp_path / "out")["findings"][0]
-    ras = nifti_anomaly.affine @ [*first["centre_voxel"], 1]
+    ras = nifti_anomaly.affine.matrix @ [*first["centre_voxel"], 1]
     np.testing.assert_allclose(first["centre_lps_mm"], [-ras[0], -ras[1], ras[2]], atol=0.01)
 
 
@@ -75,8 +77,8 @@ def test_no_finding_is_an_empty_list_under_a_header(nifti_anomaly, tmp_path):
 def test_an_early_stop_and_the_models_warnings_are_said(nifti_anomaly):
     scored = np.zeros(nifti_anomaly.volume.shape, dtype=bool)
     scored[:, :, :6] = True
-    result = {"weak_kind_warning": "This model is weak on polyps.", "regions_too_small": 3}
-    anomaly = replace(nifti_anomaly, scored=scored, is_calibrated=True, provenance={"result": result})
+    anomaly = changed(replace(nifti_anomaly, scored=scored), "settings", is_calibrated=True)
+    anomaly = changed(anomaly, "outcome", weak_kind_warning="This model is weak on polyps.", regions_too_small=3)
     assert result_notes(anomaly) == (
         "This model is weak on polyps.",
         "Regions above the threshold left out as too small: 3.",
@@ -84,20 +86,25 @@ def test_an_early_stop_and_the_models_warnings_are_said(nifti_anomaly):
     )
 
 
-def test_run_record_keeps_the_provenance_and_adds_the_result(nifti_anomaly, tmp_path):
-    record = read_json(nifti_anomaly, tmp_path / "out", "run")
-    for name, content in nifti_anomaly.provenance.items():
-        if name != "result":
-            assert record[name] == content
-    assert record["result"]["slices_scored"] == 24
-    assert record["result"]["findings"] == 2
+def test_a_fallback_of_the_engine_is_said(nifti_anomaly):
+    reason = "OpenVINO is not used: it failed. PyTorch runs the model instead, more slowly."
+    assert reason in result_notes(changed(nifti_anomaly, "engine", fallback_reason=reason))
 
 
-def test_run_record_takes_numpy_numbers_and_refuses_paths(nifti_anomaly, tmp_path):
-    anomaly = replace(nifti_anomaly, provenance={"seconds": np.float32(1.5), "shape": np.arange(2)})
-    record = read_json(anomaly, tmp_path / "a", "run")
-    assert (record["seconds"], record["shape"]) == (1.5, [0, 1])
-    anomaly = replace(nifti_anomaly, provenance={"input": Path("Doe_Jane.nii.gz")})
-    with pytest.raises(TypeError, match=r"provenance holds a (Posix|Windows)Path; only numbers, texts, lists and"):
-        write_results(anomaly, tmp_path / "b", ["run"])
-    assert not (tmp_path / "b").exists()
+def test_the_record_of_a_run_comes_back_from_its_file(nifti_anomaly, tmp_path):
+    paths = write_results(nifti_anomaly, tmp_path / "out", ["run"])
+    content = json.loads(paths["run"].read_text(encoding="utf-8"))
+    assert content["result"]["findings"] == 2
+    assert content["model"]["name"] == "lite"
+    assert read_record(paths["run"]) == nifti_anomaly.record
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 1, "run_id": "a"}', "[" * 100_000, "\x00"],
+)
+def test_what_is_no_record_is_refused_with_its_name(content, tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"run\.json"):
+        read_record(path)

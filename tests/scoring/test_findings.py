@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moeclip_transforms import FrameGeometry
+from moeclip_transforms import Affine, FrameGeometry
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -233,7 +233,7 @@ def test_voxels_are_placed_as_the_affine_says(angles, spacing, voxel):
         is_regular = True
         frame_geometry = ()
 
-    Regular.affine = affine
+    Regular.affine = Affine(affine)
     ras = affine @ [*voxel, 1]
     np.testing.assert_allclose(voxel_to_lps(Regular, np.array(voxel)), [-ras[0], -ras[1], ras[2]], atol=1e-9)
 

@@ -25,6 +25,7 @@ class BrightnessEngine:
     name: str = "brightness"
     description: str = "brightness"
     batch_size: int = 8
+    fallback_reason: str = ""
     batches: list[int] = field(default_factory=list)
 
     def run(self, images, *, want_routing=False):
@@ -63,7 +64,7 @@ def test_the_map_lies_on_the_volumes_own_grid(make_volume, blob):
     assert anomaly.scores.dtype == np.float32
     (finding,) = anomaly.findings
     assert finding.centre_voxel == pytest.approx((13.5, 24.5, 8.5), abs=0.6)
-    np.testing.assert_array_equal(anomaly.affine, np.eye(4))
+    np.testing.assert_array_equal(anomaly.affine.matrix, np.eye(4))
 
 
 @pytest.mark.parametrize("codes", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])
@@ -161,7 +162,7 @@ def test_stopping_keeps_what_was_scored_and_says_where(make_volume, blob):
     assert anomaly.scored[..., :8].all()
     assert not anomaly.scored[..., 8:].any()
     assert (anomaly.scores[..., 8:] == 0).all()
-    assert anomaly.provenance["result"]["slices_scored"] == 8
+    assert anomaly.record.outcome.slices_scored == 8
 
 
 def test_two_volumes_are_comparable_and_a_blank_one_scores_low(make_volume, blob):
@@ -217,7 +218,7 @@ def test_a_user_threshold_changes_findings_not_scores(make_volume, blob):
     np.testing.assert_array_equal(strict.scores, loose.scores)
     assert strict.findings == ()
     assert len(loose.findings) == 1
-    assert strict.provenance["settings"]["threshold_source"] == "set by the user"
+    assert strict.record.settings.threshold_source == "set by the user"
 
 
 def test_a_plane_that_does_not_exist_is_refused(make_volume, blob):

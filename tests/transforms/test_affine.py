@@ -52,7 +52,7 @@ def test_parts_of_a_known_affine():
     assert affine.spacing == (2, 3, 4)
     assert affine.origin == (10, 20, 30)
     assert affine.axis_codes == ("S", "L", "A")
-    assert affine.voxel_volume_ml == pytest.approx(0.024)
+    assert affine.voxel_ml == pytest.approx(0.024)
     assert not affine.is_right_handed
 
 

@@ -92,7 +92,7 @@ def test_damaged_qform_gives_way_to_the_sform(tmp_path):
     (tmp_path / "a.nii").write_bytes(content)
     volume = read_volume(tmp_path / "a.nii")
     assert volume.notes == ("The qform is damaged; the sform is used.",)
-    np.testing.assert_array_equal(volume.affine, np.eye(4))
+    np.testing.assert_array_equal(volume.affine.matrix, np.eye(4))
 
 
 def test_absurd_proportions_are_refused_before_a_frame_of_them_is_made(tmp_path, make_slice):

@@ -3,7 +3,7 @@ import pytest
 import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moeclip_transforms import Affine, InputError, Plane, open_source, read_volume, resample_to_orthogonal, slice_views
+from moeclip_transforms import InputError, Plane, open_source, read_volume, resample_to_orthogonal, slice_views
 from pydicom.uid import MRImageStorage
 from scipy.spatial.transform import Rotation
 
@@ -33,8 +33,8 @@ def test_gantry_tilt_alone_is_irregular_but_its_affine_is_exact(write_series):
         "The slices are tilted by 18.5° against the direction in which they were acquired (gantry tilt).",
     )
     assert not volume.is_regular
-    assert Affine(volume.affine).tilt() == pytest.approx(18.5)
-    np.testing.assert_allclose(volume.affine @ [0, 0, 3, 1], [0, 0, 12, 1], atol=1e-9)
+    assert volume.affine.tilt() == pytest.approx(18.5)
+    np.testing.assert_allclose(volume.affine.matrix @ [0, 0, 3, 1], [0, 0, 12, 1], atol=1e-9)
 
 
 def test_rounded_positions_are_regular(write_series):
@@ -85,8 +85,8 @@ def test_repeated_positions_are_time_points_in_the_order_of_their_headers(write_
     with open_source(folder) as source:
         (series,) = source.series
         assert series.shape == (8, 6, 3, 2)
-        assert source.read(series).image.as_tensor()[0, 1, 1].tolist() == [300, 400, 500]
-        assert source.read(series, time_point=1).image.as_tensor()[0, 1, 1].tolist() == [0, 100, 200]
+        assert source.read(series).tensor[0, 1, 1].tolist() == [300, 400, 500]
+        assert source.read(series, time_point=1).tensor[0, 1, 1].tolist() == [0, 100, 200]
 
 
 def test_incomplete_time_point_is_left_out(write_series):
@@ -125,7 +125,7 @@ def test_magnitude_and_phase_are_series_of_their_own(write_series):
     folder = write_series([0, 0, 1, 1, 2, 2], change=change, modality="MR", sop_class=MRImageStorage)
     with open_source(folder) as source:
         assert [series.shape for series in source.series] == [(8, 6, 3, 1)] * 2
-        first = source.read(source.series[0]).image.as_tensor()[0, 1, 1].tolist()
+        first = source.read(source.series[0]).tensor[0, 1, 1].tolist()
         assert first in ([0, 200, 400], [100, 300, 500])
 
 
@@ -171,10 +171,10 @@ def test_world_coordinates_agree_with_simpleitk(tmp_path_factory, make_slice, an
     image = reader.Execute()
     volume = read_volume(folder)
     assert volume.is_regular
-    assert volume.image.as_tensor()[0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert volume.tensor[0, 0, 0].tolist() == [0, 1, 2, 3]
     for index in [(0, 0, 0), (7, 5, 3), (2, 4, 1)]:
         lps = np.array(image.TransformIndexToPhysicalPoint(index))
-        np.testing.assert_allclose((volume.affine @ [*index, 1])[:3], lps * [-1, -1, 1], atol=1e-4)
+        np.testing.assert_allclose((volume.affine.matrix @ [*index, 1])[:3], lps * [-1, -1, 1], atol=1e-4)
 
 
 def ramp_volume(write_series, positions, tilt_degrees=0.0):
@@ -196,8 +196,7 @@ def ramp_volume(write_series, positions, tilt_degrees=0.0):
 def test_resampling_puts_every_value_where_it_belongs(write_series, tilt):
     volume = ramp_volume(write_series, [0, 4, 8, 9.1, 16.1, 20.1], tilt)
     assert not volume.is_regular
-    values, affine = resample_to_orthogonal(volume.image.as_tensor()[0].numpy(), volume)
-    grid = Affine(affine)
+    values, grid = resample_to_orthogonal(volume.tensor[0].numpy(), volume)
     assert grid.is_orthogonal
     assert grid.spacing == pytest.approx((0.25, 0.5, 4 * np.cos(np.radians(tilt))), abs=1e-6)
     voxels = np.argwhere(np.ones(values.shape))
@@ -228,10 +227,10 @@ def test_resampling_labels_keeps_them_whole(write_series):
 
 def test_resampling_an_even_series_changes_nothing(write_series):
     volume = read_volume(write_series([0, 2, 4, 6]))
-    image = volume.image.as_tensor()[0].numpy()
+    image = volume.tensor[0].numpy()
     resampled, affine = resample_to_orthogonal(image, volume)
     np.testing.assert_array_equal(resampled, image)
-    np.testing.assert_allclose(affine, volume.affine, atol=1e-9)
+    np.testing.assert_allclose(affine.matrix, volume.affine.matrix, atol=1e-9)
 
 
 def test_resampling_needs_positions(write_series):
@@ -266,9 +265,7 @@ def test_real_mr_head(shared_dicom):
         reader = SimpleITK.ImageSeriesReader()
         reader.SetFileNames(names)
         image = reader.Execute()
-    np.testing.assert_array_equal(
-        SimpleITK.GetArrayFromImage(image), volume.image.as_tensor()[0].numpy().transpose(2, 1, 0)
-    )
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), volume.tensor[0].numpy().transpose(2, 1, 0))
     for index in [(0, 0, 0), (255, 0, 191), (17, 200, 99)]:
         lps = np.array(image.TransformIndexToPhysicalPoint(index))
-        np.testing.assert_allclose((volume.affine @ [*index, 1])[:3], lps * [-1, -1, 1], atol=1e-4)
+        np.testing.assert_allclose((volume.affine.matrix @ [*index, 1])[:3], lps * [-1, -1, 1], atol=1e-4)

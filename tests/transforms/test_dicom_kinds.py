@@ -128,6 +128,6 @@ def test_a_scan_keeps_nothing_that_names_the_patient(tmp_path, make_slice):
     with open_source(tmp_path / "image") as source:
         shown = repr(source.series)
         volume = source.read(source.series[0])
-    for text in (shown, repr(volume.notes), repr(volume.image.meta)):
+    for text in (shown, repr(volume.notes), repr(volume.to_monai().meta)):
         assert "Doe" not in text
         assert "secret-4711" not in text

@@ -12,15 +12,14 @@ from moeclip_transforms import (
     foreground_box,
     slice_views,
 )
-from monai.data import MetaTensor
+from moeclip_transforms.volume import SourceRef
 
 
 def volume_of(array, affine=None):
-    matrix = np.eye(4) if affine is None else affine.matrix
     x, y, z = array.shape
     data = torch.as_tensor(np.asarray(array, dtype=np.float32))[None]
     series = Series("1", FileFormat.NIFTI, (), "", ImageKind.MR, "", (x, y, z, 1), 1)
-    return Volume(MetaTensor(data, affine=torch.tensor(matrix)), series, 2)
+    return Volume(data, affine or Affine(np.eye(4)), SourceRef(series, ""))
 
 
 def test_foreground_box_is_square_in_mm_and_holds_the_foreground():

@@ -33,8 +33,8 @@ def test_load_image_reads_a_dicom_folder(head):
     volume = read_volume(head)
     assert isinstance(image, MetaTensor)
     assert image.shape == (1, 40, 60, 8)
-    assert torch.equal(image.as_tensor(), volume.image.as_tensor())
-    np.testing.assert_array_equal(image.affine.numpy(), volume.affine)
+    assert torch.equal(image.as_tensor(), volume.tensor)
+    np.testing.assert_array_equal(image.affine.numpy(), volume.affine.matrix)
     assert (image.meta["kind"], image.meta["slice_axis"], image.meta["is_regular"]) == ("ct-brain", 2, True)
 
 
@@ -68,7 +68,7 @@ def test_preset_shares_the_arithmetic_of_scoring(head):
     image = preset()({"image": head})["image"]
     assert image.shape == (1, 8, box.row_stop - box.row_start, box.column_stop - box.column_start)
     assert image.shape[2] == image.shape[3] == 30
-    whole = window.apply(view.take(volume.image, range(8)))[:, 0]
+    whole = window.apply(view.take(volume.tensor, range(8)))[:, 0]
     expected = whole[:, box.row_start : box.row_stop, box.column_start : box.column_stop]
     assert torch.equal(image.as_tensor()[0], expected)
     assert set(image.unique().tolist()) == {0, 0.5, 1}
@@ -79,8 +79,8 @@ def test_affine_follows_every_pixel(head):
     image = preset()({"image": head})["image"]
     brightest = np.argwhere(image.as_tensor()[0].numpy() == 1)
     world = brightest @ image.affine.numpy()[:3, :3].T + image.affine.numpy()[:3, 3]
-    voxels = np.round((world - volume.affine[:3, 3]) @ np.linalg.inv(volume.affine[:3, :3]).T).astype(int)
-    assert (volume.image.as_tensor()[0].numpy()[tuple(voxels.T)] == 700).all()
+    voxels = np.round((world - volume.affine.matrix[:3, 3]) @ np.linalg.inv(volume.affine.matrix[:3, :3]).T).astype(int)
+    assert (volume.tensor[0].numpy()[tuple(voxels.T)] == 700).all()
 
 
 @pytest.mark.parametrize("plane", list(Plane)[:4])
@@ -89,9 +89,9 @@ def test_preset_is_undone_onto_the_volumes_own_grid(head, plane):
     data = transforms({"image": head})
     back = transforms.inverse(data)["image"]
     volume = read_volume(head)
-    assert back.shape == volume.image.shape
-    np.testing.assert_allclose(back.affine.numpy(), volume.affine, atol=1e-12)
-    assert torch.equal(back.as_tensor(), fit_window(volume, ImageKind.CT_BRAIN).apply(volume.image))
+    assert back.shape == volume.tensor.shape
+    np.testing.assert_allclose(back.affine.numpy(), volume.affine.matrix, atol=1e-12)
+    assert torch.equal(back.as_tensor(), fit_window(volume, ImageKind.CT_BRAIN).apply(volume.tensor))
 
 
 def test_slicing_alone_is_exactly_invertible():

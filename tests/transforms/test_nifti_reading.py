@@ -36,8 +36,8 @@ def test_real_files_agree_with_nibabel(name):
         volume = source.read(series, time_point=last)
     data = expected.get_fdata(dtype=np.float32)
     data = data[..., last] if data.ndim == 4 else data
-    np.testing.assert_allclose(volume.image.as_tensor()[0].numpy(), data, rtol=1e-6)
-    np.testing.assert_array_equal(volume.affine, expected.affine)
+    np.testing.assert_allclose(volume.tensor[0].numpy(), data, rtol=1e-6)
+    np.testing.assert_array_equal(volume.affine.matrix, expected.affine)
     assert volume.series.kind is ImageKind.MR
     assert volume.has_orientation
 
@@ -54,11 +54,11 @@ def test_every_orientation_keeps_its_own_grid(tmp_path, codes):
     turned = ras.as_reoriented(turn)
     nib.save(turned, tmp_path / "turned.nii")
     volume = read_volume(tmp_path / "turned.nii")
-    np.testing.assert_array_equal(volume.image.as_tensor()[0].numpy(), turned.get_fdata())
-    np.testing.assert_allclose(volume.affine, turned.affine)
+    np.testing.assert_array_equal(volume.tensor[0].numpy(), turned.get_fdata())
+    np.testing.assert_allclose(volume.affine.matrix, turned.affine)
     (view,) = slice_views(volume)
     assert view.plane == "axial"  # the 3 mm axis
-    shown = view.take(volume.image, [0, 1, 2, 3, 4])[:, 0].numpy()
+    shown = view.take(volume.tensor, [0, 1, 2, 3, 4])[:, 0].numpy()
     order = slice(None) if codes[volume.slice_axis] == "S" else slice(None, None, -1)
     expected = ras.get_fdata()[::-1, ::-1].transpose(2, 1, 0)  # rows to the back, columns to the left
     np.testing.assert_array_equal(shown[order], expected)
@@ -69,7 +69,7 @@ def test_scale_slope_and_intercept_are_applied(tmp_path):
     content = bytearray(path.read_bytes())
     struct.pack_into("<ff", content, 112, 2.5, -1.0)  # scl_slope and scl_inter of NIfTI-1
     path.write_bytes(content)
-    assert read_volume(path).image.unique().tolist() == [6.5]
+    assert read_volume(path).tensor.unique().tolist() == [6.5]
 
 
 def test_slice_axis_from_the_header_or_the_coarsest_spacing(tmp_path):
@@ -92,7 +92,7 @@ def test_header_without_orientation(tmp_path):
     nib.save(image, tmp_path / "a.nii")
     volume = read_volume(tmp_path / "a.nii")
     assert not volume.has_orientation
-    assert volume.affine.diagonal().tolist() == [2, 3, 4, 1]
+    assert volume.affine.matrix.diagonal().tolist() == [2, 3, 4, 1]
     assert volume.notes == ("The NIfTI header holds no orientation (sform and qform codes are 0): shown as stored.",)
 
 
@@ -102,7 +102,7 @@ def test_sform_wins_over_a_different_qform(tmp_path):
     image.set_qform(nib.affines.from_matvec(np.eye(3), [0, 0, 9]), 1)
     nib.save(image, tmp_path / "a.nii")
     volume = read_volume(tmp_path / "a.nii")
-    np.testing.assert_array_equal(volume.affine, np.eye(4))
+    np.testing.assert_array_equal(volume.affine.matrix, np.eye(4))
     assert volume.notes == ("The sform and the qform differ by up to 9.0 mm; the sform is used.",)
 
 
@@ -112,7 +112,7 @@ def test_lengths_in_other_units_become_mm(tmp_path):
     image.header.set_xyzt_units("micron")
     nib.save(image, tmp_path / "b.nii")
     volume = read_volume(tmp_path / "b.nii")
-    assert volume.affine.diagonal().tolist() == [1.5, 1.5, 1.5, 1]
+    assert volume.affine.matrix.diagonal().tolist() == [1.5, 1.5, 1.5, 1]
     assert volume.notes == ("The header's lengths were converted to mm (×0.001).",)
 
 
@@ -141,7 +141,7 @@ def test_colour_volume(tmp_path):
     stored = np.zeros((2, 3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     stored["R"], stored["G"], stored["B"] = 10, 20, 30
     volume = read_volume(save(tmp_path / "a.nii", stored))
-    assert volume.image.as_tensor()[:, 1, 2, 3].tolist() == [10, 20, 30]
+    assert volume.tensor[:, 1, 2, 3].tolist() == [10, 20, 30]
     assert volume.series.kind is ImageKind.PLAIN
 
 

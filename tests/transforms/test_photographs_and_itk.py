@@ -2,7 +2,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import SimpleITK
-from moeclip_transforms import Affine, ImageKind, InputError, open_source, read_volume
+from moeclip_transforms import ImageKind, InputError, open_source, read_volume
 from PIL import Image
 
 RANDOM = np.random.default_rng(5)
@@ -22,24 +22,24 @@ def test_lossless_images_come_as_stored(tmp_path, suffix, colour):
     Image.fromarray(pixels).save(path)
     volume = read_volume(path)
     assert volume.series.shape == (7, 5, 1, 1)
-    shown = volume.image.as_tensor()[..., 0].numpy()
+    shown = volume.tensor[..., 0].numpy()
     np.testing.assert_array_equal(shown.transpose(2, 1, 0).squeeze(), pixels)
     assert (volume.series.kind, volume.has_orientation) == (ImageKind.PLAIN, False)
-    assert volume.image.meta["display_range"] == (0.0, 255.0)
+    assert volume.display_range == (0.0, 255.0)
 
 
 def test_jpeg_is_known_by_its_content(tmp_path):
     Image.fromarray(np.full((8, 8, 3), 128, np.uint8)).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").rename(tmp_path / "no suffix")
-    assert float(read_volume(tmp_path / "no suffix").image.mean()) == pytest.approx(128, abs=2)
+    assert float(read_volume(tmp_path / "no suffix").tensor.mean()) == pytest.approx(128, abs=2)
 
 
 def test_sixteen_bit_png_keeps_its_values(tmp_path):
     pixels = RANDOM.integers(0, 65536, size=(5, 7), dtype=np.uint16)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     volume = read_volume(tmp_path / "a.png")
-    np.testing.assert_array_equal(volume.image.as_tensor()[0, :, :, 0].numpy().T, pixels)
-    assert "display_range" not in volume.image.meta
+    np.testing.assert_array_equal(volume.tensor[0, :, :, 0].numpy().T, pixels)
+    assert volume.display_range is None
 
 
 def test_pages_of_a_tiff_are_a_stack(tmp_path):
@@ -47,7 +47,7 @@ def test_pages_of_a_tiff_are_a_stack(tmp_path):
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     volume = read_volume(tmp_path / "a.tif")
     assert volume.shape == (7, 5, 4)
-    assert volume.image.as_tensor()[0, 3, 2].tolist() == [0, 10, 20, 30]
+    assert volume.tensor[0, 3, 2].tolist() == [0, 10, 20, 30]
 
 
 def test_pages_of_different_size_are_refused(tmp_path):
@@ -69,7 +69,7 @@ def test_transparency_is_laid_on_black(tmp_path):
     pixels = np.full((2, 2, 4), 200, np.uint8)
     pixels[0, 0, 3], pixels[1, 1, 3] = 0, 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image = read_volume(tmp_path / "a.png").image.as_tensor()
+    image = read_volume(tmp_path / "a.png").tensor
     assert image[:, 0, 0, 0].tolist() == [0, 0, 0]
     assert image[:, 1, 1, 0].tolist() == [200, 200, 200]
 
@@ -110,10 +110,10 @@ def test_itk_files_agree_with_simpleitk(tmp_path, suffix):
     SimpleITK.WriteImage(image, str(path))
     volume = read_volume(path)
     assert volume.series.shape == (6, 5, 4, 1)
-    np.testing.assert_array_equal(volume.image.as_tensor()[0].numpy().transpose(2, 1, 0), pixels)
+    np.testing.assert_array_equal(volume.tensor[0].numpy().transpose(2, 1, 0), pixels)
     index = (5, 3, 2)
     expected = np.array(image.TransformIndexToPhysicalPoint(index)) * [-1, -1, 1]
-    np.testing.assert_allclose(Affine(volume.affine).to_world(index), expected, atol=1e-4)
+    np.testing.assert_allclose(volume.affine.to_world(index), expected, atol=1e-4)
     assert volume.slice_axis == 2
 
 
@@ -121,7 +121,7 @@ def test_itk_colour_and_time(tmp_path):
     pixels = RANDOM.integers(0, 255, size=(2, 3, 4, 3), dtype=np.uint8)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels, isVector=True), str(tmp_path / "colour.nrrd"))
     colour = read_volume(tmp_path / "colour.nrrd")
-    np.testing.assert_array_equal(colour.image.as_tensor().numpy().transpose(3, 2, 1, 0), pixels)
+    np.testing.assert_array_equal(colour.tensor.numpy().transpose(3, 2, 1, 0), pixels)
     stack = SimpleITK.JoinSeries([SimpleITK.GetImageFromArray(np.full((2, 3, 4), t, np.int16)) for t in (5, 6)])
     SimpleITK.WriteImage(stack, str(tmp_path / "time.nrrd"))
     later = read_volume(tmp_path / "time.nrrd", time_point=1)

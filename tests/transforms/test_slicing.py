@@ -16,7 +16,7 @@ from moeclip_transforms import (
     Volume,
     slice_views,
 )
-from monai.data import MetaTensor
+from moeclip_transforms.volume import SourceRef
 from scipy.spatial.transform import Rotation
 
 ORIENTATIONS = [
@@ -25,11 +25,10 @@ ORIENTATIONS = [
 
 
 def volume_of(array, affine=None, *, slice_axis=2, **details):
-    matrix = np.eye(4) if affine is None else affine.matrix
     x, y, z = array.shape[-3:]
     data = torch.as_tensor(np.asarray(array, dtype=np.float32)).reshape(-1, x, y, z)
     series = Series("1", FileFormat.NIFTI, (), "", ImageKind.MR, "", (x, y, z, 1), 1)
-    return Volume(MetaTensor(data, affine=torch.tensor(matrix)), series, slice_axis, **details)
+    return Volume(data, affine or Affine(np.eye(4)), SourceRef(series, ""), slice_axis, **details)
 
 
 def oriented(order, signs, angles=(0, 0, 0), spacing=(1, 1, 1)):
@@ -100,7 +99,7 @@ def test_marker_at_the_patients_left_is_on_the_right_of_the_picture(orientation)
     volume = volume_of(array, affine)
     places = {}
     for view in slice_views(volume, Plane.ALL):
-        slices = view.take(volume.image, range(view.n_slices))[:, 0]
+        slices = view.take(volume.tensor, range(view.n_slices))[:, 0]
         places[view.plane] = tuple(np.argwhere(np.asarray(slices))[0][1:])
     assert places == {"axial": (0, 8), "coronal": (0, 8), "sagittal": (0, 0)}
 
@@ -126,7 +125,7 @@ def test_images_without_orientation_are_shown_as_stored():
     volume = volume_of(array, has_orientation=False)
     (view,) = slice_views(volume)
     assert (view.plane, view.letters) == ("image", None)
-    np.testing.assert_array_equal(view.take(volume.image, [1])[0, 0].numpy(), array[:, :, 1].T)
+    np.testing.assert_array_equal(view.take(volume.tensor, [1])[0, 0].numpy(), array[:, :, 1].T)
 
 
 @pytest.mark.parametrize(

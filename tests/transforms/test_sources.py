@@ -108,7 +108,7 @@ def test_dicom_without_mark_is_found(tmp_path, make_slice):
     start = content.index(b"\x08\x00\x16\x00UI")
     (tmp_path / "whole").write_bytes(content[start:])
     volume = read_volume(tmp_path / "whole")
-    np.testing.assert_array_equal(volume.image.as_tensor()[0, :, :, 0].numpy().T.ravel(), np.arange(48))
+    np.testing.assert_array_equal(volume.tensor[0, :, :, 0].numpy().T.ravel(), np.arange(48))
 
 
 def test_missing_path(tmp_path):
@@ -189,7 +189,7 @@ def test_2000_slices(tmp_path, make_slice):
     volume = read_volume(tmp_path)
     assert volume.shape == (8, 6, 2000)
     assert volume.is_regular
-    assert volume.affine[2, 2] == pytest.approx(0.5)
+    assert volume.affine.matrix[2, 2] == pytest.approx(0.5)
 
 
 def test_truncated_file_names_file_and_sizes(tmp_path, make_slice):
@@ -226,7 +226,7 @@ def test_one_corrupt_slice_is_left_out_and_said(write_series):
     corrupt(folder, {"0005"})
     volume = read_volume(folder)
     assert volume.shape[2] == len(volume.frames) == len(volume.frame_geometry) == 11
-    assert 700 not in volume.image.as_tensor()[0, 1, 1].tolist()
+    assert 700 not in volume.tensor[0, 1, 1].tolist()
     assert not volume.is_regular
     assert volume.notes == (
         "1 damaged slice was left out (instance number 5).",

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from moeclip_transforms import FileFormat, ImageKind, Series, Volume, Window, fit_window
-from monai.data import MetaTensor
+from moeclip_transforms import Affine, FileFormat, ImageKind, Series, Volume, Window, fit_window
+from moeclip_transforms.volume import SourceRef
 
 
-def volume_of(array, **meta):
+def volume_of(array, **facts):
     data = torch.as_tensor(np.asarray(array, dtype=np.float32))
     data = data[None] if data.ndim == 3 else data
     series = Series("1", FileFormat.NIFTI, (), "", ImageKind.MR, "", (*data.shape[1:], 1), len(data))
-    return Volume(MetaTensor(data, meta=meta), series, 2)
+    return Volume(data, Affine(np.eye(4)), SourceRef(series, ""), **facts)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_numpy_and_torch_agree():
 def test_constant_volume_becomes_zero():
     volume = volume_of(np.full((4, 4, 4), 7))
     window = fit_window(volume, ImageKind.MR)
-    assert not window.apply(volume.image).any()
-    assert not window.foreground(volume.image.as_tensor()).any()
+    assert not window.apply(volume.tensor).any()
+    assert not window.foreground(volume.tensor).any()
 
 
 def test_volume_of_nan_becomes_zero():
     volume = volume_of(np.full((4, 4, 4), np.nan))
-    assert not fit_window(volume, ImageKind.MR).apply(volume.image).any()
+    assert not fit_window(volume, ImageKind.MR).apply(volume.tensor).any()
 
 
 def test_percentiles_are_those_of_the_tissue_not_of_the_air():
@@ -99,7 +99,7 @@ def test_photographs_keep_their_stored_range():
     for kind in (ImageKind.PLAIN, ImageKind.ENDOSCOPY, ImageKind.OCT):
         window = fit_window(volume, kind)
         assert (window.low, window.high) == (0, 255)
-    assert float(window.apply(volume.image).max()) == pytest.approx(0.2)
+    assert float(window.apply(volume.tensor).max()) == pytest.approx(0.2)
     assert window.foreground(torch.tensor([0.0, 5.0, 60.0])).tolist() == [False, False, True]
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
-from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
-from moeclip_transforms.volume import Volume, image_when_asked
+from moeclip_transforms.hashing import hash_files
+from moeclip_transforms.volume import SourceRef, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_transforms.volume import FrameGeometry, FrameReference, Series
+    from moeclip_transforms.volume import FrameGeometry, Series
 
 _LONGEST_VOXEL = 100.0
 """Longest to shortest side of a voxel. The most in use is about 60, between the B-scans of an OCT volume."""
@@ -24,20 +24,19 @@ class Details(TypedDict, total=False):
     """The further attributes of `Volume` that a reader may set."""
 
     has_orientation: bool
-    padding_mask: NDArray[np.bool_] | None
-    frames: tuple[FrameReference, ...]
-    frame_geometry: tuple[FrameGeometry, ...]
     is_regular: bool
-    time_point: int
+    padding_mask: NDArray[np.bool_] | None
+    frame_geometry: tuple[FrameGeometry, ...]
+    display_range: tuple[float, float] | None
 
 
 def make_volume(
     array: NDArray[np.float32],
-    affine: NDArray[np.float64],
+    affine: Affine | NDArray[np.float64],
     series: Series,
     *,
     slice_axis: int,
-    display_range: tuple[float, float] | None = None,
+    source: SourceRef | None = None,
     notes: tuple[str, ...] = (),
     **details: Unpack[Details],
 ) -> Volume:
@@ -45,10 +44,10 @@ def make_volume(
 
     Args:
         array: (channel, x, y, z) float32; used without a copy.
-        affine: 4x4 voxel-to-world matrix, mm, RAS+.
-        series: Where it came from.
+        affine: Voxel to world, mm, RAS+.
+        series: What the headers said.
         slice_axis: The axis along which it was acquired.
-        display_range: Lowest and highest value of images stored ready for display.
+        source: What was gathered while reading; if None, the files of the series are hashed.
         notes: What the reader had to say.
         **details: Further attributes of `Volume`.
 
@@ -62,23 +61,18 @@ def make_volume(
         msg = f'"{name}" holds no voxels: its size is {"×".join(map(str, array.shape[1:]))}.'
         raise InputError(msg)
     try:
-        checked = Affine(affine)
+        checked = affine if isinstance(affine, Affine) else Affine(affine)
     except InputError as error:
         msg = f'"{name}" cannot be placed in space: {error}'
         raise InputError(msg) from error
     _check_proportions(checked, array.shape[1:], name)
-    meta: dict[str, Any] = {
-        "original_affine": from_numpy(checked.matrix.copy()),
-        "spatial_shape": np.array(array.shape[1:]),
-        "space": "RAS",
-    }
-    if display_range is not None:
-        meta[DISPLAY_RANGE_KEY] = display_range
+    known = source or SourceRef(series, hash_files(series.files))
     return Volume(
-        image=image_when_asked(from_numpy(array), checked.matrix.copy(), meta),
-        series=series,
+        from_numpy(array),
+        checked,
+        known,
         slice_axis=slice_axis,
-        notes=notes + _time_note(series, details.get("time_point", 0)) + _value_notes(array, name),
+        notes=notes + _time_note(series, known.time_point) + _value_notes(array, name),
         **details,
     )
 

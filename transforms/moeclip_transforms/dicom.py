@@ -11,12 +11,13 @@ import numpy as np
 
 from moeclip_transforms import dicom_kind
 from moeclip_transforms.assemble import make_volume
-from moeclip_transforms.dicom_header import Frame, frames_of, quietly, read_header, text
+from moeclip_transforms.dicom_header import Frame, encoded_header, frames_of, quietly, read_header, text
 from moeclip_transforms.dicom_pixels import decode_frames, display_range
 from moeclip_transforms.dicom_stack import check_geometry, split_stacks, time_points, without_copies
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.hashing import hash_files
 from moeclip_transforms.naming import stable_uid
-from moeclip_transforms.volume import FileFormat, FrameGeometry, FrameReference, Series
+from moeclip_transforms.volume import FileFormat, FrameGeometry, FrameReference, Series, SourceRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -194,12 +195,17 @@ def _read(series: Series, time_point: int, allocate: Allocate) -> Volume:
         display_range=display_range(header),
         has_orientation=geometry.has_orientation,
         padding_mask=padding,
-        frames=tuple(
-            FrameReference(frame.path, frame.number, frame.sop_class_uid, frame.sop_instance_uid) for frame in stack
-        ),
         frame_geometry=_frame_geometry(stack) if geometry.has_orientation else (),
         is_regular=geometry.is_regular,
-        time_point=time_point,
+        source=SourceRef(
+            series,
+            hash_files(series.files),
+            time_point,
+            frames=tuple(
+                FrameReference(frame.path, frame.number, frame.sop_class_uid, frame.sop_instance_uid) for frame in stack
+            ),
+            headers=tuple(encoded_header(path) for path in dict.fromkeys(frame.path for frame in stack)),
+        ),
         notes=(*notes, *more_notes, *damage_notes, *geometry.notes),
     )
 

@@ -135,6 +135,23 @@ def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, for
         raise InputError(msg) from error
 
 
+def encoded_header(path: Path) -> bytes:
+    """Return the bytes of a file up to its pixels: a DICOM file of its own, which holds the header.
+
+    Raises:
+        InputError: When the header is damaged.
+    """
+    try:
+        with BoundedFile(path) as file:
+            dcmread(file, stop_before_pixels=True, force=True)
+            end = file.tell()
+            file.seek(0)
+            return file.read(end)
+    except DAMAGED as error:
+        msg = f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
+        raise InputError(msg) from error
+
+
 def text(dataset: Dataset, keyword: str) -> str:
     """An attribute as text, "" where missing or damaged; several values are joined by a backslash."""
     value = _value(dataset, keyword)

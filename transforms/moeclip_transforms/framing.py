@@ -53,7 +53,7 @@ def foreground_box(volume: Volume, view: SliceView, window: Window) -> SquareBox
     Returns:
         A box whose sides have equal length in mm (to within one pixel), centred on the foreground.
     """
-    return foreground_square(volume.voxels, view, window)
+    return foreground_square(volume.tensor, view, window)
 
 
 def foreground_square(image: Tensor, view: SliceView, window: Window) -> SquareBox:

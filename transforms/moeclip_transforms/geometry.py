@@ -10,17 +10,23 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import ArrayLike, NDArray
 
-    from moeclip_transforms.volume import FrameGeometry, Volume
+    from moeclip_transforms.volume import FrameGeometry, Grid
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns homogeneous LPS+ coordinates into RAS+ ones, and back: it is its own inverse."""
 
+MOST_PLANES = 20
+"""How many planes of a grid an acquired slice may stand for: a gap of more than that is no gap between slices."""
+
 _FLAT = 1e-6
 _HALF = 0.5
+_SAME_DIRECTION = 5e-3
+"""Largest difference of direction cosines that is rounding noise (0.3 degrees)."""
 _ORTHOGONAL_TOLERANCE = 1e-3
 """Largest cosine between two voxel axes that still counts as a right angle (0.06 degrees)."""
 
@@ -123,7 +129,7 @@ class Affine:
         return float(np.degrees(np.arctan2(across, along)))
 
     @property
-    def voxel_volume_ml(self) -> float:
+    def voxel_ml(self) -> float:
         """Volume of one voxel, ml."""
         return abs(float(np.linalg.det(self.matrix[:3, :3]))) / 1000.0
 
@@ -145,10 +151,10 @@ class Affine:
 
 def resample_to_orthogonal(
     values: NDArray[Any],
-    volume: Volume,
+    volume: Grid,
     *,
     interpolation: Literal["linear", "nearest"] = "linear",
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
+) -> tuple[NDArray[Any], Affine]:
     """Resample values on the acquired slices of an irregular volume to an orthogonal, evenly spaced grid.
 
     The grid keeps the direction and pixel spacing of the slices; its third axis is their normal, its spacing the
@@ -162,10 +168,11 @@ def resample_to_orthogonal(
         interpolation: "linear" for scores and intensities, "nearest" for labels.
 
     Returns:
-        The resampled (x, y, z) array of the same type, and its 4x4 affine, mm, RAS+.
+        The resampled (x, y, z) array of the same type, and its affine.
 
     Raises:
-        InputError: When the volume has no slice positions, or the slices do not share one direction.
+        InputError: When the volume has no slice positions, its slices do not share one direction, or the grid that
+            covers them would have more than `MOST_PLANES` planes for each acquired slice.
     """
     frames = volume.frame_geometry
     if len(frames) != values.shape[2]:
@@ -191,36 +198,64 @@ def resample_to_orthogonal(
     return result, grid.affine
 
 
+def ras_from_lps(points: ArrayLike) -> NDArray[np.float64]:
+    """Return (..., 3) points or directions of DICOM's and ITK's frame, LPS+, in RAS+; or the other way round."""
+    values: NDArray[np.float64] = np.asarray(points, dtype=np.float64)
+    turned: NDArray[np.float64] = values * np.diag(RAS_FROM_LPS)[:3]
+    return turned
+
+
+def _check_directions(frames: Sequence[FrameGeometry]) -> None:
+    """Refuse slices that do not lie parallel."""
+    directions = np.array([[*frame.row_direction, *frame.column_direction] for frame in frames])
+    apart = float(np.abs(directions - directions[0]).max())
+    if apart > _SAME_DIRECTION:
+        msg = (
+            f"The slices do not share one direction (cosines differ by up to {apart:.3g}), so no grid fits them; "
+            "leave out the results that need one."
+        )
+        raise InputError(msg)
+
+
+def _check_size(n_planes: int, n_slices: int, gap: float) -> None:
+    """Refuse a grid that is out of proportion to what was acquired."""
+    if n_planes > MOST_PLANES * n_slices:
+        msg = (
+            f"A regular grid for these {n_slices} slices, {gap:.3g} mm apart in the median, would have {n_planes} "
+            f"planes; at most {MOST_PLANES} for each slice are made: split the series by acquisition."
+        )
+        raise InputError(msg)
+
+
 @dataclass(frozen=True)
 class _OrthogonalGrid:
     """The target of `resample_to_orthogonal`, and where the acquired slices lie in it."""
 
-    affine: NDArray[np.float64]
+    affine: Affine
     shape: tuple[int, int, int]
     offsets: NDArray[np.float64]  # (slices, 3): first pixel of each slice in grid voxels
 
     @classmethod
-    def around(
-        cls, frames: tuple[FrameGeometry, ...], in_plane: tuple[int, ...], affine: NDArray[np.float64]
-    ) -> _OrthogonalGrid:
-        lps_to_ras = RAS_FROM_LPS[:3, :3]
-        row = lps_to_ras @ np.asarray(frames[0].row_direction)
-        column = lps_to_ras @ np.asarray(frames[0].column_direction)
+    def around(cls, frames: tuple[FrameGeometry, ...], in_plane: tuple[int, ...], affine: Affine) -> _OrthogonalGrid:
+        _check_directions(frames)
+        row, column = ras_from_lps(frames[0].row_direction), ras_from_lps(frames[0].column_direction)
         normal = np.cross(row, column)
-        positions = np.array([lps_to_ras @ np.asarray(frame.position) for frame in frames])
+        positions = ras_from_lps([frame.position for frame in frames])
         along = positions @ normal
         if len(frames) > 1 and along[-1] < along[0]:
             normal, along = -normal, -along
-        gap = float(np.median(np.diff(along))) if len(frames) > 1 else float(np.linalg.norm(affine[:3, 2]))
-        spacing = np.array([*np.linalg.norm(affine[:3, :2], axis=0), gap])
+        gap = float(np.median(np.diff(along))) if len(frames) > 1 else affine.spacing[2]
+        spacing = np.array([*affine.spacing[:2], gap])
         basis = np.stack([row, column, normal], axis=1)
         in_grid = positions @ basis / spacing  # each slice's first pixel, in voxels from the world's origin
         low, high = in_grid.min(axis=0), in_grid.max(axis=0)
         counts = np.ceil(np.round(high - low, 6)).astype(int) + np.array([*in_plane, 1])
-        matrix = np.eye(4)
-        matrix[:3, :3] = basis * spacing
-        matrix[:3, 3] = basis @ (low * spacing)
-        return cls(matrix, (int(counts[0]), int(counts[1]), int(counts[2])), in_grid - low)
+        _check_size(int(counts[2]), len(frames), gap)
+        return cls(
+            Affine.from_axes(basis, spacing, basis @ (low * spacing)),
+            (int(counts[0]), int(counts[1]), int(counts[2])),
+            in_grid - low,
+        )
 
     def neighbours(self, plane: int, *, nearest: bool) -> list[tuple[int, float]]:
         """The acquired slices on both sides of a plane of the grid, with their weights."""

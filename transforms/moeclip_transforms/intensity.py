@@ -10,8 +10,7 @@ import numpy as np
 from moeclip_transforms.volume import ImageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any
+    from collections.abc import Iterator
 
     from monai.data.meta_tensor import MetaTensor
     from numpy.typing import NDArray
@@ -30,9 +29,6 @@ CT_WINDOWS: dict[ImageKind, tuple[float, float]] = {
 
 MR_PERCENTILES = (0.5, 99.5)
 """Percentiles of the foreground that become 0 and 1 where intensities have no unit. A convention, not tuned."""
-
-DISPLAY_RANGE_KEY = "display_range"
-"""Key in `MetaTensor.meta` under which readers keep (lowest, highest) of images that are stored ready for display."""
 
 _CT_BODY = -300.0  # HU; above it lie fat, soft tissue and bone, below it air and lung
 _DISPLAY_BACKGROUND = 0.04  # share of the display range that still counts as black surround
@@ -92,7 +88,7 @@ class Window:
 
 def fit_window(volume: Volume, kind: ImageKind) -> Window:
     """The window for a volume, given its kind; see `fit_image_window`."""
-    return _window_of(volume.voxels, volume.meta, kind)
+    return _window_of(volume.tensor, volume.display_range, kind)
 
 
 def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
@@ -108,14 +104,15 @@ def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
         image: (channel, x, y, z) stored values, with the reader's `meta`.
         kind: The kind of image, from its header or a user.
     """
-    return _window_of(image.as_tensor(), image.meta, kind)
+    from moeclip_transforms.conversion import DISPLAY_RANGE_KEY
+
+    return _window_of(image.as_tensor(), image.meta.get(DISPLAY_RANGE_KEY), kind)
 
 
-def _window_of(voxels: Tensor, meta: Mapping[str, Any], kind: ImageKind) -> Window:
+def _window_of(voxels: Tensor, display_range: tuple[float, float] | None, kind: ImageKind) -> Window:
     if kind in CT_WINDOWS:
         level, width = CT_WINDOWS[kind]
         return Window(level - width / 2, level + width / 2, foreground_above=_CT_BODY)
-    display_range = meta.get(DISPLAY_RANGE_KEY)
     if display_range is not None and kind is not ImageKind.MR:
         low, high = (float(bound) for bound in display_range)
         return Window(low, high, foreground_above=low + _DISPLAY_BACKGROUND * (high - low))

@@ -9,9 +9,10 @@ import numpy as np
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
+from moeclip_transforms.hashing import hash_files
 from moeclip_transforms.naming import stable_uid
 from moeclip_transforms.nifti import likely_slice_axis
-from moeclip_transforms.volume import FileFormat, ImageKind, Series
+from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +86,7 @@ def read_itk(series: Series, *, time_point: int = 0) -> Volume:
         slice_axis=likely_slice_axis(affine) if is_spatial else 2,
         display_range=(0.0, 255.0) if series.is_colour and stored.dtype == np.uint8 else None,
         has_orientation=is_spatial,
-        time_point=time_point,
+        source=SourceRef(series, hash_files(series.files), time_point),
     )
 
 

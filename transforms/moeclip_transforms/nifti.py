@@ -11,9 +11,10 @@ import numpy as np
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
+from moeclip_transforms.hashing import hash_files
 from moeclip_transforms.intensity import finite_range
 from moeclip_transforms.naming import OWN_NAME, OWN_RESULT, reason, stable_uid
-from moeclip_transforms.volume import FileFormat, ImageKind, Series
+from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def read_nifti(series: Series, *, time_point: int = 0) -> Volume:
         slice_axis=_slice_axis(header, affine, path) if has_orientation else 2,
         display_range=(0.0, 255.0) if series.is_colour else None,
         has_orientation=has_orientation,
-        time_point=time_point,
+        source=SourceRef(series, hash_files(series.files), time_point, nifti_code=_space_code(header)),
         notes=tuple(notes),
     )
 
@@ -191,6 +192,11 @@ def _header_notes(header: Any, series: Series, scale: float) -> list[str]:  # no
     if scale != 1.0:
         notes.append(f"The header's lengths were converted to mm (×{scale:g}).")
     return notes
+
+
+def _space_code(header: Any) -> int:  # noqa: ANN401
+    """Return the code of the coordinate system that the affine is given in: the sform's, else the qform's."""
+    return int(header["sform_code"]) or int(header["qform_code"])
 
 
 def _slice_axis(header: Any, affine: NDArray[np.float64], path: Path) -> int:  # noqa: ANN401

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from monai.data.image_reader import ImageReader
-from monai.utils.enums import MetaKeys, SpaceKeys
+from monai.utils.enums import MetaKeys
 
+from moeclip_transforms.conversion import metadata
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.intensity import DISPLAY_RANGE_KEY
 from moeclip_transforms.source import read_volume
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeclip_transforms.volume import Volume
-
-KIND_KEY, SLICE_AXIS_KEY = "kind", "slice_axis"
-ORIENTATION_KEY, REGULAR_KEY, NOTES_KEY = "has_orientation", "is_regular", "notes"
 
 
 class SeriesReader(ImageReader):
@@ -70,33 +67,16 @@ class SeriesReader(ImageReader):
         volumes = img if isinstance(img, list) else [img]
         first = volumes[0]
         for volume in volumes[1:]:
-            if volume.shape != first.shape or not np.allclose(volume.affine, first.affine, atol=1e-3):
+            if volume.shape != first.shape or not np.allclose(volume.affine.matrix, first.affine.matrix, atol=1e-3):
                 msg = "The volumes to stack as channels lie on different grids; expected one grid."
                 raise InputError(msg)
         for note in dict.fromkeys(note for volume in volumes for note in volume.notes):
             warnings.warn(note, stacklevel=2)
-        arrays = [volume.image.as_tensor().numpy() for volume in volumes]
+        arrays = [volume.array for volume in volumes]
         array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        meta = _meta(first)
+        meta = metadata(first) | {MetaKeys.AFFINE: first.affine.matrix.copy()}
         if len(array) > 1:
             meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = 0
             return array, meta
         meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = float("nan")  # MONAI's mark for "no channel axis"
         return array[0], meta
-
-
-def _meta(volume: Volume) -> dict[str, Any]:
-    meta: dict[str, Any] = {
-        MetaKeys.AFFINE: volume.affine,
-        MetaKeys.ORIGINAL_AFFINE: volume.affine,
-        MetaKeys.SPATIAL_SHAPE: np.array(volume.shape),
-        MetaKeys.SPACE: SpaceKeys.RAS,
-        KIND_KEY: str(volume.series.kind),
-        SLICE_AXIS_KEY: volume.slice_axis,
-        ORIENTATION_KEY: volume.has_orientation,
-        REGULAR_KEY: volume.is_regular,
-        NOTES_KEY: "\n".join(volume.notes),
-    }
-    if DISPLAY_RANGE_KEY in volume.image.meta:
-        meta[DISPLAY_RANGE_KEY] = volume.image.meta[DISPLAY_RANGE_KEY]
-    return meta

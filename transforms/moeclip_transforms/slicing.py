@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.geometry import Affine
 from moeclip_transforms.volume import Plane
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from moeclip_transforms.volume import Volume
+    from moeclip_transforms.geometry import Affine
+    from moeclip_transforms.volume import Grid
 
     Array = TypeVar("Array", NDArray[Any], Tensor)
 
@@ -119,7 +119,7 @@ class SliceView:
         return self.n_slices - 1 - slice_index if self.flips[0] else slice_index
 
 
-def slice_views(volume: Volume, plane: Plane = Plane.AUTO) -> tuple[SliceView, ...]:
+def slice_views(volume: Grid, plane: Plane = Plane.AUTO) -> tuple[SliceView, ...]:
     """The views of a volume along one plane, or along all three.
 
     Slices keep the order of the volume, so that a slice number means the same in every output.
@@ -136,7 +136,7 @@ def slice_views(volume: Volume, plane: Plane = Plane.AUTO) -> tuple[SliceView, .
             slice, or slices that no single affine puts in their places.
     """
     return views_of(
-        Affine(volume.affine),
+        volume.affine,
         volume.shape,
         plane,
         slice_axis=volume.slice_axis,

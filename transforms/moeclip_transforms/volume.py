@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from monai.data.meta_tensor import MetaTensor
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+    from SimpleITK import Image
     from torch import Tensor
+
+    from moeclip_transforms.geometry import Affine
 
 
 class ImageKind(StrEnum):
@@ -44,6 +48,8 @@ class FileFormat(StrEnum):
     NIFTI = "nifti"
     ITK = "itk"
     IMAGE = "image"
+    ARRAY = "array"
+    """No file: an array in memory."""
 
 
 @dataclass(frozen=True)
@@ -114,114 +120,175 @@ class Series:
         return self.channels > 1
 
 
-@dataclass(frozen=True)
-class Voxels:
-    """What a `Volume.image` is made from when it is first asked for.
+class Grid(Protocol):
+    """Where voxels lie: what functions of geometry need of a `Volume`, and what a viewer knows without its voxels."""
 
-    Importing MONAI takes longer than scoring a volume, so readers hand this over, and `Volume.voxels`, `affine` and
-    `meta` do without.
+    @property
+    def affine(self) -> Affine:
+        """Voxel to world, mm, RAS+."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The spatial shape, (x, y, z)."""
+        ...
+
+    @property
+    def slice_axis(self) -> int:
+        """The axis (0, 1 or 2) along which it was acquired."""
+        ...
+
+    @property
+    def has_orientation(self) -> bool:
+        """Whether the affine says where the patient is."""
+        ...
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether the affine puts every slice in its place."""
+        ...
+
+    @property
+    def frame_geometry(self) -> tuple[FrameGeometry, ...]:
+        """The place of each acquired slice, where known."""
+        ...
+
+
+@dataclass(frozen=True)
+class SourceRef:
+    """All that is known of an input, gathered once while it is read: no file of it is opened again.
 
     Attributes:
-        values: (channel, x, y, z) float32.
-        affine: 4x4 voxel-to-world matrix, float64, mm, RAS+.
-        meta: The image's `meta`.
+        series: What the headers said before a voxel was read.
+        sha256: Hash of the content: over the sorted hashes of the input files, so that names and order do not
+            matter; over type, shape and values where the input was an array.
+        time_point: The zero-based time point that was read of a 4-D file.
+        frames: For DICOM, one reference per index of z; else empty.
+        headers: For DICOM, the encoded header (all that comes before the pixels) of each file, in the order in which
+            `frames` first names it. They may hold names: for writers of DICOM objects only.
+        nifti_code: The coordinate system code (sform, else qform) of a NIfTI input; 0 for others.
     """
 
-    values: Tensor
-    affine: NDArray[np.float64]
-    meta: dict[str, Any]
-
-    def as_image(self) -> MetaTensor:
-        """The same as MONAI's tensor, sharing the values."""
-        from monai.data.meta_tensor import MetaTensor
-        from torch import from_numpy
-
-        return MetaTensor(self.values, affine=from_numpy(self.affine.copy()), meta=dict(self.meta))
+    series: Series
+    sha256: str
+    time_point: int = 0
+    frames: tuple[FrameReference, ...] = ()
+    headers: tuple[bytes, ...] = field(default=(), repr=False)
+    nifti_code: int = 0
 
 
-def image_when_asked(values: Tensor, affine: NDArray[np.float64], meta: dict[str, Any]) -> MetaTensor:
-    """What a reader gives a `Volume` as its image: a MetaTensor for all who read `Volume.image`; see `Voxels`."""
-    return cast("MetaTensor", Voxels(values, affine, meta))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volume:
     """One image volume, as acquired, with its geometry checked.
 
     Axes are (channel, x, y, z). For DICOM x counts columns, y rows and z the slices sorted by position along the
     slice normal; for NIfTI the axes are the file's own; for plain images x counts columns, y rows and z images.
+    Two volumes are equal when values, geometry and source are.
 
     Attributes:
-        image: (channel, x, y, z) float32; CT in HU, else the stored values after rescale. Its `affine` is the
-            4x4 voxel-to-world matrix, float64, mm, RAS+. Given as `Voxels`, it becomes a MetaTensor when first read.
-        series: Where it came from.
+        tensor: (channel, x, y, z) float32; CT in HU, else the stored values after rescale.
+        affine: Voxel to world, mm, RAS+.
+        source: Where it came from.
         slice_axis: The volume axis (0, 1 or 2) along which it was acquired.
         has_orientation: False where the file holds no patient orientation (photographs, some captures): the
             affine is then pixel spacing only, and no R/L/A/P letters may be shown.
-        padding_mask: (x, y, z) bool, True where the scanner wrote padding instead of measurement; None if nowhere.
-        frames: For DICOM, one reference per index of z; else empty.
-        frame_geometry: For DICOM with orientation, one per index of z; else empty.
         is_regular: False where no single affine puts every slice in its place (gantry tilt, uneven gaps, missing
-            slices); `image.affine` is then the best fit, and results are resampled from `frame_geometry`.
-        time_point: The zero-based time point that was read of a 4-D file.
+            slices); `affine` is then the best fit, and results are resampled from `frame_geometry`.
+        padding_mask: (x, y, z) bool, True where the scanner wrote padding instead of measurement; None if nowhere.
+        frame_geometry: For DICOM with orientation, one per index of z; else empty.
+        display_range: Lowest and highest value of an image stored ready for display (8-bit photographs); else None.
         notes: What the reader had to say about this series, one sentence each; shown to the user and recorded.
     """
 
-    image: MetaTensor
-    series: Series
-    slice_axis: int
+    tensor: Tensor
+    affine: Affine
+    source: SourceRef
+    slice_axis: int = 2
     has_orientation: bool = True
-    padding_mask: NDArray[np.bool_] | None = None
-    frames: tuple[FrameReference, ...] = ()
-    frame_geometry: tuple[FrameGeometry, ...] = ()
     is_regular: bool = True
-    time_point: int = 0
-    notes: tuple[str, ...] = field(default=())
+    padding_mask: NDArray[np.bool_] | None = None
+    frame_geometry: tuple[FrameGeometry, ...] = ()
+    display_range: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_array(
+        cls,
+        array: ArrayLike | Tensor | Image,
+        affine: Affine | ArrayLike | None = None,
+        *,
+        kind: ImageKind | str | None = None,
+        axes: str = "",
+        slice_axis: int | None = None,
+        name: str = "array",
+    ) -> Volume:
+        """Make a volume from a NumPy array, a tensor, a MONAI `MetaTensor` or a SimpleITK image.
+
+        Args:
+            array: The values; a `MetaTensor` and a SimpleITK image bring their affine along.
+            affine: Voxel (x, y, z) to world, mm, RAS+; without one, the volume has no orientation.
+            kind: The kind of image; "plain" if None.
+            axes: The meaning of each axis of an array, a letter each: "c" for channels, then "x", "y", "z". By
+                default "xy", "xyz" or "cxyz" by their number; a photograph of (row, column, colour) is "yxc".
+            slice_axis: The axis (of x, y, z) along which it was acquired; if None, the coarsest, else the last.
+            name: What messages and results call it.
+
+        Raises:
+            InputError: When number, meaning or size of the axes do not make an image, or the affine is none.
+        """
+        from moeclip_transforms.conversion import volume_from_array
+
+        return volume_from_array(array, affine, kind=kind, axes=axes, slice_axis=slice_axis, name=name)
+
+    def to_monai(self) -> MetaTensor:
+        """Return the volume as MONAI's tensor, (channel, x, y, z), sharing the values, with a RAS+ affine."""
+        from moeclip_transforms.conversion import to_monai
+
+        return to_monai(self)
 
     @property
-    def voxels(self) -> Tensor:
-        """The values as a plain tensor, (channel, x, y, z), without MONAI."""
-        stored = _stored(self)
-        return stored.values if isinstance(stored, Voxels) else stored.as_tensor()
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """The image's `meta`, without MONAI."""
-        meta: dict[str, Any] = _stored(self).meta
-        return meta
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """The 4x4 voxel-to-world matrix, mm, RAS+."""
-        stored = _stored(self)
-        affine: NDArray[np.float64] = stored.affine if isinstance(stored, Voxels) else stored.affine.numpy()
-        return affine.astype("float64")
+    def array(self) -> NDArray[np.float32]:
+        """The values as a NumPy array, (channel, x, y, z), without a copy."""
+        array: NDArray[np.float32] = self.tensor.numpy()
+        return array
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The spatial shape, (x, y, z)."""
-        _, x, y, z = self.voxels.shape
+        _, x, y, z = self.tensor.shape
         return (x, y, z)
 
+    @property
+    def series(self) -> Series:
+        """What the headers said before a voxel was read."""
+        return self.source.series
 
-def _stored(volume: Volume) -> MetaTensor | Voxels:
-    return cast("MetaTensor | Voxels", volume.__dict__["image"])
+    @property
+    def frames(self) -> tuple[FrameReference, ...]:
+        """For DICOM, one reference per index of z; else empty."""
+        return self.source.frames
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Volume):
+            return NotImplemented
+        return self._facts() == other._facts() and _same(self.array, other.array) and _same_mask(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.source.sha256, self.affine, self.shape))
+
+    def _facts(self) -> tuple[object, ...]:
+        """All attributes but the arrays."""
+        arrays = ("tensor", "padding_mask")
+        return tuple(getattr(self, one.name) for one in fields(self) if one.name not in arrays)
 
 
-class _ImageWhenAsked:
-    """Turns `Voxels` into a MetaTensor when `Volume.image` is first read; anything else is given as it is."""
-
-    def __get__(self, volume: Volume | None, _: type | None = None) -> object:
-        if volume is None:
-            return self
-        stored = _stored(volume)
-        if isinstance(stored, Voxels):
-            volume.__dict__["image"] = stored.as_image()
-        return _stored(volume)
-
-    def __set__(self, volume: Volume, image: object) -> None:
-        volume.__dict__["image"] = image
+def _same(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
+    return one.shape == other.shape and all(
+        np.array_equal(one[..., index], other[..., index], equal_nan=True) for index in range(one.shape[-1])
+    )
 
 
-# Behind the dataclass, which would take it for a default value.
-Volume.image = _ImageWhenAsked()  # type: ignore[assignment]
+def _same_mask(one: Volume, other: Volume) -> bool:
+    if one.padding_mask is None or other.padding_mask is None:
+        return one.padding_mask is other.padding_mask
+    return bool(np.array_equal(one.padding_mask, other.padding_mask))

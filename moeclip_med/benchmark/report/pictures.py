@@ -120,7 +120,7 @@ def draw(views: Views, raw: NDArray[np.float32], detector: DetectorSystem, capti
     has_lesion = mask is not None and bool(mask.any())
     weight = mask.sum(axis=(1, 2)) if mask is not None and has_lesion else maps.max(axis=(1, 2))
     index = int(weight.argmax())
-    shown = views.window.apply(view.take(views.volume.voxels, [index]))[0].numpy()
+    shown = views.window.apply(view.take(views.volume.tensor, [index]))[0].numpy()
     image: NDArray[np.float32] = np.repeat(shown, 3, axis=0) if shown.shape[0] == 1 else shown
     image = np.ascontiguousarray(image.transpose(1, 2, 0))
     score = metadata.score_scale.score(np.ascontiguousarray(maps[index]))

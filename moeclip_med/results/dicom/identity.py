@@ -9,11 +9,12 @@ shares one.
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from moeclip_med._version import __version__
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from moeclip_transforms import Volume
 
     from moeclip_med.scoring.anomaly import AnomalyVolume
+    from moeclip_med.scoring.record import PromptRecord, ScoringRecord
 
 MANUFACTURER = "MoECLIP-Med"
 """The reader skips series by this manufacturer: results are never scored again."""
@@ -89,69 +91,60 @@ class Identity:
 
 
 def make_identity(anomaly: AnomalyVolume) -> Identity:
-    """Gather the identity of a run from its provenance.
+    """Return the identity of a run, which follows from its record.
 
     Args:
-        anomaly: The scored volume; its provenance names model and settings.
-
-    Raises:
-        KeyError: Where provenance lacks the model's name, version or hash: without them no DICOM result is honest.
+        anomaly: The scored volume; its record names model and settings.
     """
-    model = anomaly.provenance["model"]
-    settings = anomaly.provenance.get("settings", {})
-    created = anomaly.provenance.get("created")
-    when = datetime.fromisoformat(created) if created else datetime.now(UTC)
+    run = anomaly.record
+    when = datetime.fromisoformat(run.created)
     return Identity(
-        model=_ascii(model["name"]),
-        model_version=_ascii(model["version"]),
-        model_sha256=model["sha256"],
-        parameters=_parameters(anomaly, model, settings),
+        model=_ascii(run.model.name),
+        model_version=_ascii(run.model.version),
+        model_sha256=run.model.sha256,
+        parameters=_parameters(run),
         created=when.astimezone().replace(tzinfo=None, microsecond=0),
-        run_key=_run_key(anomaly.volume, model, settings),
+        run_key=_run_key(anomaly.volume, run),
         content_key=_content_key(anomaly),
     )
 
 
-def _parameters(anomaly: AnomalyVolume, model: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
-    values: dict[str, Any] = {
-        "model_sha256": model["sha256"],
-        "threshold": f"{anomaly.threshold:.6g}",
-        "threshold_source": settings.get("threshold_source"),
-        "calibrated": "yes" if anomaly.is_calibrated else "no",
-        "planes": "+".join(anomaly.planes),
-        "kind": settings.get("kind"),
-        "window": settings.get("window") and f"{settings['window']['low']:g}..{settings['window']['high']:g}",
-        "engine": model.get("engine_description"),
-        **(_prompts(model["prompts"]) if "prompts" in model else {}),  # unknown: nothing is claimed
+def _parameters(run: ScoringRecord) -> dict[str, str]:
+    settings = run.settings
+    values = {
+        "model_sha256": run.model.sha256,
+        "threshold": f"{settings.threshold:.6g}",
+        "threshold_source": settings.threshold_source,
+        "calibrated": "yes" if settings.is_calibrated else "no",
+        "planes": "+".join(settings.planes),
+        "kind": settings.kind.value,
+        "window": f"{settings.window.low:g}..{settings.window.high:g}",
+        "engine": run.engine.description,
+        **_prompts(run.model.prompts),
     }
     return {name: _ascii(value) for name, value in values.items() if value}
 
 
-def _prompts(prompts: object) -> dict[str, str]:
+def _prompts(prompts: PromptRecord | None) -> dict[str, str]:
     """The words a text tower was asked with; models with learned embeddings have none."""
-    if not prompts:
+    if prompts is None:
         return {"prompts": "none (learned embeddings)"}
-    if isinstance(prompts, dict):
-        return {f"prompts_{side}": _phrases(phrases) for side, phrases in prompts.items()}
-    return {"prompts": _phrases(prompts)}
+    return {"prompts_normal": " | ".join(prompts.normal), "prompts_abnormal": " | ".join(prompts.abnormal)}
 
 
-def _phrases(phrases: object) -> str:
-    return phrases if isinstance(phrases, str) else " | ".join(str(phrase) for phrase in phrases)  # type: ignore[attr-defined]
-
-
-def _run_key(volume: Volume, model: dict[str, Any], settings: dict[str, Any]) -> str:
+def _run_key(volume: Volume, run: ScoringRecord) -> str:
     frames = [f"{frame.sop_instance_uid}#{frame.frame}" for frame in volume.frames]
     facts = {
         "study": volume.series.study_uid,
         "series": volume.series.uid,
         "frames": frames,
-        "time_point": volume.time_point,
-        "model": model,
-        "settings": settings,
-        "version": __version__,
+        "time_point": volume.source.time_point,
+        "model": run.model,
+        "engine": run.engine,
+        "settings": run.settings,
+        "schema": run.schema_version,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(facts, enc_hook=str, order="deterministic")).hexdigest()
 
 
 def _content_key(anomaly: AnomalyVolume) -> str:

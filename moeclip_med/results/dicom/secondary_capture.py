@@ -9,7 +9,6 @@ from highdicom import CoordinateSystemNames
 from highdicom.sc import SCImage
 from highdicom.spatial import get_closest_patient_orientation
 from highdicom.sr import CodedConcept
-from moeclip_transforms import ImageKind, fit_window
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -56,11 +55,10 @@ def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: 
         One object per slice, ready to be saved.
     """
     volume = anomaly.volume
-    kind = ImageKind(anomaly.provenance.get("settings", {}).get("kind", volume.series.kind))
-    window = fit_window(volume, kind)
+    window = anomaly.record.settings.window
     for start in range(0, volume.shape[2], _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        images = window.apply(volume.voxels[..., chunk].permute(3, 2, 1, 0).contiguous()).numpy()
+        images = window.apply(volume.tensor[..., chunk].permute(3, 2, 1, 0).contiguous()).numpy()
         scores, labels = to_frames(anomaly.scores[..., chunk]), to_frames(anomaly.labels[..., chunk])
         for index, frame in enumerate(zip(images, scores, labels, strict=True), start=start):
             pixels, factor = _picture(*frame, anomaly)
@@ -139,7 +137,7 @@ def _capture(
 
 def _spacing(anomaly: AnomalyVolume, factor: int) -> tuple[float, float]:
     """Distance between rows and between columns of the picture, mm."""
-    columns, rows = np.linalg.norm(anomaly.affine[:3, :2], axis=0)
+    columns, rows = anomaly.affine.spacing[:2]
     return (float(rows) / factor, float(columns) / factor)
 
 

@@ -8,11 +8,11 @@ one orientation, one entry per slice, in the order of the volume.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
-from moeclip_transforms.errors import InputError
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import DSfloat
 
@@ -20,7 +20,7 @@ from moeclip_med.results.dicom.refusal import UncitableError
 from moeclip_med.results.dicom.unplaced import add_stand_ins
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from moeclip_transforms import Volume
     from pydicom.dataset import Dataset
@@ -76,11 +76,12 @@ def load_sources(volume: Volume, identity: Identity) -> Sources:
         identity: Names a frame of reference where the source has none.
 
     Raises:
-        InputError: Where a file is gone.
         UncitableError: Where the slices lie in several multi-frame files.
     """
     paths = list(dict.fromkeys(frame.path for frame in volume.frames))
-    headers = [_read(path) for path in paths]
+    headers = [
+        pydicom.dcmread(BytesIO(header), stop_before_pixels=True, force=True) for header in volume.source.headers
+    ]
     for header in headers:
         _complete(header, identity)
     has_position = volume.has_orientation and bool(volume.frame_geometry)
@@ -103,14 +104,6 @@ def load_sources(volume: Volume, identity: Identity) -> Sources:
     return Sources((headers[0],), tuple(frame.frame + 1 for frame in volume.frames), has_position)
 
 
-def _read(path: Path) -> Dataset:
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except FileNotFoundError as error:
-        msg = f"{path.name}: the source file is gone, and DICOM results cite it; write results while the input is open."
-        raise InputError(msg) from error
-
-
 def _is_multi_frame(header: Dataset) -> bool:
     return "PerFrameFunctionalGroupsSequence" in header or int(header.get("NumberOfFrames") or 1) > 1
 
@@ -124,7 +117,7 @@ def _complete(header: Dataset, identity: Identity) -> None:
         header.FrameOfReferenceUID = identity.frame_of_reference_uid(str(header.SeriesInstanceUID))
 
 
-def _same_orientation(headers: list[Dataset]) -> None:
+def _same_orientation(headers: Sequence[Dataset]) -> None:
     """Give all slices the first one's direction cosines where they differ by rounding only."""
     first = headers[0].get("ImageOrientationPatient")
     if first is None:
@@ -135,9 +128,9 @@ def _same_orientation(headers: list[Dataset]) -> None:
             header.ImageOrientationPatient = first
 
 
-def _thickness(headers: list[Dataset], volume: Volume) -> None:
+def _thickness(headers: Sequence[Dataset], volume: Volume) -> None:
     """Give slices that name no thickness the distance to their neighbour, which a result must state (C.7.6.16.2.1)."""
-    distance = float(np.linalg.norm(volume.affine[:3, 2]))
+    distance = volume.affine.spacing[2]
     for header in headers:
         if header.get("SliceThickness") is None:
             header.SliceThickness = DSfloat(distance, auto_format=True)

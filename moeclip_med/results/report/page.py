@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from moeclip_transforms.geometry import Affine
 
 from moeclip_med._version import __version__
 from moeclip_med.results.notes import RESEARCH_USE
@@ -117,7 +116,7 @@ def report_page(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Page:
         place_heading="Centre, mm" if anomaly.volume.has_orientation else "Centre, pixels (column, row)",
         slice_word=word,
         profile=score_profile(anomaly, maker.main_view),
-        provenance=_provenance(anomaly),
+        provenance=_record_rows(anomaly),
         notes=notes,
         convention=_convention(anomaly),
         version=__version__,
@@ -144,7 +143,7 @@ def _volume_facts(anomaly: AnomalyVolume) -> tuple[str, ...]:
         facts = facts[:-1] + [f"{x} × {y} pixels"] + ([f"{z} frames"] if z > 1 else [])
         return tuple(facts)
     facts.append(f"{x} × {y} × {z} voxels")
-    facts.append(" × ".join(f"{length:.3g}" for length in Affine(volume.affine).spacing) + " mm")
+    facts.append(" × ".join(f"{length:.3g}" for length in volume.affine.spacing) + " mm")
     return tuple(facts)
 
 
@@ -152,6 +151,8 @@ def _badges(anomaly: AnomalyVolume) -> tuple[Badge, ...]:
     badges = [
         Badge("Calibrated threshold", "plain") if anomaly.is_calibrated else Badge("Uncalibrated threshold", "warning")
     ]
+    if anomaly.record.engine.is_fallback:
+        badges.append(Badge("Fallback engine", "warning"))
     if anomaly.scored is not None:
         badges.append(Badge("Incomplete: scoring was stopped early", "warning"))
     if not anomaly.volume.is_regular:
@@ -201,26 +202,21 @@ def _convention(anomaly: AnomalyVolume) -> str:
     return "The image is shown as stored; lengths are in pixels."
 
 
-def _provenance(anomaly: AnomalyVolume) -> tuple[tuple[str, str], ...]:
+def _record_rows(anomaly: AnomalyVolume) -> tuple[tuple[str, str], ...]:
     """The part of `run.json` that a reader may want to know, in words."""
-    run = anomaly.provenance
-    model, settings, software = (run.get(name, {}) for name in ("model", "settings", "software"))
-    window = settings.get("window")
-    rows: list[tuple[str, Any]] = [
-        ("Model", " ".join(str(model[name]) for name in ("name", "version") if model.get(name))),
-        ("Model hash", model.get("sha256")),
-        ("Engine", model.get("engine_description")),
-        ("Threshold", f"{anomaly.threshold:.4g} ({settings.get('threshold_source') or 'source not recorded'})"),
-        ("Kind of image", settings.get("kind")),
-        ("Intensity window", window and f"{window['low']:.5g} to {window['high']:.5g}"),
-        ("Planes", ", ".join(anomaly.planes)),
-        ("Input hash", run.get("input", {}).get("sha256")),
-        ("Software", software.get("version") and f"{software['name']} {software['version']}"),
-        ("Scored", run.get("created")),
-        ("Time to score", _seconds(run.get("timing", {}).get("score_seconds"))),
-    ]
-    return tuple((name, str(value)) for name, value in rows if value)
-
-
-def _seconds(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1f} s"
+    run = anomaly.record
+    model, settings, software = run.model, run.settings, run.software[0]
+    return (
+        ("Model", f"{model.name} {model.version}"),
+        ("Model hash", model.sha256),
+        ("Engine", run.engine.description),
+        ("Threshold", f"{settings.threshold:.4g} ({settings.threshold_source})"),
+        ("Kind of image", settings.kind.value),
+        ("Intensity window", f"{settings.window.low:.5g} to {settings.window.high:.5g}"),
+        ("Planes", ", ".join(settings.planes)),
+        ("Input hash", run.input.sha256),
+        ("Software", f"{software.name} {software.version}"),
+        ("Scored", run.created),
+        ("Time to score", f"{run.outcome.seconds:.1f} s"),
+        ("Run", run.run_id),
+    )

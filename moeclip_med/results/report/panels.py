@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import ImageKind, Plane, fit_window, foreground_box, slice_views
-from moeclip_transforms.volume import image_when_asked
+from moeclip_transforms import Affine, Plane, foreground_box, slice_views
 from PIL import Image
 from skimage.measure import find_contours
 
@@ -104,8 +103,7 @@ class PanelMaker:
     def __init__(self, anomaly: AnomalyVolume) -> None:
         self._anomaly = anomaly
         volume = anomaly.volume
-        kind = ImageKind(anomaly.provenance.get("settings", {}).get("kind", volume.series.kind))
-        self.window: Window = fit_window(volume, kind)
+        self.window: Window = anomaly.record.settings.window
         self.main_view = self._scored_view()
         self.views = self._all_views()
         self._frames: dict[str, tuple[float, float, float, float]] = {}
@@ -117,7 +115,7 @@ class PanelMaker:
 
     def at_slice(self, view: SliceView, index: int) -> Panel:
         """One slice of a view, counted from 0."""
-        image = self.window.apply(view.take(self._anomaly.volume.voxels, [index]).contiguous())[0].numpy()
+        image = self.window.apply(view.take(self._anomaly.volume.tensor, [index]).contiguous())[0].numpy()
         scores = view.take(self._anomaly.scores[None], [index])[0, 0]
         labels = view.take(self._anomaly.labels[None], [index])[0, 0]
         frame = self._frame(view)
@@ -138,7 +136,7 @@ class PanelMaker:
     def spread(self, most: int) -> list[int]:
         """Evenly spaced slices of the main view, at most so many, from where the body begins to where it ends."""
         step = -(-self._anomaly.volume.shape[self.main_view.axes[0]] // _ENOUGH_SAMPLES)
-        body = self.window.foreground(self._sparse.voxels).any(0).numpy()
+        body = self.window.foreground(self._sparse.tensor).any(0).numpy()
         axis = self.main_view.axes[0]
         share = body.mean(axis=tuple(other for other in range(3) if other != axis))
         filled = np.flatnonzero(share > _BODY_SHARE) * step
@@ -218,9 +216,8 @@ def _thinned(volume: Volume) -> Volume:
     """Every n-th voxel of a volume: enough to see where the body lies."""
     steps = [-(-size // _ENOUGH_SAMPLES) for size in volume.shape]
     x, y, z = steps
-    affine = volume.affine @ np.diag([x, y, z, 1.0])
-    thinned = image_when_asked(volume.voxels[:, ::x, ::y, ::z], affine, {})
-    return replace(volume, image=thinned, padding_mask=None, frames=(), frame_geometry=())
+    affine = Affine(volume.affine.matrix @ np.diag([x, y, z, 1.0]))
+    return replace(volume, tensor=volume.tensor[:, ::x, ::y, ::z], affine=affine, padding_mask=None, frame_geometry=())
 
 
 def _extent_in_view(finding: Finding, view: SliceView) -> tuple[tuple[int, int], tuple[int, int]]:
