@@ -126,7 +126,7 @@ def test_itk_colour_and_time(tmp_path):
     SimpleITK.WriteImage(stack, str(tmp_path / "time.nrrd"))
     later = read_volume(tmp_path / "time.nrrd", time_point=1)
     assert later.series.shape == (4, 3, 2, 2)
-    assert float(later.image.min()) == 6
+    assert float(later.tensor.min()) == 6
 
 
 def test_itk_header_without_data(tmp_path):
