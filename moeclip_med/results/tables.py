@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+    from moeclip_med.scoring.measures import Diameter, FindingMeasures
 
 FORMAT_VERSION = 1
 """Raised whenever a field of `findings.json` changes its name or meaning."""
@@ -40,6 +41,12 @@ CSV_COLUMNS = (
     "box_stop_z",
     "slice_first",
     "slice_last",
+    "longest_diameter_mm",
+    "perpendicular_diameter_mm",
+    "mean_intensity",
+    "sd_intensity",
+    "max_intensity",
+    "intensity_unit",
     "threshold",
     "is_calibrated",
 )
@@ -68,7 +75,10 @@ def findings_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[st
         "affine_ras_mm": anomaly.affine.matrix.tolist(),
         "time_point": anomaly.volume.source.time_point,
         "notes": list(notes),
-        "findings": [_finding_record(finding) for finding in anomaly.findings],
+        "findings": [
+            _finding_record(finding, measures)
+            for finding, measures in zip(anomaly.findings, anomaly.measures, strict=True)
+        ],
     }
 
 
@@ -83,12 +93,12 @@ def write_csv(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> Non
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
-        for finding in anomaly.findings:
-            row = _csv_row(finding)
+        for finding, measures in zip(anomaly.findings, anomaly.measures, strict=True):
+            row = _csv_row(finding, measures)
             writer.writerow([*row, round(anomaly.threshold, 6), str(anomaly.is_calibrated).lower()])
 
 
-def _finding_record(finding: Finding) -> dict[str, Any]:
+def _finding_record(finding: Finding, measures: FindingMeasures) -> dict[str, Any]:
     return {
         "rank": finding.rank,
         "label": finding.label,
@@ -104,18 +114,35 @@ def _finding_record(finding: Finding) -> dict[str, Any]:
         "box_start": list(finding.box_start),
         "box_stop": list(finding.box_stop),
         "slice_range": list(finding.slice_range),
+        "longest_diameter": _line_record(measures.longest),
+        "perpendicular_diameter": _line_record(measures.perpendicular),
+        "intensity": {
+            "mean": _rounded(measures.mean, 4),
+            "sd": _rounded(measures.sd, 4),
+            "max": _rounded(measures.maximum, 4),
+            "unit": measures.unit.value,
+        },
     }
 
 
-def _csv_row(finding: Finding) -> list[Any]:
-    record = _finding_record(finding)
+def _line_record(line: Diameter | None) -> dict[str, Any] | None:
+    if line is None:
+        return None
+    ends = [[round(value, 3) for value in end] for end in (line.start, line.stop)]
+    return {"mm": round(line.mm, 3), "start_voxel": ends[0], "stop_voxel": ends[1]}
+
+
+def _csv_row(finding: Finding, measures: FindingMeasures) -> list[Any]:
+    record = _finding_record(finding, measures)
     scalars = [record[name] for name in CSV_COLUMNS[:6]]
     triples = [
         value
         for name in ("peak_voxel", "centre_voxel", "centre_lps_mm", "box_start", "box_stop")
         for value in record[name] or ("", "", "")
     ]
-    return ["" if value is None else value for value in (*scalars, *triples, *record["slice_range"])]
+    diameters = [(record[name] or {}).get("mm") for name in ("longest_diameter", "perpendicular_diameter")]
+    values = (*scalars, *triples, *record["slice_range"], *diameters, *record["intensity"].values())
+    return ["" if value is None else value for value in values]
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moeclip_med.scoring.measures import IntensityUnit
+
 if TYPE_CHECKING:
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+    from moeclip_med.scoring.measures import FindingMeasures
 
 _NARROW_SPACE = "\u202f"
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
@@ -34,3 +37,18 @@ def slice_words(finding: Finding) -> str:
     """Say which slices it lies in, counted from 1: "26–27"."""
     first, last = (index + 1 for index in finding.slice_range)
     return str(first) if first == last else f"{first}–{last}"
+
+
+def diameter_words(measures: FindingMeasures) -> str:
+    """Say the longest and the perpendicular diameter, "34.2 × 21.0 mm"; "" where there are no mm."""
+    if measures.longest is None or measures.perpendicular is None:
+        return ""
+    return f"{measures.longest.mm:.1f} × {measures.perpendicular.mm:.1f} mm"
+
+
+def intensity_words(measures: FindingMeasures) -> str:
+    """Say mean and standard deviation of the intensity, "41 ± 12 HU"; "" where it has none."""
+    if measures.mean is None or measures.sd is None:
+        return ""
+    unit = " HU" if measures.unit is IntensityUnit.HU else ""
+    return f"{measures.mean:.4g} ± {measures.sd:.3g}{unit}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+from moeclip_med.scoring.measures import FindingMeasures, measure_finding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,3 +106,12 @@ class AnomalyVolume:
     def peak_score(self) -> float:
         """The highest score, which is the score of the volume as a whole (the paper's rule for medical images)."""
         return float(self.scores.max())
+
+    @cached_property
+    def measures(self) -> tuple[FindingMeasures, ...]:
+        """Diameters and intensities of each finding, in the order of `findings`; measured when first asked for."""
+        return tuple(self._measured(finding) for finding in self.findings)
+
+    def _measured(self, finding: Finding) -> FindingMeasures:
+        box = tuple(slice(start, stop) for start, stop in zip(finding.box_start, finding.box_stop, strict=True))
+        return measure_finding(self.labels[box] == finding.label, finding.box_start, self.volume)

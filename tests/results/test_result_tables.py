@@ -58,9 +58,28 @@ def test_csv_has_the_same_numbers_as_json(nifti_anomaly, tmp_path):
         assert row["is_calibrated"] == "false"
 
 
+def test_diameters_and_intensities_are_those_of_the_finding(nifti_anomaly, tmp_path):
+    rows = read_csv(nifti_anomaly, tmp_path / "a")
+    findings = read_json(nifti_anomaly, tmp_path / "b")["findings"]
+    image = nifti_anomaly.volume.array[0]
+    for row, finding in zip(rows, findings, strict=True):
+        values = image[nifti_anomaly.labels == finding["label"]]
+        intensity = finding["intensity"]
+        assert [intensity["mean"], intensity["sd"], intensity["max"]] == pytest.approx(
+            [values.mean(), values.std(), values.max()], rel=1e-5
+        )
+        assert [float(row[f"{name}_intensity"]) for name in ("mean", "sd", "max")] == list(intensity.values())[:3]
+        assert row["intensity_unit"] == "arbitrary"  # MR
+        for name in ("longest_diameter", "perpendicular_diameter"):
+            line = finding[name]
+            ends = nifti_anomaly.affine.to_world([line["start_voxel"], line["stop_voxel"]])
+            assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(line["mm"], abs=0.01)
+            assert float(row[f"{name}_mm"]) == line["mm"]
+
+
 def test_a_photograph_has_pixels_and_no_millimetres(photo_anomaly, tmp_path):
     (row,) = read_csv(photo_anomaly, tmp_path / "a")
-    assert row["volume_ml"] == row["centre_lps_x_mm"] == ""
+    assert row["volume_ml"] == row["centre_lps_x_mm"] == row["longest_diameter_mm"] == row["mean_intensity"] == ""
     (finding,) = read_json(photo_anomaly, tmp_path / "b")["findings"]
     assert finding["volume_ml"] is None
     assert finding["centre_lps_mm"] is None

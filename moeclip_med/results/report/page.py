@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,11 @@ from moeclip_med.results.notes import RESEARCH_USE
 from moeclip_med.results.overlay import COLOUR_STEPS
 from moeclip_med.results.report.panels import Panel, PanelMaker
 from moeclip_med.results.report.profile import Profile, score_profile
-from moeclip_med.results.words import place_words, size_words, slice_words
+from moeclip_med.results.words import diameter_words, intensity_words, place_words, size_words, slice_words
 
 if TYPE_CHECKING:
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+    from moeclip_med.scoring.measures import FindingMeasures
 
 MOST_ILLUSTRATED = 4
 """Findings shown with pictures; the table lists all."""
@@ -55,6 +57,8 @@ class TableRow:
 
     rank: int
     size: str
+    diameters: str
+    intensity: str
     peak: str
     mean: str
     place: str
@@ -112,7 +116,7 @@ def report_page(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Page:
         sections=sections or (_highest_section(maker, anomaly),),
         not_illustrated=len(anomaly.findings) - len(shown),
         overview=_overview(maker),
-        rows=tuple(_row(anomaly, finding) for finding in anomaly.findings),
+        rows=tuple(map(partial(_row, anomaly), anomaly.findings, anomaly.measures)),
         place_heading="Centre, mm" if anomaly.volume.has_orientation else "Centre, pixels (column, row)",
         slice_word=word,
         profile=score_profile(anomaly, maker.main_view),
@@ -182,10 +186,12 @@ def _overview(maker: PanelMaker) -> tuple[Panel, ...]:
     return tuple(maker.at_slice(maker.main_view, index) for index in maker.spread(MOST_OVERVIEW))
 
 
-def _row(anomaly: AnomalyVolume, finding: Finding) -> TableRow:
+def _row(anomaly: AnomalyVolume, finding: Finding, measures: FindingMeasures) -> TableRow:
     return TableRow(
         rank=finding.rank,
         size=size_words(finding),
+        diameters=diameter_words(measures),
+        intensity=intensity_words(measures),
         peak=f"{finding.peak_score:.3f}",
         mean=f"{finding.mean_score:.3f}",
         place=place_words(anomaly, finding),
