@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST_ARGS ?=
 ROUNDS ?= 5
 
-.PHONY: demo test test-all explore lint bench reliability scaling screenshots clean help
+.PHONY: demo test test-all explore lint docs bench reliability scaling screenshots clean help
 
 help:
 	@echo "make demo         score a brain with a simulated lesion and say where the results lie"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all     run all tests and measure how much of the code they run"
 	@echo "make explore      try property tests on new examples (ROUNDS=5)"
 	@echo "make lint         check style and types"
+	@echo "make docs         build the site into site/, and check its links"
 	@echo "make bench        measure speed and memory, and check the times that a user waits (slow)"
 	@echo "make reliability  feed broken and hostile files to the readers and count what happens (slow)"
 	@echo "make scaling      measure what a cluster needs and estimate the rest (slow)"
@@ -41,6 +42,9 @@ lint: $(VENV)/.dev-is-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev-is-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(VENV)/.dev-is-installed
 	@scripts/system-packages

@@ -70,8 +70,7 @@ def command():
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
-            **options,
+            **{"timeout": 120, **options},
         )
 
     return run

@@ -111,6 +111,8 @@ def logged(command: Callable[..., Any], name: str) -> Callable[..., Any]:
         return result
 
     own = inspect.signature(command, eval_str=True)
+    if "log_file" in own.parameters:
+        return command
     added = [
         inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=VerboseOption),
         inspect.Parameter("log_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=LogFileOption),
@@ -128,7 +130,12 @@ def add_log_options(app: typer.Typer, prefix: str = "") -> None:
             command.callback = logged(command.callback, f"{prefix} {command.name}".strip())
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            add_log_options(group.typer_instance, f"{prefix} {group.name}".strip())
+            name = f"{prefix} {group.name}".strip()
+            add_log_options(group.typer_instance, name)
+            own = group.typer_instance.registered_callback
+            runs_alone = group.typer_instance.info.invoke_without_command is True
+            if runs_alone and own is not None and own.callback is not None:
+                own.callback = logged(own.callback, name)
 
 
 def _set_level(verbosity: int) -> None:

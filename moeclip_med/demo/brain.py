@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms.errors import MissingExtraError
 from scipy import ndimage
+from scipy.special import expit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def simulate_brain() -> SimulatedBrain:
     distance = _distance_mm(image.shape, affine)
     roughness = ndimage.gaussian_filter(random.standard_normal(image.shape, dtype=np.float32), _ROUGHNESS_MM)
     roughness *= _ROUGHNESS_MM / roughness.std()
-    inside = 1.0 / (1.0 + np.exp((distance + roughness - LESION_RADIUS_MM) / 0.8))
+    inside = expit((LESION_RADIUS_MM - distance - roughness) / 0.8)
     brain = image > 0
     simulated = image * (1.0 + _LESION_GAIN * inside)
     simulated += _NOISE * random.standard_normal(image.shape, dtype=np.float32) * brain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -11,14 +12,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def write_nifti(path: Path, image: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+def write_nifti(path: Path | str, image: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
     """Write a volume as NIfTI.
 
     Args:
@@ -26,11 +25,14 @@ def write_nifti(path: Path, image: NDArray[np.generic], affine: NDArray[np.float
         image: (x, y, z).
         affine: 4x4, mm, RAS+.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(image, affine), path)
 
 
-def write_dicom_series(folder: Path, image: NDArray[np.int16], affine: NDArray[np.float64], description: str) -> None:
+def write_dicom_series(
+    folder: Path | str, image: NDArray[np.int16], affine: NDArray[np.float64], description: str
+) -> None:
     """Write a volume as an axial MR series, one file per slice (PS3.3 A.4), LPS+ as DICOM demands.
 
     Args:
@@ -39,6 +41,7 @@ def write_dicom_series(folder: Path, image: NDArray[np.int16], affine: NDArray[n
         affine: 4x4, mm, RAS+; axes may run in any direction.
         description: The SeriesDescription; it has to say that the image is simulated.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     to_lps = ornt_transform(io_orientation(affine), axcodes2ornt("LPS"))
     oriented = apply_orientation(image, to_lps)

@@ -1,0 +1,44 @@
+"""Make the notebook of the Python tutorial from its page, and run it: docs/tutorials/python.ipynb.
+
+Run after a change of docs/tutorials/python.md; a test holds the two to the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
+_BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+
+
+def make_cells(page: str) -> list[nbformat.NotebookNode]:
+    """Return the cells of a page: its Python blocks as code, what stands between them as text."""
+    cells = []
+    for number, part in enumerate(_BLOCK.split(page)):
+        if part.strip():
+            cells.append((new_code_cell if number % 2 else new_markdown_cell)(part.strip(), id=f"cell-{number}"))
+    return cells
+
+
+def main() -> None:
+    """Write and run the notebook."""
+    page = (TUTORIALS / "python.md").read_text(encoding="utf-8")
+    page = page.replace("The same steps are in\na [notebook](python.ipynb) with its output.\n", "")
+    notebook = new_notebook(cells=make_cells(page))
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": os.fspath(folder)}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(notebook, TUTORIALS / "python.ipynb")
+
+
+if __name__ == "__main__":
+    main()

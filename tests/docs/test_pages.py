@@ -1,0 +1,85 @@
+"""Every shell and Python block of the README and of the site runs as it stands there, page by page.
+
+A page's blocks run in order, in one folder of small files with the names that the pages use.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
+QUICK = {"README.md"}
+
+
+def lines_of(text: str) -> list[str]:
+    """The commands of a shell block, without comments."""
+    return [line for line in (line.split(" #")[0].strip() for line in text.splitlines()) if line and line[0] != "#"]
+
+
+def check_elsewhere(line: str) -> None:
+    """Check a command that needs a package index, a screen or a cluster as far as it can be checked without."""
+    words = shlex.split(line)
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert {word for word in words[1:] if "=" not in word} <= set(targets), line
+        return
+    extras = {extra.strip() for group in re.findall(r"\[([a-z,]+)\]", line) for extra in group.split(",")}
+    assert extras <= set(PROJECT["optional-dependencies"]), line
+
+
+ELSEWHERE = ("make ", "pip ", "napari", "ray ", "python -m venv", ".venv/", "git ")
+
+
+@pytest.fixture
+def run_shell(command, desk):
+    """Return what evaluates a shell block: each command in a process of its own, as a user runs it."""
+
+    def run(example) -> None:
+        for line in lines_of(example.parsed):
+            if line.startswith(ELSEWHERE) or " ray " in line or "--ray" in line:
+                check_elsewhere(line)
+                continue
+            words = shlex.split(line)
+            assert words[0] == "moeclip-med", f"{example.path}: no test can run {line!r}"
+            done = command(*words[1:], cwd=desk, timeout=240)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=() if page in QUICK else pytest.mark.slow) for page in PAGES]
+)
+@pytest.mark.timeout(900)
+def test_blocks_run(page, run_shell, desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    parsers = [PythonCodeBlockParser(), CodeBlockParser("sh", run_shell)]
+    document = Sybil(parsers, path=str(ROOT)).parse(ROOT / page)
+    for example in document.examples():
+        example.evaluate()
+
+
+def test_only_known_languages_are_used():
+    """A block that a person would type is `sh` or `python`, so that it is run."""
+    found = {
+        (page, language)
+        for page in PAGES
+        for language in re.findall(r"^```(\S*)\n.*?^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    }
+    assert not sorted(item for item in found if item[1] not in {"sh", "python", "text", "json", "toml"})
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("docs/")])
+def test_links_lead_somewhere(page):
+    """The site's own links are checked when it is built."""
+    for link in re.findall(r"\]\(((?!http)[^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
