@@ -88,10 +88,10 @@ def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
         return FileHeader(path, problem="it is empty (0 bytes)")
     if kind in {FileType.EMPTY, FileType.UNKNOWN} or path.name.upper() == "DICOMDIR":
         return FileHeader(path)
-    if kind not in {FileType.DICOM, FileType.DICOM_WITHOUT_MARK}:
+    if kind not in {FileType.DICOM, FileType.DICOM_WITHOUT_PREFIX}:
         name = str(path)
         return FileHeader(path, pseudonyms.study(name), pseudonyms.patient(name), name)
-    header = read_header(path, keywords=_KEYWORDS, force=kind is FileType.DICOM_WITHOUT_MARK)
+    header = read_header(path, keywords=_KEYWORDS, force=kind is FileType.DICOM_WITHOUT_PREFIX)
     patient_id = text(header, "PatientID")
     study_uid = text(header, "StudyInstanceUID") or text(header, "SeriesInstanceUID") or str(path)
     return FileHeader(

@@ -48,7 +48,7 @@ def open_study(files: tuple[FileStamp, ...], root: Path) -> Iterator[StudyFiles]
     from moeclip_transforms.source import ImageSource
 
     paths = [stamp.path for stamp in files]
-    if len(paths) == 1 and file_type(paths[0]) is FileType.ZIP:
+    if len(paths) == 1 and file_type(paths[0]) is FileType.ARCHIVE:
         with ImageSource(paths[0]) as source:
             inner = [path for series in source.series for path in series.files]
             inner += [path for path, _ in source.unreadable]

@@ -1,39 +1,34 @@
-"""DICOM headers without pixels: one record per frame, read the same from single-frame and enhanced files."""
+"""DICOM headers without pixels: parsed within limits, and their attributes as plain values."""
 
 from __future__ import annotations
 
-import io
+import logging
 import math
 import struct
 import warnings
 import zlib
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_partial
 
+from moeclip_transforms.dicom_file import TooMuchError, opened
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
+    from pydicom.dataset import FileDataset
+    from pydicom.tag import BaseTag
 
-HEADER_KEYWORDS = [
-    "AcquisitionNumber", "AcquisitionTime", "BitsAllocated", "BitsStored", "BodyPartExamined", "CineRate", "Columns",
-    "ContentTime", "ConvolutionKernel", "DiffusionBValue", "EchoNumbers", "EchoTime", "FrameTime", "FrameTimeVector",
-    "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "ImagerPixelSpacing", "InstanceNumber",
-    "Manufacturer", "Modality", "NumberOfFrames", "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation",
-    "PixelAspectRatio", "PixelRepresentation", "PixelSpacing", "ProtocolName", "RescaleIntercept", "RescaleSlope",
-    "Rows", "SOPClassUID", "SOPInstanceUID", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID",
-    "SharedFunctionalGroupsSequence", "SliceThickness", "SpacingBetweenSlices", "StudyDescription",
-    "StudyInstanceUID", "TemporalPositionIdentifier", "TriggerTime",
-]  # fmt: skip
-"""All that a scan reads of a file. No name, no patient ID."""
+    from moeclip_transforms.dicom_file import Stream
 
 DAMAGED = (
     ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, NotImplementedError, OSError,
@@ -41,120 +36,106 @@ DAMAGED = (
 )  # fmt: skip
 """What pydicom may raise on a damaged header, found by reading damaged files."""
 
-_MAX_FRAMES = 100_000
-_MAX_SIZE = 65_535
-_LARGE_READ = 65_536
+PIXEL_DATA = 0x7FE00010
+PIXEL_TAGS = frozenset([0x7FE00008, 0x7FE00009, PIXEL_DATA])
+"""Float, Double Float and (integer) Pixel Data."""
+
+_DIRECTORY_RECORDS = 0x00041220
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame of one file, with what is needed to sort it among others.
+@dataclass(frozen=True)
+class Header:
+    """A parsed header.
 
     Attributes:
-        path: The file.
-        number: Zero-based frame number in the file.
-        sop_class_uid: SOP Class UID.
-        sop_instance_uid: SOP Instance UID.
-        rows: Rows.
-        columns: Columns.
-        samples: Samples per pixel, 1 or 3.
-        position: Image Position (Patient), mm, LPS+, or None.
-        orientation: Image Orientation (Patient): row then column direction, LPS+, or None.
-        spacing: Pixel Spacing: distance between rows, between columns, mm, or None.
-        thickness: Spacing Between Slices, else Slice Thickness, mm, or None.
-        order: What tells frames at one position apart, in order of rank; -1 where the header says nothing.
-        instance_number: Instance Number, or frame number in multi-frame files.
-        contrast: The parts of Image Type (0008,0008) that make a different image of the same slice.
+        dataset: What was asked for.
+        length: How many bytes stand before the pixels, or before the end where there are none.
+        pixels_at: Where the value of the pixel data begins; None where there are no pixels.
+        has_whole_numbers: Whether these pixels are whole numbers: Pixel Data (7FE0,0010), not one of the Float ones.
     """
 
-    path: Path
-    number: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    rows: int
-    columns: int
-    samples: int
-    position: tuple[float, float, float] | None
-    orientation: tuple[float, ...] | None
-    spacing: tuple[float, float] | None
-    thickness: float | None
-    order: tuple[float, ...]
-    instance_number: int
-    contrast: frozenset[str]
+    dataset: FileDataset
+    length: int
+    pixels_at: int | None
+    has_whole_numbers: bool
 
 
-CONTRAST_WORDS = frozenset([
-    "ADC", "F", "FA", "FAT", "I", "IMAGINARY", "IN_PHASE", "IP", "LOCALIZER", "M", "MAGNITUDE", "MIP", "MOSAIC", "MPR",
-    "OP", "OPP_PHASE", "OUT_PHASE", "P", "PHASE", "R", "REAL", "TRACEW", "W", "WATER",
-])  # fmt: skip
-"""The parts of Image Type (0008,0008) that tell images of the same slice apart."""
+class _PixelsReached:
+    """Stops pydicom at the pixels and remembers the place; also at the records of a DICOMDIR, unless all is wanted."""
+
+    def __init__(self, stream: Stream, *, wants_all: bool) -> None:
+        self._stream, self._wants_all = stream, wants_all
+        self.place: int | None = None
+        self.tag = 0
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG002  pydicom's interface
+        if tag not in PIXEL_TAGS:
+            return tag == _DIRECTORY_RECORDS and not self._wants_all
+        self.place, self.tag = self._stream.tell(), int(tag)
+        return True
 
 
-class BoundedFile(io.BufferedReader):
-    """A file that never tries to read beyond its end: a damaged length may claim gigabytes."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._size = path.stat().st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to `size` bytes, all that is left for None or a negative number."""
-        if size is not None and size > _LARGE_READ:
-            size = min(size, max(0, self._size - self.tell()))
-        return super().read(size)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keep pydicom's warnings to ourselves: they quote values, which may name the patient."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def read_header(path: Path, *, keywords: list[str] | None = HEADER_KEYWORDS, force: bool = False) -> Dataset:
-    """Read a file's header up to the pixels.
+def parse_header(
+    path: Path, stream: Stream, *, keywords: Sequence[str | int] | None = None, force: bool = False
+) -> Header:
+    """Parse an open file up to its pixels.
 
     Args:
-        path: The file.
-        keywords: The attributes wanted; None reads all.
-        force: Read a file without the "DICM" mark.
+        path: Its name, for messages.
+        stream: The file, at its beginning.
+        keywords: The attributes wanted, by keyword or tag; None reads all.
+        force: Read a file without the "DICM" prefix.
 
     Raises:
-        InputError: When the file is not DICOM or its header is damaged.
+        InputError: When the file is not DICOM, its header is damaged or has more parts than any image needs.
     """
+    reached = _PixelsReached(stream, wants_all=keywords is None)
+    tags = None if keywords is None else [_tag(keyword) for keyword in keywords]
     try:
-        tags = None if keywords is None else [*keywords]
-        with BoundedFile(path) as file:
-            return dcmread(file, stop_before_pixels=True, specific_tags=tags, force=force)
+        dataset = read_partial(stream, stop_when=reached, specific_tags=tags, force=force)  # type: ignore[arg-type]
     except InvalidDicomError as error:
-        msg = f'"{path.name}" is not a DICOM file; expected the mark "DICM" at byte 128.'
+        msg = f'"{path.name}" is not a DICOM file; expected the prefix "DICM" at byte 128.'
+        raise InputError(msg) from error
+    except TooMuchError as error:
+        msg = f'"{path.name}" is not read: {error}.'
         raise InputError(msg) from error
     except DAMAGED as error:
         msg = f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
         raise InputError(msg) from error
+    return Header(dataset, stream.tell(), reached.place, reached.tag == PIXEL_DATA)
 
 
-def encoded_header(path: Path) -> bytes:
-    """Return the bytes of a file up to its pixels: a DICOM file of its own, which holds the header.
+def read_header(path: Path, *, keywords: Sequence[str | int] | None = None, force: bool = False) -> FileDataset:
+    """Open a file and read its header.
+
+    Args:
+        path: The file; .gz and deflated files are unpacked.
+        keywords: The attributes wanted, by keyword or tag; None reads all.
+        force: Read a file without the "DICM" prefix.
 
     Raises:
-        InputError: When the header is damaged.
+        InputError: When the file cannot be opened, is not DICOM, or its header is damaged.
     """
     try:
-        with BoundedFile(path) as file:
-            dcmread(file, stop_before_pixels=True, force=True)
-            end = file.tell()
-            file.seek(0)
-            return file.read(end)
-    except DAMAGED as error:
-        msg = f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
+        with opened(path) as file:
+            return parse_header(path, file.stream, keywords=keywords, force=force).dataset
+    except OSError as error:
+        msg = f'"{path.name}" cannot be opened ({error.strerror or type(error).__name__}); check its permissions.'
         raise InputError(msg) from error
 
 
-def text(dataset: Dataset, keyword: str) -> str:
+def value_of(dataset: Dataset, keyword: str | int) -> Any:  # noqa: ANN401  the value of any attribute
+    """An attribute's value; None where missing or where converting it fails."""
+    tag = _tag(keyword)
+    try:
+        return dataset[tag].value if tag in dataset else None
+    except DAMAGED:
+        return None
+
+
+def text(dataset: Dataset, keyword: str | int) -> str:
     """An attribute as text, "" where missing or damaged; several values are joined by a backslash."""
-    value = _value(dataset, keyword)
+    value = value_of(dataset, keyword)
     if value is None:
         return ""
     if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue":
@@ -162,9 +143,20 @@ def text(dataset: Dataset, keyword: str) -> str:
     return str(value).strip()
 
 
-def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+def words(dataset: Dataset, keyword: str) -> frozenset[str]:
+    """The values of an attribute in capitals."""
+    return frozenset(part.strip() for part in text(dataset, keyword).upper().split("\\"))
+
+
+def numbers(dataset: Dataset, keyword: str | int, count: int) -> tuple[float, ...] | None:
     """An attribute as exactly `count` finite numbers, or None."""
-    value = _value(dataset, keyword)
+    found = all_numbers(dataset, keyword)
+    return found if len(found) == count else None
+
+
+def all_numbers(dataset: Dataset, keyword: str | int) -> tuple[float, ...]:
+    """An attribute as finite numbers, however many there are; empty where missing or damaged."""
+    value = value_of(dataset, keyword)
     if value is None or isinstance(value, str | bytes):
         parts = [value] if isinstance(value, str) and value.strip() else []
     else:
@@ -172,138 +164,66 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
     try:
         found = tuple(float(part) for part in parts)
     except DAMAGED:
-        return None
-    return found if len(found) == count and all(math.isfinite(part) for part in found) else None
+        return ()
+    return found if all(math.isfinite(part) for part in found) else ()
 
 
-def number(dataset: Dataset, keyword: str) -> float | None:
+def number(dataset: Dataset, keyword: str | int) -> float | None:
     """An attribute as one finite number, or None."""
-    found = numbers(dataset, keyword, 1)
-    return None if found is None else found[0]
+    found = all_numbers(dataset, keyword)
+    return found[0] if len(found) == 1 else None
 
 
-def frame_count(dataset: Dataset) -> int:
-    """Number of Frames (0028,0008), 1 where missing.
+def items(dataset: Dataset, keyword: str | int) -> Sequence[Dataset]:
+    """The items of a sequence; empty where missing or damaged."""
+    return value_of(dataset, keyword) or ()
 
-    Raises:
-        InputError: When it is not a number from 1 to 100 000.
+
+def first_item(dataset: Dataset, keyword: str | int) -> Dataset | None:
+    """The first item of a sequence, or None."""
+    found = items(dataset, keyword)
+    return found[0] if found else None
+
+
+@cache
+def _tag(keyword: str | int) -> int:
+    tag = keyword if isinstance(keyword, int) else tag_for_keyword(keyword)
+    assert tag is not None, keyword  # noqa: S101  a keyword of our own that is written wrongly
+    return tag
+
+
+_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+
+
+class _WhereQuiet(logging.Filter):
+    """Fits what is said where `quietly` holds: in place of a pattern in a filter of warnings, and as a log filter."""
+
+    def match(self, text: str) -> bool:  # noqa: ARG002  the interface of a pattern
+        return _is_quiet.get()
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  logging's interface
+        return not _is_quiet.get()
+
+
+_where_quiet = _WhereQuiet()
+_QUIET_ENTRY = ("ignore", _where_quiet, Warning, None, 0)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep pydicom's warnings and log records to ourselves: they quote values, which may name the patient.
+
+    Holds for the calling thread only. `warnings.catch_warnings` would hold for the whole process, and two threads
+    that leave it in another order than they entered leave all warnings off.
     """
-    if not text(dataset, "NumberOfFrames"):
-        return 1
-    count = number(dataset, "NumberOfFrames")
-    if count is None or not 1 <= count <= _MAX_FRAMES or count != int(count):
-        msg = (
-            f"Number of Frames (0028,0008) is {text(dataset, 'NumberOfFrames')[:20]!r}; "
-            f"expected a number from 1 to {_MAX_FRAMES}."
-        )
-        raise InputError(msg)
-    return int(count)
-
-
-def frames_of(path: Path, dataset: Dataset) -> list[Frame]:
-    """One record per frame of a file; functional groups (PS3.3 C.7.6.16) come before top-level attributes.
-
-    Raises:
-        InputError: When the size is missing or the functional groups do not match the number of frames.
-    """
-    rows, columns = (number(dataset, keyword) or 0 for keyword in ("Rows", "Columns"))
-    samples = number(dataset, "SamplesPerPixel") or 1
-    if not (0 < rows <= _MAX_SIZE and 0 < columns <= _MAX_SIZE):
-        msg = f'"{path.name}" has {columns:g} columns and {rows:g} rows; expected at least one of each.'
-        raise InputError(msg)
-    if samples not in (1, 3):
-        msg = f'"{path.name}" has {samples:g} samples per pixel; expected 1 (grey) or 3 (colour).'
-        raise InputError(msg)
-    count = frame_count(dataset)
-    shared = _first(dataset, "SharedFunctionalGroupsSequence")
-    per_frame = _value(dataset, "PerFrameFunctionalGroupsSequence")
-    groups = list(per_frame) if per_frame else [None] * count
-    if len(groups) != count:
-        msg = (
-            f'"{path.name}" declares {count} frames but describes {len(groups)} in its functional groups; '
-            f"export it again."
-        )
-        raise InputError(msg)
-    return [
-        _frame(path, dataset, _Lookup(dataset, shared, group), index, (int(rows), int(columns), int(samples)))
-        for index, group in enumerate(groups)
-    ]
-
-
-class _Lookup:
-    """Finds an attribute in the frame's own group, then the shared group, then the file's top level."""
-
-    def __init__(self, dataset: Dataset, shared: Dataset | None, own: Dataset | None) -> None:
-        self.dataset, self.groups = dataset, [group for group in (own, shared) if group is not None]
-
-    def numbers(self, macro: str, keyword: str, count: int) -> tuple[float, ...] | None:
-        for group in self.groups:
-            item = _first(group, macro)
-            found = None if item is None else numbers(item, keyword, count)
-            if found is not None:
-                return found
-        return numbers(self.dataset, keyword, count)
-
-    def number(self, macro: str, keyword: str) -> float:
-        found = self.numbers(macro, keyword, 1)
-        return -1.0 if found is None else found[0]
-
-
-def _frame(path: Path, dataset: Dataset, lookup: _Lookup, index: int, size: tuple[int, int, int]) -> Frame:
-    position = lookup.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
-    orientation = lookup.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    spacing = lookup.numbers("PixelMeasuresSequence", "PixelSpacing", 2)
-    thickness = lookup.number("PixelMeasuresSequence", "SpacingBetweenSlices")
-    if thickness <= 0:
-        thickness = lookup.number("PixelMeasuresSequence", "SliceThickness")
-    is_multi_frame = bool(lookup.groups) or frame_count(dataset) > 1
-    instance = index if is_multi_frame else int(number(dataset, "InstanceNumber") or 0)
-    order = (
-        lookup.number("FrameContentSequence", "TemporalPositionIndex"),
-        number_or(dataset, "TemporalPositionIdentifier"),
-        lookup.number("MREchoSequence", "EffectiveEchoTime"),
-        number_or(dataset, "EchoTime"),
-        lookup.number("MRDiffusionSequence", "DiffusionBValue"),
-        lookup.number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-        number_or(dataset, "TriggerTime"),
-        number_or(dataset, "AcquisitionNumber"),
-        number_or(dataset, "AcquisitionTime"),
-        number_or(dataset, "ContentTime"),
-        float(instance),
-    )
-    return Frame(
-        path=path,
-        number=index,
-        sop_class_uid=text(dataset, "SOPClassUID"),
-        sop_instance_uid=text(dataset, "SOPInstanceUID"),
-        rows=size[0],
-        columns=size[1],
-        samples=size[2],
-        position=None if position is None else (position[0], position[1], position[2]),
-        orientation=orientation,
-        spacing=None if spacing is None or min(spacing) <= 0 else (spacing[0], spacing[1]),
-        thickness=thickness if thickness > 0 else None,
-        order=order,
-        instance_number=instance,
-        contrast=CONTRAST_WORDS.intersection(text(dataset, "ImageType").upper().split("\\")[2:]),
-    )
-
-
-def number_or(dataset: Dataset, keyword: str) -> float:
-    """An attribute as one number, -1 where missing: for sorting."""
-    found = number(dataset, keyword)
-    return -1.0 if found is None else found
-
-
-def _first(dataset: Dataset, keyword: str) -> Dataset | None:
-    sequence = _value(dataset, keyword)
-    return sequence[0] if sequence else None
-
-
-def _value(dataset: Dataset, keyword: str) -> Any:  # noqa: ANN401  the value of any attribute
-    """An attribute's value; None where missing or where converting it fails."""
-    tag = tag_for_keyword(keyword)
+    filters: Any = warnings.filters  # typed as read-only
+    if not any(entry is _QUIET_ENTRY for entry in filters):
+        filters.insert(0, _QUIET_ENTRY)
+    logger = logging.getLogger("pydicom")
+    if _where_quiet not in logger.filters:
+        logger.addFilter(_where_quiet)
+    token = _is_quiet.set(True)
     try:
-        return None if tag is None or tag not in dataset else dataset[tag].value
-    except DAMAGED:
-        return None
+        yield
+    finally:
+        _is_quiet.reset(token)

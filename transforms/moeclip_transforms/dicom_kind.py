@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from moeclip_transforms.dicom_header import number, text
+from moeclip_transforms.dicom_frame import COMPLEX, FIELD_MAP, MAGNITUDE, PHASE
+from moeclip_transforms.dicom_header import first_item, number, text, words
+from moeclip_transforms.dicom_place import CLIP_MODALITIES, CROSS_SECTIONAL
 from moeclip_transforms.naming import OWN_NAME, OWN_RESULT
 from moeclip_transforms.volume import ImageKind
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from moeclip_transforms.dicom_header import Frame
-
+    from moeclip_transforms.dicom_frame import Frame
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _NOT_AN_IMAGE = {
@@ -33,10 +34,19 @@ _NOT_AN_IMAGE = {
 _PORTAL_IMAGE = f"{_STORAGE}481.1"  # RT Image Storage: the one radiotherapy object that is an acquired image
 _ENDOSCOPIC = (f"{_STORAGE}77.1.1",)  # VL Endoscopic Image and Video Endoscopic Image (77.1.1.1)
 _OCT = (f"{_STORAGE}77.1.5.4",)  # Ophthalmic Tomography Image
+_SCOUT, _SCOUT_REASON = ("LOCALIZER", "SCOUT"), "a scout (localizer)"
+_MOSAIC_REASON = "a mosaic: many slices tiled in one image; convert it to NIfTI or enhanced MR"
 _SECONDARY_CAPTURE = (f"{_STORAGE}7", f"{_STORAGE}7.1", f"{_STORAGE}7.2", f"{_STORAGE}7.3", f"{_STORAGE}7.4")
 _VIDEO_SYNTAX = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?$")
-_CLIP_MODALITIES = {"ES", "US", "XA", "RF", "IVUS", "GM", "XC", "IVOCT"}
-CROSS_SECTIONAL = {"CT", "MR", "PT", "NM"}
+_SIEMENS_MOSAIC, _UIH_GRID = ("SIEMENS MR HEADER", 0x0019100A), ("Image Private Header", 0x00651050)
+"""How many slices are tiled in one image, by two vendors, each with the creator of its private block."""
+_HOUNSFIELD = ("", "HU", "HU_MOD", "US")
+KIND_KEYWORDS: tuple[str | int, ...] = (
+    "Modality", "SOPClassUID", "BodyPartExamined", "SeriesDescription", "ProtocolName", "StudyDescription",
+    "ConvolutionKernel", "ImageType", "Manufacturer", "BitsAllocated", "RescaleType", "FrameTime", "FrameTimeVector",
+    "CineRate", "SharedFunctionalGroupsSequence", "PhotometricInterpretation", 0x00190010, 0x0019100A, 0x00650010,
+    0x00651050,
+)  # fmt: skip
 _HEAD = re.compile(r"\b(HEAD|BRAIN|SKULL|CRANI\w*|CEREBR\w*|NEURO\w*|STROKE|NCCT)\b")
 _NECK = re.compile(r"NECK|SPINE|CHEST|THORAX|ABD|BODY")
 _CHEST = re.compile(r"\b(CHEST|THORAX|LUNGS?|PULMO\w*)\b")
@@ -44,9 +54,13 @@ _LUNG = re.compile(r"\b(LUNGS?|PULMO\w*|HRCT)\b")
 _LUNG_KERNEL = re.compile(r"^(LUNG|B[678]\d[FS]?|BL\d+.*|FC5\d|FC8\d|L|YC)$")
 
 
-def is_image(header: Dataset) -> bool:
-    """Whether a file is an image with pixels of its own."""
-    return not _document_reason(text(header, "SOPClassUID")) and bool(text(header, "Rows"))
+def no_image_reason(header: Dataset, *, has_pixels: bool) -> str:
+    """Why a file holds no image of its own, or "": what counts are SOP class and pixel data, not the size it claims."""
+    if reason := _document_reason(text(header, "SOPClassUID")):
+        return reason
+    if not text(header, "Rows"):
+        return "no image: it has no rows"
+    return "" if has_pixels else "no image: it has no pixel data"
 
 
 def kind_of(header: Dataset) -> ImageKind:
@@ -70,25 +84,23 @@ def is_clip(header: Dataset, first: Frame) -> bool:
     if first.position is not None and first.orientation is not None:
         return False
     has_rate = any(text(header, keyword) for keyword in ("FrameTime", "FrameTimeVector", "CineRate"))
-    return has_rate or text(header, "Modality").upper() in _CLIP_MODALITIES
+    return has_rate or text(header, "Modality").upper() in CLIP_MODALITIES
 
 
-def skip_reason(header: Dataset, first: Frame) -> str:
-    """Why an object is not worth scoring, or ""."""
-    sop_class = text(header, "SOPClassUID")
-    image_type = text(header, "ImageType").upper().split("\\")
+def skip_reason(header: Dataset) -> str:
+    """Why an image is not worth scoring, or ""; see also `contrast_reason`."""
+    image_type = words(header, "ImageType")
     modality = text(header, "Modality").upper()
     syntax = str(header.file_meta.get("TransferSyntaxUID", "")) if hasattr(header, "file_meta") else ""
+    is_capture = text(header, "SOPClassUID") in _SECONDARY_CAPTURE
     checks = (
         (text(header, "Manufacturer") == OWN_NAME, OWN_RESULT),
-        (bool(_document_reason(sop_class)), _document_reason(sop_class)),
-        (first.rows == 0, "no image: it has no rows"),
         (bool(_VIDEO_SYNTAX.match(syntax)), "a video stream (MPEG), which is not decoded: export its frames"),
-        ("LOCALIZER" in image_type or "SCOUT" in image_type, "a scout (localizer)"),
-        ("MOSAIC" in image_type, "a mosaic: many slices tiled in one image; convert it to NIfTI or enhanced MR"),
-        (_is_dose_screen(header, image_type), "a dose report"),
+        (not image_type.isdisjoint(_SCOUT), _SCOUT_REASON),
+        ("MOSAIC" in image_type or _is_tiled(header), _MOSAIC_REASON),
+        (_is_dose_screen(header, image_type, is_capture=is_capture), "a dose report"),
         (
-            sop_class in _SECONDARY_CAPTURE and modality in CROSS_SECTIONAL,
+            is_capture and modality in CROSS_SECTIONAL and not _holds_slices(header),
             "a screen capture, not acquired slices",
         ),
         (number(header, "BitsAllocated") == 1, "a mask of single bits, not an image"),
@@ -96,18 +108,36 @@ def skip_reason(header: Dataset, first: Frame) -> str:
     return next((reason for applies, reason in checks if applies), "")
 
 
+def contrast_reason(modality: str, contrast: frozenset[str]) -> str:
+    """Why images of a contrast (`Frame.contrast`) are not worth scoring, or ""."""
+    if not contrast.isdisjoint(_SCOUT):
+        return _SCOUT_REASON
+    if "MOSAIC" in contrast:
+        return _MOSAIC_REASON
+    if modality.upper() != "MR":
+        return ""
+    checks = (
+        (FIELD_MAP, "a field map, not an image of the body"),
+        (PHASE, "a phase image: its values are angles or velocities, not signal"),
+        (COMPLEX, "the real or imaginary part of a signal, not its magnitude"),
+    )
+    if contrast & MAGNITUDE and not contrast & FIELD_MAP:
+        return ""
+    return next((reason for kinds, reason in checks if contrast & kinds), "")
+
+
 def _ct_kind(header: Dataset) -> ImageKind:
+    if rescale_type(header) not in _HOUNSFIELD:
+        return ImageKind.PLAIN
     body_part = text(header, "BodyPartExamined").upper()
-    words = " ".join(
-        text(header, keyword) for keyword in ("SeriesDescription", "ProtocolName", "StudyDescription")
-    ).upper()
-    words = words.replace("_", " ")
+    said = " ".join(text(header, keyword) for keyword in ("SeriesDescription", "ProtocolName", "StudyDescription"))
+    said = said.upper().replace("_", " ")
     kernel = text(header, "ConvolutionKernel").upper().split("\\")[0]
-    where = body_part or words
+    where = body_part or said
     if _HEAD.search(where) and not _NECK.search(where):
         return ImageKind.CT_BRAIN
-    is_lung = bool(_LUNG.search(words)) or bool(_LUNG.search(body_part)) or bool(_LUNG_KERNEL.match(kernel))
-    if is_lung and (_CHEST.search(where) or _CHEST.search(words)):
+    is_lung = bool(_LUNG.search(said)) or bool(_LUNG.search(body_part)) or bool(_LUNG_KERNEL.match(kernel))
+    if is_lung and (_CHEST.search(where) or _CHEST.search(said)):
         return ImageKind.CT_LUNG
     return ImageKind.CT_SOFT_TISSUE
 
@@ -122,7 +152,35 @@ def _document_reason(sop_class: str) -> str:
     return ""
 
 
-def _is_dose_screen(header: Dataset, image_type: list[str]) -> bool:
+def rescale_type(header: Dataset) -> str:
+    """Rescale Type (0028,1054), from the shared functional group of enhanced images; "" where missing."""
+    shared = first_item(header, "SharedFunctionalGroupsSequence")
+    item = None if shared is None else first_item(shared, "PixelValueTransformationSequence")
+    return text(header if item is None else item, "RescaleType").upper()
+
+
+def kind_notes(header: Dataset) -> tuple[str, ...]:
+    """What has to be said about the kind of image, one sentence each."""
+    unit = rescale_type(header)
+    if text(header, "Modality").upper() != "CT" or unit in _HOUNSFIELD:
+        return ()
+    return (f'Rescale Type (0028,1054) is "{unit[:16]}", not HU: no CT window is used.',)
+
+
+def _is_dose_screen(header: Dataset, image_type: frozenset[str], *, is_capture: bool) -> bool:
     description = text(header, "SeriesDescription").upper()
-    is_capture = text(header, "SOPClassUID") in _SECONDARY_CAPTURE or "SCREEN SAVE" in image_type
-    return "DOSE_INFO" in image_type or (is_capture and "DOSE" in description)
+    return "DOSE_INFO" in image_type or ((is_capture or "SCREEN SAVE" in image_type) and "DOSE" in description)
+
+
+def _holds_slices(header: Dataset) -> bool:
+    """Whether a multi-frame secondary capture says where it lies, as exports of cone-beam CT do."""
+    return (number(header, "NumberOfFrames") or 1) > 1 and bool(text(header, "ImagePositionPatient"))
+
+
+def _is_tiled(header: Dataset) -> bool:
+    """Whether an image is a mosaic without saying so in its Image Type."""
+    siemens, uih = (
+        text(header, (tag & 0xFFFF0000) | 0x10) == creator and (number(header, tag) or 0) > 1
+        for creator, tag in (_SIEMENS_MOSAIC, _UIH_GRID)
+    )
+    return siemens or uih

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moeclip_transforms.dicom_header import DAMAGED, read_header
+from moeclip_transforms.dicom_header import DAMAGED, items, read_header, value_of
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,41 +14,64 @@ if TYPE_CHECKING:
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
-def is_dicomdir(path: Path) -> bool:
-    """Whether a file with the "DICM" mark is a DICOMDIR, whatever its name."""
-    try:
-        meta = read_header(path, keywords=["SOPClassUID"]).file_meta
-        return str(meta.get("MediaStorageSOPClassUID", "")) == MEDIA_STORAGE_DIRECTORY
-    except (*DAMAGED, InputError):
-        return False
-
-
 def listed_files(dicomdir: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str], ...]]:
     """The files that a DICOMDIR lists: those that are there, and those that are not, each with the reason.
 
-    Only names inside the DICOMDIR's own folder are followed.
+    Copies of media often have names in lower case, or a suffix behind them: such files are found, too. Only names
+    inside the DICOMDIR's own folder are followed.
 
     Raises:
         InputError: When it is not a DICOMDIR, or damaged.
     """
-    dataset = read_header(dicomdir, keywords=None)
+    dataset = read_header(dicomdir)
     try:
-        records = list(dataset.DirectoryRecordSequence)
-        identifiers = [record.get("ReferencedFileID") for record in records]
+        identifiers = [value_of(record, "ReferencedFileID") for record in items(dataset, "DirectoryRecordSequence")]
     except DAMAGED as error:
         msg = f'"{dicomdir.name}" holds no readable directory records; give the folder instead.'
         raise InputError(msg) from error
     present: list[Path] = []
     missing: list[tuple[Path, str]] = []
+    folders = _Folders()
     for identifier in identifiers:
         if not identifier:
             continue
         parts = [identifier] if isinstance(identifier, str) else [str(part) for part in identifier]
-        path = dicomdir.parent.joinpath(*parts)
+        named = dicomdir.parent.joinpath(*parts)
         if any(part in ("", "..") or "/" in part or ":" in part for part in parts):
-            missing.append((path, f'"{dicomdir.name}" names a place outside its folder; it is not followed.'))
-        elif not path.is_file():
-            missing.append((path, f'"{"/".join(parts)}" is listed in "{dicomdir.name}" but missing.'))
+            missing.append((named, f'"{dicomdir.name}" names a place outside its folder; it is not followed.'))
+        elif (found := folders.find(dicomdir.parent, parts)) is None:
+            missing.append((named, f'"{"/".join(parts)}" is listed in "{dicomdir.name}" but missing.'))
         else:
-            present.append(path)
-    return tuple(present), tuple(missing)
+            present.append(found)
+    return tuple(dict.fromkeys(present)), tuple(missing)
+
+
+class _Folders:
+    """Finds files by names that may be written in another case, or without their suffix; lists each folder once."""
+
+    def __init__(self) -> None:
+        self._listed: dict[Path, dict[str, str]] = {}
+
+    def find(self, folder: Path, parts: list[str]) -> Path | None:
+        """The file that some parts of a path name, or None."""
+        exact = folder.joinpath(*parts)
+        if exact.is_file():
+            return exact
+        place = folder
+        for part in parts:
+            name = self._names(place).get(part.lower())
+            if name is None:
+                return None
+            place = place / name
+        return place if place.is_file() else None
+
+    def _names(self, folder: Path) -> dict[str, str]:
+        """The names in a folder by what a DICOMDIR may call them; a whole name counts before one without suffix."""
+        if folder not in self._listed:
+            try:
+                names = sorted(path.name for path in folder.iterdir())
+            except OSError:
+                names = []
+            without_suffix = {name.lower().rpartition(".")[0]: name for name in names if "." in name}
+            self._listed[folder] = without_suffix | {name.lower(): name for name in names}
+        return self._listed[folder]

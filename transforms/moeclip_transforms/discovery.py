@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from moeclip_transforms.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from moeclip_transforms.dicom_file import BoundedFile, KeptFiles
+    from moeclip_transforms.dicom_scan import ScannedFile
     from moeclip_transforms.volume import Series
 
 
@@ -21,11 +23,11 @@ class FileType(Enum):
     """What the first bytes of a file say."""
 
     DICOM = auto()
-    DICOM_WITHOUT_MARK = auto()
+    DICOM_WITHOUT_PREFIX = auto()
     NIFTI = auto()
     ITK = auto()
     IMAGE = auto()
-    ZIP = auto()
+    ARCHIVE = auto()
     EMPTY = auto()
     UNKNOWN = auto()
 
@@ -37,13 +39,17 @@ class Findings:
     Attributes:
         series: The series, sorted by study, identifier and first file.
         unreadable: Files that look like images and cannot be read, each with the reason.
-        archives: Zip files, which the caller may unpack and scan.
+        excluded: Files that can be read and belong to no series, each with the reason.
+        archives: Archives, which the caller may unpack and scan.
+        directories: DICOMDIR files, whose lists the caller may follow.
         n_other: Number of files that are no images at all.
     """
 
     series: tuple[Series, ...] = ()
     unreadable: tuple[tuple[Path, str], ...] = ()
+    excluded: tuple[tuple[Path, str], ...] = ()
     archives: tuple[Path, ...] = ()
+    directories: tuple[Path, ...] = ()
     n_other: int = 0
 
 
@@ -53,8 +59,10 @@ _NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _PARTS = (".img", ".raw", ".zraw", ".json", ".bval", ".bvec", ".txt", ".csv")
-_HEAD_BYTES = 132
+_HEAD_BYTES = 4096
+_TAR_MARK, _TAR_PLACE = b"ustar", 257
 
 
 def iter_files(root: Path) -> Iterator[Path]:
@@ -77,54 +85,108 @@ def file_type(path: Path) -> FileType:
         OSError: When it cannot be opened.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    name = path.name.lower()
+        return _type_of(path.name.lower(), file.read(_HEAD_BYTES))
+
+
+def scan(paths: Iterable[Path], *, kept: KeptFiles | None = None) -> Findings:
+    """Read the headers of files and group them into series; each DICOM file is opened once.
+
+    Args:
+        paths: Regular files, in the order in which they shall be looked at.
+        kept: Where the bytes of small DICOM files are kept for reading, as long as there is room.
+    """
+    from moeclip_transforms.dicom_header import quietly
+    from moeclip_transforms.dicom_scan import group_series
+
+    found = _Found()
+    with quietly():
+        for path in paths:
+            try:
+                _look_at(path, found, kept)
+            except (InputError, OSError) as error:
+                found.unreadable.append((path, _sentence(path, error)))
+        series = found.series + group_series(found.dicom)
+    ordered = sorted(series, key=lambda one: (one.study_uid, _natural(one.uid), str(one.files[0])))
+    return Findings(
+        tuple(_with_unique_uids(ordered)),
+        tuple(found.unreadable),
+        tuple(found.excluded),
+        tuple(found.archives),
+        tuple(found.directories),
+        found.n_other,
+    )
+
+
+@dataclass
+class _Found:
+    """What a scan has found so far."""
+
+    dicom: list[ScannedFile] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    excluded: list[tuple[Path, str]] = field(default_factory=list)
+    archives: list[Path] = field(default_factory=list)
+    directories: list[Path] = field(default_factory=list)
+    n_other: int = 0
+
+
+def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
+    from moeclip_transforms.dicom_file import BoundedFile
+
+    with BoundedFile(path) as stored:
+        kind = _type_of(path.name.lower(), stored.peek(_HEAD_BYTES)[:_HEAD_BYTES])
+        if kind in (FileType.DICOM, FileType.DICOM_WITHOUT_PREFIX):
+            _look_at_dicom(path, stored, found, kept, force=kind is FileType.DICOM_WITHOUT_PREFIX)
+            return
+    if kind is FileType.ARCHIVE:
+        found.archives.append(path)
+    elif kind in (FileType.NIFTI, FileType.ITK, FileType.IMAGE):
+        found.series.append(_scan_file(path, kind))
+    elif kind is FileType.EMPTY and not path.name.lower().endswith(_PARTS):
+        found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
+    else:
+        found.n_other += 1
+
+
+def _look_at_dicom(path: Path, stored: BoundedFile, found: _Found, kept: KeptFiles | None, *, force: bool) -> None:
+    from moeclip_transforms.dicom_file import KeptFile, as_dicom
+    from moeclip_transforms.dicom_scan import DirectoryError, NoSeriesError, scan_dicom
+
+    content = stored.read() if kept is not None and stored.size <= kept.bytes_left else None
+    try:
+        scanned = scan_dicom(as_dicom(path, stored if content is None else KeptFile(content)), force=force)
+    except DirectoryError as error:
+        found.directories.append(path)
+        found.excluded.append((path, str(error)))
+    except NoSeriesError as error:
+        found.excluded.append((path, str(error)))
+    else:
+        found.dicom.append(scanned)
+        if kept is not None and content is not None and scanned.frames[0].rows:
+            kept.keep(path, content)
+
+
+def _type_of(name: str, head: bytes) -> FileType:
+    from moeclip_transforms.dicom_file import GZIP_MARK, gzip_head
+
+    inner = gzip_head(head) if head.startswith(GZIP_MARK) and not name.endswith(_NIFTI_SUFFIXES) else head
     checks = (
         (not head, FileType.EMPTY),
-        (head[128:132] == b"DICM", FileType.DICOM),
+        (inner[128:132] == b"DICM", FileType.DICOM),
         (name.endswith(_NIFTI_SUFFIXES), FileType.NIFTI),
         (name.endswith(_ITK_SUFFIXES), FileType.ITK),
         (name.endswith(_IMAGE_SUFFIXES) or head.startswith(_IMAGE_MARKS), FileType.IMAGE),
-        (name.endswith(".zip") or head.startswith(_ZIP_MARKS), FileType.ZIP),
-        (name.endswith(_DICOM_SUFFIXES) or _starts_like_dicom(head), FileType.DICOM_WITHOUT_MARK),
+        (name.endswith(_ARCHIVE_SUFFIXES) or head.startswith(_ZIP_MARKS), FileType.ARCHIVE),
+        (inner[_TAR_PLACE : _TAR_PLACE + len(_TAR_MARK)] == _TAR_MARK, FileType.ARCHIVE),
+        (name.endswith(_DICOM_SUFFIXES) or _starts_like_dicom(inner), FileType.DICOM_WITHOUT_PREFIX),
     )
     return next((kind for applies, kind in checks if applies), FileType.UNKNOWN)
 
 
-def scan(paths: Iterable[Path]) -> Findings:
-    """Read the headers of files and group them into series.
-
-    Args:
-        paths: Regular files, in the order in which they shall be looked at.
-    """
-    from moeclip_transforms.dicom import ScannedFile, group_series, scan_dicom
-    from moeclip_transforms.dicom_header import quietly
-
-    dicom: list[ScannedFile] = []
-    series: list[Series] = []
-    unreadable: list[tuple[Path, str]] = []
-    archives: list[Path] = []
-    n_other = 0
-    with quietly():
-        for path in paths:
-            try:
-                kind = file_type(path)
-                if kind in (FileType.DICOM, FileType.DICOM_WITHOUT_MARK):
-                    if path.name.upper() != "DICOMDIR":  # what it lists is found without it
-                        dicom.append(scan_dicom(path, force=kind is FileType.DICOM_WITHOUT_MARK))
-                elif kind is FileType.ZIP:
-                    archives.append(path)
-                elif kind in (FileType.NIFTI, FileType.ITK, FileType.IMAGE):
-                    series.append(_scan_file(path, kind))
-                elif kind is FileType.EMPTY and not path.name.lower().endswith(_PARTS):
-                    unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
-                else:
-                    n_other += 1
-            except (InputError, OSError) as error:
-                unreadable.append((path, _sentence(path, error)))
-    series += group_series(dicom)
-    ordered = sorted(series, key=lambda found: (found.study_uid, found.uid, str(found.files[0])))
-    return Findings(tuple(_with_unique_uids(ordered)), tuple(unreadable), tuple(archives), n_other)
+def _natural(uid: str) -> tuple[str, int]:
+    """An identifier to sort by: "#10" comes behind "#9"."""
+    stem, mark, part = uid.rpartition("#")
+    return (stem, int(part)) if mark and part.isdigit() else (uid, 0)
 
 
 def _scan_file(path: Path, kind: FileType) -> Series:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
-from moeclip_transforms.discovery import FileType, Findings, file_type, iter_files, scan
+from moeclip_transforms.dicom_file import KeptFiles
+from moeclip_transforms.discovery import Findings, iter_files, scan
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import FileFormat
 
@@ -16,22 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from moeclip_transforms.dicom import Allocate
+    from moeclip_transforms.dicom_values import Allocate
     from moeclip_transforms.volume import Series, Volume
 
 _EXPECTED = "expected DICOM, NIfTI, .mha, .nrrd, PNG, JPEG, TIFF or BMP files"
 
 
 class ImageSource:
-    """A context manager over the images under a path: a file, a folder of any depth, a zip archive, a DICOMDIR.
+    """A context manager over the images under a path: a file, a folder of any depth, a zip or tar archive, a DICOMDIR.
 
-    Only headers are read until `read` is called. Zip archives, the given one and those in a given folder, are
-    unpacked to a temporary folder that is removed at the end.
+    Only headers are read until `read` is called. Archives, the given one and those in a given folder, are unpacked to
+    a temporary folder that is removed at the end.
 
     Attributes:
         path: The path.
         series: What it holds, sorted by study and identifier; with what is not worth scoring (`skip_reason`).
         unreadable: Files that look like images and cannot be read, each with a sentence why.
+        excluded: Files that can be read but belong to no series (a DICOMDIR, say), each with a sentence why.
 
     Raises:
         InputError: When the path does not exist, cannot be opened, or holds nothing that is an image.
@@ -41,10 +44,13 @@ class ImageSource:
         self.path = Path(path)
         self._limits = limits
         self._cleanup = ExitStack()
+        self._kept = KeptFiles()
+        self._cleanup.callback(self._kept.clear)
         try:
             found = self._scan()
             self.series: tuple[Series, ...] = found.series
             self.unreadable: tuple[tuple[Path, str], ...] = found.unreadable
+            self.excluded: tuple[tuple[Path, str], ...] = found.excluded
             self._check_not_empty(found)
         except BaseException:
             self.close()
@@ -73,7 +79,7 @@ class ImageSource:
         Raises:
             InputError: When it cannot be read or its geometry makes no sense.
         """
-        return read_series(series, time_point=time_point, allocate=allocate)
+        return read_series(series, time_point=time_point, allocate=allocate, kept=self._kept)
 
     def _scan(self) -> Findings:
         if not self.path.exists():
@@ -84,30 +90,19 @@ class ImageSource:
         if not self.path.is_file():
             msg = f'"{self.path}" is a device or pipe; give a file or folder.'
             raise InputError(msg)
-        try:
-            kind = file_type(self.path)
-        except OSError as error:
-            msg = f'"{self.path}" cannot be opened ({error.strerror}); check its permissions.'
-            raise InputError(msg) from error
-        if kind is FileType.ZIP:
-            return self._scan_archive(self.path)
-        if kind is FileType.DICOM and self._is_dicomdir():
+        found = self._scan_with_archives([self.path])
+        if found.directories:
             from moeclip_transforms.dicomdir import listed_files
 
             present, missing = listed_files(self.path)
-            found = scan(present)
-            return Findings(found.series, missing + found.unreadable, found.archives, found.n_other)
-        return scan([self.path])
-
-    def _is_dicomdir(self) -> bool:
-        from moeclip_transforms.dicomdir import is_dicomdir
-
-        return is_dicomdir(self.path)
+            found = self._scan_with_archives(present)
+            return replace(found, unreadable=missing + found.unreadable)
+        if self.path in [path for path, _ in found.unreadable] and not found.series:
+            raise InputError(found.unreadable[0][1])
+        return found
 
     def _scan_with_archives(self, paths: Iterable[Path]) -> Findings:
-        from dataclasses import replace
-
-        found = scan(paths)
+        found = scan(paths, kept=self._kept)
         for archive in found.archives:
             try:
                 inner = self._scan_archive(archive)
@@ -118,6 +113,7 @@ class ImageSource:
                 found,
                 series=found.series + inner.series,
                 unreadable=found.unreadable + inner.unreadable,
+                excluded=found.excluded + inner.excluded,
                 n_other=found.n_other + inner.n_other,
             )
         return found
@@ -125,7 +121,7 @@ class ImageSource:
     def _scan_archive(self, archive: Path) -> Findings:
         folder = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-")))
         unpack(archive, folder, self._limits)
-        return scan(iter_files(folder))
+        return scan(iter_files(folder), kept=self._kept)
 
     def _check_not_empty(self, found: Findings) -> None:
         if found.series:
@@ -138,8 +134,10 @@ class ImageSource:
                 f"the first: {found.unreadable[0][1]}"
             )
             raise InputError(msg)
+        if found.excluded:
+            raise InputError(found.excluded[0][1])
         if found.n_other:
-            is_single = self.path.is_file() and file_type(self.path) is not FileType.ZIP
+            is_single = self.path.is_file() and not found.archives
             what = "is not an image" if is_single else f"holds {found.n_other} other files but no image"
             msg = f'"{self.path}" {what}; {_EXPECTED}.'
             raise InputError(msg)
@@ -197,7 +195,9 @@ def choose_series(source: ImageSource, uid: str | None = None) -> Series:
     raise InputError(msg)
 
 
-def read_series(series: Series, *, time_point: int = 0, allocate: Allocate | None = None) -> Volume:
+def read_series(
+    series: Series, *, time_point: int = 0, allocate: Allocate | None = None, kept: KeptFiles | None = None
+) -> Volume:
     """Read a series whose files are still where the scan found them.
 
     Args:
@@ -205,6 +205,7 @@ def read_series(series: Series, *, time_point: int = 0, allocate: Allocate | Non
         time_point: Zero-based time point of a 4-D series.
         allocate: From a shape (channel, slice, row, column) to an array of float32 zeros that DICOM is decoded into, in
             shared memory for example; NumPy's own if None. Other formats come in arrays of their libraries.
+        kept: The bytes of DICOM files that the scan kept.
 
     Raises:
         InputError: When it cannot be read or its geometry makes no sense.
@@ -212,7 +213,7 @@ def read_series(series: Series, *, time_point: int = 0, allocate: Allocate | Non
     if series.format is FileFormat.DICOM:
         from moeclip_transforms.dicom import read_dicom
 
-        return read_dicom(series, time_point=time_point, allocate=allocate)
+        return read_dicom(series, time_point=time_point, allocate=allocate, kept=kept)
     if series.format is FileFormat.NIFTI:
         from moeclip_transforms.nifti import read_nifti
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from SimpleITK import Image
     from torch import Tensor
 
+    from moeclip_transforms.dicom_frame import Frame
     from moeclip_transforms.geometry import Affine
 
 
@@ -100,6 +101,8 @@ class Series:
         is_clip: True where the third axis is time (endoscopy, ultrasound): frames, not slices of a body.
         skip_reason: Why this is not worth scoring (scout, dose report, document, own result), or "".
         description: SeriesDescription. May hold patient data: shown on the terminal only, never logged.
+        notes: What the scan had to say, one sentence each: what was assumed, and what is in no volume.
+        volumes: For DICOM, the frames of each time point, sorted: what reading goes by.
     """
 
     uid: str
@@ -113,6 +116,8 @@ class Series:
     is_clip: bool = False
     skip_reason: str = ""
     description: str = ""
+    notes: tuple[str, ...] = ()
+    volumes: tuple[tuple[Frame, ...], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def is_colour(self) -> bool:

@@ -1,0 +1,256 @@
+"""The bytes of one DICOM file: opened once, unpacked within limits, hashed as they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import threading
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GZIP_MARK = b"\x1f\x8b"
+DICM_PLACE = slice(128, 132)
+DEFAULT_KEPT_BYTES = 64 * 2**20
+"""How many bytes of files a scan keeps, so that reading need not open them again."""
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_EXPLICIT = b"1.2.840.10008.1.2.1".ljust(len(_DEFLATED), b"\0")
+_RAW_DEFLATE, _GZIP = -zlib.MAX_WBITS, 16 + zlib.MAX_WBITS
+_META_GROUP = b"\x02\x00"
+_LONG_VRS = (b"OB", b"OW", b"UN", b"SQ", b"UT")
+_HEAD_BYTES = 4096
+_LARGE_READ = 65_536
+_CHUNK = 1 << 18
+_MAX_HEADER_BYTES = 64 * 2**20
+_MAX_READS = 2_000_000
+"""Each data element and each item of a sequence takes one read or more."""
+
+
+class TooMuchError(InputError):
+    """A file holds more than its limits allow; the message lacks the file's name."""
+
+
+class _Counted:
+    """A file object that counts what is asked of it: a header may hold millions of empty items."""
+
+    size: int
+    _reads_left = _MAX_READS
+
+    def _count(self) -> None:
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            msg = f"its header has more than {_MAX_READS} parts; it is damaged or no image: export it again"
+            raise TooMuchError(msg)
+
+
+class BoundedFile(_Counted, io.BufferedReader):
+    """A file that never tries to read beyond its end: a damaged length may claim gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.size = self.seek(0, io.SEEK_END)
+        self.seek(0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes, all that is left for None or a negative number."""
+        self._count()
+        if size is not None and size > _LARGE_READ:
+            size = min(size, max(0, self.size - self.tell()))
+        return super().read(size)
+
+
+class KeptFile(_Counted, io.BytesIO):
+    """The same for a file whose bytes are in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.size = len(content)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes, all that is left for None or a negative number."""
+        self._count()
+        return super().read(size)
+
+
+class UnpackedFile(_Counted):
+    """A compressed file as what it unpacks to, unpacked only as far as it is read.
+
+    Attributes:
+        limit: How many bytes may be unpacked; a reader raises it when it knows what pixels there must be.
+    """
+
+    def __init__(self, head: bytes, packed: bytes, window_bits: int) -> None:
+        self.limit = _MAX_HEADER_BYTES
+        self._content = bytearray(head)
+        self._packed = packed
+        self._unpacker = zlib.decompressobj(window_bits)
+        self._place = 0
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """How many bytes there are; unpacks all, up to the limit."""
+        self._unpack(self.limit)
+        return len(self._content)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes, all that is left for None or a negative number."""
+        self._count()
+        end = self.limit + 1 if size is None or size < 0 else self._place + size
+        self._unpack(end)
+        found = bytes(self._content[self._place : end])
+        self._place += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a place; nothing is unpacked for it, but for a place told from the end."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}.get(whence)
+        self._place = max(0, (self.size if start is None else start) + offset)
+        return self._place
+
+    def tell(self) -> int:
+        """The place."""
+        return self._place
+
+    def _unpack(self, end: int) -> None:
+        while len(self._content) < end and not self._unpacker.eof and (self._packed or self._unpacker.unconsumed_tail):
+            if len(self._content) >= self.limit:
+                msg = (
+                    f"it unpacks to more than the {self.limit} bytes that its header explains; "
+                    f"unpack it yourself if you trust it"
+                )
+                raise TooMuchError(msg)
+            packed, self._packed = self._packed, b""
+            part = self._unpacker.decompress(packed, min(_CHUNK, self.limit - len(self._content) or 1))
+            self._packed = self._unpacker.unconsumed_tail
+            self._content += part
+            if not part and not self._packed:
+                break
+
+
+Stream = BoundedFile | KeptFile | UnpackedFile
+
+
+@dataclass
+class KeptFiles:
+    """Bytes of files that were opened already, so that they need not be opened again; within a limit.
+
+    Attributes:
+        bytes_left: How many more bytes are kept.
+    """
+
+    bytes_left: int = DEFAULT_KEPT_BYTES
+    _contents: dict[Path, bytes] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def keep(self, path: Path, content: bytes) -> None:
+        """Keep a file's bytes."""
+        with self._lock:
+            self.bytes_left -= len(content)
+            self._contents[path] = content
+
+    def take(self, path: Path) -> bytes | None:
+        """The bytes of a file, given away: they are kept no longer."""
+        with self._lock:
+            content = self._contents.pop(path, None)
+            self.bytes_left += len(content or b"")
+            return content
+
+    def clear(self) -> None:
+        """Keep nothing any longer."""
+        with self._lock:
+            self._contents.clear()
+            self.bytes_left = 0
+
+
+@dataclass
+class DicomFile:
+    """One opened DICOM file.
+
+    Attributes:
+        path: Where it lies.
+        stream: What it holds, unpacked, at its beginning.
+        stored: What it holds as stored: the same unless it is compressed as a whole.
+    """
+
+    path: Path
+    stream: Stream
+    stored: BoundedFile | KeptFile
+
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes as stored; puts the stream back to its beginning."""
+        self.stored.seek(0)
+        digest = hashlib.file_digest(self.stored, "sha256").hexdigest()  # type: ignore[arg-type]
+        self.stored.seek(0)
+        return digest
+
+    def allow_pixels(self, n_bytes: int) -> None:
+        """Let so many bytes of pixels be unpacked."""
+        if isinstance(self.stream, UnpackedFile):
+            self.stream.limit = _MAX_HEADER_BYTES + n_bytes
+
+
+@contextmanager
+def opened(path: Path, kept: KeptFiles | None = None) -> Iterator[DicomFile]:
+    """Open a DICOM file, or take its bytes from where a scan kept them.
+
+    Raises:
+        OSError: When it cannot be opened.
+    """
+    content = kept.take(path) if kept else None
+    with BoundedFile(path) if content is None else KeptFile(content) as stored:
+        yield as_dicom(path, stored)
+
+
+def as_dicom(path: Path, stored: BoundedFile | KeptFile) -> DicomFile:
+    """A file that is open already, unpacked where it is a .gz file or has a deflated data set (PS3.5 A.5)."""
+    head = stored.read(_HEAD_BYTES)
+    stored.seek(0)
+    if head.startswith(GZIP_MARK):
+        unpacked = UnpackedFile(b"", stored.read(), _GZIP)
+        if _deflated_at(unpacked.read(_HEAD_BYTES)):
+            msg = f'"{path.name}" is compressed twice, as .gz and deflated; unpack it first.'
+            raise InputError(msg)
+        unpacked.seek(0)
+        stored.seek(0)
+        return DicomFile(path, unpacked, stored)
+    if start := _deflated_at(head):
+        # The same file as if it had been written uncompressed: pydicom would unpack it without a limit.
+        stored.seek(start)
+        unpacked = UnpackedFile(head[:start].replace(_DEFLATED, _EXPLICIT), stored.read(), _RAW_DEFLATE)
+        stored.seek(0)
+        return DicomFile(path, unpacked, stored)
+    return DicomFile(path, stored, stored)
+
+
+def gzip_head(head: bytes) -> bytes:
+    """What the first bytes of a .gz file unpack to; b"" where they are damaged."""
+    try:
+        return zlib.decompressobj(_GZIP).decompress(head, 512)
+    except zlib.error:
+        return b""
+
+
+def _deflated_at(head: bytes) -> int:
+    """Where the deflated data set begins, behind the file meta information; 0 where nothing is deflated."""
+    if _DEFLATED not in head or head[DICM_PLACE] != b"DICM":
+        return 0
+    place, end, is_deflated = DICM_PLACE.stop, len(head), False
+    while head[place : place + 2] == _META_GROUP and place + 12 <= end:
+        is_long = head[place + 4 : place + 6] in _LONG_VRS
+        (length,) = struct.unpack_from("<I", head, place + 8) if is_long else struct.unpack_from("<H", head, place + 6)
+        start = place + (12 if is_long else 8)
+        if head[place + 2 : place + 4] == b"\0\0" and length == 4:  # noqa: PLR2004  the group's length
+            end = start + 4 + struct.unpack_from("<I", head, start)[0]
+        if head[place + 2 : place + 4] == b"\x10\x00":
+            is_deflated = head[start : start + length].rstrip(b"\0 ") == _DEFLATED
+        place = start + length
+    return place if is_deflated else 0

@@ -1,0 +1,223 @@
+"""DICOM series found from headers: each file looked at once, then grouped step by step.
+
+What is an image is told by SOP class and pixel data; images go by patient, study and series; then by size, direction
+and contrast into stacks; and each stack by its dimensions, echoes, times and so on into volumes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from moeclip_transforms import dicom_kind
+from moeclip_transforms.dicom_frame import FRAME_KEYWORDS, NO_IMAGE, Frame, frames_of
+from moeclip_transforms.dicom_header import parse_header, text
+from moeclip_transforms.dicom_place import PLACE_KEYWORDS, SPACING_KEYWORDS
+from moeclip_transforms.dicom_stack import split_stacks, without_copies
+from moeclip_transforms.dicom_volumes import split_volumes
+from moeclip_transforms.dicomdir import MEDIA_STORAGE_DIRECTORY
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import stable_uid
+from moeclip_transforms.volume import FileFormat, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+    from moeclip_transforms.dicom_file import DicomFile
+
+_FEWEST_ALIKE = 3
+_KEYWORDS: tuple[str | int, ...] = tuple(
+    dict.fromkeys(
+        [
+            *FRAME_KEYWORDS, *PLACE_KEYWORDS, *SPACING_KEYWORDS, *dicom_kind.KIND_KEYWORDS, "PatientID", "PatientName",
+            "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
+        ]
+    )
+)  # fmt: skip
+"""All that a scan reads of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """What a scan keeps of one file: little, since an archive has hundreds of thousands.
+
+    Attributes:
+        frames: One record per frame; a single one with 0 rows for what is not an image.
+        origin: SeriesInstanceUID (or a name made from the file's), StudyInstanceUID, and a hash of the patient's ID:
+            only files that agree in all three belong together.
+        template: What a series made of this file alone would look like, but for its shape.
+    """
+
+    frames: tuple[Frame, ...]
+    origin: tuple[str, str, bytes]
+    template: Series
+
+
+class NoSeriesError(InputError):
+    """A DICOM file that belongs to no series: neither an image nor a document."""
+
+
+class DirectoryError(InputError):
+    """A DICOMDIR, whatever its name: the list of files on a medium."""
+
+
+def scan_dicom(file: DicomFile, *, force: bool = False) -> ScannedFile:
+    """Look at one file's header.
+
+    Args:
+        file: The open file, at its beginning.
+        force: Read a file without the "DICM" prefix.
+
+    Raises:
+        NoSeriesError: When it holds nothing that belongs to a series.
+        DirectoryError: When it is a DICOMDIR.
+        InputError: When the header is damaged or contradicts itself.
+    """
+    path = file.path
+    parsed = parse_header(path, file.stream, keywords=_KEYWORDS, force=force)
+    header = parsed.dataset
+    if header.file_meta.get("MediaStorageSOPClassUID") == MEDIA_STORAGE_DIRECTORY:
+        msg = f'"{path.name}" is a DICOMDIR, the list of files on a medium.'
+        raise DirectoryError(msg)
+    if not text(header, "SOPClassUID") and not text(header, "Rows"):
+        msg = f'"{path.name}" is DICOM but neither an image nor a document (no SOP Class UID).'
+        raise NoSeriesError(msg)
+    reason = dicom_kind.no_image_reason(header, has_pixels=parsed.pixels_at is not None)
+    if reason:
+        uids = {"sop_class_uid": text(header, "SOPClassUID"), "sop_instance_uid": text(header, "SOPInstanceUID")}
+        frames: tuple[Frame, ...] = (replace(NO_IMAGE, path=path, **uids),)
+    else:
+        frames = tuple(frames_of(path, header))
+    uid = sys.intern(text(header, "SeriesInstanceUID") or stable_uid(path))
+    template = _template(uid, path, header, frames[0], reason)
+    return ScannedFile(frames, (uid, template.study_uid, _patient(header)), template)
+
+
+def group_series(files: Iterable[ScannedFile]) -> list[Series]:
+    """Put scanned files together to what can be scored as one.
+
+    The files of one Series Instance UID are one series, in as many volumes as its dimensions say, unless they are of
+    several patients or studies, or differ in size, direction or contrast: then each part is a series of its own, with
+    "#1", "#2", ... behind its identifier, in an order that no other series changes.
+    """
+    by_origin: dict[tuple[str, str, bytes], list[ScannedFile]] = defaultdict(list)
+    for file in files:
+        by_origin[file.origin].append(file)
+    by_uid: dict[str, list[list[ScannedFile]]] = defaultdict(list)
+    for origin in sorted(by_origin):
+        by_uid[origin[0]].append(by_origin[origin])
+    series = [found for uid, groups in by_uid.items() for found in _series_of(uid, groups)]
+    return _with_look_alikes(series)
+
+
+def _series_of(uid: str, groups: Sequence[Sequence[ScannedFile]]) -> list[Series]:
+    found = [part for group in groups for part in _parts(group)]
+    if len(groups) > 1:
+        note = (
+            f"The files of this Series Instance UID belong to {len(groups)} patients or studies; "
+            f"each has a series of its own."
+        )
+        found = [replace(series, notes=(note, *series.notes)) for series in found]
+    if len(found) == 1:
+        return found
+    return [replace(series, uid=f"{uid}#{index}") for index, series in enumerate(found, 1)]
+
+
+def _parts(files: Sequence[ScannedFile]) -> list[Series]:
+    """The series that files of one patient, study and Series Instance UID make: images first, then documents."""
+    template_of = {file.frames[0].path: file.template for file in files}
+    images = [frame for file in files for frame in file.frames if frame.rows]
+    kept, copies, notes = without_copies(images)
+    found = [_describe(stack, template_of[stack[0].path], copies, notes) for stack in split_stacks(kept)]
+    documents: dict[str, list[ScannedFile]] = defaultdict(list)
+    for file in files:
+        if not file.frames[0].rows:
+            documents[file.template.skip_reason].append(file)
+    for alike in documents.values():
+        paths = tuple(sorted(file.frames[0].path for file in alike))
+        found.append(replace(template_of[paths[0]], files=paths, shape=(0, 0, len(paths), 1)))
+    return found
+
+
+def _describe(
+    stack: Sequence[Frame], template: Series, copies: dict[Path, list[Path]], notes: tuple[str, ...]
+) -> Series:
+    skip_reason = template.skip_reason or dicom_kind.contrast_reason(template.modality, stack[0].contrast)
+    try:
+        volumes, more_notes = split_volumes(stack)
+    except InputError as error:
+        volumes, more_notes = [list(stack)], ()
+        skip_reason = skip_reason or str(error).rstrip(".")
+    paths = dict.fromkeys(frame.path for volume in volumes for frame in volume)
+    lost = len(stack) - sum(len(volume) for volume in volumes)
+    used = paths if not lost else dict.fromkeys([*paths, *(frame.path for frame in stack)])
+    depth = len(volumes[0])
+    return replace(
+        template,
+        files=tuple(path for own in used for path in (own, *copies.get(own, ()))),
+        shape=(*template.shape[:2], depth, len(volumes)),
+        is_clip=template.is_clip and depth > 1,
+        skip_reason=skip_reason,
+        notes=tuple(dict.fromkeys([*template.notes, *notes, *more_notes])),
+        volumes=tuple(tuple(volume) for volume in volumes),
+    )
+
+
+def _template(uid: str, path: Path, header: Dataset, first: Frame, reason: str) -> Series:
+    is_palette = text(header, "PhotometricInterpretation") == "PALETTE COLOR"
+    modality, kind = sys.intern(text(header, "Modality")), dicom_kind.kind_of(header)
+    return Series(
+        uid=uid,
+        format=FileFormat.DICOM,
+        files=(path,),
+        modality=modality,
+        kind=kind,
+        study_uid=sys.intern(text(header, "StudyInstanceUID")),
+        shape=(first.columns, first.rows, 1, 1),
+        channels=first.samples if not is_palette else 3,
+        is_clip=dicom_kind.is_clip(header, first),
+        skip_reason=sys.intern(reason or dicom_kind.skip_reason(header)),
+        description=sys.intern(text(header, "SeriesDescription")),
+        notes=dicom_kind.kind_notes(header),
+    )
+
+
+def _patient(header: Dataset) -> bytes:
+    """What tells patients apart without naming them: a hash of the ID, or of the name where there is none."""
+    who = text(header, "PatientID") or text(header, "PatientName")
+    return hashlib.sha256(who.encode("utf-8", "surrogateescape")).digest()[:8]
+
+
+def _with_look_alikes(series: list[Series]) -> list[Series]:
+    """Say which series of one slice each look like one, as some 4-D exports write them; offer them as one, too."""
+    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for index, one in enumerate(series):
+        stem, dot, last = one.uid.rpartition(".")
+        if one.skip_reason or one.shape[2] != 1 or not (dot and last.isdigit()) or not one.volumes:
+            continue
+        first = one.volumes[0][0]
+        if first.position is not None and not first.group:
+            key = (stem, one.study_uid, one.modality, one.shape, one.description, first.sop_class_uid)
+            groups[key].append(index)
+    for (stem, *_), places in groups.items():
+        frames = [frame for index in places for volume in series[index].volumes for frame in volume]
+        if len(places) < _FEWEST_ALIKE or len({frame.position for frame in frames}) < len(places):
+            continue
+        stacks = split_stacks(frames)
+        if len(stacks) > 1:
+            continue
+        note = (
+            f'{len(places)} series of one slice each look like one series in parts; name "{stem}" to read them as one.'
+        )
+        whole = _describe(stacks[0], replace(series[places[0]], skip_reason="", notes=()), {}, ())
+        reason = f"{len(places)} series of one slice each read as one, if it is named"
+        series.append(replace(whole, uid=str(stem), skip_reason=whole.skip_reason or reason))
+        for index in places:
+            series[index] = replace(series[index], notes=(*series[index].notes, note))
+    return series
