@@ -225,7 +225,7 @@ def _values(series: Series, fields: Sequence[str]) -> dict[str, str]:
         elif field in TEXTS:
             values[field] = TEXTS[field](series)
         elif field == "plane":
-            values[field] = _plane(series, header)
+            values[field] = _plane(series)
         else:
             values[field] = "" if header is None else _value(header, _keyword(field))
     return values
@@ -251,16 +251,9 @@ def _value(header: Any, keyword: str) -> str:  # noqa: ANN401 - pydicom's values
         return str(value).strip()
 
 
-def _plane(series: Series, header: Any) -> str:  # noqa: ANN401
+def _plane(series: Series) -> str:
     """The anatomical plane that slices are nearest to, "" where the header does not tell."""
-    from moeclip_transforms.dicom_header import DAMAGED, frames_of
-
-    if header is None:
-        return ""
-    try:
-        orientation = frames_of(series.files[0], header)[0].orientation
-    except (InputError, *DAMAGED):
-        return ""
+    orientation = series.volumes[0][0].orientation if series.volumes else None
     if orientation is None:
         return ""
     a, b = orientation[:3], orientation[3:]

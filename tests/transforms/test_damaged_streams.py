@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from moeclip_transforms import ImageKind, InputError, fit_window, read_volume
 from moeclip_transforms.codestream import declared_size, frame_sizes
-from moeclip_transforms.dicom_header import BoundedFile
+from moeclip_transforms.dicom_file import BoundedFile
 from pydicom.data import get_testdata_file
 
 

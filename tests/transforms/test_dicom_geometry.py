@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -55,13 +57,12 @@ def test_duplicate_position_is_said(write_series):
 
 
 def test_copied_file_is_said(write_series):
-    def change(index, dataset):
-        dataset.SOPInstanceUID = f"1.2.3.{min(index, 2)}"
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-
-    volume = read_volume(write_series([0, 1, 2, 2], change=change))
+    folder = write_series([0, 1, 2])
+    shutil.copy(folder / "0002", folder / "copy")
+    volume = read_volume(folder)
     assert volume.shape[2] == 3
-    assert volume.notes == ("1 slices are there more than once (same SOP Instance UID); one copy is used.",)
+    assert len(volume.series.files) == 4
+    assert volume.notes == ("1 file is there more than once (same SOP Instance UID); one copy is used.",)
 
 
 def test_many_slices_at_one_place_are_refused(write_series):
@@ -71,10 +72,7 @@ def test_many_slices_at_one_place_are_refused(write_series):
         assert series.skip_reason
         with pytest.raises(InputError) as caught:
             source.read(series)
-    assert str(caught.value) == (
-        "This series has 1 to 3 slices at the same position and nothing in their headers says which belong "
-        "together; export its time points as separate series."
-    )
+    assert "1 to 3 slices at the same position" in str(caught.value)
 
 
 def test_repeated_positions_are_time_points_in_the_order_of_their_headers(write_series):
@@ -89,16 +87,18 @@ def test_repeated_positions_are_time_points_in_the_order_of_their_headers(write_
         assert source.read(series, time_point=1).tensor[0, 1, 1].tolist() == [0, 100, 200]
 
 
-def test_incomplete_time_point_is_left_out(write_series):
+def test_incomplete_time_point_comes_last_and_says_so(write_series):
     def change(index, dataset):
-        dataset.EchoTime = float(1 + index // 4)
+        dataset.EchoTime = float(3 - index // 4)
 
-    volume = read_volume(write_series([0, 1, 2, 3, 0, 1, 2, 3, 0, 1], change=change))
-    assert volume.series.shape == (8, 6, 4, 2)
-    assert volume.notes == (
-        "2 slices belong to time points that are incomplete; they are left out.",
-        "Of 2 time points, numbered from 0, this is number 0.",
-    )
+    folder = write_series([0, 1, 2, 3, 0, 1, 2, 3, 0, 1], change=change)
+    with open_source(folder) as source:
+        (series,) = source.series
+        assert series.shape == (8, 6, 4, 3)
+        assert source.read(series).array[0, 1, 1].tolist() == [400, 500, 600, 700]
+        last = source.read(series, time_point=2)
+    assert last.shape == (8, 6, 2)
+    assert "This volume has 2 slices, others 4." in last.notes
 
 
 def test_slices_of_other_size_or_direction_are_series_of_their_own(write_series):

@@ -188,7 +188,7 @@ class DicomFile:
     def sha256(self) -> str:
         """The SHA-256 of the bytes as stored; puts the stream back to its beginning."""
         self.stored.seek(0)
-        digest = hashlib.file_digest(self.stored, "sha256").hexdigest()  # type: ignore[arg-type]
+        digest = hashlib.file_digest(self.stored, "sha256").hexdigest()
         self.stored.seek(0)
         return digest
 

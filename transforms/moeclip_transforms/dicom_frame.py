@@ -259,7 +259,7 @@ class _FrameMaker:
             spacing=pair,
             thickness=place.thickness,
             instance=(*self._instance, index),
-            contrast=next((found for group in groups if (found := _frame_contrast(group))), self._contrast),
+            contrast=next((one for group in groups if (one := _frame_contrast(group))), self._contrast),
             dimensions=self._dimensions(index, groups),
             traits=self._traits(groups),
             notes=notes,
@@ -308,7 +308,10 @@ _ORIENTATIONS = (
     ("PlaneOrientationSequence", "ImageOrientationPatient", 6),
     ("PlaneOrientationVolumeSequence", "ImageOrientationVolume", 6),
 )
-_PROBE_NOTE = "Positions are in the frame of reference of the ultrasound volume, not of the patient: letters (R, L, ...) do not hold."
+_PROBE_NOTE = (
+    "Positions are in the frame of reference of the ultrasound volume, not of the patient: R, L and the other letters "
+    "do not hold."
+)
 _FRAME_TYPES = (
     "MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence", "USImageDescriptionSequence",
     "XAXRFFrameCharacteristicsSequence",

@@ -17,7 +17,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 
-from moeclip_transforms.dicom_file import TooMuchError, opened
+from moeclip_transforms.dicom_file import DICM_PLACE, TooMuchError, opened
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,6 +122,24 @@ def read_header(path: Path, *, keywords: Sequence[str | int] | None = None, forc
     except OSError as error:
         msg = f'"{path.name}" cannot be opened ({error.strerror or type(error).__name__}); check its permissions.'
         raise InputError(msg) from error
+
+
+def encoded(stream: Stream, header: Header) -> bytes:
+    """Return the bytes of a file up to its pixels: a DICOM file of its own, which holds the header."""
+    stream.seek(0)
+    content = stream.read(header.length)
+    return content if content[DICM_PLACE] == b"DICM" else bytes(DICM_PLACE.start) + b"DICM" + content
+
+
+def encoded_header(path: Path) -> bytes:
+    """Open a file and return what `encoded` does.
+
+    Raises:
+        InputError: When the header is damaged.
+        OSError: When the file cannot be opened.
+    """
+    with opened(path) as file:
+        return encoded(file.stream, parse_header(path, file.stream, force=True))
 
 
 def value_of(dataset: Dataset, keyword: str | int) -> Any:  # noqa: ANN401  the value of any attribute

@@ -10,7 +10,7 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from moeclip_transforms.codestream import frame_sizes
-from moeclip_transforms.dicom_header import Header, number, parse_header, text
+from moeclip_transforms.dicom_header import Header, encoded, number, parse_header, text
 from moeclip_transforms.dicom_values import FrameFinisher
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.naming import reason
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Stored = Iterator[NDArray[Any] | InputError]
 
 _RUST_PANIC = "PanicException"  # what codecs written in Rust raise; it is no Exception and has no public name
-_PREFIX_AT, _PREFIX = slice(128, 132), b"DICM"
 _BITS_OF_PLAIN_PIXELS = (8, 16, 32)
 
 
@@ -47,8 +46,7 @@ def decode(file: DicomFile, wanted: Sequence[tuple[int, int]], canvas: Canvas) -
         InputError: When the header cannot be read.
     """
     header = parse_header(file.path, file.stream, force=True)
-    file.stream.seek(0)
-    encoded = file.stream.read(header.length)
+    content = encoded(file.stream, header)
     left = list(wanted)
     try:
         _ensure_transfer_syntax(header.dataset)
@@ -62,7 +60,7 @@ def decode(file: DicomFile, wanted: Sequence[tuple[int, int]], canvas: Canvas) -
             left.pop(0)
     except Exception as error:  # noqa: BLE001  damaged files raise whatever the parser trips over
         canvas.errors.update({z: _damaged(file.path, frame, error) for frame, z in left})
-    return encoded if encoded[_PREFIX_AT] == _PREFIX else bytes(_PREFIX_AT.start) + _PREFIX + encoded
+    return content
 
 
 def _frames(file: DicomFile, header: Header, numbers: list[int]) -> Stored:
@@ -121,7 +119,7 @@ def _streamed_frames(file: DicomFile, numbers: list[int]) -> Stored:
 
 def _compressed_frames(file: DicomFile, numbers: list[int]) -> Stored:
     file.stream.seek(0)
-    dataset = dcmread(file.stream, force=True)  # type: ignore[arg-type]
+    dataset = dcmread(file.stream, force=True)
     errors = _wrong_sizes(file.path, dataset)
     count = int(number(dataset, "NumberOfFrames") or 1)
     for frame in numbers:

@@ -24,7 +24,7 @@ from moeclip_transforms.naming import stable_uid
 from moeclip_transforms.volume import FileFormat, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -87,11 +87,10 @@ def scan_dicom(file: DicomFile, *, force: bool = False) -> ScannedFile:
         raise DirectoryError(msg)
     if not text(header, "SOPClassUID") and not text(header, "Rows"):
         msg = f'"{path.name}" is DICOM but neither an image nor a document (no SOP Class UID).'
-        raise NoSeriesError(msg)
+        raise NoSeriesError(msg) if header.file_meta.get("MediaStorageSOPClassUID") else InputError(msg)
     reason = dicom_kind.no_image_reason(header, has_pixels=parsed.pixels_at is not None)
     if reason:
-        uids = {"sop_class_uid": text(header, "SOPClassUID"), "sop_instance_uid": text(header, "SOPInstanceUID")}
-        frames: tuple[Frame, ...] = (replace(NO_IMAGE, path=path, **uids),)
+        frames: tuple[Frame, ...] = (replace(NO_IMAGE, path=path, sop_class_uid=text(header, "SOPClassUID")),)
     else:
         frames = tuple(frames_of(path, header))
     uid = sys.intern(text(header, "SeriesInstanceUID") or stable_uid(path))
@@ -152,16 +151,16 @@ def _describe(
     try:
         volumes, more_notes = split_volumes(stack)
     except InputError as error:
-        volumes, more_notes = [list(stack)], ()
+        volumes, more_notes = [], ()
         skip_reason = skip_reason or str(error).rstrip(".")
-    paths = dict.fromkeys(frame.path for volume in volumes for frame in volume)
-    lost = len(stack) - sum(len(volume) for volume in volumes)
-    used = paths if not lost else dict.fromkeys([*paths, *(frame.path for frame in stack)])
-    depth = len(volumes[0])
+    in_order = [*(frame for volume in volumes for frame in volume), *stack]  # what is in no volume comes last
+    depth = len(volumes[0]) if volumes else len(stack)
     return replace(
         template,
-        files=tuple(path for own in used for path in (own, *copies.get(own, ()))),
-        shape=(*template.shape[:2], depth, len(volumes)),
+        files=tuple(
+            path for own in dict.fromkeys(frame.path for frame in in_order) for path in (own, *copies.get(own, ()))
+        ),
+        shape=(*template.shape[:2], depth, max(1, len(volumes))),
         is_clip=template.is_clip and depth > 1,
         skip_reason=skip_reason,
         notes=tuple(dict.fromkeys([*template.notes, *notes, *more_notes])),
@@ -196,16 +195,24 @@ def _patient(header: Dataset) -> bytes:
 
 def _with_look_alikes(series: list[Series]) -> list[Series]:
     """Say which series of one slice each look like one, as some 4-D exports write them; offer them as one, too."""
-    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    groups: dict[tuple[Hashable, ...], list[int]] = defaultdict(list)
     for index, one in enumerate(series):
         stem, dot, last = one.uid.rpartition(".")
         if one.skip_reason or one.shape[2] != 1 or not (dot and last.isdigit()) or not one.volumes:
             continue
         first = one.volumes[0][0]
         if first.position is not None and not first.group:
-            key = (stem, one.study_uid, one.modality, one.shape, one.description, first.sop_class_uid)
+            key: tuple[Hashable, ...] = (
+                stem,
+                one.study_uid,
+                one.modality,
+                one.shape,
+                one.description,
+                first.sop_class_uid,
+            )
             groups[key].append(index)
-    for (stem, *_), places in groups.items():
+    for alike, places in groups.items():
+        stem = str(alike[0])
         frames = [frame for index in places for volume in series[index].volumes for frame in volume]
         if len(places) < _FEWEST_ALIKE or len({frame.position for frame in frames}) < len(places):
             continue
@@ -217,7 +224,7 @@ def _with_look_alikes(series: list[Series]) -> list[Series]:
         )
         whole = _describe(stacks[0], replace(series[places[0]], skip_reason="", notes=()), {}, ())
         reason = f"{len(places)} series of one slice each read as one, if it is named"
-        series.append(replace(whole, uid=str(stem), skip_reason=whole.skip_reason or reason))
+        series.append(replace(whole, uid=stem, skip_reason=whole.skip_reason or reason))
         for index in places:
             series[index] = replace(series[index], notes=(*series[index].notes, note))
     return series

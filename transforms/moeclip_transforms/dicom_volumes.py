@@ -43,7 +43,8 @@ def split_volumes(frames: Sequence[Frame]) -> tuple[list[list[Frame]], tuple[str
         The volumes in the order of their traits, those with half of the slices or fewer last; and notes.
 
     Raises:
-        InputError: When slices lie at the same position and nothing says which belong together.
+        InputError: When slices lie at the same position and nothing says which belong together; the message says
+            what this is, without a full stop.
     """
     if frames[0].position is None or frames[0].orientation is None:
         return [sorted(frames, key=_instance)], ()
@@ -139,8 +140,8 @@ def _by_rank(places: list[list[Frame]], notes: list[str]) -> list[list[Frame]]:
         notes.append(f"{n_extra} {lie} at the position of another slice; the first of each is used.")
         return [[place[0] for place in ranked]]
     msg = (
-        f"This series has {fewest} to {most} slices at the same position and nothing in their headers "
-        f"says which belong together; export its time points as separate series."
+        f"a series of {fewest} to {most} slices at the same position, and nothing in their headers says which belong "
+        f"together: export its time points as separate series"
     )
     raise InputError(msg)
 
