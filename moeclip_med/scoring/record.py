@@ -139,6 +139,7 @@ class SettingsRecord:
         threshold: The score that a finding reaches.
         threshold_source: Where the threshold comes from.
         is_calibrated: Whether it was set on images of the kind that is scored.
+        through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm; 0 where there was none.
     """
 
     kind: ImageKind
@@ -147,6 +148,7 @@ class SettingsRecord:
     threshold: float
     threshold_source: str
     is_calibrated: bool
+    through_plane_mm: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,13 @@ from moeclip_transforms import Plane, fit_window, foreground_box, slice_views
 from moeclip_med.scoring.anomaly import AnomalyVolume
 from moeclip_med.scoring.findings import find_findings
 from moeclip_med.scoring.record import USER_THRESHOLD, OutcomeRecord, SettingsRecord, make_record
+from moeclip_med.scoring.through_plane import (
+    SIGMA_MM,
+    FilteredSlice,
+    ThroughPlaneFilter,
+    sigma_for,
+    slice_positions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from moeclip_med.scoring.detector import Detector, SliceMaps
+    from moeclip_med.scoring.detector import Detector
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ class SliceScores:
 
     Attributes:
         view: The plane being scored.
-        indices: The slices of this batch, as indices of the view.
+        indices: The slices whose scores are new, as indices of the view: first those that are provisional, since
+            neighbours that count are still to come, then those that are final for this plane.
+        n_provisional: How many of them are provisional.
         scores: (slice, rows, columns) float32, 0 to 1, in the view's orientation; where planes are fused, the fused
             scores so far.
         done: Slices scored so far, all planes counted.
@@ -45,6 +54,7 @@ class SliceScores:
 
     view: SliceView
     indices: tuple[int, ...]
+    n_provisional: int
     scores: NDArray[np.float32]
     done: int
     total: int
@@ -77,6 +87,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     batch_size: int | None = None,
     into: ResultArrays | None = None,
     run_id: str | None = None,
+    through_plane_mm: float = SIGMA_MM,
 ) -> AnomalyVolume:
     """Score a volume.
 
@@ -95,6 +106,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         batch_size: Slices per batch; what suits the engine if None.
         into: Arrays to hold the result, its scores filled batch by batch; new ones if None.
         run_id: The run's identifier, where the caller made one; a new one if None.
+        through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm (`through_plane`); 0 for none.
 
     Returns:
         Scores on the volume's own grid, and findings. The same for every batch size and order.
@@ -105,7 +117,14 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     started = time.perf_counter()
     scores = np.zeros(volume.shape, dtype=np.float32) if into is None else into.scores
     run = _Run(
-        volume, detector, plane, kind or volume.series.kind, scores, keep_raw=keep_raw, keep_routing=keep_routing
+        volume,
+        detector,
+        plane,
+        kind or volume.series.kind,
+        scores,
+        keep_raw=keep_raw,
+        keep_routing=keep_routing,
+        through_plane_mm=through_plane_mm,
     )
     run.score_all(
         order=() if order is None else order,
@@ -135,6 +154,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
                 threshold=limit,
                 threshold_source=own.source if threshold is None else USER_THRESHOLD,
                 is_calibrated=own.is_calibrated,
+                through_plane_mm=run.through_plane_mm,
             ),
             OutcomeRecord(
                 slices_scored=run.done,
@@ -154,7 +174,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
 class _Run:
     """The state of scoring one volume: its scores so far and what they are made of."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the choices of `score_volume`
         self,
         volume: Volume,
         detector: Detector,
@@ -164,6 +184,7 @@ class _Run:
         *,
         keep_raw: bool,
         keep_routing: bool,
+        through_plane_mm: float,
     ) -> None:
         self.views: tuple[SliceView, ...] = slice_views(volume, plane)
         self.kind = kind
@@ -174,6 +195,7 @@ class _Run:
         self.routing: NDArray[np.uint8] | None = None
         self.done = 0
         self.total = sum(view.n_slices for view in self.views)
+        self._sigmas = [sigma_for(volume, view, through_plane_mm) for view in self.views]
         self._volume = volume
         self._detector = detector
         self._keep_routing = keep_routing
@@ -190,13 +212,32 @@ class _Run:
         for views_before, view in enumerate(self.views):
             box = foreground_box(self._volume, view, self.window) if self._detector.frames_foreground else None
             batches = _batches(order if views_before == 0 else (), view.n_slices, batch_size)
+            along = ThroughPlaneFilter(slice_positions(self._volume, view), self._sigmas[views_before])
             for indices, slices in self._prepared(view, batches):
                 if should_stop():
+                    self._put(view, along.flush(), views_before)
                     return
                 maps = self._detector.map_slices(slices, box, want_routing=self._keep_routing and views_before == 0)
-                scores = self._put(view, indices, maps, views_before)
                 self.done += len(indices)
-                on_slices(SliceScores(view, indices, scores, self.done, self.total))
+                if views_before == 0:
+                    self._first_view_done.extend(indices)
+                    if maps.routing is not None:
+                        self._keep_experts(view, indices, maps.routing.numpy())
+                new: NDArray[np.float32] = maps.raw.numpy()
+                final = along.add(indices, new)
+                known = {one.index for one in final}
+                waiting = [FilteredSlice(*one) for one in zip(indices, new, strict=True) if one[0] not in known]
+                scores = [
+                    self._put(view, waiting, views_before, is_final=False),
+                    self._put(view, final, views_before),
+                ]
+                changed = tuple(one.index for one in (*waiting, *final))
+                on_slices(SliceScores(view, changed, len(waiting), np.concatenate(scores), self.done, self.total))
+
+    @property
+    def through_plane_mm(self) -> float:
+        """The standard deviation of the filter along the slices, mm; 0 where no view was filtered."""
+        return max(self._sigmas)
 
     def scored_voxels(self) -> NDArray[np.bool_] | None:
         """Return (x, y, z) True where a score was computed; None when everywhere."""
@@ -226,22 +267,26 @@ class _Run:
                 yield indices, slices
 
     def _put(
-        self, view: SliceView, indices: tuple[int, ...], maps: SliceMaps, views_before: int
+        self, view: SliceView, slices: Sequence[FilteredSlice], views_before: int, *, is_final: bool = True
     ) -> NDArray[np.float32]:
-        """Put the maps in their place, a voxel holding the mean over the views that reached it; return their scores."""
-        raw: NDArray[np.float32] = maps.raw.numpy()
-        if views_before == 0:
-            self._first_view_done.extend(indices)
-            if maps.routing is not None:
-                self._keep_experts(view, indices, maps.routing.numpy())
-        elif self.raw is not None:
-            before = view.take(self.raw[None], indices)[:, 0]
-            raw = (before * np.float32(views_before) + raw) / np.float32(views_before + 1)
-        if self.raw is not None:
+        """Put scores in their place, and final raw maps where they are kept; return the scores."""
+        indices = tuple(one.index for one in slices)
+        raw = self._fused(view, slices, views_before)
+        if is_final and self.raw is not None:
             view.put(raw, indices, into=self.raw)
         scores = self._detector.metadata.score_scale.score(raw)
         view.put(scores, indices, into=self.scores)
         return scores
+
+    def _fused(self, view: SliceView, slices: Sequence[FilteredSlice], views_before: int) -> NDArray[np.float32]:
+        """The mean with the views that reached these slices before, (slice, rows, columns)."""
+        if not slices:
+            return np.zeros((0, view.rows, view.columns), dtype=np.float32)
+        raw = np.stack([one.raw for one in slices])
+        if views_before and self.raw is not None:
+            before = view.take(self.raw[None], tuple(one.index for one in slices))[:, 0]
+            raw = (before * np.float32(views_before) + raw) / np.float32(views_before + 1)
+        return raw
 
     def _keep_experts(self, view: SliceView, indices: tuple[int, ...], experts: NDArray[np.uint8]) -> None:
         levels = experts.shape[1]

@@ -51,7 +51,7 @@ class FakeDetector:
     def __init__(self, identity: str = "f" * 64, seconds_per_slice: float = 0.0) -> None:
         self.identity = identity
         self.seconds_per_slice = seconds_per_slice
-        self.engine = SimpleNamespace(name="fake", description="brightness", batch_size=8)
+        self.engine = SimpleNamespace(name="fake", description="brightness", batch_size=8, fallback_reason="")
         self.metadata = SimpleNamespace(
             name="fake", version="1", score_scale=Scale(), weak_kinds={}, prompts=None,
             threshold=SimpleNamespace(value=0.7, source="made up", is_calibrated=False),

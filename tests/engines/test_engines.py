@@ -160,7 +160,7 @@ def test_an_engine_that_is_too_inexact_is_refused(small_transformer, monkeypatch
         'model "small": its maps by OpenVINO in f32 correlate only 0.90000 with PyTorch\'s in float32, 0.99999 is '
         "wanted; use --precision f32 or --engine torch."
     )
-    with pytest.warns(EngineWarning, match="OpenVINO is not used: .* PyTorch runs it instead"):
+    with pytest.warns(EngineWarning, match="OpenVINO is not used: .* PyTorch runs the model instead"):
         made = make_engine(small_transformer, precision="f32", device="cpu", threads=1)
     assert made.name == "torch"
     assert "OpenVINO could not run this model" in made.description

@@ -19,7 +19,7 @@ class FakeDetector:
     identity = "0" * 64
     notes = ()
     frames_foreground = False
-    engine = SimpleNamespace(name="fake", description="no network", batch_size=8)
+    engine = SimpleNamespace(name="fake", description="no network", batch_size=8, fallback_reason="")
 
     def __init__(self, name):
         self.name = name

@@ -109,7 +109,12 @@ def test_the_result_fills_the_arrays_that_are_given_batch_by_batch(make_volume, 
 def test_named_slices_are_scored_first_and_each_slice_once(make_volume, blob):
     seen = []
     score_volume(
-        make_volume(blob), make_detector(), batch_size=4, order=[9, 8], on_slices=lambda part: seen.extend(part.indices)
+        make_volume(blob),
+        make_detector(),
+        batch_size=4,
+        order=[9, 8],
+        through_plane_mm=0,
+        on_slices=lambda part: seen.extend(part.indices),
     )
 
     assert seen[:2] == [9, 8]
@@ -171,7 +176,7 @@ def test_two_volumes_are_comparable_and_a_blank_one_scores_low(make_volume, blob
 
     assert blank.peak_score < 0.01
     assert blank.findings == ()
-    assert lesion.peak_score > 0.9
+    assert lesion.peak_score > 0.8
 
 
 def test_scores_are_an_order_preserving_function_of_the_raw_map(make_volume, blob):
