@@ -1,0 +1,109 @@
+"""Choose what concerns volumes on simulated stacks: the filter along the slices, and the threshold of a volume.
+
+    python scripts/choose_volume_settings.py --data INDUSTRIAL_FOLDER --model lite --output FILE.json
+
+No medical image is looked at. For each spacing, every n-th slice of the same stacks (1 mm apart) is scored; each width
+of the Gaussian is judged by the pixel AP and AUROC over all slices. The threshold is judged on stacks without a defect:
+the score that no finding of 0.1 ml reaches in a given share of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from moeclip_transforms import Volume
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.industrial.crops import CropSource
+from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.stacks import simulate_stack
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.exact import exact_counts
+from moeclip_med.scoring import load_detector, score_volume
+from moeclip_med.scoring.calibration import flag_level
+from moeclip_med.scoring.through_plane import LARGEST_GAP, SIGMA_MM, ThroughPlaneFilter
+
+SPACINGS = (1, 2, 3, 5)
+SIGMAS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+SHARES = (0.5, 0.75, 0.8, 0.9, 0.95)
+SIZE, SLICES, LEVELS = 192, 96, 8192
+
+
+def main() -> None:
+    """Simulate, score, judge, and print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of industrial images, masks beside them")
+    parser.add_argument("--model", default="lite")
+    parser.add_argument("--with-defects", type=int, default=10)
+    parser.add_argument("--normal", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    normals = [image for image in find_images(options.data, Layout.INDUSTRIAL) if image.is_normal]
+    crops, rng = CropSource(normals), np.random.default_rng(options.seed)
+    detector = load_detector(options.model)
+
+    def stack(*, has_defect: bool):  # noqa: ANN202
+        pair = (crops.any_crop(SIZE, rng)[0], crops.any_crop(SIZE, rng)[0])
+        return simulate_stack(*pair, SLICES, rng, has_defect=has_defect)
+
+    def scored(image, sigma):  # noqa: ANN001, ANN202
+        volume = Volume.from_array(image.transpose(2, 1, 0), np.eye(4), kind="mr")
+        return score_volume(volume, detector, keep_raw=True, through_plane_mm=sigma)
+
+    raws, masks = [], []
+    for number in range(options.with_defects):
+        made = stack(has_defect=True)
+        raws.append(scored(made.image, 0.0).raw.transpose(2, 1, 0))
+        masks.append(made.defect)
+        print(f"stack {number + 1} of {options.with_defects}", flush=True)
+    widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS]
+    for found in widths:
+        print("spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}".format(**found), flush=True)
+    levels = []
+    for number in range(options.normal):
+        anomaly = scored(stack(has_defect=False).image, SIGMA_MM)
+        levels.append(flag_level(anomaly, detector.metadata.score_scale))
+        print(f"normal stack {number + 1} of {options.normal}: flagged up to {levels[-1]:.4f} (raw)", flush=True)
+    score = detector.metadata.score_scale.score
+    quantiles = {share: float(np.quantile(levels, share)) for share in SHARES}
+    thresholds = {f"{share:g}": float(score(np.array([raw], dtype=np.float32))[0]) for share, raw in quantiles.items()}
+    print("share of normal stacks without a finding → score:", thresholds)
+    content = {
+        "model": detector.metadata.name,
+        "version": detector.metadata.version,
+        "sha256": detector.identity,
+        "sigma_mm": SIGMA_MM,
+        "largest_gap": LARGEST_GAP,
+        "slices": SLICES,
+        "widths": widths,
+        "flag_levels_raw": levels,
+        "thresholds": thresholds,
+    }
+    options.output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def row(raws, masks, spacing, sigma):  # noqa: ANN001, ANN201
+    """One line of the table of widths."""
+    values, labels = [], []
+    for raw, mask in zip(raws, masks, strict=True):
+        thin = np.ascontiguousarray(raw[::spacing])
+        along = ThroughPlaneFilter(np.arange(len(thin)) * float(spacing), sigma)
+        final = [*along.add(range(len(thin)), thin), *along.flush()]
+        values.append(np.stack([one.raw for one in sorted(final, key=lambda one: one.index)]).ravel())
+        labels.append(mask[::spacing].ravel())
+    scores, truth = np.concatenate(values), np.concatenate(labels)
+    low, high = np.percentile(scores, [0.01, 99.999])
+    steps = np.round(np.clip((scores - low) / (high - low), 0, 1) * LEVELS)
+    found = measure(exact_counts(steps, truth), "pixels", is_binned=True)
+    return {"spacing": spacing, "sigma": sigma, **{name: 100 * found[name].value for name in ("auroc", "ap")}}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        raise SystemExit(str(error)) from error
