@@ -6,14 +6,8 @@
 Names are loaded on first use, so importing this package costs nothing.
 """
 
-import sys
-
 import lazy_loader
 
 from moeclip_med._version import __version__ as __version__
-
-# OpenVINO and NNCF report their use to a server by this package, from a forked process that can be left behind. Nothing
-# leaves a hospital unasked: without the package both do as well and report nothing.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

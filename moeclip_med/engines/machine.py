@@ -33,7 +33,7 @@ def torch_has_native_bf16() -> bool:
 @cache
 def openvino_has_native_bf16() -> bool:
     """Whether OpenVINO's processor plugin computes in bf16 here."""
-    import openvino
+    from moeclip_med.engines.openvino_import import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
@@ -67,7 +67,7 @@ def _cuda_has_bf16(device: str) -> bool:
 def processor_name() -> str:
     """The processor as its maker calls it, as far as the system tells."""
     if has_openvino():
-        import openvino
+        from moeclip_med.engines.openvino_import import openvino
 
         return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
     return platform.processor() or platform.machine()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 import torch
 from moeclip_transforms.errors import InputError
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from moeclip_med._version import __version__
 from moeclip_med.engines.base import CORRELATION_FLOOR, Precision, is_transformer
 from moeclip_med.engines.calibration import CalibrationImages
+from moeclip_med.engines.openvino_import import import_nncf, openvino
 from moeclip_med.weights.cache import cache_folder, written_whole
 from moeclip_med.weights.tensors import fingerprint
 
@@ -200,7 +200,7 @@ def _convert(recipe: ModelRecipe) -> openvino.Model:
 
 
 def _quantise(converted: openvino.Model, recipe: ModelRecipe) -> openvino.Model:
-    import nncf
+    nncf = import_nncf()
 
     nncf.set_log_level(logging.ERROR)
     model, images = recipe.model, recipe.calibration

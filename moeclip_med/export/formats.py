@@ -106,7 +106,7 @@ def _write_onnx(model: LoadedModel, network: ExportedNetwork, folder: Path) -> f
 
 def _write_openvino(model: LoadedModel, network: ExportedNetwork, folder: Path) -> float:
     _need("openvino", "Exporting to OpenVINO", extra="openvino")
-    import openvino
+    from moeclip_med.engines.openvino_import import openvino
 
     size = model.metadata.architecture.image_size
     traced = _trace(model, network)

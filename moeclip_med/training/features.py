@@ -160,7 +160,7 @@ def stage_encoder(stage: nn.Module, size: int) -> tuple[Callable[[Tensor], Tenso
 
 def openvino_encoder(stage: nn.Module, size: int) -> Callable[[Tensor], Tensor]:
     """Compile a stage with OpenVINO; it runs in the processor's own precision (bfloat16 where it is fast)."""
-    import openvino
+    from moeclip_med.engines.openvino_import import openvino
 
     example = torch.zeros(2, 3, size, size)
     model = openvino.convert_model(stage, example_input=example, input=[-1, 3, size, size])
