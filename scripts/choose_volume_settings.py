@@ -62,14 +62,14 @@ def main() -> None:
         print(f"stack {number + 1} of {options.with_defects}", flush=True)
     widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS]
     for found in widths:
-        print("spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}".format(**found), flush=True)
+        print("spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, per stack {mean_ap:.2f}".format(**found), flush=True)
     levels = []
     for number in range(options.normal):
         anomaly = scored(stack(has_defect=False).image, SIGMA_MM)
         levels.append(flag_level(anomaly, detector.metadata.score_scale))
         print(f"normal stack {number + 1} of {options.normal}: flagged up to {levels[-1]:.4f} (raw)", flush=True)
     score = detector.metadata.score_scale.score
-    quantiles = {share: float(np.quantile(levels, share)) for share in SHARES}
+    quantiles = {share: float(np.quantile(levels, share)) for share in SHARES if levels}
     thresholds = {f"{share:g}": float(score(np.array([raw], dtype=np.float32))[0]) for share, raw in quantiles.items()}
     print("share of normal stacks without a finding → score:", thresholds)
     content = {
@@ -87,19 +87,26 @@ def main() -> None:
 
 
 def row(raws, masks, spacing, sigma):  # noqa: ANN001, ANN201
-    """One line of the table of widths."""
-    values, labels = [], []
+    """One line of the table of widths: all voxels together, and the mean of the AP of each stack."""
+    values, labels, each = [], [], []
     for raw, mask in zip(raws, masks, strict=True):
         thin = np.ascontiguousarray(raw[::spacing])
         along = ThroughPlaneFilter(np.arange(len(thin)) * float(spacing), sigma)
         final = [*along.add(range(len(thin)), thin), *along.flush()]
         values.append(np.stack([one.raw for one in sorted(final, key=lambda one: one.index)]).ravel())
         labels.append(mask[::spacing].ravel())
-    scores, truth = np.concatenate(values), np.concatenate(labels)
+        if labels[-1].any():
+            each.append(judged(values[-1], labels[-1])["ap"])
+    found = judged(np.concatenate(values), np.concatenate(labels))
+    return {"spacing": spacing, "sigma": sigma, **found, "mean_ap": float(np.mean(each))}
+
+
+def judged(scores, truth):  # noqa: ANN001, ANN201
+    """AUROC and AP, in %."""
     low, high = np.percentile(scores, [0.01, 99.999])
     steps = np.round(np.clip((scores - low) / (high - low), 0, 1) * LEVELS)
     found = measure(exact_counts(steps, truth), "pixels", is_binned=True)
-    return {"spacing": spacing, "sigma": sigma, **{name: 100 * found[name].value for name in ("auroc", "ap")}}
+    return {name: 100 * found[name].value for name in ("auroc", "ap")}
 
 
 if __name__ == "__main__":
