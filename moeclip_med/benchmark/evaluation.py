@@ -236,7 +236,7 @@ def smallest_finding(views: Views) -> int:
     """Voxels of the smallest finding that the product lists."""
     from moeclip_med.scoring.findings import SMALLEST_AREA_PIXELS, SMALLEST_VOLUME_ML
 
-    if not views.volume.has_orientation:
+    if not views.volume.has_spacing:
         return SMALLEST_AREA_PIXELS
     voxel_ml = views.volume.affine.voxel_ml
     return int(np.ceil(SMALLEST_VOLUME_ML / voxel_ml))

@@ -77,7 +77,7 @@ def _save(array: NDArray[Any], affine: Affine, volume: Volume, path: Path, what:
     image.set_sform(affine.matrix, code)
     if affine.is_orthogonal:  # a qform cannot hold a shear
         image.set_qform(affine.matrix, code)
-    image.header.set_xyzt_units("mm" if volume.has_orientation else "unknown")
+    image.header.set_xyzt_units("mm" if volume.has_spacing else "unknown")
     image.header["descrip"] = f"{OWN_NAME} {what}".encode()
     nib.save(image, path)
 

@@ -138,8 +138,8 @@ def _in_frame(volume: Grid, index: int, voxel: NDArray[np.float64]) -> NDArray[n
 
 def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
     structure = np.ones((3, 3, 3), dtype=bool)
-    if volume.series.is_clip or not volume.has_orientation:
-        structure[:, :, [0, 2]] = False
+    if volume.series.is_clip or not volume.has_spacing:
+        np.moveaxis(structure, volume.slice_axis, 0)[[0, 2]] = False
     return structure
 
 
@@ -158,7 +158,7 @@ def _measure_components(
     axis = volume.slice_axis
     area: NDArray[np.int64] = np.zeros(count + 1, dtype=np.int64)
     size, core = np.zeros(count + 1), np.zeros(count + 1)
-    has_mm = volume.has_orientation
+    has_mm = volume.has_spacing
     voxel_sizes = _slice_voxel_ml(volume) if has_mm else np.ones(components.shape[axis])
     planes = zip(np.moveaxis(components, axis, 0), np.moveaxis(scores, axis, 0), voxel_sizes, strict=True)
     for found, score, voxel_size in planes:

@@ -82,7 +82,7 @@ def measure_finding(inside: NDArray[np.bool_], start: tuple[int, int, int], volu
     Returns:
         Its diameters and intensities.
     """
-    longest, perpendicular = _diameters(inside, start, volume) if volume.has_orientation else (None, None)
+    longest, perpendicular = _diameters(inside, start, volume) if volume.has_spacing else (None, None)
     mean, sd, maximum = _intensities(inside, start, volume)
     unit = IntensityUnit.HU if volume.series.kind in _CT_KINDS else IntensityUnit.ARBITRARY
     return FindingMeasures(longest, perpendicular, mean, sd, maximum, unit)

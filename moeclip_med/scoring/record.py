@@ -35,7 +35,10 @@ _RECORDED_PACKAGES = (
     "openvino",
     "nibabel",
     "pydicom",
-    "SimpleITK",
+    "pynrrd",
+    "tifffile",
+    "imagecodecs",
+    "pillow",
     "numpy",
 )
 USER_THRESHOLD = "set by the user"
@@ -263,7 +266,7 @@ def make_record(
             format=series.format,
             modality=series.modality,
             shape=volume.shape,
-            spacing_mm=volume.affine.spacing if volume.has_orientation else None,
+            spacing_mm=volume.affine.spacing if volume.has_spacing else None,
             files=len(series.files),
             sha256=volume.source.sha256,
             time_point=volume.source.time_point,

@@ -128,15 +128,6 @@ def test_nothing_but_nan_is_refused(tmp_path):
     assert message_of(path) == '"a.nii" holds no usable value: every voxel is NaN or infinite.'
 
 
-def test_a_ct_in_nifti_is_hinted_at(tmp_path):
-    volume = read_volume(save(tmp_path / "a.nii", np.linspace(-1024, 1000, 27).reshape(3, 3, 3).astype(np.float32)))
-    (note,) = volume.notes
-    assert note == (
-        "The lowest value is -1024, as in CT; NIfTI does not tell the modality, so this is taken for MR: "
-        'choose the preset "ct-soft-tissue" or "ct-brain" if it is a CT.'
-    )
-
-
 def test_colour_volume(tmp_path):
     stored = np.zeros((2, 3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     stored["R"], stored["G"], stored["B"] = 10, 20, 30

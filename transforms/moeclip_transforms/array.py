@@ -17,7 +17,7 @@ from moeclip_transforms.conversion import KIND_KEY, ORIENTATION_KEY, REGULAR_KEY
 from moeclip_transforms.framing import foreground_square
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.intensity import Window, fit_image_window
-from moeclip_transforms.nifti import likely_slice_axis
+from moeclip_transforms.slice_axis import likely_slice_axis
 from moeclip_transforms.slicing import SliceView, views_of
 from moeclip_transforms.volume import ImageKind, Plane
 
@@ -72,15 +72,17 @@ class SliceAlongPlane(InvertibleTransform):
         return out
 
     def _view(self, img: MetaTensor) -> SliceView:
-        affine = np.asarray(img.affine, dtype=np.float64)
+        affine = Affine(np.asarray(img.affine, dtype=np.float64))
         slice_axis = img.meta.get(SLICE_AXIS_KEY)
+        has_orientation = bool(img.meta.get(ORIENTATION_KEY, True))
         _, x, y, z = img.shape
+        likely = likely_slice_axis(affine, (x, y, z), has_orientation=has_orientation)
         return views_of(
-            Affine(affine),
+            affine,
             (x, y, z),
             self.plane,
-            slice_axis=likely_slice_axis(affine) if slice_axis is None else int(slice_axis),
-            has_orientation=bool(img.meta.get(ORIENTATION_KEY, True)),
+            slice_axis=likely if slice_axis is None else int(slice_axis),
+            has_orientation=has_orientation,
             is_regular=bool(img.meta.get(REGULAR_KEY, True)),
         )[0]
 

@@ -9,6 +9,7 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.hashing import hash_files
+from moeclip_transforms.slice_axis import check_is_image
 from moeclip_transforms.volume import SourceRef, Volume
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Details(TypedDict, total=False):
     """The further attributes of `Volume` that a reader may set."""
 
     has_orientation: bool
+    has_voxel_size: bool
     is_regular: bool
     padding_mask: NDArray[np.bool_] | None
     frame_geometry: tuple[FrameGeometry, ...]
@@ -65,6 +67,7 @@ def make_volume(
     except InputError as error:
         msg = f'"{name}" cannot be placed in space: {error}'
         raise InputError(msg) from error
+    check_is_image(array.shape[1:], name)
     _check_proportions(checked, array.shape[1:], name)
     known = source or SourceRef(series, hash_files(series.files))
     return Volume(

@@ -10,6 +10,7 @@ from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.hashing import hash_array
+from moeclip_transforms.slice_axis import likely_slice_axis
 from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def volume_from_array(
         values.astype(np.float32, copy=False),
         given,
         series,
-        slice_axis=_slice_axis(slice_axis, plain, has_orientation=has_orientation),
+        slice_axis=_slice_axis(slice_axis, plain, (x, y, z), has_orientation=has_orientation),
         source=SourceRef(series, hash_array(values)),
         display_range=_BYTE_RANGE if values.dtype == np.uint8 else None,
         has_orientation=has_orientation,
@@ -174,7 +175,7 @@ def _kind(kind: ImageKind | str) -> ImageKind:
         raise InputError(msg) from error
 
 
-def _slice_axis(asked: int | None, plain: _Plain, *, has_orientation: bool) -> int:
+def _slice_axis(asked: int | None, plain: _Plain, shape: tuple[int, ...], *, has_orientation: bool) -> int:
     if asked is not None:
         if asked not in range(3):
             msg = f"The slice axis is {asked}; expected 0, 1 or 2."
@@ -182,8 +183,4 @@ def _slice_axis(asked: int | None, plain: _Plain, *, has_orientation: bool) -> i
         return asked
     if plain.slice_axis is not None:
         return plain.slice_axis
-    if plain.affine is None or not has_orientation:
-        return 2
-    from moeclip_transforms.nifti import likely_slice_axis
-
-    return likely_slice_axis(plain.affine.matrix)
+    return likely_slice_axis(plain.affine or Affine(np.eye(4)), shape, has_orientation=has_orientation)

@@ -1,28 +1,53 @@
-"""Photographs and stacks: PNG, JPEG, TIFF (also of many pages) and BMP through Pillow."""
+"""Photographs and stacks: PNG, JPEG, TIFF (also of many pages) and BMP, upright and with all their bits."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moeclip_transforms.assemble import make_volume
+from moeclip_transforms.data_files import read_file
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.hashing import hash_of_hashes
 from moeclip_transforms.naming import reason, stable_uid
-from moeclip_transforms.volume import FileFormat, ImageKind, Series
+from moeclip_transforms.pictures import (
+    DAMAGED,
+    PictureFacts,
+    Pixels,
+    check_area,
+    display_range,
+    orientation_notes,
+    turn_upright,
+    upright_size,
+    valid_orientation,
+    without_opacity,
+)
+from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
     from PIL.Image import Image
 
     from moeclip_transforms.volume import Volume
 
+_FORMATS = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+    b"BM": "BMP",
+}
 _COLOUR_MODES = {"RGB", "RGBA", "P", "CMYK", "YCbCr", "LAB", "HSV", "PA", "RGBX", "RGBa"}
-_DISPLAY_MODES = {"1": 1.0, "L": 255.0, "LA": 255.0}
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError)
+_ORIENTATION = 0x0112
+_PNG_BITS, _SIXTEEN = 24, 16  # where the header says how many bits a value has
 
 
 def scan_image(path: Path) -> Series:
@@ -31,10 +56,11 @@ def scan_image(path: Path) -> Series:
     Raises:
         InputError: When the header cannot be read, or pages differ in size.
     """
-    with _open(path) as image:
-        width, height = image.size
-        is_colour = image.mode in _COLOUR_MODES
-        n_pages = _page_count(path, image)
+    try:
+        with path.open("rb") as file:
+            facts = picture_facts(file, path)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
     return Series(
         uid=stable_uid(path),
         format=FileFormat.IMAGE,
@@ -42,85 +68,178 @@ def scan_image(path: Path) -> Series:
         modality="",
         kind=ImageKind.PLAIN,
         study_uid="",
-        shape=(width, height, n_pages, 1),
-        channels=3 if is_colour else 1,
+        shape=(facts.width, facts.height, facts.n_pages, facts.n_points),
+        channels=3 if facts.is_colour else 1,
     )
 
 
-def read_image(series: Series) -> Volume:
-    """Read an image file: x counts columns, y rows, z pages; no orientation, spacing 1.
+def read_image(series: Series, *, time_point: int = 0) -> Volume:
+    """Read an image file: x counts columns, y rows, z pages; no orientation, no spacing in mm.
 
-    Transparency is laid on black. 16-bit and float images keep their values.
+    A photograph is turned upright as its EXIF orientation says. Transparency is laid on black. Values keep all their
+    bits; MinIsWhite is turned round.
 
     Raises:
         InputError: When the pixels cannot be read or pages differ in size or colour.
     """
-    path = series.files[0]
-    width, height, n_pages, _ = series.shape
-    array: NDArray[np.float32] = np.empty((series.channels, n_pages, height, width), dtype=np.float32)
-    with _open(path) as image:
-        mode = image.mode
-        for page in range(n_pages):
-            try:
-                image.seek(page)
-                pixels = _pixels(image, colour=series.is_colour)
-            except _DAMAGED as error:
-                msg = (
-                    f'The pixels of "{path.name}" (page {page + 1}) cannot be read ({reason(error)}); '
-                    f"the file is truncated or damaged: copy it again."
-                )
-                raise InputError(msg) from error
-            if pixels.shape != (series.channels, height, width):
-                msg = (
-                    f'Page {page + 1} of "{path.name}" has {pixels.shape[2]}×{pixels.shape[1]} pixels, the first '
-                    f"{width}×{height}; expected pages of one size: save them as single files."
-                )
-                raise InputError(msg)
-            array[:, page] = pixels
-    top = 255.0 if series.is_colour else _DISPLAY_MODES.get(mode)
+    path, n_points = series.files[0], series.shape[3]
+    if not 0 <= time_point < n_points:
+        msg = f'"{path.name}" has {n_points} time points, numbered 0 to {n_points - 1}; {time_point} is none of them.'
+        raise InputError(msg)
+    try:
+        file = read_file(path)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    facts = picture_facts(io.BytesIO(file.content), path)
+    pixels = _pixels(io.BytesIO(file.content), path, facts, time_point)
+    expected = (series.channels, *series.shape[2::-1])
+    if pixels.values.shape != expected:
+        msg = f'"{path.name}" has other pixels than its header says; it is damaged: copy it again.'
+        raise InputError(msg)
     return make_volume(
-        array.transpose(0, 3, 2, 1),
+        np.ascontiguousarray(pixels.values).transpose(0, 3, 2, 1),
         np.eye(4),
         series,
         slice_axis=2,
         has_orientation=False,
-        display_range=None if top is None else (0.0, top),
+        display_range=pixels.display_range,
+        source=SourceRef(series, hash_of_hashes([file.sha256]), time_point),
+        notes=facts.notes + pixels.notes,
     )
 
 
-def _open(path: Path) -> Image:
+def picture_facts(file: BinaryIO, path: Path) -> PictureFacts:
+    """Describe a picture from its header.
+
+    Args:
+        file: The open file.
+        path: Its name, for messages.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    kind = _format(file, path)
+    if kind == "TIFF":
+        from moeclip_transforms.tiff import tiff_facts
+
+        facts = tiff_facts(file, path)
+        if facts is not None:
+            return facts
+    with _open(file, path, kind) as image:
+        is_tiff = kind == "TIFF"  # Pillow turns TIFF upright by itself
+        orientation = 1 if is_tiff else valid_orientation(image.getexif().get(_ORIENTATION, 1))
+        width, height = upright_size(*image.size, orientation)
+        n_pages = _page_count(path, image) if is_tiff else 1
+        is_colour = image.mode in _COLOUR_MODES
+    return PictureFacts(width, height, n_pages, 1, is_colour, orientation, orientation_notes(orientation))
+
+
+def _format(file: BinaryIO, path: Path) -> str:
+    """What the first bytes say; the file is put back to its start."""
+    file.seek(0)
+    head = file.read(8)
+    file.seek(0)
+    kind = next((kind for mark, kind in _FORMATS.items() if head.startswith(mark)), "")
+    if not kind:
+        msg = f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.'
+        raise InputError(msg)
+    return kind
+
+
+def _pixels(file: io.BytesIO, path: Path, facts: PictureFacts, point: int) -> Pixels:
+    kind = _format(file, path)
+    if kind == "TIFF":
+        from moeclip_transforms.tiff import read_tiff, tiff_facts
+
+        if tiff_facts(file, path) is not None:
+            file.seek(0)
+            return read_tiff(file, path, point, facts.orientation)
+        file.seek(0)
+    if kind == "PNG" and file.getbuffer()[_PNG_BITS] == _SIXTEEN:
+        return _deep_png(file.getvalue(), path, facts)
+    return _by_pillow(file, path, kind, facts)
+
+
+def _deep_png(content: bytes, path: Path, facts: PictureFacts) -> Pixels:
+    """A PNG of 16 bits per value, of which Pillow would keep 8 in colour."""
+    from imagecodecs import PngError, png_decode
+
+    try:
+        stored = png_decode(content)
+    except (PngError, *DAMAGED, RuntimeError) as error:
+        raise _damaged(path, 1, error) from error
+    stored = np.atleast_3d(stored)
+    stored = stored.transpose(2, 0, 1)[:, None]
+    span, note = display_range(stored.dtype, float(stored[:3].max()), is_colour=facts.is_colour)
+    values = turn_upright(without_opacity(stored), facts.orientation)
+    return Pixels(values, span, (note,) if note else ())
+
+
+def _by_pillow(file: BinaryIO, path: Path, kind: str, facts: PictureFacts) -> Pixels:
+    pages: list[NDArray[np.float32]] = []
+    with _open(file, path, kind) as image:
+        mode = image.mode
+        for page in range(facts.n_pages):
+            try:
+                image.seek(page)
+                pixels = turn_upright(_page(image, colour=facts.is_colour), facts.orientation)
+            except DAMAGED as error:
+                raise _damaged(path, page + 1, error) from error
+            _, rows, columns = pixels.shape
+            if (columns, rows) != (facts.width, facts.height):
+                msg = (
+                    f'Page {page + 1} of "{path.name}" has {columns}×{rows} pixels, the first '
+                    f"{facts.width}×{facts.height}; expected pages of one size: save them as single files."
+                )
+                raise InputError(msg)
+            pages.append(pixels)
+    dtypes = {"1": np.bool_, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
+    span, _ = display_range(np.dtype(dtypes.get(mode, np.uint8)), 0.0, is_colour=facts.is_colour)
+    return Pixels(np.stack(pages, axis=1), span)
+
+
+def _page(image: Image, *, colour: bool) -> NDArray[np.float32]:
+    """(channel, row, column) of the current page."""
+    has_opacity = "transparency" in image.info or image.mode in ("RGBA", "PA", "RGBa", "LA", "La")
+    if not colour and not has_opacity:
+        return np.asarray(image, dtype=np.float32)[None]
+    mode = ("RGB" if colour else "L") + ("A" if has_opacity else "")
+    stored = np.asarray(image.convert(mode))
+    return without_opacity(np.moveaxis(np.atleast_3d(stored), -1, 0))
+
+
+def _open(file: BinaryIO, path: Path, kind: str) -> Image:
+    """Open with Pillow as the one format that the first bytes say, so that no other decoder is reached."""
     import PIL.Image
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            return PIL.Image.open(path)
-    except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
+            warnings.simplefilter("ignore")
+            image = PIL.Image.open(file, formats=[kind])
+    except PIL.Image.DecompressionBombError as error:
         msg = f'"{path.name}" declares more than {PIL.Image.MAX_IMAGE_PIXELS} pixels; cut it into smaller images.'
         raise InputError(msg) from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         msg = f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.'
         raise InputError(msg) from error
+    check_area(*image.size, path.name)
+    return image
 
 
 def _page_count(path: Path, image: Image) -> int:
-    if image.format != "TIFF":
-        return 1
     try:
         return int(getattr(image, "n_frames", 1))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         msg = f'The pages of "{path.name}" cannot be counted ({reason(error)}); the file is damaged: copy it again.'
         raise InputError(msg) from error
 
 
-def _pixels(image: Image, *, colour: bool) -> NDArray[np.float32]:
-    """(channel, row, column) of the current page."""
-    if not colour:
-        grey = image.convert("L") if image.mode == "LA" else image
-        return np.asarray(grey, dtype=np.float32)[None]
-    if "transparency" in image.info or image.mode in ("RGBA", "PA", "RGBa"):
-        rgba = np.asarray(image.convert("RGBA"), dtype=np.float32)
-        values = rgba[..., :3] * (rgba[..., 3:] / np.float32(255.0))
-    else:
-        values = np.asarray(image.convert("RGB"), dtype=np.float32)
-    return np.moveaxis(values, -1, 0)
+def _cannot_open(path: Path, error: OSError) -> InputError:
+    return InputError(f'"{path.name}" cannot be opened ({reason(error)}).')
+
+
+def _damaged(path: Path, page: int, error: BaseException) -> InputError:
+    return InputError(
+        f'The pixels of "{path.name}" (page {page}) cannot be read ({reason(error)}); '
+        f"the file is truncated or damaged: copy it again."
+    )

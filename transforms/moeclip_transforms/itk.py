@@ -1,17 +1,18 @@
-"""ITK files (.mha, .mhd, .nrrd, .nhdr) through SimpleITK."""
+"""MetaImage (.mha, .mhd) and NRRD (.nrrd, .nhdr) files, read without ITK.
+
+ITK's own readers take names of data files as patterns and believe what headers say; ours check them first.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.geometry import Affine
-from moeclip_transforms.hashing import hash_files
-from moeclip_transforms.naming import stable_uid
-from moeclip_transforms.nifti import likely_slice_axis
+from moeclip_transforms.naming import reason, stable_uid
+from moeclip_transforms.slice_axis import check_is_image, likely_slice_axis
 from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
 if TYPE_CHECKING:
@@ -19,102 +20,87 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from moeclip_transforms.grid_file import GridHeader
     from moeclip_transforms.volume import Volume
 
-_DIMENSIONS = (2, 3, 4)
+_OPAQUE = 4
 
 
 def scan_itk(path: Path) -> Series:
-    """Describe an ITK file from its header.
+    """Describe a MetaImage or NRRD file from its header.
 
     Raises:
         InputError: When the header cannot be read, or the file is not a volume.
     """
-    reader = _reader(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path) from error
-    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
-    if len(size) not in _DIMENSIONS or min(size) < 1 or channels not in (1, 3):
-        msg = (
-            f'"{path.name}" has the size {"×".join(map(str, size))} with {channels} values per voxel; '
-            f"expected 2 to 4 dimensions and 1 or 3 values."
-        )
-        raise InputError(msg)
-    x, y, z, time = (*size, 1, 1)[:4]
+    header = _header(path)
+    x, y, z = header.shape
+    check_is_image(header.shape, path.name)
     return Series(
         uid=stable_uid(path),
         format=FileFormat.ITK,
-        files=(path,),
+        files=header.files,
         modality="",
-        kind=ImageKind.MR if channels == 1 and z > 1 else ImageKind.PLAIN,
+        kind=ImageKind.PLAIN if header.is_colour or z == 1 else ImageKind.MR,
         study_uid="",
-        shape=(x, y, z, time),
-        channels=channels,
+        shape=(x, y, z, 1 if header.is_colour else header.n_other),
+        channels=3 if header.is_colour else 1,
     )
 
 
 def read_itk(series: Series, *, time_point: int = 0) -> Volume:
-    """Read one time point of an ITK file on its own grid.
+    """Read one time point of a MetaImage or NRRD file on its own grid.
 
     Raises:
         InputError: When the data cannot be read.
     """
-    import SimpleITK
+    from moeclip_transforms.grid_file import read_values
 
     path, n_time = series.files[0], series.shape[3]
     if not 0 <= time_point < n_time:
         msg = f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
         raise InputError(msg)
+    header = _header(path)
     try:
-        image = _reader(path).Execute()
-    except RuntimeError as error:
-        raise _unreadable(path) from error
-    stored = SimpleITK.GetArrayViewFromImage(image)  # (time, z, y, x, channel), each where it exists
-    if image.GetDimension() == max(_DIMENSIONS):
-        stored = stored[time_point]
-    if series.channels == 1:
-        stored = stored[..., None]
-    array = stored.reshape(*series.shape[2::-1], series.channels).astype(np.float32)
-    affine = _affine(image)
-    is_spatial = image.GetDimension() > min(_DIMENSIONS)
+        stored, sha256 = read_values(header)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    notes = header.notes
+    if not header.is_colour and header.other is not None and header.n_other > 1:
+        notes += (f"Each voxel has {header.n_other} values that are no colours; they are taken for time points.",)
     return make_volume(
-        array.transpose(3, 2, 1, 0),
-        affine,
+        _colours(stored) if header.is_colour else stored[time_point : time_point + 1].astype(np.float32),
+        header.affine,
         series,
-        slice_axis=likely_slice_axis(affine) if is_spatial else 2,
-        display_range=(0.0, 255.0) if series.is_colour and stored.dtype == np.uint8 else None,
-        has_orientation=is_spatial,
-        source=SourceRef(series, hash_files(series.files), time_point),
+        slice_axis=likely_slice_axis(header.affine, header.shape, has_orientation=header.has_orientation),
+        display_range=(0.0, 255.0) if header.is_colour and header.dtype == np.uint8 else None,
+        has_orientation=header.has_orientation,
+        has_voxel_size=header.has_spacing,
+        source=SourceRef(series, sha256, time_point),
+        notes=notes,
     )
 
 
-def _affine(image: Any) -> NDArray[np.float64]:  # noqa: ANN401  SimpleITK is untyped
-    """4x4 RAS+ matrix; ITK's own frame is LPS+. Flat images keep their spacing only."""
-    dimension = image.GetDimension()
-    spacing = np.ones(3)
-    spacing[: min(dimension, 3)] = image.GetSpacing()[:3]
-    if dimension == min(_DIMENSIONS):
-        return np.diag([*spacing, 1.0])
-    direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
-    lps = np.eye(4)
-    lps[:3, :3] = direction * spacing
-    lps[:3, 3] = image.GetOrigin()[:3]
-    return Affine.from_lps(lps).matrix
+def _header(path: Path) -> GridHeader:
+    from moeclip_transforms.metaimage import read_metaimage_header
+    from moeclip_transforms.nrrd_file import read_nrrd_header
+
+    try:
+        with path.open("rb") as file:
+            is_nrrd = file.read(4) == b"NRRD"
+        if is_nrrd or path.suffix.lower() in (".nrrd", ".nhdr"):
+            return read_nrrd_header(path)
+        return read_metaimage_header(path)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
 
 
-def _reader(path: Path) -> Any:  # noqa: ANN401  SimpleITK is untyped
-    import SimpleITK
-
-    toolkit: Any = SimpleITK
-    toolkit.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003  its only argument
-    reader = toolkit.ImageFileReader()
-    reader.SetFileName(str(path))
-    return reader
+def _cannot_open(path: Path, error: OSError) -> InputError:
+    return InputError(f'"{path.name}" cannot be opened ({reason(error)}).')
 
 
-def _unreadable(path: Path) -> InputError:
-    return InputError(
-        f'"{path.name}" cannot be read by SimpleITK; check that it was copied whole, with its data file beside it.'
-    )
+def _colours(stored: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Red, green and blue as float32, transparency laid on black."""
+    colours = stored[:3].astype(np.float32)
+    if len(stored) == _OPAQUE:
+        colours *= stored[3].astype(np.float32) / np.float32(np.iinfo(stored.dtype).max)  # type: ignore[type-var]
+    return colours

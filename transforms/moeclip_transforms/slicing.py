@@ -171,7 +171,7 @@ def views_of(
         if plane is not Plane.AUTO:
             msg = f'This image has no patient orientation, so it has no {_plane_words(plane)}; use the plane "auto".'
             raise InputError(msg)
-        return (_image_view(affine, shape),)
+        return (_image_view(affine, shape, slice_axis),)
     codes = affine.axis_codes
     acquired = _PLANE_OF_NORMAL[codes[slice_axis]]
     wanted = {Plane.AUTO: [acquired], Plane.ALL: list(_ROW_AND_COLUMN)}.get(plane, [plane.value])
@@ -191,18 +191,18 @@ def views_of(
     return tuple(_oriented_view(affine, shape, name, codes) for name in wanted)
 
 
-def _image_view(affine: Affine, shape: tuple[int, int, int]) -> SliceView:
-    x, y, z = shape
+def _image_view(affine: Affine, shape: tuple[int, int, int], slice_axis: int) -> SliceView:
+    column_axis, row_axis = (axis for axis in range(3) if axis != slice_axis)
     spacing = affine.spacing
     return SliceView(
         plane="image",
-        axes=(2, 1, 0),
+        axes=(slice_axis, row_axis, column_axis),
         flips=(False, False, False),
-        spacing=(spacing[2], spacing[1], spacing[0]),
+        spacing=(spacing[slice_axis], spacing[row_axis], spacing[column_axis]),
         letters=None,
-        n_slices=z,
-        rows=y,
-        columns=x,
+        n_slices=shape[slice_axis],
+        rows=shape[row_axis],
+        columns=shape[column_axis],
     )
 
 

@@ -224,10 +224,7 @@ def read_series(
         return read_itk(series, time_point=time_point)
     from moeclip_transforms.images import read_image
 
-    if time_point:
-        msg = f'"{series.files[0].name}" has one time point, numbered 0; {time_point} is none of them.'
-        raise InputError(msg)
-    return read_image(series)
+    return read_image(series, time_point=time_point)
 
 
 def _words(series: Series) -> str:

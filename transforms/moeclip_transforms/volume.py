@@ -197,6 +197,7 @@ class Volume:
         slice_axis: The volume axis (0, 1 or 2) along which it was acquired.
         has_orientation: False where the file holds no patient orientation (photographs, some captures): the
             affine is then pixel spacing only, and no R/L/A/P letters may be shown.
+        has_voxel_size: Whether the spacing is in mm although there is no orientation; see `has_spacing`.
         is_regular: False where no single affine puts every slice in its place (gantry tilt, uneven gaps, missing
             slices); `affine` is then the best fit, and results are resampled from `frame_geometry`.
         padding_mask: (x, y, z) bool, True where the scanner wrote padding instead of measurement; None if nowhere.
@@ -210,6 +211,7 @@ class Volume:
     source: SourceRef
     slice_axis: int = 2
     has_orientation: bool = True
+    has_voxel_size: bool = False
     is_regular: bool = True
     padding_mask: NDArray[np.bool_] | None = None
     frame_geometry: tuple[FrameGeometry, ...] = ()
@@ -262,6 +264,11 @@ class Volume:
         """The spatial shape, (x, y, z)."""
         _, x, y, z = self.tensor.shape
         return (x, y, z)
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether the size of a voxel is known in mm; where it is not (photographs), results are in pixels."""
+        return self.has_orientation or self.has_voxel_size
 
     @property
     def series(self) -> Series:

@@ -128,7 +128,7 @@ def draw(views: Views, raw: NDArray[np.float32], detector: DetectorSystem, capti
     if mask is not None:
         edge = mask[index] & ~ndimage.binary_erosion(mask[index], iterations=max(1, max(mask[index].shape) // 250))
         image[edge] = _OUTLINE
-    spacing = view.spacing[1:] if views.volume.has_orientation else (1.0, 1.0)
+    spacing = view.spacing[1:] if views.volume.has_spacing else (1.0, 1.0)
     return Picture(caption, _uri(image * 255, spacing), _uri(scored, spacing))
 
 

@@ -143,7 +143,7 @@ def _volume_facts(anomaly: AnomalyVolume) -> tuple[str, ...]:
     x, y, z = volume.shape
     facts = [volume.series.modality] if volume.series.modality else []
     facts.append(" + ".join(anomaly.planes) + (" plane" if len(anomaly.planes) == 1 else " planes, fused"))
-    if not volume.has_orientation:
+    if not volume.has_spacing:
         facts = facts[:-1] + [f"{x} × {y} pixels"] + ([f"{z} frames"] if z > 1 else [])
         return tuple(facts)
     facts.append(f"{x} × {y} × {z} voxels")
@@ -205,7 +205,8 @@ def _convention(anomaly: AnomalyVolume) -> str:
             "Radiological convention: the patient's right is on the left of axial and coronal slices. R right, L left, "
             "A anterior, P posterior, S superior, I inferior."
         )
-    return "The image is shown as stored; lengths are in pixels."
+    lengths = "" if anomaly.volume.has_spacing else "; lengths are in pixels"
+    return f"The image is shown as stored{lengths}."
 
 
 def _record_rows(anomaly: AnomalyVolume) -> tuple[tuple[str, str], ...]:
