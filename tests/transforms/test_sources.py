@@ -256,3 +256,31 @@ def test_constant_volume_says_so(write_series):
 
     volume = read_volume(write_series([0, 1], change=change))
     assert volume.notes == ("Every voxel has the same value (7): there is nothing to see in this image.",)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"/annex/objects/MD5E-s9--0.nii.gz\n", "git annex get"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.dcm", "a.mha", "a.png"])
+def test_pointers_are_named_as_such(tmp_path, content, words, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f'"{name}" is only a pointer.*{words}'):
+        open_source(tmp_path / name)
+
+
+def test_links_that_lead_nowhere_are_told(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to(tmp_path / "annex" / "objects" / "missing")
+    with pytest.raises(InputError, match=r'"a\.nii\.gz" is a link to a file that is not there'):
+        open_source(tmp_path)
+
+
+def test_what_macos_keeps_beside_files_is_no_image(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    for name in ("._a.png", "._b.nii.gz", "._c.dcm"):
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07 Mac OS X")
+    with open_source(tmp_path) as source:
+        assert ([series.files[0].name for series in source.series], source.unreadable) == (["a.png"], ())

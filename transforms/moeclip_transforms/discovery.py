@@ -29,6 +29,7 @@ class FileType(Enum):
     IMAGE = auto()
     ARCHIVE = auto()
     EMPTY = auto()
+    POINTER = auto()
     UNKNOWN = auto()
 
 
@@ -55,11 +56,22 @@ class Findings:
 
 _IMAGE_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")
-_NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
+_NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+_VOXEL_SUFFIXES = (".img", ".img.gz")
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+_ANY_SUFFIX = (
+    *_NIFTI_SUFFIXES,
+    *_VOXEL_SUFFIXES,
+    *_ITK_SUFFIXES,
+    *_IMAGE_SUFFIXES,
+    *_DICOM_SUFFIXES,
+    *_ARCHIVE_SUFFIXES,
+    ".raw",
+)
+_POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
 _PARTS = (".img", ".raw", ".zraw", ".json", ".bval", ".bvec", ".txt", ".csv")
 _HEAD_BYTES = 4096
 _TAR_MARK, _TAR_PLACE = b"ustar", 257
@@ -68,13 +80,14 @@ _TAR_MARK, _TAR_PLACE = b"ustar", 257
 def iter_files(root: Path) -> Iterator[Path]:
     """The regular files under a folder, in a fixed order; links to folders, devices and pipes are not followed.
 
-    A folder that cannot be listed is passed over; `scan` reports it.
+    A link that leads nowhere and is named as an image is given too, so that `scan` reports it. A folder that cannot be
+    listed is passed over.
     """
     for folder, folders, names in os.walk(root, followlinks=False):
         folders.sort()
         for name in sorted(names):
             path = Path(folder, name)
-            if _is_regular(path):
+            if _is_regular(path) or (path.is_symlink() and name.lower().endswith(_ANY_SUFFIX) and not path.exists()):
                 yield path
 
 
@@ -85,7 +98,7 @@ def file_type(path: Path) -> FileType:
         OSError: When it cannot be opened.
     """
     with path.open("rb") as file:
-        return _type_of(path.name.lower(), file.read(_HEAD_BYTES))
+        return _type_of(path, file.read(_HEAD_BYTES))
 
 
 def scan(paths: Iterable[Path], *, kept: KeptFiles | None = None) -> Findings:
@@ -127,6 +140,7 @@ class _Found:
     excluded: list[tuple[Path, str]] = field(default_factory=list)
     archives: list[Path] = field(default_factory=list)
     directories: list[Path] = field(default_factory=list)
+    pairs: set[frozenset[Path]] = field(default_factory=set)
     n_other: int = 0
 
 
@@ -134,14 +148,19 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
     from moeclip_transforms.dicom_file import BoundedFile
 
     with BoundedFile(path) as stored:
-        kind = _type_of(path.name.lower(), stored.peek(_HEAD_BYTES)[:_HEAD_BYTES])
+        kind = _type_of(path, stored.peek(_HEAD_BYTES)[:_HEAD_BYTES])
         if kind in (FileType.DICOM, FileType.DICOM_WITHOUT_PREFIX):
             _look_at_dicom(path, stored, found, kept, force=kind is FileType.DICOM_WITHOUT_PREFIX)
             return
     if kind is FileType.ARCHIVE:
         found.archives.append(path)
+    elif kind is FileType.POINTER:
+        found.unreadable.append((path, _pointer_sentence(path)))
     elif kind in (FileType.NIFTI, FileType.ITK, FileType.IMAGE):
-        found.series.append(_scan_file(path, kind))
+        series = _scan_file(path, kind)
+        if frozenset(series.files) not in found.pairs:  # both files of a pair lead to the same series
+            found.pairs.add(frozenset(series.files))
+            found.series.append(series)
     elif kind is FileType.EMPTY and not path.name.lower().endswith(_PARTS):
         found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
     else:
@@ -166,14 +185,17 @@ def _look_at_dicom(path: Path, stored: BoundedFile, found: _Found, kept: KeptFil
             kept.keep(path, content)
 
 
-def _type_of(name: str, head: bytes) -> FileType:
+def _type_of(path: Path, head: bytes) -> FileType:
     from moeclip_transforms.dicom_file import GZIP_MARK, gzip_head
 
+    name = path.name.lower()
     inner = gzip_head(head) if head.startswith(GZIP_MARK) and not name.endswith(_NIFTI_SUFFIXES) else head
     checks = (
         (not head, FileType.EMPTY),
+        (name.startswith("._"), FileType.UNKNOWN),  # what macOS keeps beside a file on foreign disks
+        (head.startswith(_POINTERS) and name.endswith(_ANY_SUFFIX), FileType.POINTER),
         (inner[128:132] == b"DICM", FileType.DICOM),
-        (name.endswith(_NIFTI_SUFFIXES), FileType.NIFTI),
+        (name.endswith(_NIFTI_SUFFIXES) or _has_nifti_header(path), FileType.NIFTI),
         (name.endswith(_ITK_SUFFIXES), FileType.ITK),
         (name.endswith(_IMAGE_SUFFIXES) or head.startswith(_IMAGE_MARKS), FileType.IMAGE),
         (name.endswith(_ARCHIVE_SUFFIXES) or head.startswith(_ZIP_MARKS), FileType.ARCHIVE),
@@ -221,6 +243,15 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
+def _has_nifti_header(path: Path) -> bool:
+    """Whether a file holds the voxels of a NIfTI or Analyze pair: its header lies beside it."""
+    ending = next((end for end in _VOXEL_SUFFIXES if path.name.lower().endswith(end)), None)
+    if ending is None:
+        return False
+    stem, header = path.name[: -len(ending)], ".HDR" if path.name[-len(ending) :].isupper() else ".hdr"
+    return any(_is_regular(path.with_name(f"{stem}{header}{packed}")) for packed in ("", ".gz"))
+
+
 def _starts_like_dicom(head: bytes) -> bool:
     """Whether it starts as a DICOM data set without preamble does: group 0002 or 0008, then a VR or a small length."""
     group, element = head[:2], head[2:4]
@@ -229,8 +260,17 @@ def _starts_like_dicom(head: bytes) -> bool:
     return group in (b"\x00\x08", b"\x00\x02") and element[:1] == b"\x00" and head[4:6].isalpha()
 
 
+def _pointer_sentence(path: Path) -> str:
+    with path.open("rb") as file:
+        is_annex = file.read(1) == b"/"
+    what, command = ("git-annex", "git annex get") if is_annex else ("Git LFS", "git lfs pull")
+    return f'"{path.name}" is only a pointer of {what}, not the image itself; run "{command}" where it came from.'
+
+
 def _sentence(path: Path, error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
+    if path.is_symlink() and not path.exists():
+        return f'"{path.name}" is a link to a file that is not there; bring the file (with DataLad: "datalad get").'
     reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return f'"{path.name}" cannot be opened ({reason}).'
