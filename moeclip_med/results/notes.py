@@ -22,7 +22,8 @@ _RESAMPLED = (
     "The slices do not lie on one regular grid (tilted gantry or uneven gaps): NIfTI results were resampled "
     "to an orthogonal grid, so their shape differs from the series; DICOM results keep the acquired slices."
 )
-_NO_ORIENTATION = "The image holds no patient orientation, so results are in pixels and carry no R, L, A or P."
+_NO_ORIENTATION = "The image holds no patient orientation, so results carry no R, L, A or P; places are in voxels."
+_NO_SPACING = "The image holds no patient orientation, so results are in pixels and carry no R, L, A or P."
 
 _FRAMES_LEFT_OUT = (
     "The DICOM segmentation leaves out frames without a finding, since all of them would fill more than 128 MiB; "
@@ -57,7 +58,7 @@ def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ())
     Returns:
         The reader's notes about the input first, then those about scores and files.
     """
-    notes = list(anomaly.volume.notes)
+    notes = [*anomaly.volume.notes, *anomaly.record.settings.window.notes]
     if not anomaly.is_calibrated:
         notes.append(_uncalibrated(anomaly))
     engine, outcome = anomaly.record.engine, anomaly.record.outcome
@@ -71,7 +72,7 @@ def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ())
         share = float(np.mean(anomaly.scored))
         notes.append(f"Scoring was stopped early: {share:.0%} of the voxels have a score, the others are 0.")
     if not anomaly.volume.has_orientation:
-        notes.append(_NO_ORIENTATION)
+        notes.append(_NO_ORIENTATION if anomaly.volume.has_spacing else _NO_SPACING)
     if not anomaly.volume.is_regular and _ON_A_GRID & set(formats):
         notes.append(_RESAMPLED)
     if ResultFormat.SEG in formats and not anomaly.findings:

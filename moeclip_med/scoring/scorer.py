@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from moeclip_transforms import Plane, fit_window, foreground_box, slice_views
+from moeclip_transforms import ImageKind, Plane, fit_window, foreground_box, slice_views
+from moeclip_transforms.hounsfield import looks_like_ct
+from moeclip_transforms.intensity import CT_WINDOWS, finite_range
+from moeclip_transforms.volume import FileFormat
 
 from moeclip_med.scoring.anomaly import AnomalyVolume
 from moeclip_med.scoring.findings import find_findings
@@ -30,7 +33,7 @@ from moeclip_med.scoring.through_plane import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from moeclip_transforms import ImageKind, SliceView, Volume, Window
+    from moeclip_transforms import SliceView, Volume, Window
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -160,7 +163,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
                 slices_scored=run.done,
                 slices_total=run.total,
                 regions_too_small=result.too_small,
-                weak_kind_warning=detector.metadata.weak_kinds.get(run.kind.value, ""),
+                weak_kind_warning=_kind_warning(volume, detector, kind),
                 seconds=time.perf_counter() - started,
             ),
             run_id=run_id,
@@ -169,6 +172,23 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         routing=run.routing,
         scored=run.scored_voxels(),
     )
+
+
+def _kind_warning(volume: Volume, detector: Detector, asked: ImageKind | None) -> str:
+    """Say that the model is weak on this kind of image, or that a CT was taken for MR since its file does not tell."""
+    weak = detector.metadata.weak_kinds
+    kind = asked or volume.series.kind
+    if asked is not None or kind is not ImageKind.MR or volume.series.format is FileFormat.DICOM:
+        return weak.get(kind.value, "")
+    lowest, _ = finite_range(volume.array)
+    if not looks_like_ct(lowest):
+        return weak.get(kind.value, "")
+    choices = '", "'.join(CT_WINDOWS)
+    sentence = (
+        f"The lowest value is {lowest:g}, as in CT; the file does not tell the modality, so this is taken for MR: "
+        f'choose one of the presets "{choices}" if it is a CT.'
+    )
+    return " ".join((sentence, *(weak[name] for name in CT_WINDOWS if name in weak)))
 
 
 class _Run:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeclip_transforms.hounsfield import hu_scale
 from moeclip_transforms.volume import ImageKind
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ class Window:
         background: A value that stands for "no measurement" wherever it lies (skull-stripped, masked volumes);
             it becomes 0. None where there is none.
         foreground_above: Values above it belong to the foreground; None takes `low`.
+        notes: Why it is not the window that the kind of image stands for, where it is not.
     """
 
     low: float
     high: float
     background: float | None = None
     foreground_above: float | None = None
+    notes: tuple[str, ...] = ()
 
     def apply(self, slices: Array) -> Array:
         """Map values to [0, 1], clipped, float32; NaN, infinities and the background become 0.
@@ -94,11 +97,11 @@ def fit_window(volume: Volume, kind: ImageKind) -> Window:
 def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
     """The window for an image, given its kind.
 
-    CT kinds have fixed windows in HU (`CT_WINDOWS`). Images stored ready for display (8-bit photographs, endoscopy)
-    keep their stored range. All others, whose values have no unit, map the 0.5th and 99.5th percentile of the
-    foreground to 0 and 1. The foreground leaves out a value that fills at least half of the volume's border and a
-    tenth of the volume (masked background), else what lies below the triangle threshold of the histogram (Zack et
-    al. 1977, J Histochem Cytochem 25:741), which cuts off the noise of air.
+    CT kinds have fixed windows in HU (`CT_WINDOWS`); values that are no HU are recognised, see `hu_scale`. Images
+    stored ready for display (8-bit photographs, endoscopy) keep their stored range. All others, whose values have no
+    unit, map the 0.5th and 99.5th percentile of the foreground to 0 and 1. The foreground leaves out a value that fills
+    at least half of the volume's border and a tenth of the volume (masked background), else what lies below the
+    triangle threshold of the histogram (Zack et al. 1977, J Histochem Cytochem 25:741): it cuts off the noise of air.
 
     Args:
         image: (channel, x, y, z) stored values, with the reader's `meta`.
@@ -111,12 +114,27 @@ def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
 
 def _window_of(voxels: Tensor, display_range: tuple[float, float] | None, kind: ImageKind) -> Window:
     if kind in CT_WINDOWS:
-        level, width = CT_WINDOWS[kind]
-        return Window(level - width / 2, level + width / 2, foreground_above=_CT_BODY)
+        return _ct_window(voxels, display_range, kind)
     if display_range is not None and kind is not ImageKind.MR:
         low, high = (float(bound) for bound in display_range)
         return Window(low, high, foreground_above=low + _DISPLAY_BACKGROUND * (high - low))
     return _percentile_window(voxels.cpu().numpy())
+
+
+def _ct_window(voxels: Tensor, display_range: tuple[float, float] | None, kind: ImageKind) -> Window:
+    """The fixed window, moved where values are HU plus an offset; the image's own range where they are no HU."""
+    scale = hu_scale(voxels, display_range)
+    if not scale.is_hu:
+        own = _window_of(voxels, display_range, ImageKind.PLAIN)
+        return replace(own, notes=(scale.note,))
+    level, width = CT_WINDOWS[kind]
+    centre = level + scale.offset
+    return Window(
+        centre - width / 2,
+        centre + width / 2,
+        foreground_above=_CT_BODY + scale.offset,
+        notes=(scale.note,) if scale.note else (),
+    )
 
 
 def _percentile_window(image: NDArray[np.float32]) -> Window:
