@@ -62,8 +62,8 @@ def main() -> None:
         print(f"stack {number + 1} of {options.with_defects}", flush=True)
     widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS]
     for found in widths:
-        print(
-            "spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, per stack {mean_ap:.2f}".format(
+        line = "spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, per stack {mean_ap:.2f}"
+        print(line.format(**found), flush=True)
                 **found
             ),
             flush=True,

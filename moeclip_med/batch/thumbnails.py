@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from moeclip_transforms import Window, foreground_box, slice_views
+from moeclip_transforms import Window, foreground_box
 from PIL import Image, ImageDraw, ImageFont
+
+from moeclip_med.scoring.planes import scored_view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +38,7 @@ def write_thumbnail(anomaly: AnomalyVolume, path: Path) -> None:
 
 def draw_thumbnail(anomaly: AnomalyVolume) -> Image.Image:
     """Draw the picture that `write_thumbnail` writes."""
-    view = slice_views(anomaly.volume)[0]
+    view = scored_view(anomaly)
     index = _slice_of_peak(anomaly, view)
     window = anomaly.record.settings.window
     part = _foreground(anomaly, view, window)

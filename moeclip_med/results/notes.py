@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from moeclip_transforms import slice_views
 
 from moeclip_med.results.formats import ResultFormat
+from moeclip_med.scoring.planes import was_replaned
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,6 +26,10 @@ _RESAMPLED = (
 )
 _NO_ORIENTATION = "The image holds no patient orientation, so results carry no R, L, A or P; places are in voxels."
 _NO_SPACING = "The image holds no patient orientation, so results are in pixels and carry no R, L, A or P."
+_REPLANED = (
+    "The slices were acquired in the {acquired} plane and scored in {scored} slices, which hold both sides of the "
+    "body; --plane {acquired} scores them as acquired."
+)
 
 _FRAMES_LEFT_OUT = (
     "The DICOM segmentation leaves out frames without a finding, since all of them would fill more than 128 MiB; "
@@ -58,12 +64,20 @@ def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ())
     Returns:
         The reader's notes about the input first, then those about scores and files.
     """
-    notes = [*anomaly.volume.notes, *anomaly.record.settings.window.notes]
+    window = anomaly.record.settings.window
+    return (*anomaly.volume.notes, *window.notes, *_scoring_notes(anomaly), *_file_notes(anomaly, frozenset(formats)))
+
+
+def _scoring_notes(anomaly: AnomalyVolume) -> list[str]:
+    """What has to be said about scores and findings."""
+    notes = []
     if not anomaly.is_calibrated:
         notes.append(_uncalibrated(anomaly))
     engine, outcome = anomaly.record.engine, anomaly.record.outcome
     if engine.is_fallback:
         notes.append(engine.fallback_reason)
+    if was_replaned(anomaly):
+        notes.append(_REPLANED.format(acquired=slice_views(anomaly.volume)[0].plane, scored=" + ".join(anomaly.planes)))
     if outcome.weak_kind_warning:
         notes.append(outcome.weak_kind_warning)
     if outcome.regions_too_small:
@@ -71,12 +85,18 @@ def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ())
     if anomaly.scored is not None:
         share = float(np.mean(anomaly.scored))
         notes.append(f"Scoring was stopped early: {share:.0%} of the voxels have a score, the others are 0.")
+    return notes
+
+
+def _file_notes(anomaly: AnomalyVolume, formats: frozenset[ResultFormat]) -> list[str]:
+    """What has to be said about the files that are written."""
+    notes = []
     if not anomaly.volume.has_orientation:
         notes.append(_NO_ORIENTATION if anomaly.volume.has_spacing else _NO_SPACING)
-    if not anomaly.volume.is_regular and _ON_A_GRID & set(formats):
+    if not anomaly.volume.is_regular and _ON_A_GRID & formats:
         notes.append(_RESAMPLED)
     if ResultFormat.SEG in formats and not anomaly.findings:
         notes.append(_NO_SEGMENT)
     if ResultFormat.SEG in formats and not keeps_empty_frames(anomaly):
         notes.append(_FRAMES_LEFT_OUT)
-    return tuple(notes)
+    return notes

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.intensity import Window
-from moeclip_transforms.volume import FileFormat, ImageKind
+from moeclip_transforms.volume import FileFormat, ImageKind, Plane
 
 from moeclip_med._version import RESULT_SCHEMA, __version__
 
@@ -142,6 +142,7 @@ class SettingsRecord:
         threshold: The score that a finding reaches.
         threshold_source: Where the threshold comes from.
         is_calibrated: Whether it was set on images of the kind that is scored.
+        asked_plane: The plane that was asked for.
         through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm; 0 where there was none.
     """
 
@@ -151,6 +152,7 @@ class SettingsRecord:
     threshold: float
     threshold_source: str
     is_calibrated: bool
+    asked_plane: Plane = Plane.AUTO
     through_plane_mm: float = 0.0
 
 

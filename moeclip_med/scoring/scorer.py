@@ -21,6 +21,7 @@ from moeclip_transforms.volume import FileFormat
 
 from moeclip_med.scoring.anomaly import AnomalyVolume
 from moeclip_med.scoring.findings import find_findings
+from moeclip_med.scoring.planes import plane_to_score
 from moeclip_med.scoring.record import USER_THRESHOLD, OutcomeRecord, SettingsRecord, make_record
 from moeclip_med.scoring.through_plane import (
     SIGMA_MM,
@@ -97,7 +98,8 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     Args:
         volume: The volume, as read.
         detector: The model, ready to run.
-        plane: The plane to cut slices along; `Plane.ALL` scores three and averages their maps.
+        plane: The plane to cut slices along (`plane_to_score` says what AUTO is); `Plane.ALL` scores three and
+            averages their maps.
         kind: The kind of image, which decides the intensity window; from the header if None.
         threshold: The score that a finding reaches; the model's own if None.
         keep_raw: Keep the network's unbounded map as well.
@@ -154,6 +156,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
                 kind=run.kind,
                 window=run.window,
                 planes=tuple(view.plane for view in run.views),
+                asked_plane=plane,
                 threshold=limit,
                 threshold_source=own.source if threshold is None else USER_THRESHOLD,
                 is_calibrated=own.is_calibrated,
@@ -206,7 +209,7 @@ class _Run:
         keep_routing: bool,
         through_plane_mm: float,
     ) -> None:
-        self.views: tuple[SliceView, ...] = slice_views(volume, plane)
+        self.views: tuple[SliceView, ...] = slice_views(volume, plane_to_score(volume, plane))
         self.kind = kind
         self.window: Window = fit_window(volume, kind)
         self.scores = scores

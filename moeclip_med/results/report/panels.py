@@ -14,6 +14,7 @@ from skimage.measure import find_contours
 
 from moeclip_med.results.overlay import overlay_rgba
 from moeclip_med.scoring.anomaly import EXTENT_SHARE
+from moeclip_med.scoring.planes import scored_view
 
 if TYPE_CHECKING:
     from moeclip_transforms import EdgeLetters, SliceView, Volume, Window
@@ -104,7 +105,7 @@ class PanelMaker:
         self._anomaly = anomaly
         volume = anomaly.volume
         self.window: Window = anomaly.record.settings.window
-        self.main_view = self._scored_view()
+        self.main_view = scored_view(anomaly)
         self.views = self._all_views()
         self._frames: dict[str, tuple[float, float, float, float]] = {}
         self._sparse = _thinned(volume)
@@ -143,12 +144,6 @@ class PanelMaker:
         first, last = (filled[0], filled[-1]) if len(filled) else (0, self.main_view.n_slices - 1)
         places = np.linspace(first, last, min(most, last - first + 1) + 2)[1:-1]
         return sorted({self.main_view.volume_index(round(float(place))) for place in places})
-
-    def _scored_view(self) -> SliceView:
-        """The plane that was scored; the acquired one where several were fused."""
-        planes = self._anomaly.planes
-        single = Plane(planes[0]) if len(planes) == 1 and planes[0] in set(Plane) else Plane.AUTO
-        return slice_views(self._anomaly.volume, single)[0]
 
     def _all_views(self) -> tuple[SliceView, ...]:
         """The scored plane first, then the other two where the volume has them."""
