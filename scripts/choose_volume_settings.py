@@ -64,10 +64,6 @@ def main() -> None:
     for found in widths:
         line = "spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, per stack {mean_ap:.2f}"
         print(line.format(**found), flush=True)
-                **found
-            ),
-            flush=True,
-        )
     levels = []
     for number in range(options.normal):
         anomaly = scored(stack(has_defect=False).image, SIGMA_MM)
