@@ -1,29 +1,40 @@
-"""Zip archives unpacked safely: nothing outside the folder, nothing larger than allowed."""
+"""Zip and tar archives unpacked safely: nothing outside the folder, nothing larger than allowed."""
 
 from __future__ import annotations
 
+import lzma
 import re
+import shutil
 import stat
+import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import IO
 
 _CHUNK = 1 << 20
 _ENCRYPTED = 0x1
+_DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, IndexError, NotImplementedError,
+    ValueError, RuntimeError,
+)  # fmt: skip
+"""What the standard library raises on damaged archives, found by damaging some."""
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]) *(\..*)?", re.IGNORECASE)
 """File names that Windows keeps for devices, with any suffix."""
 
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What a zip archive may hold.
+    """What an archive may hold.
 
     Attributes:
         max_bytes: Largest sum of the unpacked files' sizes.
@@ -40,14 +51,25 @@ DEFAULT_LIMITS = ArchiveLimits()
 _RATIO_CHECKED_ABOVE = 16 * 2**20
 
 
-def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
-    """Unpack a zip archive into a folder.
+@dataclass(frozen=True)
+class _Member:
+    """One file of an archive: what it says of itself, and how it is opened."""
 
-    Declared sizes are checked before anything is written, real ones while writing. Links and special files are
-    refused; names keep their folders but lose what file systems do not take.
+    name: str
+    size: int
+    is_plain: bool
+    is_encrypted: bool
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+    """Unpack a zip or tar archive (.tar, .tar.gz, .tgz) into a folder.
+
+    Sizes are checked before they are written, as declared and as they are. Links and special files are refused; names
+    keep their folders but lose what file systems do not take.
 
     Args:
-        archive: The zip file.
+        archive: The archive.
         folder: An existing folder.
         limits: What it may hold.
 
@@ -55,19 +77,14 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) 
         InputError: When the archive is damaged, encrypted, nested, too large, or names a place outside the folder.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir()]
-            _check(archive, members, limits)
-            left = limits.max_bytes
-            for number, member in enumerate(members):
-                target = _target(folder, member.filename, number)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(member) as source, target.open("xb") as sink:
-                    left -= _copy(archive, source, sink, left)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+        with archive.open("rb") as file:
+            unpack_it = _unpack_zip if zipfile.is_zipfile(file) else _unpack_tar
+            file.seek(0)
+            unpack_it(archive, file, folder, limits)
+    except _DAMAGED as error:
         if isinstance(error, InputError):
             raise
-        msg = f'"{archive.name}" is not a readable zip archive ({error}); check that it was copied whole.'
+        msg = f'"{archive.name}" is not a readable archive ({reason(error)}); check that it was copied whole.'
         raise InputError(msg) from error
     except OSError as error:
         msg = (
@@ -77,52 +94,103 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) 
         raise InputError(msg) from error
 
 
-def _check(archive: Path, members: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
-    if len(members) > limits.max_members:
-        msg = (
-            f'"{archive.name}" holds {len(members)} files; at most {limits.max_members} are unpacked: '
-            f"unpack it yourself if you trust it."
-        )
+def _unpack_zip(archive: Path, file: IO[bytes], folder: Path, limits: ArchiveLimits) -> None:
+    """Unpack an archive with a table of contents: it is checked whole before anything is written."""
+    with zipfile.ZipFile(file) as opened:
+        members = [
+            _Member(
+                info.filename,
+                info.file_size,
+                is_plain=stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG),
+                is_encrypted=bool(info.flag_bits & _ENCRYPTED),
+                open=partial(opened.open, info),
+            )
+            for info in opened.infolist()
+            if not info.filename.endswith("/")
+        ]
+        _check_totals(archive, folder, len(members), sum(member.size for member in members), limits)
+        for member in members:
+            _check_member(archive, member)
+        left = limits.max_bytes
+        for number, member in enumerate(members):
+            left -= _unpack_member(archive, member, _target(folder, member.name, number), left)
+
+
+def _unpack_tar(archive: Path, file: IO[bytes], folder: Path, limits: ArchiveLimits) -> None:
+    """Unpack an archive that is read from its beginning to its end: checked as it comes."""
+    total = 0
+    with tarfile.open(fileobj=file, mode="r|*") as opened:
+        number = 0
+        for info in opened:
+            if info.isdir():
+                continue
+            number += 1
+            member = _Member(
+                info.name, info.size, info.isfile(), is_encrypted=False, open=partial(_open_tar_member, opened, info)
+            )
+            _check_totals(archive, folder, number, total + member.size, limits, written=total)
+            _check_member(archive, member)
+            total += _unpack_member(archive, member, _target(folder, member.name, number), limits.max_bytes - total)
+
+
+def _open_tar_member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    found = opened.extractfile(info)
+    assert found is not None  # noqa: S101  only links and special files have no content, and they are refused
+    return found
+
+
+def _check_totals(
+    archive: Path, folder: Path, n_members: int, total: int, limits: ArchiveLimits, *, written: int = 0
+) -> None:
+    advice = "unpack it yourself if you trust it"
+    if n_members > limits.max_members:
+        msg = f'"{archive.name}" holds {n_members} files; at most {limits.max_members} are unpacked: {advice}.'
         raise InputError(msg)
-    total = sum(member.file_size for member in members)
     packed = max(1, archive.stat().st_size)
     if total > limits.max_bytes:
-        msg = (
-            f'"{archive.name}" unpacks to {total} bytes; at most {limits.max_bytes} are allowed: '
-            f"unpack it yourself if you trust it."
-        )
+        msg = f'"{archive.name}" unpacks to {total} bytes; at most {limits.max_bytes} are allowed: {advice}.'
         raise InputError(msg)
     if total > _RATIO_CHECKED_ABOVE and total / packed > limits.max_ratio:
         msg = (
             f'"{archive.name}" unpacks to {total / packed:.0f} times its size, as zip bombs do; at most '
-            f"{limits.max_ratio:.0f} times is allowed: unpack it yourself if you trust it."
+            f"{limits.max_ratio:.0f} times is allowed: {advice}."
         )
         raise InputError(msg)
-    for member in members:
-        _check_member(archive, member)
+    free = shutil.disk_usage(folder).free
+    if total - written > free:
+        msg = (
+            f'"{archive.name}" unpacks to {total} bytes, but the folder for temporary files has {free} bytes left; '
+            f"free some space, let TMPDIR name a larger folder, or unpack it yourself."
+        )
+        raise InputError(msg)
 
 
-def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
-    name = member.filename
-    mode = member.external_attr >> 16
-    if member.flag_bits & _ENCRYPTED:
+def _check_member(archive: Path, member: _Member) -> None:
+    name = member.name
+    if member.is_encrypted:
         msg = f'"{archive.name}" is encrypted; unpack it with its password and give the folder.'
         raise InputError(msg)
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+    if not member.is_plain:
         msg = f'"{archive.name}" holds a link or special file; expected plain files only.'
         raise InputError(msg)
     windows = PureWindowsPath(name)
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts:
         msg = f'"{archive.name}" names a place outside itself; it is not unpacked.'
         raise InputError(msg)
-    if name.lower().endswith(".zip"):
-        msg = f'"{archive.name}" holds another zip archive; unpack the outer one and give the folder.'
+    if name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+        msg = f'"{archive.name}" holds another archive; unpack the outer one and give the folder.'
         raise InputError(msg)
+
+
+def _unpack_member(archive: Path, member: _Member, target: Path, left: int) -> int:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with member.open() as source, target.open("xb") as sink:
+        return _copy(archive, source, sink, left)
 
 
 def _target(folder: Path, name: str, number: int) -> Path:
     """Where a member goes: its own folders and name, made safe; a name taken already gets a folder of its own."""
-    parts = [_safe_part(part) for part in PureWindowsPath(name).parts]
+    parts = [_safe_part(part) for part in PureWindowsPath(name).parts] or [f"member-{number}"]
     target = folder.joinpath(*parts)
     return folder / f"member-{number}" / parts[-1] if target.exists() else target
 

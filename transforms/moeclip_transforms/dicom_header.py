@@ -146,7 +146,7 @@ def value_of(dataset: Dataset, keyword: str | int) -> Any:  # noqa: ANN401  the 
     """An attribute's value; None where missing or where converting it fails."""
     tag = _tag(keyword)
     try:
-        return dataset[tag].value if tag in dataset else None
+        return dataset[tag].value if tag in dataset.keys() else None  # noqa: SIM118  far faster: no tag is made of it
     except DAMAGED:
         return None
 

@@ -1,6 +1,10 @@
+import io
+import shutil
 import stat
 import struct
+import tarfile
 import zipfile
+from collections import namedtuple
 
 import pytest
 from moeclip_transforms import ArchiveLimits, InputError
@@ -80,7 +84,7 @@ def test_links_are_refused(tmp_path):
 def test_nested_zip_is_refused(tmp_path):
     archive = make_zip(tmp_path / "study.zip", {"inner.ZIP": b"PK"})
     assert refusal(archive, tmp_path / "out") == (
-        '"study.zip" holds another zip archive; unpack the outer one and give the folder.'
+        '"study.zip" holds another archive; unpack the outer one and give the folder.'
     )
 
 
@@ -128,5 +132,94 @@ def test_damaged_zip(tmp_path):
     archive = make_zip(tmp_path / "study.zip", {"image": bytes(range(256)) * 20})
     archive.write_bytes(archive.read_bytes()[:60])
     assert refusal(archive, tmp_path / "out") == (
-        '"study.zip" is not a readable zip archive (File is not a zip file); check that it was copied whole.'
+        '"study.zip" is not a readable archive (truncated header); check that it was copied whole.'
     )
+
+
+def make_tar(path, members, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize(("name", "mode"), [("study.tar", "w"), ("study.tar.gz", "w:gz"), ("study.tgz", "w:gz")])
+def test_tar_archives_are_unpacked(tmp_path, name, mode):
+    members = {"a/image": b"1" * 3000, "b/IM 1": b"2"}
+    folder = tmp_path / "out"
+    folder.mkdir()
+    unpack(make_tar(tmp_path / name, members, mode), folder)
+    assert contents(folder) == members
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil"])
+def test_a_tar_archive_reaches_no_other_folder(tmp_path, name):
+    archive = make_tar(tmp_path / "study.tar", {name: b"2"}, "w")
+    assert refusal(archive, tmp_path / "out") == '"study.tar" names a place outside itself; it is not unpacked.'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "study.tar"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_a_tar_archive_are_refused(tmp_path, kind):
+    info = tarfile.TarInfo("link")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "study.tar", "w") as archive:
+        archive.addfile(info)
+    assert "link or special file" in refusal(tmp_path / "study.tar", tmp_path / "out")
+
+
+def test_a_tar_bomb_is_refused_before_it_is_written(tmp_path):
+    archive = make_tar(tmp_path / "bomb.tar.gz", {"zeros": bytes(40 * 2**20)})
+    assert "times its size, as zip bombs do" in refusal(archive, tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
+
+
+def test_limits_hold_for_tar_archives(tmp_path):
+    archive = make_tar(tmp_path / "study.tar", {f"{k}": b"x" * 10 for k in range(5)}, "w")
+    assert "at most 49 are allowed" in refusal(archive, tmp_path / "out", ArchiveLimits(max_bytes=49))
+    assert "at most 4 are unpacked" in refusal(archive, tmp_path / "other", ArchiveLimits(max_members=4))
+
+
+def test_a_damaged_tar_archive(tmp_path):
+    archive = make_tar(tmp_path / "study.tgz", {"image": bytes(range(256)) * 400})
+    content = archive.read_bytes()
+    for damaged in (content[: len(content) // 2], content[:40] + bytes(60) + content[100:]):
+        archive.write_bytes(damaged)
+        assert "is not a readable archive" in refusal(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", [".", "./", "a/.", "", "/"])
+def test_members_without_a_name_do_no_harm(tmp_path, name):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    archive = tmp_path / "study.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr(zipfile.ZipInfo("image"), b"1")
+        info = zipfile.ZipInfo("x")
+        info.filename = name
+        opened.writestr(info, b"2" if name[-1:] != "/" else b"")
+    unpack(archive, folder)
+    assert b"1" in contents(folder).values()
+
+
+def test_a_damaged_lzma_member_is_told(tmp_path):
+    archive = tmp_path / "study.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as opened:
+        opened.writestr("image", bytes(range(256)) * 40)
+    content = bytearray(archive.read_bytes())
+    content[45:80] = b"\xff" * 35
+    archive.write_bytes(content)
+    assert "is not a readable archive" in refusal(archive, tmp_path / "out")
+
+
+def test_an_archive_larger_than_the_temporary_folder_is_told_before_it_is_unpacked(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000, 900, 100))
+    archive = make_zip(tmp_path / "study.zip", {"image": b"1" * 101})
+    message = refusal(archive, tmp_path / "out")
+    assert "unpacks to 101 bytes" in message
+    assert "has 100 bytes left" in message
+    assert "TMPDIR" in message
+    assert contents(tmp_path / "out") == {}
