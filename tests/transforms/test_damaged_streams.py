@@ -98,7 +98,7 @@ def test_damaged_qform_gives_way_to_the_sform(tmp_path):
 def test_absurd_proportions_are_refused_before_a_frame_of_them_is_made(tmp_path, make_slice):
     make_slice(PixelSpacing=["1e38", "1e-38"]).save_as(tmp_path / "image")
     assert message_of(tmp_path / "image") == (
-        '"image" has voxels of 1e-38 × 1e+38 × 2 mm; expected sides that differ by a factor of 100 at most: '
+        '"image" has voxels of 1e-38 × 1e+38 × 2 mm; expected sides that differ by a factor of 1000 at most: '
         "correct the spacing in its header."
     )
 

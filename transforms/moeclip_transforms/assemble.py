@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from moeclip_transforms.volume import FrameGeometry, Series
 
-_LONGEST_VOXEL = 100.0
-"""Longest to shortest side of a voxel. The most in use is about 60, between the B-scans of an OCT volume."""
+_LONGEST_VOXEL, _ABSURD_VOXEL = 100.0, 1000.0
+"""Longest to shortest side of a voxel: what is told, and what is refused. Five lines of OCT 0.25 mm apart have 128."""
 
 
 class Details(TypedDict, total=False):
@@ -68,7 +68,7 @@ def make_volume(
         msg = f'"{name}" cannot be placed in space: {error}'
         raise InputError(msg) from error
     check_is_image(array.shape[1:], name)
-    _check_proportions(checked, array.shape[1:], name)
+    notes += _proportion_notes(checked, array.shape[1:], name)
     known = source or SourceRef(series, hash_files(series.files))
     return Volume(
         from_numpy(array),
@@ -80,15 +80,19 @@ def make_volume(
     )
 
 
-def _check_proportions(affine: Affine, shape: tuple[int, ...], name: str) -> None:
-    """Refuse voxels so long and thin that the header must be wrong; the spacing of a single slice does not count."""
+def _proportion_notes(affine: Affine, shape: tuple[int, ...], name: str) -> tuple[str, ...]:
+    """Say how long and thin voxels are, or refuse them; the spacing of a single slice does not count."""
     spacing = [step for step, size in zip(affine.spacing, shape, strict=True) if size > 1]
-    if spacing and max(spacing) > _LONGEST_VOXEL * min(spacing):
+    if not spacing or max(spacing) <= _LONGEST_VOXEL * min(spacing):
+        return ()
+    sides = " × ".join(f"{step:g}" for step in affine.spacing)
+    if max(spacing) > _ABSURD_VOXEL * min(spacing):
         msg = (
-            f'"{name}" has voxels of {" × ".join(f"{step:g}" for step in affine.spacing)} mm; expected sides that '
-            f"differ by a factor of {_LONGEST_VOXEL:g} at most: correct the spacing in its header."
+            f'"{name}" has voxels of {sides} mm; expected sides that differ by a factor of {_ABSURD_VOXEL:g} at most: '
+            f"correct the spacing in its header."
         )
         raise InputError(msg)
+    return (f"The voxels are {sides} mm: one side is {max(spacing) / min(spacing):.0f} times as long as another.",)
 
 
 def _time_note(series: Series, time_point: int) -> tuple[str, ...]:

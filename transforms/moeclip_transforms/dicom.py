@@ -101,7 +101,7 @@ def _read(series: Series, time_point: int, allocate: Allocate | None, kept: Kept
             ),
             headers=tuple(headers[path] for path in paths),
         ),
-        notes=tuple(dict.fromkeys([*series.notes, *frame_notes, *damage_notes, *geometry.notes])),
+        notes=tuple(dict.fromkeys([*series.notes, *frame_notes, *canvas.notes, *damage_notes, *geometry.notes])),
     )
 
 

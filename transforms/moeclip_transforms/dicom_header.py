@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
+from pydicom.tag import Tag
 
 from moeclip_transforms.dicom_file import DICM_PLACE, TooMuchError, opened
 from moeclip_transforms.errors import InputError
@@ -40,6 +41,8 @@ PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = frozenset([0x7FE00008, 0x7FE00009, PIXEL_DATA])
 """Float, Double Float and (integer) Pixel Data."""
 
+_TEXT_VRS = frozenset(["AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"])
+_ESCAPE = b"\x1b"
 _DIRECTORY_RECORDS = 0x00041220
 
 
@@ -153,6 +156,9 @@ def value_of(dataset: Dataset, keyword: str | int) -> Any:  # noqa: ANN401  the 
 
 def text(dataset: Dataset, keyword: str | int) -> str:
     """An attribute as text, "" where missing or damaged; several values are joined by a backslash."""
+    plain = _plain_text(dataset, keyword)
+    if plain is not None:
+        return plain
     value = value_of(dataset, keyword)
     if value is None:
         return ""
@@ -174,7 +180,8 @@ def numbers(dataset: Dataset, keyword: str | int, count: int) -> tuple[float, ..
 
 def all_numbers(dataset: Dataset, keyword: str | int) -> tuple[float, ...]:
     """An attribute as finite numbers, however many there are; empty where missing or damaged."""
-    value = value_of(dataset, keyword)
+    plain = _plain_text(dataset, keyword)
+    value = plain.split("\\") if plain else value_of(dataset, keyword) if plain is None else None
     if value is None or isinstance(value, str | bytes):
         parts = [value] if isinstance(value, str) and value.strip() else []
     else:
@@ -203,11 +210,19 @@ def first_item(dataset: Dataset, keyword: str | int) -> Dataset | None:
     return found[0] if found else None
 
 
+def _plain_text(dataset: Dataset, keyword: str | int) -> str | None:
+    """What stands in the file as plain text, else None; a scan has no time for pydicom's conversion."""
+    element = dataset.get_item(tag) if (tag := _tag(keyword)) in dataset.keys() else None  # noqa: SIM118
+    if not isinstance(element, RawDataElement) or element.VR not in _TEXT_VRS or element.value is None:
+        return None
+    if not element.value.isascii() or _ESCAPE in element.value:
+        return None
+    return element.value.decode("ascii").strip(" \0")
+
+
 @cache
-def _tag(keyword: str | int) -> int:
-    tag = keyword if isinstance(keyword, int) else tag_for_keyword(keyword)
-    assert tag is not None, keyword  # noqa: S101  a keyword of our own that is written wrongly
-    return tag
+def _tag(keyword: str | int) -> BaseTag:
+    return Tag(keyword)
 
 
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)

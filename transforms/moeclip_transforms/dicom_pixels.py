@@ -51,7 +51,7 @@ def decode(file: DicomFile, wanted: Sequence[tuple[int, int]], canvas: Canvas) -
     try:
         _ensure_transfer_syntax(header.dataset)
         finisher = FrameFinisher(file.path, header.dataset, canvas)
-        for stored in _frames(file, header, [frame for frame, _ in wanted]):
+        for stored in _frames(file, header, [frame for frame, _ in wanted], canvas):
             frame, z = left[0]
             if isinstance(stored, InputError):
                 canvas.errors[z] = stored
@@ -63,7 +63,7 @@ def decode(file: DicomFile, wanted: Sequence[tuple[int, int]], canvas: Canvas) -
     return content
 
 
-def _frames(file: DicomFile, header: Header, numbers: list[int]) -> Stored:
+def _frames(file: DicomFile, header: Header, numbers: list[int], canvas: Canvas) -> Stored:
     """The stored values of frames, each (row, column) or (row, column, sample)."""
     expected = _expected_bytes(header.dataset)
     file.allow_pixels(expected)
@@ -75,11 +75,23 @@ def _frames(file: DicomFile, header: Header, numbers: list[int]) -> Stored:
             f"{file.stream.size}; copy it again."
         )
         raise InputError(msg)
+    _note_excess(file, header, expected, canvas)
     number_type = _plain_type(header)
     if number_type is None or header.pixels_at is None:
-        return _streamed_frames(file, numbers)
+        return _streamed_frames(file, header, numbers)
     rows, columns = (int(number(header.dataset, keyword) or 0) for keyword in ("Rows", "Columns"))
     return _plain_frames(file, header.pixels_at, (rows, columns), number_type, numbers)
+
+
+def _note_excess(file: DicomFile, header: Header, expected: int, canvas: Canvas) -> None:
+    """Say it where a file holds more frames than its header declares: they are not read."""
+    count = int(number(header.dataset, "NumberOfFrames") or 1)
+    n_held = (file.stream.size - (header.pixels_at or 0)) * count // max(1, expected)
+    if n_held > count:
+        canvas.notes.append(
+            f'"{file.path.name}" has pixels for {n_held} frames, but Number of Frames (0028,0008) says {count}: the '
+            f"others are not read."
+        )
 
 
 def _plain_type(header: Header) -> np.dtype[Any] | None:
@@ -102,13 +114,14 @@ def _plain_frames(
         yield np.frombuffer(content, dtype=number_type).reshape(shape)
 
 
-def _streamed_frames(file: DicomFile, numbers: list[int]) -> Stored:
+def _streamed_frames(file: DicomFile, header: Header, numbers: list[int]) -> Stored:
     """Uncompressed frames of colour, single bits, big-endian or floating-point numbers, as pydicom puts them right."""
-    left = list(numbers)
+    left, syntax = list(numbers), header.dataset.file_meta.TransferSyntaxUID
     while left:
         try:
             file.stream.seek(0)
-            for stored in iter_pixels(file.stream, indices=list(left)):  # type: ignore[arg-type]
+            pixels = iter_pixels(file.stream, indices=list(left), transfer_syntax_uid=syntax)  # type: ignore[arg-type]
+            for stored in pixels:
                 yield stored
                 left.pop(0)
         except GeneratorExit:

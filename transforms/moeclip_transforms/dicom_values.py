@@ -41,6 +41,7 @@ class Canvas:
         values: (channel, frame, row, column) float32, bright is high; None until the first frame is decoded.
         padding: (frame, row, column) bool where the scanner wrote padding; None while there is none.
         errors: Why a frame could not be decoded, by its index.
+        notes: What else has to be said.
     """
 
     depth: int
@@ -50,6 +51,7 @@ class Canvas:
     values: NDArray[np.float32] | None = None
     padding: NDArray[np.bool_] | None = None
     errors: dict[int, InputError] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def place(self, path: Path, z: int, shape: tuple[int, ...], n_channels: int) -> NDArray[np.float32]:
         """The (channel, row, column) place of a frame.

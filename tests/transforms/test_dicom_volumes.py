@@ -1,0 +1,381 @@
+"""Which frames of a series make a volume together. Pixel [0, 0] of each slice says which slice of which time it is."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from moeclip_transforms import InputError, open_source
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
+
+
+def item(**values: Any) -> DicomSequence:
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return DicomSequence([made])
+
+
+def marked(z: int, t: int) -> np.ndarray:
+    pixels = np.full((6, 8), 7, dtype=np.int16)
+    pixels[0, 0] = 10 * z + t
+    return pixels
+
+
+def marks(volume) -> list[int]:
+    return volume.array[0, 0, 0].astype(int).tolist()
+
+
+def all_marks(path) -> list[list[int]]:
+    """The marks of every time point of the only series."""
+    with open_source(path) as source:
+        (series,) = source.series
+        return [marks(source.read(series, time_point=t)) for t in range(series.shape[3])]
+
+
+def expected(n_slices: int, times) -> list[list[int]]:
+    return [[10 * z + t for z in range(n_slices)] for t in times]
+
+
+@pytest.fixture
+def write_frames(tmp_path, make_slice):
+    """Write one single-frame file per (slice, time), in a jumbled order of names."""
+
+    def write(cells, change, gap=3.0, folder="series", **attributes):
+        target = tmp_path / folder
+        target.mkdir(exist_ok=True)
+        names = np.random.default_rng(5).permutation(len(cells))
+        for number, (z, t) in enumerate(cells):
+            dataset = make_slice(position=(0, 0, gap * z), pixels=marked(z, t), number=number + 1, **attributes)
+            change(dataset, z, t)
+            dataset.save_as(target / f"{names[number]:03d}")
+        return target
+
+    return write
+
+
+CELLS = list(product(range(4), range(3)))
+TIME_BY_TIME = sorted(CELLS, key=lambda cell: cell[1])
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("TemporalPositionIdentifier", [1, 2, 3]),
+        ("EchoTime", [2.3, 4.6, 6.9]),
+        ("InversionTime", [100, 500, 900]),
+        ("DiffusionBValue", [0.0, 500.0, 1000.0]),
+        ("NominalPercentageOfCardiacPhase", [0.0, 30.0, 60.0]),
+        ("TriggerTime", [0.0, 120.5, 241.0]),
+        ("FrameReferenceTime", [31000.0, 91000.0, 151000.0]),
+        ("AcquisitionNumber", [3, 5, 9]),
+        ("AcquisitionDateTime", ["20240101235950", "20240102000010", "20240102000030"]),
+    ],
+)
+def test_every_attribute_that_tells_volumes_apart_does(write_frames, keyword, values):
+    def change(dataset, z, t):
+        setattr(dataset, keyword, values[t])
+        dataset.ContentTime = f"1010{(7 * z + 5 * t) % 12:02d}"  # in no order: it must not decide
+        dataset.InstanceNumber = 1 + (5 * (4 * t + z)) % 12  # nor may this
+
+    assert all_marks(write_frames(CELLS, change, modality="MR", sop_class=MRImageStorage)) == expected(4, range(3))
+
+
+def test_gradient_directions_of_one_b_value_are_volumes_in_the_order_of_their_acquisition(write_frames):
+    directions = [[1.0, 0.0, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
+
+    def change(dataset, _, t):
+        dataset.DiffusionBValue, dataset.DiffusionGradientOrientation = 1000.0, directions[t]
+
+    folder = write_frames(TIME_BY_TIME, change, modality="MR", sop_class=MRImageStorage)
+    assert all_marks(folder) == expected(4, range(3))
+
+
+def test_a_run_over_midnight_keeps_its_order(write_frames):
+    def change(dataset, z, t):
+        second = 86_390 + 8 * t + z
+        dataset.AcquisitionDate = "20240101" if second < 86_400 else "20240102"
+        clock = second % 86_400
+        dataset.AcquisitionTime = f"{clock // 3600:02d}{clock // 60 % 60:02d}{clock % 60:02d}"
+
+    assert all_marks(write_frames(TIME_BY_TIME, change)) == expected(4, range(3))
+
+
+def test_rank_is_the_last_resort_and_says_so(write_frames):
+    def change(dataset, z, t):
+        dataset.ContentTime = f"10{(7 * z + 5 * t) % 12:02d}00"
+
+    folder = write_frames(TIME_BY_TIME, change)
+    assert all_marks(folder) == expected(4, range(3))
+    with open_source(folder) as source:
+        notes = source.read(source.series[0]).notes
+    assert any(
+        "Nothing in the headers says which of the 3 slices" in note and "instance number" in note for note in notes
+    )
+
+
+def test_acquisitions_that_interleave_are_volumes_of_their_own(write_frames):
+    def change(dataset, z, t):
+        dataset.AcquisitionNumber = t + 1
+        dataset.ImagePositionPatient = [0, 0, 5.0 * z + 1.3 * t]
+
+    cells = [(z, 0) for z in range(8)] + [(z, 1) for z in range(7)]
+    folder = write_frames(cells, change)
+    with open_source(folder) as source:
+        (series,) = source.series
+        assert series.shape == (8, 6, 8, 2)
+        volumes = [source.read(series, time_point=t) for t in (0, 1)]
+    assert [marks(volume) for volume in volumes] == [[10 * z for z in range(8)], [10 * z + 1 for z in range(7)]]
+    assert all(volume.is_regular for volume in volumes)
+    assert volumes[1].affine.origin[2] == pytest.approx(1.3)
+
+
+def test_slices_acquired_in_two_packs_stay_one_volume(write_frames):
+    def change(dataset, z, _):
+        dataset.AcquisitionNumber = 1 + z % 2
+
+    assert all_marks(write_frames([(z, 0) for z in range(8)], change)) == expected(8, [0])
+
+
+def test_b0_beside_b2000_are_two_volumes(write_frames):
+    def change(dataset, z, t):
+        dataset.DiffusionBValue = 2000.0 * t
+        dataset.ImagePositionPatient = [0, 0, 4.0 * z + 3.51 * t]
+
+    folder = write_frames(TIME_BY_TIME[:8], change, modality="MR", sop_class=MRImageStorage)
+    assert all_marks(folder) == expected(4, range(2))
+
+
+@pytest.mark.parametrize("has_number", [True, False])
+def test_repeats_a_hair_apart_are_no_thin_slices(write_frames, has_number):
+    def change(dataset, z, t):
+        dataset.ImagePositionPatient = [0, 0, 5.0 * z + 0.02 * t]
+        if has_number:
+            dataset.AcquisitionNumber = t
+
+    assert all_marks(write_frames(TIME_BY_TIME, change)) == expected(4, range(3))
+
+
+def test_dense_oct_is_no_repetition(write_frames):
+    folder = write_frames([(z, 0) for z in range(64)], lambda *_: None, gap=0.006, modality="OPT")
+    with open_source(folder) as source:
+        (series,) = source.series
+        assert series.shape == (8, 6, 64, 1)
+        volume = source.read(series)
+    assert volume.is_regular
+    assert volume.affine.spacing[2] == pytest.approx(0.006)
+
+
+def test_a_slice_counter_for_temporal_position_makes_no_volumes(write_frames):
+    def change(dataset, z, _):
+        dataset.TemporalPositionIdentifier = z + 1
+
+    assert all_marks(write_frames([(z, 0) for z in range(5)], change)) == expected(5, [0])
+
+
+def test_the_order_of_dynamic_pet_is_that_of_its_reference_times(write_frames):
+    shuffled = [2, 0, 1]
+
+    def change(dataset, z, t):
+        dataset.FrameReferenceTime, dataset.ContentTime = 1000.0 * t, f"09{shuffled[t]:02d}00"
+        dataset.AcquisitionTime, dataset.InstanceNumber = "090000", 4 * shuffled[t] + z + 1
+        dataset.RescaleSlope, dataset.RescaleIntercept = 2, 0
+
+    sop_class = PositronEmissionTomographyImageStorage
+    folder = write_frames(CELLS, change, modality="PT", sop_class=sop_class)
+    assert all_marks(folder) == [[2 * mark for mark in volume] for volume in expected(4, range(3))]
+
+
+def enhanced(make_slice, cells, change=lambda group, z, t: None, gap=3.0, **attributes):
+    """One multi-frame file of (slice, time) frames; `change` may add to the functional groups of each."""
+    settings = {"modality": "MR", "sop_class": EnhancedMRImageStorage, **attributes}
+    dataset = make_slice(position=None, orientation=None, **settings)
+    del dataset.PixelSpacing
+    dataset.NumberOfFrames = len(cells)
+    dataset.PixelData = np.stack([marked(z, t) for z, t in cells]).tobytes()
+    dataset.SharedFunctionalGroupsSequence = item(
+        PlaneOrientationSequence=item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+        PixelMeasuresSequence=item(PixelSpacing=[0.5, 0.25], SliceThickness=3),
+    )
+    groups = []
+    for z, t in cells:
+        group = item(PlanePositionSequence=item(ImagePositionPatient=[0, 0, gap * z]))[0]
+        change(group, z, t)
+        groups.append(group)
+    dataset.PerFrameFunctionalGroupsSequence = DicomSequence(groups)
+    return dataset
+
+
+JUMBLED = [CELLS[k] for k in np.random.default_rng(1).permutation(len(CELLS))]
+
+
+def with_dimensions(dataset, pointers):
+    parts = [item(DimensionIndexPointer=pointer)[0] for pointer in pointers]
+    dataset.DimensionIndexSequence = DicomSequence(parts)
+    return dataset
+
+
+@pytest.mark.parametrize("pointers", [[0x00209056, 0x00209057, 0x00189089], []])
+def test_dimension_indices_alone_tell_volumes(tmp_path, make_slice, pointers):
+    def change(group, z, t):
+        group.FrameContentSequence = item(DimensionIndexValues=[1, z + 1, t + 1])
+
+    dataset = enhanced(make_slice, JUMBLED, change)
+    (with_dimensions(dataset, pointers) if pointers else dataset).save_as(tmp_path / "image")
+    assert all_marks(tmp_path / "image") == expected(4, range(3))
+
+
+def test_one_enhanced_file_per_slice_and_time(tmp_path, make_slice):
+    for number, (z, t) in enumerate(JUMBLED):
+
+        def change(group, z, t):
+            group.FrameContentSequence = item(
+                DimensionIndexValues=[1, z + 1, 1], FrameAcquisitionNumber=4 * t + z, TemporalPositionIndex=1
+            )
+            group.MRModifierSequence = item(InversionTimes=[100.0 + 400 * t])
+
+        enhanced(make_slice, [(z, t)], change, number=4 * t + z + 1).save_as(tmp_path / f"{number}")
+    assert all_marks(tmp_path) == expected(4, range(3))
+
+
+def test_one_enhanced_file_per_volume_is_one_series(tmp_path, make_slice):
+    for t in (2, 0, 1):
+        dataset = enhanced(make_slice, [(z, t) for z in range(4)], number=t + 1, AcquisitionNumber=t + 1)
+        dataset.save_as(tmp_path / f"{(t + 1) % 3}")
+    assert all_marks(tmp_path) == expected(4, range(3))
+
+
+def test_a_concatenation_is_one_volume(tmp_path, make_slice):
+    for part, cells in ((2, [(2, 0), (3, 0)]), (1, [(0, 0), (1, 0)])):
+        dataset = enhanced(make_slice, cells, ConcatenationUID="1.2.9", InConcatenationNumber=part)
+        dataset.save_as(tmp_path / f"{3 - part}")
+    with open_source(tmp_path) as source:
+        (series,) = source.series
+        volume = source.read(series)
+    assert marks(volume) == [0, 10, 20, 30]
+    assert len({frame.sop_instance_uid for frame in volume.frames}) == 2
+    assert len(volume.source.headers) == 2
+
+
+def test_phase_and_field_map_are_set_aside_for_magnitude(tmp_path, make_slice):
+    def change(group, z, t):
+        component = ["PHASE", "MAGNITUDE", "B0 MAP"][t]
+        group.MRImageFrameTypeSequence = item(FrameType=["ORIGINAL", "PRIMARY", component, "NONE"])
+
+    enhanced(make_slice, JUMBLED, change).save_as(tmp_path / "image")
+    with open_source(tmp_path / "image") as source:
+        assert [series.uid for series in source.series] == ["1.2.3#1", "1.2.3#2", "1.2.3#3"]
+        reasons = [series.skip_reason for series in source.series]
+        assert marks(source.read(source.series[0])) == expected(4, [1])[0]
+    assert reasons[0] == ""
+    assert sorted(reason.split(",")[0].split(":")[0] for reason in reasons[1:]) == ["a field map", "a phase image"]
+
+
+def test_parts_keep_their_names_behind_other_files(tmp_path, make_slice):
+    def write(folder, names):
+        (tmp_path / folder).mkdir()
+        for number, (name, columns) in enumerate(names):
+            pixels = np.full((6, columns), columns, dtype=np.int16)
+            dataset = make_slice(pixels=pixels, number=columns, SOPInstanceUID=f"1.2.3.{columns}")
+            dataset.save_as(tmp_path / folder / f"{number}{name}")
+        with open_source(tmp_path / folder) as source:
+            return [(series.uid, series.shape[0]) for series in source.series]
+
+    one_way = write("one", [("a", 9), ("b", 7), ("c", 8)])
+    other_way = write("other", [("c", 8), ("a", 9), ("b", 7)])
+    assert one_way == other_way == [("1.2.3#1", 7), ("1.2.3#2", 8), ("1.2.3#3", 9)]
+
+
+def test_one_instance_uid_on_many_slices_loses_none(write_frames):
+    folder = write_frames([(z, 0) for z in range(5)], lambda *_: None, SOPInstanceUID="1.2.3.4")
+    with open_source(folder) as source:
+        volume = source.read(source.series[0])
+    assert marks(volume) == [0, 10, 20, 30, 40]
+    assert any("5 different images share their SOP Instance UID" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_two_patients_under_one_series_uid_are_two_series(write_frames, keyword):
+    def change(dataset, _, t):
+        setattr(dataset, keyword, f"1.{t}")
+
+    folder = write_frames([(z, t) for z in range(3) for t in range(2)], change)
+    with open_source(folder) as source:
+        assert [(series.uid, series.shape[2:]) for series in source.series] == [
+            ("1.2.3#1", (3, 1)),
+            ("1.2.3#2", (3, 1)),
+        ]
+        volumes = [source.read(series) for series in source.series]
+    assert sorted(marks(volume) for volume in volumes) == expected(3, range(2))
+    assert all("2 patients or studies" in volume.notes[0] for volume in volumes)
+
+
+def test_a_series_uid_per_slice_is_told_and_can_be_read_as_one(write_frames):
+    def change(dataset, z, t):
+        dataset.SeriesInstanceUID, dataset.AcquisitionNumber = f"1.2.3.{z + 1}", t
+
+    folder = write_frames(TIME_BY_TIME, change)
+    with open_source(folder) as source:
+        single = [series for series in source.series if not series.skip_reason]
+        assert len(single) == 4
+        assert all('name "1.2.3" to read them as one' in series.notes[-1] for series in single)
+        (whole,) = [series for series in source.series if series.skip_reason]
+        assert whole.uid == "1.2.3"
+        assert marks(source.read(whole, time_point=2)) == expected(4, [2])[0]
+
+
+def test_a_volume_that_is_not_there_is_told(write_frames):
+    folder = write_frames(TIME_BY_TIME, lambda dataset, _, t: setattr(dataset, "EchoTime", float(t + 1)))
+    with open_source(folder) as source, pytest.raises(InputError, match="numbered 0 to 2; 3 is none of them"):
+        source.read(source.series[0], time_point=3)
+
+
+@pytest.mark.parametrize("sop_class", [CTImageStorage, "1.2.840.10008.5.1.4.1.1.7.3"])
+def test_multi_frame_with_one_position_at_the_top_is_a_stack_of_slices(tmp_path, make_slice, sop_class):
+    dataset = make_slice(sop_class=sop_class, SpacingBetweenSlices=0.75)
+    dataset.NumberOfFrames, dataset.PixelData = 5, np.stack([marked(z, 0) for z in range(5)]).tobytes()
+    dataset.save_as(tmp_path / "image")
+    with open_source(tmp_path / "image") as source:
+        (series,) = source.series
+        assert (series.shape, series.skip_reason) == ((8, 6, 5, 1), "")
+        volume = source.read(series)
+    assert marks(volume) == [0, 10, 20, 30, 40]
+    assert volume.affine.spacing[2] == pytest.approx(0.75)
+    assert any("one position for all 5 frames" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize("step", [4.4, -4.4])
+def test_nuclear_tomography_lies_where_its_detector_says(tmp_path, make_slice, step):
+    dataset = make_slice(position=None, orientation=None, modality="NM", sop_class="1.2.840.10008.5.1.4.1.1.20")
+    dataset.ImageType, dataset.SpacingBetweenSlices = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"], step
+    dataset.DetectorInformationSequence = item(
+        ImagePositionPatient=[-60, -60, 100], ImageOrientationPatient=[1, 0, 0, 0, 1, 0]
+    )
+    dataset.NumberOfFrames, dataset.PixelData = 3, np.stack([marked(z, 0) for z in range(3)]).tobytes()
+    dataset.save_as(tmp_path / "image")
+    with open_source(tmp_path / "image") as source:
+        volume = source.read(source.series[0])
+    for z, mark in enumerate(marks(volume)):
+        assert volume.affine.to_world([0, 0, z])[2] == pytest.approx(100 + step * mark / 10)
+
+
+def test_an_ultrasound_volume_is_placed(tmp_path, make_slice):
+    cells = [(z, 0) for z in (3, 2, 1, 0)]
+
+    def change(group, z, _):
+        del group.PlanePositionSequence
+        group.PlanePositionVolumeSequence = item(ImagePositionVolume=[0, 0, 2.0 * z])
+
+    dataset = enhanced(make_slice, cells, change, modality="US", sop_class="1.2.840.10008.5.1.4.1.1.6.2")
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    del shared.PlaneOrientationSequence
+    shared.PlaneOrientationVolumeSequence = item(ImageOrientationVolume=[1, 0, 0, 0, 1, 0])
+    dataset.save_as(tmp_path / "image")
+    with open_source(tmp_path / "image") as source:
+        volume = source.read(source.series[0])
+    assert (volume.series.is_clip, volume.has_orientation, marks(volume)) == (False, True, [0, 10, 20, 30])
+    assert any("not of the patient" in note for note in volume.notes)
