@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from moeclip_transforms.errors import NoticeWarning
+from moeclip_transforms.errors import InputError, NoticeWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from torch import Tensor
 
     from moeclip_med.model import NetworkOutput
     from moeclip_med.model.architecture import AnyArchitecture
+    from moeclip_med.weights import LoadedModel
 
 
 class Precision(StrEnum):
@@ -72,6 +77,44 @@ class Engine(Protocol):
             InputError: The images have another size than the model's, or the model has no experts to show.
         """
         ...
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """What an engine is asked to do.
+
+    Attributes:
+        device: "cpu", "cuda:N" or "mps".
+        precision: The arithmetic.
+        describe: From the engine's version and what the device is called to one line for reports.
+        threads: Threads on the processor; as many as the engine thinks best if None.
+        calibration: Folder of industrial images to quantise with, for int8.
+        fallback_reason: Why it runs instead of the engine that was meant; "" where it is the one.
+    """
+
+    device: str
+    precision: Precision
+    describe: Callable[[str, str], str]
+    threads: int | None = None
+    calibration: Path | None = None
+    fallback_reason: str = ""
+
+
+class EngineFactory(Protocol):
+    """What an entry point in the group "moeclip_med.engines" names."""
+
+    def __call__(self, model: LoadedModel, request: EngineRequest) -> Engine:
+        """Make a model ready to run.
+
+        Raises:
+            ConversionError: The engine cannot run this model; where the user left the choice open, PyTorch does.
+            InputError: A wish that this machine cannot meet.
+        """
+        ...
+
+
+class ConversionError(InputError):
+    """An engine cannot run this model, or not accurately enough."""
 
 
 class EngineWarning(NoticeWarning):

@@ -8,9 +8,18 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError, MissingExtraError
+from moeclip_transforms.plugins import load, registered
 
 from moeclip_med.engines import machine
-from moeclip_med.engines.base import Engine, EngineWarning, Precision, is_transformer
+from moeclip_med.engines.base import (
+    ConversionError,
+    Engine,
+    EngineFactory,
+    EngineRequest,
+    EngineWarning,
+    Precision,
+    is_transformer,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
     from moeclip_med.weights import LoadedModel
 
 AUTO = "auto"
-ENGINES = ("torch", "openvino")
+GROUP = "moeclip_med.engines"
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Choice:
     """What will run.
 
     Attributes:
-        engine: One of `ENGINES`.
+        engine: The name that it is registered under.
         device: "cpu", "cuda:N" or "mps".
         precision: Its arithmetic.
         reasons: Why, one phrase per thing that was left to choose; empty where the user asked for all of it.
@@ -44,9 +53,9 @@ class Choice:
             version: Version of the engine.
             place: What the device is called.
         """
-        titles = {"torch": "PyTorch", "openvino": "OpenVINO"}
+        title = {"torch": "PyTorch", "openvino": "OpenVINO"}.get(self.engine, self.engine)
         why = f" (chosen: {'; '.join(self.reasons)})" if self.reasons else " (as asked for)"
-        return f"{titles[self.engine]} {version}, {self.precision} on {place}{why}"
+        return f"{title} {version}, {self.precision} on {place}{why}"
 
 
 def make_engine(
@@ -67,7 +76,7 @@ def make_engine(
 
     Args:
         model: The network and its prompts.
-        engine: `auto`, `torch` or `openvino`.
+        engine: `auto`, `torch`, `openvino`, or another that is registered ("moeclip_med.engines").
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         precision: `auto`, `f32`, `bf16`, `f16` or `int8`.
         threads: Threads on the processor; as many as the engine thinks best if None. PyTorch's are those of the whole
@@ -80,20 +89,22 @@ def make_engine(
         MissingExtraError: OpenVINO or quantisation was asked for and is not installed.
     """
     choice = choose(model, engine=engine, device=device, precision=precision)
-    if choice.engine == "torch":
-        return _torch_engine(model, choice, threads)
-    from moeclip_med.engines.openvino_engine import OpenVINOEngine
-    from moeclip_med.engines.openvino_models import ConversionError
-
+    request = EngineRequest(choice.device, choice.precision, choice.describe, threads, calibration)
     try:
-        return OpenVINOEngine(model, choice, threads=threads, calibration=calibration)
+        return _made(choice.engine, model, request)
     except ConversionError as error:
         if engine != AUTO or choice.precision is Precision.INT8:
             raise
         reason = f"OpenVINO is not used: {error} PyTorch runs the model instead, more slowly."
         warnings.warn(reason, EngineWarning, stacklevel=2)
         again = choose(model, engine="torch", device=choice.device, precision=precision)
-        return _torch_engine(model, again, threads, fallback_reason=reason)
+        weaker = EngineRequest(again.device, again.precision, again.describe, threads, fallback_reason=reason)
+        return _made("torch", model, weaker)
+
+
+def _made(name: str, model: LoadedModel, request: EngineRequest) -> Engine:
+    factory: EngineFactory = load(GROUP, name)
+    return factory(model, request)
 
 
 def choose(model: LoadedModel, *, engine: str, device: str, precision: str) -> Choice:
@@ -125,8 +136,8 @@ def _choose_device(wish: str, engine: str, reasons: list[str]) -> str:
 
 
 def _choose_engine(wish: str, device: str, precision: str, reasons: list[str]) -> str:
-    if wish not in {AUTO, *ENGINES}:
-        msg = f'engine "{wish}" is unknown; choose {_listed([AUTO, *ENGINES])}.'
+    if wish not in {AUTO, *registered(GROUP)}:
+        msg = f'engine "{wish}" is unknown; choose {_listed([AUTO, *sorted(registered(GROUP))])}.'
         raise InputError(msg)
     if wish == AUTO:
         return _best_engine(device, precision, reasons)
@@ -175,28 +186,6 @@ def _best_precision(there: list[Precision], device: str, *, is_transformer: bool
     if Precision.BF16 in there:
         return Precision.BF16, "the processor has bf16 arithmetic"
     return Precision.F32, "the processor has no bf16 arithmetic"
-
-
-def _torch_engine(model: LoadedModel, choice: Choice, threads: int | None, fallback_reason: str = "") -> Engine:
-    import torch
-
-    from moeclip_med.engines.torch_engine import TorchEngine
-
-    if threads is not None and choice.device == "cpu":
-        torch.set_num_threads(threads)
-    place = f"{machine.processor_name()}, {torch.get_num_threads()} threads"
-    if choice.device.startswith("cuda"):
-        place = torch.cuda.get_device_name(choice.device)
-    elif choice.device == "mps":
-        place = "Apple GPU"
-    description = choice.describe(torch.__version__, place)
-    return TorchEngine(
-        model,
-        device=choice.device,
-        precision=choice.precision,
-        description=description,
-        fallback_reason=fallback_reason,
-    )
 
 
 def _listed(names: list[str]) -> str:

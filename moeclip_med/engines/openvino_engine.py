@@ -17,11 +17,9 @@ from moeclip_med.model.network import check_image_size
 from moeclip_med.model.outputs import NetworkOutput
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
-    from moeclip_med.engines.choice import Choice
+    from moeclip_med.engines.base import Engine, EngineRequest
     from moeclip_med.weights import LoadedModel
 
 _CALIBRATION_PIXELS = 6_000_000
@@ -39,9 +37,7 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(
-        self, model: LoadedModel, choice: Choice, *, threads: int | None = None, calibration: Path | None = None
-    ) -> None:
+    def __init__(self, model: LoadedModel, request: EngineRequest) -> None:
         """Compile the network, or take it from the cache.
 
         Raises:
@@ -51,10 +47,10 @@ class OpenVINOEngine:
         self._model = model
         self.batch_size = suitable_batch_size("cpu", is_transformer=is_transformer(model.metadata.architecture))
         self._size = model.metadata.architecture.image_size
-        self._threads = threads
-        self._precision = choice.precision
+        self._threads = request.threads
+        self._precision = request.precision
         count = min(max(_CALIBRATION_PIXELS // self._size**2, _FEWEST_IMAGES), _MOST_IMAGES)
-        self._images = CalibrationImages.find(calibration, count)
+        self._images = CalibrationImages.find(request.calibration, count)
         self._lock = Lock()
         self._requests: dict[bool, openvino.InferRequest] = {}
         compiled, agreement = compiled_model(self._recipe(want_routing=False))
@@ -62,10 +58,10 @@ class OpenVINOEngine:
         self._model = replace(model)  # without its network, which is built again if another variant must be compiled
         place = f"{processor_name()}, {compiled.get_property('INFERENCE_NUM_THREADS')} threads"
         version = openvino.get_version().split("-")[0]
-        calibrated = f", calibrated on {self._images.describe()}" if choice.precision is Precision.INT8 else ""
-        self.fallback_reason = ""
+        calibrated = f", calibrated on {self._images.describe()}" if request.precision is Precision.INT8 else ""
+        self.fallback_reason = request.fallback_reason
         self.description = (
-            f"{choice.describe(version, place)}; maps correlate {agreement.correlation:.6f} with PyTorch's in "
+            f"{request.describe(version, place)}; maps correlate {agreement.correlation:.6f} with PyTorch's in "
             f"float32{calibrated}"
         )
 
@@ -84,3 +80,8 @@ class OpenVINOEngine:
 
     def _recipe(self, *, want_routing: bool) -> ModelRecipe:
         return ModelRecipe(self._model, self._precision, want_routing, self._threads, self._images)
+
+
+def make_openvino(model: LoadedModel, request: EngineRequest) -> Engine:
+    """Return the engine "openvino"; see `EngineFactory`."""
+    return OpenVINOEngine(model, request)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from moeclip_transforms.errors import InputError
 from torch import Tensor, nn
 
 from moeclip_med._version import __version__
-from moeclip_med.engines.base import CORRELATION_FLOOR, Precision, is_transformer
+from moeclip_med.engines.base import CORRELATION_FLOOR, ConversionError, Precision, is_transformer
 from moeclip_med.engines.calibration import CalibrationImages
 from moeclip_med.engines.openvino_import import import_nncf, openvino
 from moeclip_med.weights.cache import cache_folder, written_whole
@@ -34,10 +33,6 @@ _EXACT_PARTS = (".*experts.*", ".*projections.*", ".*anomaly_map.*")
 """What stays out of int8: a few per cent of the time, and most of the error."""
 _CHECK_IMAGES_TRANSFORMER, _CHECK_IMAGES = 3, 32
 """As many as take a few seconds: rounding harms some images ten times as much as others."""
-
-
-class ConversionError(InputError):
-    """OpenVINO cannot run this model, or not accurately enough."""
 
 
 @dataclass(frozen=True)

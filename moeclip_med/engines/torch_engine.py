@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from moeclip_med.engines import machine
 from moeclip_med.engines.base import Precision, is_transformer, suitable_batch_size
 from moeclip_med.model.attention import FusedAttention
 from moeclip_med.model.outputs import NetworkOutput
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from moeclip_med.engines.base import Engine, EngineRequest
     from moeclip_med.weights import LoadedModel
 
 _HALVES = {Precision.BF16: torch.bfloat16, Precision.F16: torch.float16}
@@ -147,3 +149,21 @@ def fold_batch_norms(network: nn.Module) -> int:
                 setattr(parent, second, getattr(norm, "act", nn.Identity()))
                 folded += 1
     return folded
+
+
+def make_torch(model: LoadedModel, request: EngineRequest) -> Engine:
+    """Return the engine "torch"; see `EngineFactory`. Its threads are those of the whole process."""
+    if request.threads is not None and request.device == "cpu":
+        torch.set_num_threads(request.threads)
+    place = f"{machine.processor_name()}, {torch.get_num_threads()} threads"
+    if request.device.startswith("cuda"):
+        place = torch.cuda.get_device_name(request.device)
+    elif request.device == "mps":
+        place = "Apple GPU"
+    return TorchEngine(
+        model,
+        device=request.device,
+        precision=request.precision,
+        description=request.describe(torch.__version__, place),
+        fallback_reason=request.fallback_reason,
+    )

@@ -80,7 +80,7 @@ def _drifting(field: NDArray[np.float32], slices: int, rng: Generator) -> NDArra
         ndimage.shift(field, (speed * (index - slices / 2), 0), order=1, mode="reflect") for index in range(slices)
     ]
     stack = np.stack(planes).astype(np.float32)
-    return ndimage.gaussian_filter1d(stack, rng.uniform(0.8, 2.5), axis=0)
+    return np.asarray(ndimage.gaussian_filter1d(stack, rng.uniform(0.8, 2.5), axis=0), dtype=np.float32)
 
 
 def _pair(shape: tuple[int, int, int], mean: float, rng: Generator) -> NDArray[np.float32]:
@@ -91,7 +91,8 @@ def _pair(shape: tuple[int, int, int], mean: float, rng: Generator) -> NDArray[n
     pair = np.maximum(_level(shape, centre, half_axes), _level(shape, twin, half_axes * rng.uniform(0.94, 1.06)))
     sign = -1 if chance(rng, 0.75) else 1
     step = sign * rng.uniform(0.2, 0.8) * mean
-    return (step * ndimage.gaussian_filter((pair > 0).astype(np.float32), rng.uniform(0.5, 2))).astype(np.float32)
+    softened = ndimage.gaussian_filter((pair > 0).astype(np.float32), rng.uniform(0.5, 2))
+    return np.asarray(step * softened, dtype=np.float32)
 
 
 def _defects(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
@@ -121,4 +122,4 @@ def _smooth_field(shape: tuple[int, int, int], rng: Generator) -> NDArray[np.flo
     """Smooth noise between -1 and 1, tens of mm from hill to hill."""
     coarse = rng.standard_normal(tuple(max(2, round(size / 40)) + 2 for size in shape))
     zoomed = ndimage.zoom(coarse, [size / part for size, part in zip(shape, coarse.shape, strict=True)], order=3)
-    return (zoomed / max(float(np.abs(zoomed).max()), 1e-6)).astype(np.float32)
+    return np.asarray(zoomed / max(float(np.abs(zoomed).max()), 1e-6), dtype=np.float32)

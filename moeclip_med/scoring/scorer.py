@@ -249,7 +249,9 @@ class _Run:
                 new: NDArray[np.float32] = maps.raw.numpy()
                 final = along.add(indices, new)
                 known = {one.index for one in final}
-                waiting = [FilteredSlice(*one) for one in zip(indices, new, strict=True) if one[0] not in known]
+                waiting = [
+                    FilteredSlice(index, raw) for index, raw in zip(indices, new, strict=True) if index not in known
+                ]
                 scores = [
                     self._put(view, waiting, views_before, is_final=False),
                     self._put(view, final, views_before),

@@ -7,7 +7,8 @@ weights from the true distances between slices. Slices that lie far apart keep t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +29,8 @@ LARGEST_GAP = 1.0
 """Stacks whose median gap is larger than this many standard deviations are left as they are: thick slices."""
 
 
-class FilteredSlice(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FilteredSlice:
     """A slice whose map is final.
 
     Attributes:
@@ -53,7 +55,7 @@ def slice_positions(volume: Grid, view: SliceView) -> NDArray[np.float64]:
         normal = np.cross(first.row_direction, first.column_direction)
         along = np.array([np.dot(normal, frame.position) for frame in volume.frame_geometry])
         return np.asarray(np.abs(along - along[0]), dtype=np.float64)
-    return np.arange(view.n_slices) * view.spacing[0]
+    return np.arange(view.n_slices, dtype=np.float64) * float(view.spacing[0])
 
 
 def sigma_for(volume: Grid, view: SliceView, sigma_mm: float) -> float:

@@ -20,7 +20,7 @@ def filtered(positions, raw, sigma, order=None, batch=1):
     found = {}
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
-        found |= dict(along.add(part, raw[part]))
+        found |= {one.index: one.raw for one in along.add(part, raw[part])}
     assert not set(found) & {one.index for one in along.flush()}
     assert sorted(found) == list(range(len(raw)))
     return np.stack([found[index] for index in range(len(raw))])
@@ -56,9 +56,9 @@ def test_a_constant_stays_what_it_is():
 def test_without_a_sigma_every_slice_comes_back_at_once():
     along = ThroughPlaneFilter(np.arange(5.0), 0.0)
     raw = RNG.random((1, 2, 2)).astype(np.float32)
-    ((index, same),) = along.add([3], raw)
-    assert index == 3
-    np.testing.assert_array_equal(same, raw[0])
+    (one,) = along.add([3], raw)
+    assert one.index == 3
+    np.testing.assert_array_equal(one.raw, raw[0])
     assert along.flush() == []
 
 

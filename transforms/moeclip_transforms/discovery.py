@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.readers import reader_for, reader_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from moeclip_transforms.dicom_file import BoundedFile, KeptFiles
     from moeclip_transforms.dicom_scan import ScannedFile
+    from moeclip_transforms.readers import FileReader
     from moeclip_transforms.volume import Series
 
 
@@ -31,6 +33,9 @@ class FileType(Enum):
     EMPTY = auto()
     POINTER = auto()
     UNKNOWN = auto()
+
+
+_READER_NAMES = {FileType.NIFTI: "nifti", FileType.ITK: "itk", FileType.IMAGE: "image"}
 
 
 @dataclass(frozen=True)
@@ -156,8 +161,8 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
         found.archives.append(path)
     elif kind is FileType.POINTER:
         found.unreadable.append((path, _pointer_sentence(path)))
-    elif kind in (FileType.NIFTI, FileType.ITK, FileType.IMAGE):
-        series = _scan_file(path, kind)
+    elif reader := _reader_of(path, kind):
+        series = reader.scan(path)
         if frozenset(series.files) not in found.pairs:  # both files of a pair lead to the same series
             found.pairs.add(frozenset(series.files))
             found.series.append(series)
@@ -165,6 +170,13 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
         found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
     else:
         found.n_other += 1
+
+
+def _reader_of(path: Path, kind: FileType) -> FileReader | None:
+    """The reader of a file that is a series by itself; None for what nobody reads."""
+    if kind in _READER_NAMES:
+        return reader_named(_READER_NAMES[kind])
+    return reader_for(path, frozenset(_READER_NAMES.values())) if kind is FileType.UNKNOWN else None
 
 
 def _look_at_dicom(path: Path, stored: BoundedFile, found: _Found, kept: KeptFiles | None, *, force: bool) -> None:
@@ -209,20 +221,6 @@ def _natural(uid: str) -> tuple[str, int]:
     """An identifier to sort by: "#10" comes behind "#9"."""
     stem, mark, part = uid.rpartition("#")
     return (stem, int(part)) if mark and part.isdigit() else (uid, 0)
-
-
-def _scan_file(path: Path, kind: FileType) -> Series:
-    if kind is FileType.NIFTI:
-        from moeclip_transforms.nifti import scan_nifti
-
-        return scan_nifti(path)
-    if kind is FileType.ITK:
-        from moeclip_transforms.itk import scan_itk
-
-        return scan_itk(path)
-    from moeclip_transforms.images import scan_image
-
-    return scan_image(path)
 
 
 def _with_unique_uids(series: Iterable[Series]) -> Iterator[Series]:

@@ -25,6 +25,7 @@ from moeclip_transforms.pictures import (
     valid_orientation,
     without_opacity,
 )
+from moeclip_transforms.readers import FileReader
 from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
 if TYPE_CHECKING:
@@ -243,3 +244,6 @@ def _damaged(path: Path, page: int, error: BaseException) -> InputError:
         f'The pixels of "{path.name}" (page {page}) cannot be read ({reason(error)}); '
         f"the file is truncated or damaged: copy it again."
     )
+
+
+READER = FileReader((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"), scan_image, read_image)

@@ -12,6 +12,7 @@ import numpy as np
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.naming import reason, stable_uid
+from moeclip_transforms.readers import FileReader
 from moeclip_transforms.slice_axis import check_is_image, likely_slice_axis
 from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
@@ -104,3 +105,6 @@ def _colours(stored: NDArray[np.generic]) -> NDArray[np.float32]:
     if len(stored) == _OPAQUE:
         colours *= stored[3].astype(np.float32) / np.float32(np.iinfo(stored.dtype).max)  # type: ignore[type-var]
     return colours
+
+
+READER = FileReader((".mha", ".mhd", ".nrrd", ".nhdr"), scan_itk, read_itk)

@@ -14,6 +14,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_of_hashes
 from moeclip_transforms.naming import OWN_RESULT, reason, stable_uid
 from moeclip_transforms.nifti_header import HEADER_BYTES, NiftiHeader, parse_nifti_header
+from moeclip_transforms.readers import FileReader
 from moeclip_transforms.slice_axis import check_is_image, likely_slice_axis
 from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
 
@@ -172,3 +173,6 @@ def _values(header: NiftiHeader, stored: NDArray[Any]) -> NDArray[np.float32]:
 
 def _cannot_open(path: Path, error: OSError) -> InputError:
     return InputError(f'"{path.name}" cannot be opened ({reason(error)}).')
+
+
+READER = FileReader((".nii", ".nii.gz", ".hdr", ".hdr.gz"), scan_nifti, read_nifti)

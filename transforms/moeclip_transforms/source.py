@@ -12,6 +12,7 @@ from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
 from moeclip_transforms.dicom_file import KeptFiles
 from moeclip_transforms.discovery import Findings, iter_files, scan
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.readers import reader_named
 from moeclip_transforms.volume import FileFormat
 
 if TYPE_CHECKING:
@@ -214,17 +215,7 @@ def read_series(
         from moeclip_transforms.dicom import read_dicom
 
         return read_dicom(series, time_point=time_point, allocate=allocate, kept=kept)
-    if series.format is FileFormat.NIFTI:
-        from moeclip_transforms.nifti import read_nifti
-
-        return read_nifti(series, time_point=time_point)
-    if series.format is FileFormat.ITK:
-        from moeclip_transforms.itk import read_itk
-
-        return read_itk(series, time_point=time_point)
-    from moeclip_transforms.images import read_image
-
-    return read_image(series, time_point=time_point)
+    return reader_named(series.reader or series.format.value).read(series, time_point=time_point)
 
 
 def _words(series: Series) -> str:

@@ -49,6 +49,8 @@ class FileFormat(StrEnum):
     NIFTI = "nifti"
     ITK = "itk"
     IMAGE = "image"
+    OTHER = "other"
+    """A format that another package reads; see `Series.reader`."""
     ARRAY = "array"
     """No file: an array in memory."""
 
@@ -101,6 +103,7 @@ class Series:
         is_clip: True where the third axis is time (endoscopy, ultrasound): frames, not slices of a body.
         skip_reason: Why this is not worth scoring (scout, dose report, document, own result), or "".
         description: SeriesDescription. May hold patient data: shown on the terminal only, never logged.
+        reader: The name under which its reader is registered ("moeclip_med.readers"); "" for the format's own.
         notes: What the scan had to say, one sentence each: what was assumed, and what is in no volume.
         volumes: For DICOM, the frames of each time point, sorted: what reading goes by.
     """
@@ -116,6 +119,7 @@ class Series:
     is_clip: bool = False
     skip_reason: str = ""
     description: str = ""
+    reader: str = ""
     notes: tuple[str, ...] = ()
     volumes: tuple[tuple[Frame, ...], ...] = field(default=(), repr=False, compare=False)
 
