@@ -7,19 +7,20 @@ resampled first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import nibabel as nib
 import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import resample_to_orthogonal
 from moeclip_transforms.naming import OWN_NAME
+from moeclip_transforms.volume import Grid
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from moeclip_transforms import Volume
     from moeclip_transforms.geometry import Affine
+    from moeclip_transforms.volume import SourceRef
     from numpy.typing import NDArray
 
     from moeclip_med.scoring.anomaly import AnomalyVolume
@@ -28,12 +29,27 @@ _SCANNER = 1
 """NIFTI_XFORM_SCANNER_ANAT: the affine is the scanner's frame."""
 _ALIGNED = 2
 """NIFTI_XFORM_ALIGNED_ANAT: the affine is someone else's frame; here, of an image without orientation."""
+_LONGEST_NIFTI_1 = 2**15 - 1
+"""Voxels along an axis; a longer one needs NIfTI-2."""
+
+
+class PlacedSource(Grid, Protocol):
+    """A grid and where it came from: a `Volume`, or all that a viewer knows of one without its voxels."""
+
+    @property
+    def source(self) -> SourceRef:
+        """Where it came from."""
+        ...
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether the affine is in mm."""
+        ...
 
 
 def write_scores(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
     """Write the scores, float32, 0 to 1."""
-    scores, affine = _on_one_grid(anomaly.scores, anomaly.volume)
-    _save(scores.astype(np.float32, copy=False), affine, anomaly.volume, path, "anomaly score, 0 to 1")
+    write_map(anomaly.scores, anomaly.volume, path, "anomaly score, 0 to 1")
 
 
 def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
@@ -45,8 +61,7 @@ def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> Non
     if anomaly.raw is None:
         msg = f"{path.name}: the raw map was not kept while scoring; score again with the raw map asked for."
         raise InputError(msg)
-    raw, affine = _on_one_grid(anomaly.raw, anomaly.volume)
-    _save(raw.astype(np.float32, copy=False), affine, anomaly.volume, path, "raw anomaly map")
+    write_map(anomaly.raw, anomaly.volume, path, "raw anomaly map")
 
 
 def write_routing(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
@@ -62,8 +77,21 @@ def write_routing(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) ->
     _save(np.stack([level for level, _ in levels], axis=-1), levels[0][1], anomaly.volume, path, "experts taken")
 
 
+def write_map(values: NDArray[Any], volume: PlacedSource, path: Path, what: str) -> None:
+    """Write a map on the grid of the volume it belongs to, float32.
+
+    Args:
+        values: (x, y, z).
+        volume: The volume, or all that is known of it but its voxels.
+        path: Ends in `.nii.gz` or `.nii`.
+        what: What the values are, for the header.
+    """
+    array, affine = _on_one_grid(values, volume)
+    _save(array.astype(np.float32, copy=False), affine, volume, path, what)
+
+
 def _on_one_grid(
-    values: NDArray[Any], volume: Volume, interpolation: Literal["linear", "nearest"] = "linear"
+    values: NDArray[Any], volume: PlacedSource, interpolation: Literal["linear", "nearest"] = "linear"
 ) -> tuple[NDArray[Any], Affine]:
     """The values and their affine: the volume's own, or an orthogonal grid where none fits the slices."""
     if volume.is_regular:
@@ -71,17 +99,15 @@ def _on_one_grid(
     return resample_to_orthogonal(values, volume, interpolation=interpolation)
 
 
-def _save(array: NDArray[Any], affine: Affine, volume: Volume, path: Path, what: str) -> None:
-    image: Any = nib.Nifti1Image(array, affine.matrix)
-    code = _source_code(volume, affine) or (_SCANNER if volume.has_orientation else _ALIGNED)
+def _save(array: NDArray[Any], affine: Affine, volume: PlacedSource, path: Path, what: str) -> None:
+    make: Any = nib.Nifti1Image if max(array.shape) <= _LONGEST_NIFTI_1 else nib.Nifti2Image
+    image = make(array, affine.matrix)
+    # The code of a NIfTI input still holds on its own grid: a template stays a template.
+    code = volume.source.nifti_code if affine == volume.affine else 0
+    code = code or (_SCANNER if volume.has_orientation else _ALIGNED)
     image.set_sform(affine.matrix, code)
     if affine.is_orthogonal:  # a qform cannot hold a shear
         image.set_qform(affine.matrix, code)
     image.header.set_xyzt_units("mm" if volume.has_spacing else "unknown")
     image.header["descrip"] = f"{OWN_NAME} {what}".encode()
     nib.save(image, path)
-
-
-def _source_code(volume: Volume, affine: Affine) -> int:
-    """The coordinate system code of a NIfTI input that still holds (a template stays a template), else 0."""
-    return volume.source.nifti_code if affine == volume.affine else 0

@@ -33,6 +33,7 @@ class VolumeFacts:
         source: Where it came from.
         slice_axis: The volume axis along which it was acquired.
         has_orientation: Whether the affine says where the patient is.
+        has_voxel_size: Whether the spacing is in mm although there is no orientation.
         is_regular: Whether the affine puts every slice in its place.
         frame_geometry: For DICOM with orientation, the place of each slice.
         display_range: Lowest and highest value of images stored ready for display, or None.
@@ -44,10 +45,16 @@ class VolumeFacts:
     source: SourceRef
     slice_axis: int = 2
     has_orientation: bool = True
+    has_voxel_size: bool = False
     is_regular: bool = True
     frame_geometry: tuple[FrameGeometry, ...] = ()
     display_range: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether the size of a voxel is known in mm."""
+        return self.has_orientation or self.has_voxel_size
 
     @property
     def series(self) -> Series:

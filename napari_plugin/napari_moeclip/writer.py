@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import nibabel as nib
 import numpy as np
-from moeclip_transforms import InputError, resample_to_orthogonal
+from moeclip_transforms import InputError
 
+from moeclip_med.results.nifti import write_map as write_grid_map
 from napari_moeclip.layers import METADATA_KEY, LayerOrigin
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_SCANNER = 1
-_ALIGNED = 2
 
 
 def write_map(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:  # noqa: ANN401 - napari's signature
@@ -39,13 +33,6 @@ def write_map(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:  #
             f"images that MoECLIP-Med opened as NIfTI, and other layers as TIFF."
         )
         raise InputError(msg)
-    volume = origin.volume.light
-    array: NDArray[np.float32] = np.ascontiguousarray(origin.placement.hide(np.asarray(data)), dtype=np.float32)
-    affine = volume.affine
-    if not volume.is_regular:
-        array, affine = resample_to_orthogonal(array, volume)
-    image: Any = nib.Nifti1Image(array, affine.matrix)
-    image.set_sform(affine.matrix, _SCANNER if volume.has_orientation else _ALIGNED)
-    image.header.set_xyzt_units("mm" if volume.has_orientation else "unknown")
-    nib.save(image, Path(path))
+    array = np.ascontiguousarray(origin.placement.hide(np.asarray(data)))
+    write_grid_map(array, origin.volume.light, Path(path), "layer")
     return [path]
