@@ -14,7 +14,7 @@ help:
 	@echo "make test         install what the tests need and run the quick ones (minutes)"
 	@echo "make test-all     run all tests and measure how much of the code they run"
 	@echo "make explore      try property tests on new examples (ROUNDS=5)"
-	@echo "make lint         check style and types"
+	@echo "make lint         check style, types on Linux, Windows and macOS, and layers"
 	@echo "make docs         build the site into site/, and check its links"
 	@echo "make bench        measure speed and memory, and check the times that a user waits (slow)"
 	@echo "make reliability  feed broken and hostile files to the readers and count what happens (slow)"
@@ -42,6 +42,8 @@ lint: $(VENV)/.dev-is-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 
 docs: $(VENV)/.dev-is-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

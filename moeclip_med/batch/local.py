@@ -119,7 +119,7 @@ class WorkerProcess:
     def __init__(self, load: LoadsDetector, order: WorkOrder, place: Path, scratch: Path, threads: int) -> None:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        self._connection: Connection = ours
+        self._connection = ours
         self._place = place
         self._scratch = scratch
         self._job: StudyJob | None = None
@@ -146,7 +146,7 @@ class WorkerProcess:
     @property
     def handles(self) -> list[Connection | int]:
         """What becomes readable when something happens."""
-        return [self._connection, self._process.sentinel]
+        return [self._connection, self._process.sentinel]  # type: ignore[list-item, unused-ignore]  # typeshed on Windows
 
     def take(self, job: StudyJob) -> None:
         """Start on a study."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hospital_files import write_nifti
 
 
+@pytest.mark.slow
 def test_a_batch_says_what_it_would_do_does_it_and_tells_how_it_went(command, tmp_path):
     root, output = tmp_path / "archive", tmp_path / "out"
     write_nifti(root / "fine.nii.gz", shape=(40, 44, 4))

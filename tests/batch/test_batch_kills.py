@@ -100,6 +100,7 @@ def kill_often(tmp_path: Path, n_studies: int, n_kills: int, n_early: int) -> No
     assert rows(output) == rows(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_kill_9_then_the_same_command_gives_what_an_undisturbed_run_gives(tmp_path, without_processes):
     kill_often(tmp_path, n_studies=40, n_kills=1, n_early=0)
 

@@ -316,6 +316,7 @@ def test_an_empty_archive_is_done_at_once(tmp_path):
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores, of which one is not to be used")
+@pytest.mark.slow
 def test_a_worker_uses_no_more_threads_than_it_was_given():
     """Each of two workers on two cores is to use one, not both: OpenVINO takes all unless told."""
     pytest.importorskip("openvino")

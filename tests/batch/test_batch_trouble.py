@@ -210,6 +210,7 @@ def test_one_corrupt_slice_costs_that_slice_and_is_said(tmp_path, make_scorer):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is told by Linux")
+@pytest.mark.slow
 def test_a_worker_that_dies_hangs_or_hogs_costs_its_study_and_is_replaced(tmp_path):
     root, output = tmp_path / "archive", tmp_path / "out"
     for slices in (SEGFAULT, HANG, HOG, FAULT):

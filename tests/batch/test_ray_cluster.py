@@ -40,6 +40,7 @@ def maps(output: Path) -> dict[str, bytes]:
     return {row["study_uid"]: gzip.decompress((output / row["folder"] / "anomaly.nii.gz").read_bytes()) for row in rows}
 
 
+@pytest.mark.slow
 def test_two_nodes_give_the_same_bits_and_survive_the_death_of_a_worker_and_of_a_node(cluster, tmp_path):
     root = tmp_path / "archive"
     for number in range(16):

@@ -30,6 +30,7 @@ def test_scores_a_nifti_file_onto_its_own_grid(command, nifti_file, tmp_path):
     assert shown[:2] == ["1", f"{float(first['peak_score']):.2f}"]
 
 
+@pytest.mark.slow
 def test_dicom_and_nifti_of_the_same_volume_score_the_same(command, nifti_file, dicom_folder, tmp_path):
     for name, path in (("nifti", nifti_file), ("dicom", dicom_folder)):
         done = command("score", path, "-o", tmp_path / name, "--quiet", "--plane", "axial")
@@ -41,6 +42,7 @@ def test_dicom_and_nifti_of_the_same_volume_score_the_same(command, nifti_file, 
     np.testing.assert_allclose(from_nifti.get_fdata(), from_dicom.get_fdata(), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_several_series_get_a_folder_each_and_one_can_be_named(command, dicom_folder, nifti_file, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(dicom_folder, root / "study")
@@ -112,6 +114,7 @@ def test_results_are_not_overwritten_unasked(command, nifti_file, tmp_path):
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep me"
 
 
+@pytest.mark.slow
 def test_dicom_results_are_refused_for_nifti_with_the_reason(command, nifti_file, tmp_path):
     only = command("score", nifti_file, "-o", tmp_path / "only", "--results", "seg", "--quiet")
     beside = command("score", nifti_file, "-o", tmp_path / "beside", "--results", "nifti,seg", "--quiet")

@@ -80,6 +80,7 @@ def correlation(first, second):
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 @pytest.mark.parametrize("name", ["lite", "small_transformer"])
+@pytest.mark.slow
 def test_float32_scores_are_within_1e_4(engine, name, request):
     model = request.getfixturevalue(name)
     images = images_for(model)
@@ -119,6 +120,7 @@ def test_bf16_keeps_the_order(engine, name, request):
 
 
 @needs_bf16
+@pytest.mark.slow
 def test_lite_runs_in_bf16_only_where_many_images_keep_their_order(lite):
     images = images_for(lite, 32)
     try:
@@ -131,6 +133,7 @@ def test_lite_runs_in_bf16_only_where_many_images_keep_their_order(lite):
     assert reason.endswith("0.9995 is wanted; use --precision f32 or --engine torch.")
 
 
+@pytest.mark.slow
 def test_int8_keeps_the_order_and_is_made_of_industrial_images(small_transformer):
     made = make_engine(small_transformer, engine="openvino", precision="int8")
     images = images_for(small_transformer)
@@ -139,6 +142,7 @@ def test_int8_keeps_the_order_and_is_made_of_industrial_images(small_transformer
     assert correlation(made.run(images).maps, plain_maps(small_transformer, images)) < 0.9999999  # it is not float32
 
 
+@pytest.mark.slow
 def test_int8_never_rounds_queries_keys_and_values_as_one_tensor(small_transformer):
     recipe = openvino_models.ModelRecipe(small_transformer, Precision.INT8, False, 1, CalibrationImages(None, 1))
     quantised = openvino_models._quantise(openvino_models._convert(recipe), recipe)
@@ -185,6 +189,7 @@ def made_defects():
 @pytest.mark.parametrize(
     ("engine", "precision"), [("openvino", "f32"), pytest.param("torch", "bf16", marks=needs_bf16)]
 )
+@pytest.mark.slow
 def test_lite_finds_industrial_defects_as_well(lite, made_defects, engine, precision):
     images, masks = made_defects
     architecture = lite.metadata.architecture
@@ -203,6 +208,7 @@ def test_lite_finds_industrial_defects_as_well(lite, made_defects, engine, preci
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.slow
 def test_float32_scores_depend_on_neither_batch_nor_threads(lite, engine):
     images, scale, threads = images_for(lite, 5), lite.metadata.score_scale, torch.get_num_threads()
     try:

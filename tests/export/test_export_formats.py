@@ -75,6 +75,7 @@ def test_a_network_that_differs_is_refused(tiny):
         )
 
 
+@pytest.mark.slow
 def test_onnx(tiny, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     folder, difference = export_model(tiny, ExportFormat.ONNX, tmp_path / "onnx")
@@ -87,6 +88,7 @@ def test_onnx(tiny, tmp_path):
     np.testing.assert_allclose(found, expected, atol=LARGEST_DIFFERENCE * np.ptp(expected))
 
 
+@pytest.mark.slow
 def test_openvino(tiny, tmp_path):
     pytest.importorskip("openvino")
     folder, difference = export_model(tiny, ExportFormat.OPENVINO, tmp_path / "openvino")
@@ -94,6 +96,7 @@ def test_openvino(tiny, tmp_path):
     assert {path.name for path in folder.iterdir()} == {"model.xml", "model.bin", "model-metadata.json"}
 
 
+@pytest.mark.slow
 def test_monai_runs_the_bundle(tiny, tmp_path):
     pytest.importorskip("fire", reason="MONAI's command needs the package fire")
     folder, _ = export_model(tiny, ExportFormat.MONAI_BUNDLE, tmp_path / "bundle")

@@ -134,6 +134,7 @@ def losses(network, images, mask, text):
 
 
 @pytest.mark.parametrize("kind", ["lite", "tiny"])
+@pytest.mark.slow
 def test_every_learned_tensor_and_every_expert_learns_from_the_first_steps(kind, make_tiny):
     torch.manual_seed(0)
     if kind == "lite":
@@ -213,6 +214,7 @@ def test_the_state_comes_back_as_it_was(make_tiny, tiny_text):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["lite", "tiny"])
+@pytest.mark.slow
 def test_the_network_can_be_traced_and_exported(kind, make_tiny, tiny_text):
     network, size, text = (make_lite(image_size=64), 64, None) if kind == "lite" else (make_tiny(), 64, tiny_text)
     plain, images = Plain(network, text).eval(), noise(2, 3, size, size)

@@ -52,6 +52,7 @@ def check_image(released, reference, size: int) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_forward_gives_the_released_map_and_image_score(released, reference):
     output = released.network(seeded_image(7, 126), released.prompts("scan"), want_image=True)
     np.testing.assert_allclose(output.maps[0, ::7, ::7], reference["map126_Medical"], atol=1e-4, rtol=0)
@@ -84,6 +85,7 @@ def test_losses_equal_the_released_ones(reference):
     assert map_loss(logits, mask).item() == pytest.approx(float(reference["segloss"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_step_has_the_released_losses_and_gradients(released, reference):
     network = released.network
     network.zero_grad()

@@ -153,6 +153,7 @@ def test_dicom_results_of_a_dicom_study_are_saved_by_the_dialog(make_napari_view
     assert widget.runner.text.text() == f"Saved 9 results to {tmp_path / 'results'}."
 
 
+@pytest.mark.slow
 def test_the_viewer_s_process_never_loads_torch(tmp_path):
     """It would cost a second and half a gigabyte, and crash where Mesa draws (see conftest)."""
     script = Path(__file__).with_name("viewer_without_torch.py")

@@ -54,6 +54,7 @@ def letters(viewer):
     return [viewer.canvas.overlays[f"moeclip_{edge}"].text for edge in ("left", "right", "top", "bottom")]
 
 
+@pytest.mark.slow
 def test_lite_finds_the_simulated_lesion(desk, qtbot, tmp_path, errors):
     viewer, widget = desk
     brain = simulate_brain()

@@ -46,6 +46,7 @@ class StopError(Exception):
     """Raised by the test in the middle of a run."""
 
 
+@pytest.mark.slow
 def test_interrupted_run_ends_exactly_like_an_uninterrupted_one(start, tmp_path):
     whole, progress = start(tmp_path / "whole")
     assert (progress.step, progress.epoch) == (8, 2)
@@ -81,12 +82,14 @@ def test_precision_reaches_the_products(industrial_folder, tiny_network, tmp_pat
     assert set(found) == {torch.bfloat16 if is_mixed else torch.float32}
 
 
+@pytest.mark.slow
 def test_another_setting_is_refused(start, tmp_path):
     start(tmp_path, replace(SETTINGS, epochs=1))
     with pytest.raises(InputError, match=r"settings\.learning_rate = 0\.001, this one has 0\.5"):
         start(tmp_path, replace(SETTINGS, epochs=1, learning_rate=0.5))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_changes_only_what_is_learned(start, tmp_path, tiny_network):
     before = tiny_network(0).state_dict()
     task, _ = start(tmp_path, replace(SETTINGS, crops=48, epochs=8, fresh_every=8, learning_rate=3e-3))
@@ -100,6 +103,7 @@ def test_training_lowers_the_loss_and_changes_only_what_is_learned(start, tmp_pa
     assert loss[task.network] < 0.9 * loss[untrained]
 
 
+@pytest.mark.slow
 def test_log_tells_losses_router_and_experts_apart(start, tmp_path):
     start(tmp_path, replace(SETTINGS, epochs=1))
     with (tmp_path / "train.csv").open() as file:
@@ -170,6 +174,7 @@ def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, t
     assert len(again) == 10
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_the_seed_can_share_their_crops(industrial_folder, tiny_network, tmp_path):
     images = find_images(industrial_folder, Layout.INDUSTRIAL)
     fabric = make_fabric(RunOptions(tmp_path, 0, {}, "32-true", "cpu"))

@@ -40,6 +40,7 @@ def test_terms_are_known_given_or_said_to_be_unknown(industrial_folder):
     assert sum(data.images for data in by_name.values()) == len(images)
 
 
+@pytest.mark.slow
 def test_model_folder_holds_the_best_checkpoint(industrial_folder, tiny_network, tmp_path):
     images = find_images(industrial_folder, Layout.INDUSTRIAL)
     settings = LiteSettings(

@@ -99,6 +99,7 @@ def test_nothing_before_the_first_experts_is_kept_for_the_backward_pass(make_tas
     assert images.shape == (2, 3, 96, 96)
 
 
+@pytest.mark.slow
 def test_a_run_learns_every_part_and_writes_its_checkpoints(make_task, tmp_path):
     task = make_task()
     before = {name: tensor.clone() for name, tensor in task.network.learned_state().items()}
@@ -134,6 +135,7 @@ def test_class_names_and_missing_text(make_task):
         make_task(replace(SETTINGS, held_out=("nowhere",)))
 
 
+@pytest.mark.slow
 def test_model_folder_of_a_tower_with_text(make_task, tmp_path):
     from moeclip_med.training.artefact import write_transformer_model
     from moeclip_med.training.transformer_build import BuiltTransformer

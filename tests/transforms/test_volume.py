@@ -151,6 +151,7 @@ def test_the_files_are_hashed_whatever_their_names(nifti_file, tmp_path):
     assert read_volume(copy).source.sha256 == read_volume(nifti_file).source.sha256
 
 
+@pytest.mark.slow
 def test_scoring_with_a_compiled_model_imports_no_slow_library(nifti_file, tmp_path):
     pytest.importorskip("openvino")
     for turn in ("compiles", "finds it compiled"):

@@ -241,13 +241,12 @@ def _memory_limit(memory_bytes: int | None) -> Iterator[None]:
     """Let this process grow by so much and no more."""
     from pathlib import Path
 
-    held = Path("/proc/self/statm")
-    if memory_bytes is None or not held.exists():
+    if memory_bytes is None or sys.platform != "linux":
         yield
         return
     import resource
 
-    used = int(held.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = used + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
