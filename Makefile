@@ -7,15 +7,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST_ARGS ?=
 ROUNDS ?= 5
 
-.PHONY: demo test test-all explore lint docs bench reliability scaling screenshots clean help
+.PHONY: demo test test-all explore lint docs release bench reliability scaling screenshots clean help
 
 help:
 	@echo "make demo         score a brain with a simulated lesion and say where the results lie"
 	@echo "make test         install what the tests need and run the quick ones (minutes)"
 	@echo "make test-all     run all tests and measure how much of the code they run"
 	@echo "make explore      try property tests on new examples (ROUNDS=5)"
-	@echo "make lint         check style, types on Linux, Windows and macOS, and layers"
+	@echo "make lint         check style, layers, workflows, and types on Linux, Windows and macOS"
 	@echo "make docs         build the site into site/, and check its links"
+	@echo "make release      build the packages and try the wheel in a clean environment"
 	@echo "make bench        measure speed and memory, and check the times that a user waits (slow)"
 	@echo "make reliability  feed broken and hostile files to the readers and count what happens (slow)"
 	@echo "make scaling      measure what a cluster needs and estimate the rest (slow)"
@@ -41,12 +42,20 @@ lint: $(VENV)/.dev-is-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32
 	$(BIN)/mypy --platform darwin
 
 docs: $(VENV)/.dev-is-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+release: $(VENV)/.dev-is-installed
+	scripts/release $(BIN)/python
 
 bench: $(VENV)/.dev-is-installed
 	@scripts/system-packages
@@ -79,4 +88,4 @@ $(VENV)/.dev-is-installed: pyproject.toml constraints.txt | $(VENV)/.is-made
 	@touch $@ $(VENV)/.demo-is-installed
 
 clean:
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) demo dist site
