@@ -1,0 +1,62 @@
+"""What has to agree across the project's own files."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+from rattler_build import Stage0Recipe, VariantConfig
+
+from moeclip_med import __version__
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(file: str) -> dict[str, str]:
+    """The versions that a constraints file sets, by package."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    parts = [line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0]]
+    return {normal(name): version.split(";")[0].strip() for name, version in parts}
+
+
+def floors() -> dict[str, str]:
+    """The lowest version that pyproject.toml promises for each package."""
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    wanted = [*PROJECT["project"]["dependencies"], *(line for group in extras for line in group)]
+    found = re.compile(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?(?:>=|==)([0-9][^,;]*)")
+    return {normal(match[1]): match[2].strip() for match in map(found.match, wanted) if match}
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern"), [("CITATION.cff", r"^version: (\S+)$"), ("conda/recipe.yaml", r"^  version: (\S+)$")]
+)
+def test_versions_agree(file, pattern):
+    assert re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE) == [__version__]
+
+
+def test_every_direct_dependency_is_pinned():
+    assert not sorted(set(floors()) - set(pins("constraints.txt")))
+
+
+def test_the_lowest_versions_are_those_that_are_promised():
+    lowest = pins("constraints-lowest.txt")
+    assert {name: Version(lowest[name]) for name in floors()} == {name: Version(low) for name, low in floors().items()}
+
+
+def test_the_conda_recipe_is_valid_and_names_the_same_dependencies():
+    (rendered,) = Stage0Recipe.from_file(str(ROOT / "conda" / "recipe.yaml")).render(VariantConfig())
+    text = (ROOT / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    run = dict(re.findall(r"^    - (\S+) (\S+)$", text.split("  run:\n")[1].split("\n\n")[0], re.MULTILINE))
+    own = [re.match(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in PROJECT["project"]["dependencies"]]
+    expected = {{"torch": "pytorch"}.get(normal(name), normal(name)): bound for name, bound in own}
+
+    assert rendered.recipe.package.name == "moeclip-med"
+    assert run == {"python": PROJECT["project"]["requires-python"], **expected}
