@@ -213,6 +213,7 @@ class _Loop:
         self._watcher = watcher
         self._plan = found
         self._running: dict[str, tuple[int, int]] = {}
+        self._notices: set[str] = set()
         self._triage_due = 0.0
         self._telling_due = 0.0
 
@@ -267,8 +268,11 @@ class _Loop:
 
     def _enter(self, event: Event) -> None:
         match event:
-            case Ready(identity):
+            case Ready(identity, notices):
                 self._output.check_model(identity)
+                for notice in sorted(set(notices) - self._notices):
+                    self._watcher.warn(notice)
+                self._notices.update(notices)
             case Unusable(reason):
                 raise InputError(reason)
             case Progress(study, done, total):

@@ -16,9 +16,11 @@ class Ready:
 
     Attributes:
         identity: The SHA-256 of all that changes a score; the same for every worker, or the run stops.
+        notices: What the user has to know of how it was loaded: a slower engine, a cache that cannot be written.
     """
 
     identity: str
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

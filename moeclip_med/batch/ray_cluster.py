@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from moeclip_transforms.errors import InputError, MissingExtraError
 
 from moeclip_med.batch.executors import Finished, Lost, Ready, Unusable
-from moeclip_med.batch.worker import THREAD_VARIABLES, be_quiet, import_everything, limit_threads
+from moeclip_med.batch.worker import THREAD_VARIABLES, be_quiet, import_everything, limit_threads, load_noticed
 
 if TYPE_CHECKING:
     from moeclip_med.batch.executors import Event, LoadsDetector
@@ -36,26 +36,26 @@ class ScoringActor:
         self._place = order.private / "unfinished" / name
         self._threads = threads
 
-    def prepare(self) -> tuple[str, str]:
-        """Load the model; gives its identity and "", or "" and the reason why it cannot be loaded."""
+    def prepare(self) -> tuple[str, str, tuple[str, ...]]:
+        """Load the model; returns its identity, "" and notices, or "", the reason why it cannot be loaded and none."""
         from moeclip_med.batch.study import StudyScorer
 
         be_quiet()
         try:
             limit_threads(self._threads)
             import_everything()
-            detector = self._load()
+            detector, notices = load_noticed(self._load)
         except InputError as error:
-            return "", str(error)
+            return "", str(error), ()
         self._scorer = StudyScorer(self._order, detector, self._place)
-        return detector.identity, ""
+        return detector.identity, "", notices
 
     def score(self, job: StudyJob) -> StudyReport | Halt:
         """Score a study."""
-        return self._scorer.score(job, _nobody_listens)
+        return self._scorer.score(job, _ignore_progress)
 
 
-def _nobody_listens(series: str, done: int, total: int) -> None:
+def _ignore_progress(series: str, done: int, total: int) -> None:
     """Progress within a study is not sent over the network."""
 
 
@@ -159,9 +159,9 @@ class RayExecutor:
             return [Lost(actor.job.study, reason, may_retry=True)]
         actor.answer = None
         if not actor.is_ready:
-            identity, reason = answer
+            identity, reason, notices = answer
             actor.is_ready = not reason
-            return [Unusable(reason) if reason else Ready(identity)]
+            return [Unusable(reason) if reason else Ready(identity, notices)]
         actor.job = None
         return [Finished(answer)]
 

@@ -13,7 +13,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from moeclip_transforms.errors import InputError
+from moeclip_transforms.errors import InputError, NoticeWarning
 
 from moeclip_med.batch.executors import Finished, Progress, Ready, Unusable
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.batch.executors import Event, LoadsDetector
     from moeclip_med.batch.records import StudyJob, WorkOrder
+    from moeclip_med.scoring import Detector
 
 _REPORT_EVERY_SECONDS = 0.5
 _HEAVY_MODULES = ("moeclip_transforms.source", "moeclip_transforms.dicom", "moeclip_transforms.nifti",
@@ -53,17 +54,26 @@ def worker_main(
     try:
         limit_threads(threads)
         import_everything()
-        detector = load()
+        detector, notices = load_noticed(load)
     except InputError as error:
         connection.send(Unusable(str(error)))
         return
     scorer = StudyScorer(order, detector, place)
-    connection.send(Ready(detector.identity))
+    connection.send(Ready(detector.identity, notices))
     try:
         while (job := connection.recv()) is not None:
             connection.send(Finished(scorer.score(job, _Reporter(connection, job))))
     except (EOFError, OSError):
         return  # the driver is gone
+
+
+def load_noticed(load: LoadsDetector) -> tuple[Detector, tuple[str, ...]]:
+    """Load the model; returns it, and what the user has to know of how it went."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", NoticeWarning)
+        detector = load()
+    return detector, tuple(dict.fromkeys(str(notice.message) for notice in caught))
 
 
 class _Reporter:
@@ -96,7 +106,8 @@ def import_everything() -> None:
 
 
 def be_quiet() -> None:
-    """Silence libraries, whose warnings quote headers."""
+    """Silence libraries, whose warnings quote headers, and let only the owner read what is written from now on."""
+    os.umask(0o077)
     warnings.simplefilter("ignore")
     for name in ("pydicom", "nibabel", "PIL", "highdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

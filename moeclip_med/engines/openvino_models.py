@@ -9,7 +9,7 @@ import logging
 import tempfile
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from moeclip_med._version import __version__
-from moeclip_med.engines.base import CORRELATION_FLOOR, ConversionError, Precision, is_transformer
+from moeclip_med.engines import model_cache
+from moeclip_med.engines.base import CORRELATION_FLOOR, ConversionError, EngineWarning, Precision, is_transformer
 from moeclip_med.engines.calibration import CalibrationImages
+from moeclip_med.engines.model_cache import Agreement
 from moeclip_med.engines.openvino_import import import_nncf, openvino
-from moeclip_med.weights.cache import cache_folder, written_whole
 from moeclip_med.weights.tensors import fingerprint
 
 if TYPE_CHECKING:
@@ -33,19 +34,6 @@ _EXACT_PARTS = (".*experts.*", ".*projections.*", ".*anomaly_map.*")
 """What stays out of int8: a few per cent of the time, and most of the error."""
 _CHECK_IMAGES_TRANSFORMER, _CHECK_IMAGES = 3, 32
 """As many as take a few seconds: rounding harms some images ten times as much as others."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How near the compiled model's maps are to PyTorch's in float32, on synthetic industrial images.
-
-    Attributes:
-        correlation: Of all pixels of the maps.
-        largest: The largest difference of a pixel.
-    """
-
-    correlation: float
-    largest: float
 
 
 @dataclass(frozen=True)
@@ -101,19 +89,37 @@ class ModelRecipe:
 def compiled_model(recipe: ModelRecipe) -> tuple[openvino.CompiledModel, Agreement]:
     """Give the compiled model: from the cache, or made now and kept there.
 
-    Two processes may do this at once: each writes beside and renames, and either result is good.
+    What the cache holds is used only if it is whole; where nothing can be kept, it is made at every start, with a
+    warning (see `model_cache`).
 
     Raises:
         ConversionError: OpenVINO cannot run this model, or its maps are too far from PyTorch's.
     """
-    blob = cache_folder() / "openvino" / f"{recipe.key()}.blob"
-    record = blob.with_suffix(".json")
-    if blob.is_file() and record.is_file():
-        return _import(blob, recipe), Agreement(**json.loads(record.read_text(encoding="utf-8")))
+    key = recipe.key()
+    kept = model_cache.load(key)
+    if kept is not None:
+        content, agreement = kept
+        try:
+            _check_agreement(agreement, recipe)
+            return _import(content, recipe), agreement
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            warnings.warn(
+                f"OpenVINO cannot load its compiled model ({reason}); it is compiled again", EngineWarning, stacklevel=2
+            )
+            model_cache.discard(key)
     started = time.perf_counter()
     compiled = _compile(recipe)
     agreement = measure_agreement(compiled, recipe)
     _log.info("compiled for OpenVINO in %s: %.1f s", recipe.precision, time.perf_counter() - started)
+    _check_agreement(agreement, recipe)
+    exported = io.BytesIO()
+    compiled.export_model(exported)
+    model_cache.store(key, exported.getvalue(), agreement)
+    return compiled, agreement
+
+
+def _check_agreement(agreement: Agreement, recipe: ModelRecipe) -> None:
     floor = CORRELATION_FLOOR[recipe.precision]
     if not agreement.correlation >= floor:
         msg = (
@@ -122,13 +128,6 @@ def compiled_model(recipe: ModelRecipe) -> tuple[openvino.CompiledModel, Agreeme
             "--engine torch."
         )
         raise ConversionError(msg)
-    with written_whole(record) as temporary:
-        temporary.write_text(json.dumps(asdict(agreement)), encoding="utf-8")
-    exported = io.BytesIO()
-    compiled.export_model(exported)
-    with written_whole(blob) as temporary:
-        temporary.write_bytes(exported.getbuffer())
-    return compiled, agreement
 
 
 def measure_agreement(compiled: openvino.CompiledModel, recipe: ModelRecipe) -> Agreement:
@@ -173,6 +172,12 @@ def _compile(recipe: ModelRecipe) -> openvino.CompiledModel:
             del converted
             core = openvino.Core()
             return core.compile_model(core.read_model(path), "CPU", recipe.config())
+    except OSError as error:
+        msg = (
+            f'model "{recipe.model.metadata.name}": OpenVINO needs room for temporary files '
+            f'in "{tempfile.gettempdir()}" ({error.strerror or error}); free space there, or name another in TMPDIR'
+        )
+        raise ConversionError(msg) from error
     except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
         reason = str(error).strip().splitlines()[-1]
         msg = f'model "{recipe.model.metadata.name}": OpenVINO cannot run it ({reason}).'
@@ -209,6 +214,6 @@ def _quantise(converted: openvino.Model, recipe: ModelRecipe) -> openvino.Model:
     )
 
 
-def _import(blob: Path, recipe: ModelRecipe) -> openvino.CompiledModel:
-    mapped = np.memmap(blob, dtype=np.uint8, mode="r")
-    return openvino.Core().import_model(openvino.Tensor(mapped), "CPU", recipe.config())
+def _import(content: bytes, recipe: ModelRecipe) -> openvino.CompiledModel:
+    given = np.frombuffer(content, dtype=np.uint8)
+    return openvino.Core().import_model(openvino.Tensor(given), "CPU", recipe.config())

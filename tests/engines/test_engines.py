@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import time
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +16,7 @@ import torch
 from moeclip_transforms.errors import InputError, MissingExtraError
 from sklearn.metrics import roc_auc_score
 
-from moeclip_med.engines import choice, machine, make_engine, openvino_models
+from moeclip_med.engines import choice, machine, make_engine, model_cache, openvino_models
 from moeclip_med.engines.base import CORRELATION_FLOOR, EngineWarning, Precision
 from moeclip_med.engines.calibration import CALIBRATION_VARIABLE, CalibrationImages
 from moeclip_med.engines.openvino_models import ConversionError
@@ -230,6 +235,83 @@ def test_the_compiled_model_is_kept(small_transformer, monkeypatch):
     monkeypatch.setattr(openvino_models, "_convert", lambda _: pytest.fail("converted again"))
     made = make_engine(small_transformer, engine="openvino", precision="f32")
     assert made.run(images_for(small_transformer, 1)).maps.shape == (1, 112, 112)
+
+
+@pytest.fixture
+def kept(small_transformer, tmp_path, monkeypatch):
+    """A cache of its own with one compiled model: what makes an engine, its maps, and the two files."""
+    monkeypatch.setenv("MOECLIP_MED_CACHE", str(tmp_path))
+
+    def make():
+        made = make_engine(small_transformer, engine="openvino", precision="f32", threads=1)
+        return made.run(images_for(small_transformer, 1)).maps
+
+    maps = make()
+    (blob,) = (tmp_path / "openvino").glob("*.blob")
+    return make, maps, blob, blob.with_suffix(".json")
+
+
+def _flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda blob, record: _flip(blob, len(blob.read_bytes()) // 2),
+        lambda blob, record: blob.write_bytes(blob.read_bytes()[:-4096]),
+        lambda blob, record: blob.write_bytes(b""),
+        lambda blob, record: record.write_text('{"correlation": NaN, "largest": 0, "sha256": ""}'),
+        lambda blob, record: record.write_text("[" * 5000),
+        lambda blob, record: record.write_text("[]"),
+    ],
+    ids=["altered", "truncated", "empty", "no number", "deep", "another form"],
+)
+def test_a_damaged_compiled_model_is_never_loaded_but_built_again_and_said(kept, damage):
+    make, maps, blob, record = kept
+    damage(blob, record)
+    with pytest.warns(EngineWarning, match="is damaged .*; it is compiled again"):
+        again = make()
+    assert torch.equal(again, maps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(make(), maps), "the next start finds a whole one"
+
+
+def test_a_whole_file_that_openvino_cannot_load_is_built_again(kept):
+    make, maps, blob, record = kept
+    facts = json.loads(record.read_text())
+    content = b"\x00" * 100
+    blob.write_bytes(content)
+    record.write_text(json.dumps({**facts, "sha256": hashlib.sha256(content).hexdigest()}))
+    with pytest.warns(EngineWarning, match="cannot load its compiled model"):
+        assert torch.equal(make(), maps)
+
+
+def test_where_nothing_can_be_kept_it_goes_on_and_says_so(small_transformer, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MOECLIP_MED_CACHE", str(tmp_path / "file"))  # a folder cannot be made below a file
+    with pytest.warns(EngineWarning, match="MOECLIP_MED_CACHE"):
+        made = make_engine(small_transformer, engine="openvino", precision="f32", threads=1)
+    assert made.run(images_for(small_transformer, 1)).maps.isfinite().all()
+
+
+def test_models_unused_for_longest_and_old_drafts_go_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_cache, "MOST_BYTES", 250)
+    names = {age: f"{age:064x}" for age in (1, 2, 3)}
+    for age, name in names.items():
+        for suffix in (".blob", ".json"):
+            path = tmp_path / f"{name}{suffix}"
+            path.write_bytes(b"x" * 60)
+            os.utime(path, (time.time() - age * 1000,) * 2)
+    draft = tmp_path / f".{names[1]}.blob.{'a' * 32}.part"
+    draft.touch()
+    os.utime(draft, (0, 0))
+    (tmp_path / "somebody else's").touch()
+    model_cache.prune(tmp_path, keep=names[3])
+    assert {path.stem for path in tmp_path.iterdir()} == {names[1], names[3], "somebody else's"}
 
 
 def test_two_processes_may_compile_the_same_model_at_once(small_transformer, cache, monkeypatch):
