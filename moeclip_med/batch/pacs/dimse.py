@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError, MissingExtraError
 
-from moeclip_med.batch.pacs.server import PacsError, PacsUnreachableError
+from moeclip_med.batch.pacs.http import PacsError, PacsUnreachableError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -64,7 +64,7 @@ class DicomNode:
         association = entity.associate(self.host, self.port, ae_title=self.title)
         if not association.is_established:
             msg = f"{self.title}@{self.host}:{self.port} cannot be reached or does not accept us; check its settings"
-            raise PacsUnreachableError(msg)
+            raise PacsUnreachableError(msg, has_answered=False)
         try:
             if not association.accepted_contexts:
                 what = dataset.SOPClassUID.name

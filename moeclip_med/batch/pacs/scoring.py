@@ -1,31 +1,40 @@
-"""One study of a PACS: fetched, scored, its results stored beside it."""
+"""One study of a PACS: fetched, scored as a study of an archive is, its results stored beside it."""
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+import shutil
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import pydicom
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.modality import known_modality
 from moeclip_transforms.naming import OWN_NAME, OWN_RESULT
 
-from moeclip_med.batch.filters import reason_to_leave_out
-from moeclip_med.batch.pacs.server import PacsError
+from moeclip_med.batch.headers import FileHeader, look_at_file
+from moeclip_med.batch.pacs.http import PacsError, PacsUnreachableError
+from moeclip_med.batch.records import (
+    FileStamp,
+    Halt,
+    PrivateDetail,
+    SeriesRecord,
+    SeriesState,
+    StudyJob,
+    StudyReport,
+    StudyState,
+)
+from moeclip_med.batch.redaction import Redactor
 from moeclip_med.results.formats import DICOM_FORMATS, RESULT_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection
+    from pathlib import Path
 
-    from moeclip_transforms import ImageSource, Series
     from pydicom import Dataset
 
-    from moeclip_med.batch.filters import SeriesFilter
+    from moeclip_med.batch.output import BatchOutput
     from moeclip_med.batch.pacs.server import PacsServer, RemoteSeries
-    from moeclip_med.batch.pseudonyms import Pseudonyms
-    from moeclip_med.pipeline import ScoreSettings
-    from moeclip_med.scoring import Detector, SliceScores
 
 _WITHOUT_PIXELS = frozenset(
     {
@@ -40,36 +49,45 @@ class Destination(Protocol):
     """Where results are sent: the PACS itself by STOW-RS, or another node by C-STORE."""
 
     def store(self, dataset: Dataset) -> bool:
-        """Store an instance; gives whether it was sent, or was there already."""
+        """Store an instance; returns whether it was sent, or was there already."""
+        ...
+
+
+class ScoresStudies(Protocol):
+    """Who scores what was fetched: a worker process, or a `StudyScorer` of this one."""
+
+    def score(self, job: StudyJob, on_progress: Callable[[str, int, int], None]) -> StudyReport | Halt:
+        """Score every series of a study that is worth it."""
         ...
 
 
 @dataclass(frozen=True)
 class PacsResult:
-    """What became of one series.
+    """What became of one series that the PACS lists.
 
     Attributes:
-        series: Its pseudonym.
-        state: "scored", "left out" or "failed"; also "failed" where nothing that was to be sent could be made.
-        reason: Why it was left out or failed, or which results could not be made; may name files and UIDs, for the
-            terminal only.
-        score: Highest score, or None.
-        findings: Number of findings.
-        folder: Where its results lie, or None if they were not kept.
+        series_uid: Its SeriesInstanceUID.
+        records: What became of the images in it.
+        error: Why it could not be fetched or its results not be sent, or "": it deserves another try. It may name
+            UIDs, for the owner alone.
+        is_unreachable: Whether that was because the PACS said nothing at all.
         stored: Instances sent.
         known: Instances that were there already.
-        stored_series: SeriesInstanceUIDs of the results: never to be scored.
+        lacks_objects: Whether nothing that was to be sent could be made.
     """
 
-    series: str
-    state: str
-    reason: str = ""
-    score: float | None = None
-    findings: int = 0
-    folder: Path | None = None
+    series_uid: str
+    records: tuple[SeriesRecord, ...] = ()
+    error: str = ""
+    is_unreachable: bool = False
     stored: int = 0
     known: int = 0
-    stored_series: tuple[str, ...] = ()
+    lacks_objects: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something of it could not be fetched, scored or sent."""
+        return bool(self.error) or self.lacks_objects or any(r.state is SeriesState.FAILED for r in self.records)
 
 
 @dataclass(frozen=True)
@@ -78,111 +96,122 @@ class PacsJob:
 
     Attributes:
         server: The PACS.
-        detector: The model, ready to run.
-        settings: The choices that are the same for every series.
-        names: The pseudonyms of the output.
-        filters: Conditions that a series has to meet.
-        output: Where results are kept; None to keep none.
+        scorer: Scores what was fetched.
+        output: Where results, ledger and pseudonyms are kept.
+        scratch: A folder of this run's own for what is fetched.
         destination: Where DICOM results are sent; None to send none.
+        note_own: Told the SeriesInstanceUIDs of results before they are sent: those are never to be scored.
     """
 
     server: PacsServer
-    detector: Detector
-    settings: ScoreSettings
-    names: Pseudonyms
-    filters: tuple[SeriesFilter, ...] = ()
-    output: Path | None = None
+    scorer: ScoresStudies
+    output: BatchOutput
+    scratch: Path
     destination: Destination | None = None
+    note_own: Callable[[Collection[str]], None] = lambda _: None
 
     def score_study(
         self,
         study_uid: str,
         *,
+        without: Collection[str] = (),
         on_series: Callable[[PacsResult], None] = lambda _: None,
-        on_slices: Callable[[SliceScores], None] | None = None,
+        on_progress: Callable[[str, int, int], None] = lambda *_: None,
     ) -> list[PacsResult]:
-        """Score every series of a study that is worth it; what was fetched is removed at the end.
+        """Score every series of a study that is worth it, each by itself: one that fails does not hold up others.
+
+        What was fetched is removed when its series is done. The ledger knows the study afterwards.
 
         Args:
             study_uid: StudyInstanceUID.
+            without: SeriesInstanceUIDs that are done.
             on_series: Told about each series when it is done.
-            on_slices: Called after each batch of slices.
+            on_progress: Told the series' pseudonym, slices done and slices in all.
 
         Raises:
-            PacsError: If the PACS cannot be reached, refuses, or has no such study.
+            PacsError: If the study cannot be listed.
+            InputError: If no other study would fare better: the disk is full, or the output is gone.
         """
         results: list[PacsResult] = []
+        entered = FileHeader(self.scratch, study=self.output.pseudonyms.study(study_uid), study_uid=study_uid)
         for remote in self.server.find_series(study_uid):
-            for result in self._score_remote(remote, on_slices):
-                results.append(result)
-                on_series(result)
+            if remote.uid in without:
+                continue
+            reason = reason_not_to_fetch(remote)
+            if reason:
+                result = PacsResult(remote.uid, (self._record(remote, SeriesState.SKIPPED, reason),))
+            else:
+                result = self._score_remote(remote, entered, on_progress)
+            self._enter(entered, result)
+            results.append(result)
+            on_series(result)
         return results
 
     def _score_remote(
-        self, remote: RemoteSeries, on_slices: Callable[[SliceScores], None] | None
-    ) -> Iterator[PacsResult]:
-        reason = reason_not_to_fetch(remote)
-        if reason:
-            yield PacsResult(self.names.series(remote.study_uid, remote.uid), "left out", reason)
-            return
-        with tempfile.TemporaryDirectory(prefix="moeclip-med-pacs-") as name:
-            folder = Path(name, "fetched")
-            self.server.fetch(remote, folder)
-            yield from self._score_fetched(remote, folder, Path(name, "results"), on_slices)
-
-    def _score_fetched(
-        self, remote: RemoteSeries, folder: Path, results: Path, on_slices: Callable[[SliceScores], None] | None
-    ) -> Iterator[PacsResult]:
-        from moeclip_transforms.source import ImageSource
-
-        with ImageSource(folder) as source:
-            for path, reason in source.unreadable:
-                yield PacsResult(self.names.series(remote.study_uid, path.name), "failed", reason)
-            for series in source.series:
-                name = self.names.series(remote.study_uid, series.uid)
-                reason = reason_to_leave_out(series, self.filters)
-                if reason:
-                    yield PacsResult(name, "left out", reason)
-                    continue
-                target = results / name
-                if self.output is not None:
-                    target = self.output / "studies" / self.names.study(remote.study_uid) / name
-                try:
-                    yield self._score_one(source, series, name, target, on_slices)
-                except PacsError:
-                    raise
-                except InputError as error:
-                    yield PacsResult(name, "failed", str(error))
-
-    def _score_one(
-        self,
-        source: ImageSource,
-        series: Series,
-        name: str,
-        target: Path,
-        on_slices: Callable[[SliceScores], None] | None,
+        self, remote: RemoteSeries, entered: FileHeader, on_progress: Callable[[str, int, int], None]
     ) -> PacsResult:
-        from moeclip_med.pipeline import score_series
+        folder = self.scratch / "fetched"
+        try:
+            try:
+                instances = self.server.fetch(remote, folder)
+            except PacsError as error:
+                return self._failed(remote, error)
+            paths = sorted(folder.iterdir())
+            self._introduce(paths, entered)
+            job = StudyJob(entered.study, "", tuple(map(_stamp, paths)), _signature(remote, instances))
+            report = self.scorer.score(job, on_progress)
+            if isinstance(report, Halt):
+                raise InputError(report.reason)
+            self.output.catalogue.add_details(report.private)
+            if report.state is StudyState.FAILED:
+                return PacsResult(remote.uid, (self._record(remote, SeriesState.FAILED, report.reason),))
+            return self._send(remote, report.series)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
-        result = score_series(source, series, self.detector, self.settings, target, on_slices=on_slices)
-        sent = [] if self.destination is None else [self._send(self.destination, path) for path in dicom_files(target)]
-        return PacsResult(
-            series=name,
-            state="failed" if self.destination is not None and result.refused and not sent else "scored",
-            reason=" ".join(dict.fromkeys(result.refused.values())),
-            score=result.anomaly.peak_score,
-            findings=len(result.anomaly.findings),
-            folder=target if self.output is not None else None,
-            stored=sum(was_sent for was_sent, _ in sent),
-            known=sum(not was_sent for was_sent, _ in sent),
-            stored_series=tuple(sorted({uid for _, uid in sent})),
-        )
+    def _send(self, remote: RemoteSeries, records: tuple[SeriesRecord, ...]) -> PacsResult:
+        """Send the DICOM results of a series, in the order in which they cite each other."""
+        result = PacsResult(remote.uid, records)
+        if self.destination is None:
+            return result
+        paths = [path for record in records if record.folder for path in dicom_files(self.output.folder / record.folder)]
+        if any(record.state is SeriesState.DONE for record in records) and not paths:
+            return replace(result, lacks_objects=True)
+        try:
+            for path in paths:
+                dataset = pydicom.dcmread(path)
+                self.note_own([str(dataset.SeriesInstanceUID)])
+                is_known = self.server.holds(str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID))
+                was_sent = not is_known and self.destination.store(dataset)
+                result = replace(result, stored=result.stored + was_sent, known=result.known + (not was_sent))
+        except PacsError as error:
+            return replace(result, error=str(error), is_unreachable=_is_silence(error))
+        return result
 
-    def _send(self, destination: Destination, path: Path) -> tuple[bool, str]:
-        """Send an instance unless the PACS holds it; gives whether it was sent, and its SeriesInstanceUID."""
-        dataset = pydicom.dcmread(path)
-        is_there = self.server.holds(str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID))
-        return not is_there and destination.store(dataset), str(dataset.SeriesInstanceUID)
+    def _failed(self, remote: RemoteSeries, error: PacsError) -> PacsResult:
+        reason = Redactor([self.server.address.url])(str(error))
+        record = self._record(remote, SeriesState.FAILED, reason)
+        self.output.catalogue.add_details([PrivateDetail(record.series, remote.uid, str(error))])
+        return PacsResult(remote.uid, (record,), str(error), is_unreachable=_is_silence(error))
+
+    def _record(self, remote: RemoteSeries, state: SeriesState, reason: str) -> SeriesRecord:
+        study = self.output.pseudonyms.study(remote.study_uid)
+        series = self.output.pseudonyms.series(study, remote.uid)
+        return SeriesRecord(series, state, reason, modality=known_modality(remote.modality))
+
+    def _introduce(self, paths: list[Path], entered: FileHeader) -> None:
+        """Enter patient, scanner and week of a study, which the first instance that can be read tells."""
+        known = (look_at_file(path, self.output.pseudonyms) for path in paths[:3])
+        header = next((found for found in known if found.study == entered.study), None)
+        if header is not None:
+            self.output.catalogue.add_headers([header])
+            with self.output.ledger.transaction():
+                self.output.ledger.add_study(header.study, header.patient, "pacs", [])
+
+    def _enter(self, entered: FileHeader, result: PacsResult) -> None:
+        with self.output.ledger.transaction():
+            self.output.ledger.add_study(entered.study, "", "pacs", [])
+        self.output.ledger.finish(StudyReport(entered.study, StudyState.DONE, series=result.records), keep_others=True)
 
 
 def reason_not_to_fetch(remote: RemoteSeries) -> str:
@@ -202,3 +231,17 @@ def dicom_files(folder: Path) -> list[Path]:
             path = folder / name
             found += sorted(path.rglob("*.dcm")) if path.is_dir() else [path] if path.is_file() else []
     return found
+
+
+def _stamp(path: Path) -> FileStamp:
+    facts = path.stat()
+    return FileStamp(path, facts.st_size, facts.st_mtime_ns)
+
+
+def _signature(remote: RemoteSeries, instances: tuple[str, ...]) -> str:
+    """One value for what a series holds: results in place for it are taken over, not made again."""
+    return hashlib.sha256("\n".join([remote.uid, *instances]).encode()).hexdigest()
+
+
+def _is_silence(error: PacsError) -> bool:
+    return isinstance(error, PacsUnreachableError) and not error.has_answered

@@ -1,62 +1,51 @@
-"""A PACS that speaks DICOMweb (PS3.18): what is there (QIDO-RS), fetch it (WADO-RS), store beside it (STOW-RS)."""
+"""A PACS that speaks DICOMweb (PS3.18): what is there (QIDO-RS), fetch it (WADO-RS), store beside it (STOW-RS).
+
+Nothing that it says is believed before it is checked: identifiers, counts, pages, sizes, whose instances came.
+"""
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
+import io
+import json
+import re
+import shutil
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path  # noqa: TC003 - part of a public dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from moeclip_transforms.errors import InputError, MissingExtraError
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.batch.pacs.http import (
+    Connection,
+    IncompleteError,
+    PacsAddress,
+    PacsError,
+    PacsGoneError,
+    PacsUnreachableError,
+)
+from moeclip_med.batch.pacs.multipart import boundary_of, save_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from pydicom import Dataset
+    from requests import Response
 
-    Answer = TypeVar("Answer")
+__all__ = ["FoundStudies", "PacsAddress", "PacsError", "PacsGoneError", "PacsServer", "PacsUnreachableError",
+           "RemoteSeries"]  # fmt: skip
 
-_TIMEOUT_SECONDS = (10.0, 120.0)
-"""To connect, and between two pieces of an answer."""
-
-_UNAUTHORISED = {401, 403}
-_TRY_AGAIN = {408, 429, 500, 502, 503, 504}
-_NOT_FOUND = 404
-
-
-class PacsError(InputError):
-    """The PACS cannot be reached, refuses, or answers what cannot be understood."""
-
-
-class PacsUnreachableError(PacsError):
-    """The PACS did not answer after several tries: later it may."""
-
-
-@dataclass(frozen=True)
-class PacsAddress:
-    """Where the PACS is and how to be let in.
-
-    Attributes:
-        url: Base of its DICOMweb services, such as `https://pacs.example/dicom-web`.
-        user: User name for basic authentication, or "".
-        password: Its password.
-        token: Bearer token, or "".
-        ca_bundle: Certificates of the authority that signed the server's, if not a public one.
-        client_certificate: Our certificate with its key (PEM), where the server asks for one.
-        attempts: How often a request is tried.
-        first_wait: Before the second try, s; doubled for each further one.
-    """
-
-    url: str
-    user: str = ""
-    password: str = ""
-    token: str = ""
-    ca_bundle: Path | None = None
-    client_certificate: Path | None = None
-    attempts: int = 5
-    first_wait: float = 1.0
+PAGE = 500
+"""Items asked for at a time."""
+_SMALLEST_CAP = 50
+"""No server is known to give fewer items at a time without saying so."""
+MOST_ITEMS = 100_000
+"""No list is read further."""
+_MOST_INSTANCES = 1_000_000
+_UID = re.compile(r"[0-9A-Za-z]+(?:[._-][0-9A-Za-z]+)*")
+_LONGEST_UID = 64
+_BOUNDARY = "moeclip-med-0f3cf5c0-70e0-41ef-baef-c6f9f65ec3e1"
+_CONFLICT = 409
 
 
 @dataclass(frozen=True)
@@ -78,217 +67,280 @@ class RemoteSeries:
     instances: int
 
 
+@dataclass(frozen=True)
+class FoundStudies:
+    """What a query for studies found.
+
+    Attributes:
+        uids: StudyInstanceUIDs, each once.
+        notices: What has to be known about the list: items without a UID, a server that gives no more of it.
+    """
+
+    uids: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The items of a list, by UID, and what has to be known about it."""
+
+    items: dict[str, dict[str, Any]]
+    notices: tuple[str, ...]
+
+
 class PacsServer:
-    """A connection to a PACS. Every request is tried again with growing pauses while the trouble may pass."""
+    """A PACS. Every request is tried again with growing pauses while the trouble may pass."""
 
     def __init__(self, address: PacsAddress) -> None:
         """Make the connection; nothing is sent yet.
 
         Raises:
-            MissingExtraError: If `dicomweb-client` is not installed.
-            InputError: If the address is malformed or a certificate is missing.
+            MissingExtraError: If `requests` is not installed.
+            InputError: If a certificate is missing.
         """
-        try:
-            from dicomweb_client import DICOMwebClient
-            from dicomweb_client.session_utils import add_certs_to_session
-
-            from moeclip_med.batch.pacs.session import Session
-        except ImportError as error:
-            raise MissingExtraError(package="dicomweb-client", extra="pacs", purpose="reading from a PACS") from error
         self.address = address
-        session = Session()
-        if address.user:
-            session.auth = (address.user, address.password)
-        headers = {"Authorization": f"Bearer {address.token}"} if address.token else None
-        try:
-            add_certs_to_session(session, _text(address.ca_bundle), _text(address.client_certificate))
-            self._client = DICOMwebClient(
-                address.url, session, headers=headers, timeout=_TIMEOUT_SECONDS, permissive_uid=True
-            )
-        except OSError as error:
-            msg = f"--ca-bundle or --client-certificate: {error}; check the path"
-            raise InputError(msg) from error
-        except (ValueError, AttributeError) as error:
-            msg = f'--url "{address.url}" is not an address; write e.g. "https://pacs.example/dicom-web"'
-            raise InputError(msg) from error
-        self._client.set_http_retry_params(retry=False)  # a whole answer is tried again here, not a single request
+        self._connection = Connection(address)
 
-    def find_studies(self, filters: dict[str, str], limit: int = 1000) -> list[tuple[str, int]]:
-        """Give StudyInstanceUID and number of instances (0 where not told) of the studies that match."""
-        found: list[tuple[str, int]] = []
-        while True:
-            page = self._json(
-                "the list of studies",
-                partial(
-                    self._client.search_for_studies,
-                    search_filters=filters,
-                    limit=limit,
-                    offset=len(found),
-                    fields=["NumberOfStudyRelatedInstances"],
-                ),
-            )
-            found += [(_value(item, "0020000D"), int(_value(item, "00201208") or 0)) for item in page]
-            if len(page) < limit:
-                return found
+    def find_studies(self, filters: dict[str, str]) -> FoundStudies:
+        """Find the studies that match, to the end of the list.
+
+        Raises:
+            PacsError: If the PACS cannot be reached, refuses, or answers what is no list.
+        """
+        listed = self._list("studies", {**filters, "includefield": "00201208"}, "0020000D", "the list of studies")
+        return FoundStudies(tuple(listed.items), listed.notices)
 
     def find_series(self, study_uid: str) -> list[RemoteSeries]:
         """List the series of a study.
 
         Raises:
-            PacsError: If there is no such study, besides the reasons of every request.
+            PacsGoneError: If there is no such study.
+            PacsError: If an item belongs to another study, besides the reasons of every request.
         """
-        items = self._json(
-            "the list of series",
-            lambda: self._client.search_for_series(
-                study_uid, fields=["Manufacturer", "NumberOfSeriesRelatedInstances", "Modality"]
-            ),
-        )
-        if not items:
+        path = f"studies/{_part(study_uid)}/series"
+        listed = self._list(path, {"includefield": "00080070,00201209,00080060"}, "0020000E", "the list of series", is_short=True)
+        if not listed.items and listed.notices:
+            msg = f"{self.address.url}: {listed.notices[0]}"
+            raise PacsError(msg)
+        if not listed.items:
             msg = f"{self.address.url} holds no study {study_uid}; check the StudyInstanceUID"
+            raise PacsGoneError(msg)
+        if any(_value(item, "0020000D") not in {"", study_uid} for item in listed.items.values()):
+            msg = f"{self.address.url} lists series of another study when asked for those of one; nothing is fetched"
             raise PacsError(msg)
         return [
             RemoteSeries(
-                study_uid,
-                _value(item, "0020000E"),
-                _value(item, "00080060"),
-                _value(item, "00080070"),
-                int(_value(item, "00201209") or 0),
+                study_uid, uid, _value(item, "00080060"), _value(item, "00080070"), _count(_value(item, "00201209"))
             )
-            for item in items
+            for uid, item in listed.items.items()
         ]
 
-    def fetch(self, series: RemoteSeries, folder: Path) -> int:
-        """Fetch every instance of a series, in the encoding it is stored in, into a folder; gives how many.
+    def fetch(self, series: RemoteSeries, folder: Path) -> tuple[str, ...]:
+        """Fetch every instance of a series, in the encoding it is stored in, into a folder of its own.
+
+        Returns:
+            The SOPInstanceUIDs that came, sorted.
 
         Raises:
-            PacsError: If fewer arrive than the PACS has, besides the reasons of every request.
+            PacsError: If fewer arrive than the PACS has, or others than were asked for, besides the reasons of every
+                request.
+            InputError: If the disk is full.
         """
+        path = f"studies/{_part(series.study_uid)}/series/{_part(series.uid)}"
 
-        def fetch_all() -> int:
-            received: set[str] = set()
-            for dataset in self._client.iter_series(
-                series.study_uid, series.uid, media_types=(("application/dicom", "*"),)
-            ):
-                number = f"{len(received):06d}.dcm"  # a UID from outside never becomes a path
-                received.add(str(dataset.SOPInstanceUID))
-                dataset.save_as(folder / number, enforce_file_format=True)
+        def fetch_all() -> tuple[str, ...]:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, parents=True)
+            headers = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+            with self._connection.request("GET", path, headers=headers) as response:
+                self._connection.check_status(response, "a series")
+                received = {self._identity(part, series): part for part in self._parts(response, folder)}
             if len(received) < series.instances:
                 msg = f"only {len(received)} of {series.instances} instances came"
-                raise _IncompleteError(msg)
-            return len(received)
+                raise IncompleteError(msg)
+            return tuple(sorted(received))
 
-        folder.mkdir(parents=True, exist_ok=True)
-        return self._ask("a series", fetch_all)
+        try:
+            return self._connection.ask("a series", fetch_all)
+        except OSError as error:
+            msg = f'"{folder}": what the PACS sends cannot be kept ({error.strerror or error}); free space there'
+            raise InputError(msg) from error
+
+    def _parts(self, response: Response, folder: Path) -> Iterator[Path]:
+        content_type = response.headers.get("Content-Type", "")
+        pieces = self._connection.pieces(response, self.address.limits.series_bytes, "a series")
+        boundary = boundary_of(content_type)
+        if boundary is not None:
+            yield from save_parts(pieces, boundary, folder)
+        elif content_type.partition(";")[0].strip().lower() == "application/dicom":  # one instance without its frame
+            path = folder / "000000.dcm"
+            with path.open("xb") as sink:
+                sink.writelines(pieces)
+            yield path
+        else:
+            msg = "what came is no multipart message"
+            raise IncompleteError(msg)
+
+    def _identity(self, path: Path, series: RemoteSeries) -> str:
+        """The SOPInstanceUID of an instance that came; one that cannot be read counts, and is listed by its reader.
+
+        Raises:
+            PacsError: If it belongs to another study or series.
+        """
+        from moeclip_transforms.dicom_header import read_header, text
+
+        keywords = ["SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+        try:
+            header = read_header(path, keywords=keywords, force=True)
+            instance, study, uid = (text(header, keyword) for keyword in keywords)
+        except InputError:
+            return path.name
+        if (study, uid) != (series.study_uid, series.uid):
+            msg = f"{self.address.url} sends instances of another study or series than was asked for; nothing of it is used"
+            raise PacsError(msg)
+        return instance or path.name
 
     def holds(self, study_uid: str, instance_uid: str) -> bool:
         """Whether a study holds an instance already."""
-        filters = {"SOPInstanceUID": instance_uid, "StudyInstanceUID": study_uid}
-        found = self._json("one instance", lambda: self._client.search_for_instances(search_filters=filters, limit=1))
+        path = f"studies/{_part(study_uid)}/instances"
+        try:
+            found, _ = self._connection.json(path, {"SOPInstanceUID": instance_uid, "limit": "1"}, "one instance")
+        except PacsGoneError:
+            return False
         return any(_value(item, "00080018") == instance_uid for item in found)
 
     def store(self, dataset: Dataset) -> bool:
-        """Store an instance unless it is there already; gives whether it was sent.
+        """Store an instance unless it is there already; returns whether it was sent.
 
-        After a failed try the PACS is asked first: the answer may have been lost after the instance had arrived.
+        After a failed try the PACS is asked first: the answer may have been lost after the instance had arrived. It is
+        sent to this server alone; a redirect is refused.
 
         Raises:
             PacsError: If the PACS refuses it, besides the reasons of every request.
         """
         study_uid, instance_uid = str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID)
+        body = _multipart(dataset)
+        headers = {
+            "Accept": "application/dicom+json",
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}',
+        }
 
         def store_once() -> bool:
             if self.holds(study_uid, instance_uid):
                 return False
-            answer = self._client.store_instances([dataset], study_uid)
-            if not any(
-                item.ReferencedSOPInstanceUID == instance_uid for item in answer.get("ReferencedSOPSequence", [])
-            ):
-                failed = answer.get("FailedSOPSequence", [])
-                reason = f"failure reason {failed[0].FailureReason:#06x}" if failed else "no confirmation"
-                msg = f"{self.address.url} did not store a result ({reason}); look at the log of the PACS"
+            path = f"studies/{_part(study_uid)}"
+            with self._connection.request("POST", path, headers=headers, body=body) as response:
+                content = b"".join(
+                    self._connection.pieces(response, self.address.limits.json_bytes, "to store a result")
+                )
+                if response.status_code != _CONFLICT:
+                    self._connection.check_status(response, "to store a result")
+            stored, reason = _store_answer(content, instance_uid)
+            if not stored and (reason or not self.holds(study_uid, instance_uid)):
+                msg = f"{self.address.url} did not store a result ({reason or 'no confirmation'}); look at its log"
                 raise PacsError(msg)
             return True
 
-        return self._ask("to store a result", store_once)
+        return self._connection.ask("to store a result", store_once)
 
-    def _json(self, what: str, request: Callable[[], Any]) -> list[dict[str, Any]]:
-        answer = self._ask(what, request)
-        if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
-            msg = f"{self.address.url} answers what is not DICOM JSON when asked for {what}; check --url"
-            raise PacsError(msg)
-        return answer
+    def _list(
+        self, path: str, parameters: dict[str, str], tag: str, what: str, *, is_short: bool = False
+    ) -> _Listed:
+        """Read a list page by page, until a page holds nothing new: servers cap pages, repeat them, or never end.
 
-    def _ask(self, what: str, request: Callable[[], Answer]) -> Answer:
-        """Send a request, again while the trouble may pass."""
-        wait = self.address.first_wait
-        for attempt in range(1, self.address.attempts + 1):
-            try:
-                with self._explained(what):
-                    return request()
-            except PacsUnreachableError as error:
-                if attempt == self.address.attempts:
-                    msg = f"{error} ({attempt} tries); check that it runs and try again later"
-                    raise PacsUnreachableError(msg) from error
-                time.sleep(wait)
-                wait *= 2
-        msg = "attempts is at least 1"
-        raise ValueError(msg)
-
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Turn what HTTP libraries raise into one sentence; tell passing trouble from lasting."""
-        import requests
-        from pydicom.errors import InvalidDicomError
-
-        url = self.address.url
-        try:
-            yield
-        except PacsError:
-            raise
-        except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            _raise_for_status(url, what, status, error)
-        except requests.exceptions.SSLError as error:
-            msg = f"{url} has a certificate that is not trusted; name the authority's with --ca-bundle"
-            raise PacsError(msg) from error
-        except (requests.RequestException, _IncompleteError, OSError) as error:
-            if isinstance(error, requests.exceptions.JSONDecodeError):
-                msg = f"{url} answers what is not DICOM JSON when asked for {what}; check --url"
-                raise PacsError(msg) from error
-            reason = str(error) if isinstance(error, _IncompleteError) else type(error).__name__
-            msg = f"{url} cannot be reached for {what} ({reason})"
-            raise PacsUnreachableError(msg) from error
-        except InvalidDicomError as error:
-            msg = f"{url} sends what is no DICOM when asked for {what}"
-            raise PacsUnreachableError(msg) from error
-        except Exception as error:
-            msg = f"{url} answers what cannot be understood when asked for {what} ({type(error).__name__}); check --url"
-            raise PacsError(msg) from error
+        Args:
+            path: Below the base.
+            parameters: Of the query.
+            tag: The UID that tells items apart.
+            what: What is asked for, in words.
+            is_short: Whether a first page of a few items is believed to be all: that spares a request.
+        """
+        items: dict[str, dict[str, Any]] = {}
+        notices: dict[str, None] = {}
+        asked = 0
+        while True:
+            asked += 1
+            page = {**parameters, "limit": str(PAGE), "offset": str(len(items))}
+            found, warning = self._connection.json(path, page, what)
+            before, unusable = len(items), 0
+            for item in found:
+                uid = _value(item, tag)
+                if is_uid(uid):
+                    items.setdefault(uid, item)
+                else:
+                    unusable += 1
+            if unusable:
+                notices[f"{what} has {unusable} items without a usable UID; they are left out"] = None
+            is_at_end = not found or len(items) == before
+            if is_short and len(found) < _SMALLEST_CAP and not warning:
+                return _Listed(items, tuple(notices))
+            if found and is_at_end and before and (warning or len(found) >= PAGE) and asked > 1:
+                told = f' and says "{warning}"' if warning else ""
+                notices[f"the PACS gives {before} items of {what}{told}, and the same ones again: there may be more"] = None
+            if is_at_end:
+                return _Listed(items, tuple(notices))
+            if len(items) >= MOST_ITEMS:
+                notices[f"{what} does not end after {len(items)} items; the rest is left out"] = None
+                return _Listed(items, tuple(notices))
 
 
-class _IncompleteError(Exception):
-    """Fewer instances came than there are."""
+def is_uid(text: str) -> bool:
+    """Whether a text can be an identifier: no empty one, and none that is a path.
+
+    More than PS3.5, 9.1 allows is taken, since archives hold letters in UIDs.
+    """
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
-def _raise_for_status(url: str, what: str, status: int, error: Exception) -> None:
-    if status in _TRY_AGAIN:
-        msg = f"{url} answers {status} when asked for {what}"
-        raise PacsUnreachableError(msg) from error
-    if status in _UNAUTHORISED:
-        msg = f"{url} answers {status}: it does not let us in; check user and password, or the token"
-    elif status == _NOT_FOUND:
-        msg = f"{url} answers 404 when asked for {what}; check --url and the UID"
-    else:
-        msg = f"{url} answers {status} when asked for {what}; look at the log of the PACS"
-    raise PacsError(msg) from error
+def _part(uid: str) -> str:
+    """A UID as a part of an address.
+
+    Raises:
+        PacsError: If it is no UID: "..", for example, would name another place.
+    """
+    if not is_uid(uid):
+        msg = f"{uid!r} is no UID; expected digits and dots, at most {_LONGEST_UID}"
+        raise PacsError(msg)
+    return quote(uid, safe="")
 
 
 def _value(item: dict[str, Any], tag: str) -> str:
     """The first value of an attribute in DICOM JSON (PS3.18, annex F), "" where missing."""
     attribute = item.get(tag)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return str(values[0]) if isinstance(values, list) and values else ""
+    if not isinstance(values, list) or not values or not isinstance(values[0], str | int | float):
+        return ""
+    return str(values[0]).strip() if isinstance(values[0], str) else f"{values[0]:.12g}"
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _count(text: str) -> int:
+    """A number of instances, 0 for what is none."""
+    return int(text) if re.fullmatch(r"\d{1,7}", text) and int(text) <= _MOST_INSTANCES else 0
+
+
+def _multipart(dataset: Dataset) -> bytes:
+    content = io.BytesIO()
+    dataset.save_as(content, enforce_file_format=True)
+    head = f"\r\n--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    return head + content.getvalue() + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def _store_answer(content: bytes, instance_uid: str) -> tuple[bool, str]:
+    """Whether an answer to a store (PS3.18, 10.5.3) confirms an instance, and why it failed if it says so."""
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return False, ""
+    answer = answer[0] if isinstance(answer, list) and answer else answer
+    if not isinstance(answer, dict):
+        return False, ""
+    if any(_value(item, "00081155") == instance_uid for item in _sequence(answer, "00081199")):
+        return True, ""
+    reasons = [_value(item, "00081197") for item in _sequence(answer, "00081198")]
+    return False, f"failure reason {int(reasons[0]):#06x}" if reasons and reasons[0].isdecimal() else "".join(reasons[:1])
+
+
+def _sequence(item: dict[str, Any], tag: str) -> list[dict[str, Any]]:
+    attribute = item.get(tag)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
