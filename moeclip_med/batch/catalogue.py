@@ -138,7 +138,9 @@ class Catalogue:
 
     def add_details(self, details: Iterable[PrivateDetail]) -> None:
         """Keep the real names and full messages behind pseudonyms."""
-        rows = [(detail.item, printable(detail.identifier), printable(detail.message)) for detail in details]
+        rows = [
+            (detail.item, printable(detail.identifier), printable(detail.message, lines=True)) for detail in details
+        ]
         with transaction(self._connection) as connection:
             connection.executemany("INSERT OR REPLACE INTO details VALUES (?, ?, ?)", rows)
 

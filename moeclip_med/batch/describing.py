@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.modality import known_modality
 
-from moeclip_med.batch.records import SeriesRecord, SeriesState
+from moeclip_med.batch.records import FindingRecord, SeriesRecord, SeriesState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from moeclip_med.results import ResultFormat
     from moeclip_med.scoring import AnomalyVolume
+
+MOST_LISTED = 1000
+"""Findings of a series in the table of findings, the highest first; all are in its own results."""
 
 
 def describe(name: str, series: Series) -> SeriesRecord:
@@ -62,9 +65,37 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume, note: str = "") -> S
         largest_pixels=0 if largest is None else largest.voxel_count,
         threshold=round(anomaly.threshold, 6),
         is_calibrated=anomaly.is_calibrated,
+        found=tuple(_finding(anomaly, index) for index in range(min(len(anomaly.findings), MOST_LISTED))),
+        engine_note=anomaly.record.engine.fallback_reason,
         # That the threshold is uncalibrated is said once for the whole list.
         notes=tuple(said for said in (note, *result_notes(anomaly)) if said and not said.startswith(UNCALIBRATED)),
     )
+
+
+def _finding(anomaly: AnomalyVolume, index: int) -> FindingRecord:
+    from moeclip_med.results.words import place_words
+
+    finding, measures = anomaly.findings[index], anomaly.measures[index]
+    first, last = finding.slice_range
+    return FindingRecord(
+        rank=finding.rank,
+        peak=round(finding.peak_score, 6),
+        mean=round(finding.mean_score, 6),
+        voxels=finding.voxel_count,
+        volume_ml=_rounded(finding.volume_ml),
+        long_mm=_rounded(None if measures.longest is None else measures.longest.mm),
+        short_mm=_rounded(None if measures.perpendicular is None else measures.perpendicular.mm),
+        value_mean=_rounded(measures.mean),
+        value_sd=_rounded(measures.sd),
+        value_unit=measures.unit.value,
+        place=place_words(anomaly, finding),
+        first_slice=first + 1,
+        last_slice=last + 1,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def declared_bytes(series: Series) -> int:

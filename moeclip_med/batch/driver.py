@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from moeclip_transforms.errors import InputError
 
 from moeclip_med._version import __version__
+from moeclip_med.batch.drift import drift_warning, weekly_shares
 from moeclip_med.batch.executors import Finished, Lost, Progress, Ready, Unusable
 from moeclip_med.batch.local import Limits, LocalExecutor
 from moeclip_med.batch.output import BatchOutput
@@ -186,8 +187,11 @@ def run_batch(settings: BatchSettings, watcher: Watcher, *, load: LoadsDetector 
                 loop.score_all(load)
             outcome = "done"
             files = loop.write_triage()
+            drift = drift_warning(weekly_shares(output.ledger, output.catalogue))
+            if drift:
+                watcher.warn(drift)
             return BatchOutcome(found, output.ledger.counts(), files)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             outcome = "interrupted"
             raise
         finally:
@@ -223,7 +227,7 @@ class _Loop:
         resources = share(
             settings.workers, settings.threads, settings.memory_bytes, settings.model.device, settings.ray_address
         )
-        order = self._order(resources)
+        order = work_order(settings, self._output, self._fingerprint, resources)
         load = load or replace(settings.model, threads=resources.threads)
         executor = make_executor(settings, resources, order, load)
         try:
@@ -239,19 +243,6 @@ class _Loop:
     def write_triage(self) -> dict[str, Path]:
         """Write the triage lists."""
         return write_triage(self._output, self._plan.problems, identify=self._settings.identify)
-
-    def _order(self, resources: Resources) -> WorkOrder:
-        return WorkOrder(
-            root=self._settings.root,
-            output=self._settings.output.absolute(),
-            settings=self._settings.score,
-            filters=self._settings.filters,
-            key=self._output.pseudonyms.key,
-            fingerprint=self._fingerprint,
-            memory_bytes=resources.memory_bytes,
-            thumbnails=self._settings.thumbnails,
-            selection=self._settings.selection,
-        )
 
     def _hand_out(self, executor: Executor) -> int:
         """Give a study to each free worker; gives how many."""
@@ -314,6 +305,21 @@ class _Loop:
         self.write_triage()
         took = time.monotonic() - started
         self._triage_due = started + max(_TRIAGE_EVERY_SECONDS, _SHARE * took)
+
+
+def work_order(settings: BatchSettings, output: BatchOutput, fingerprint: str, resources: Resources) -> WorkOrder:
+    """Say what is the same for every study of a run."""
+    return WorkOrder(
+        root=settings.root,
+        output=settings.output.absolute(),
+        settings=settings.score,
+        filters=settings.filters,
+        key=output.pseudonyms.key,
+        fingerprint=fingerprint,
+        memory_bytes=resources.memory_bytes,
+        thumbnails=settings.thumbnails,
+        selection=settings.selection,
+    )
 
 
 def make_executor(

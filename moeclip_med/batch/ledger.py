@@ -168,10 +168,16 @@ class Ledger:
             ).fetchone()
         return _study_row(row) if row else None
 
-    def finish(self, report: StudyReport) -> None:
-        """Enter what a worker reports about a study: study and series at once."""
+    def finish(self, report: StudyReport, *, keep_others: bool = False) -> None:
+        """Enter what a worker reports about a study: study and series at once.
+
+        Args:
+            report: What it reports.
+            keep_others: Keep the series that the report does not name.
+        """
         with transaction(self._connection) as connection:
-            connection.execute("DELETE FROM series WHERE study = ?", (report.study,))
+            if not keep_others:
+                connection.execute("DELETE FROM series WHERE study = ?", (report.study,))
             connection.executemany(
                 "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?)",
                 [

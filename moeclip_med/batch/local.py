@@ -11,21 +11,27 @@ from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from moeclip_med.batch.executors import Finished, Lost, Ready, Unusable
+from moeclip_transforms.errors import InputError
+
+from moeclip_med.batch.executors import Finished, Lost, Progress, Ready, Unusable
+from moeclip_med.batch.records import StudyReport, StudyState
 from moeclip_med.batch.resources import GIBIBYTE, resident_bytes
 from moeclip_med.batch.scratch import new_scratch, remove_scratch
 from moeclip_med.batch.worker import THREAD_VARIABLES, worker_main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
     from pathlib import Path
 
     from moeclip_med.batch.executors import Event, LoadsDetector
-    from moeclip_med.batch.records import StudyJob, WorkOrder
+    from moeclip_med.batch.records import Halt, StudyJob, WorkOrder
 
 _GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_TRIES = 2
+"""How often a study is tried that ended its worker."""
 _DEATHS_WHILE_LOADING = 3
 """So many workers in a row that die before they have a model mean that none will get one."""
 
@@ -56,6 +62,11 @@ class LocalExecutor:
         self._deaths_while_loading = 0
         self._started = 0
         self._workers = [self._start() for _ in range(n_workers)]
+
+    @property
+    def scratch(self) -> Path:
+        """A folder of this run's own on this machine, open to nobody else, removed at the end."""
+        return self._scratch
 
     @property
     def workers(self) -> tuple[WorkerProcess, ...]:
@@ -111,6 +122,63 @@ class LocalExecutor:
         scratch.mkdir(mode=0o700)
         place = self._order.private / "unfinished" / name
         return WorkerProcess(self._load, self._order, place, scratch, self._limits.threads)
+
+
+class OneByOne:
+    """Scores one study after the other in worker processes, and waits for each: what a `StudyScorer` does, apart."""
+
+    def __init__(self, executor: LocalExecutor, on_ready: Callable[[Ready], None]) -> None:
+        """Take the workers.
+
+        Args:
+            executor: The workers; one is enough.
+            on_ready: Told when a worker has its model.
+        """
+        self._executor = executor
+        self._on_ready = on_ready
+
+    def score(self, job: StudyJob, on_progress: Callable[[str, int, int], None]) -> StudyReport | Halt:
+        """Score a study; one that ends its worker twice, or takes too much, fails.
+
+        Raises:
+            InputError: If no worker can load the model.
+        """
+        for _ in range(_TRIES):
+            lost = self._score_once(job, on_progress)
+            if not isinstance(lost, Lost):
+                return lost
+            if not lost.may_retry:
+                break
+        return StudyReport(job.study, StudyState.FAILED, lost.reason)
+
+    def wait_until_ready(self) -> None:
+        """Wait for a worker that has its model.
+
+        Raises:
+            InputError: If none can load it.
+        """
+        while not self._executor.free():
+            for event in self._executor.wait(_LOOK_SECONDS):
+                self._hear(event)
+
+    def _score_once(self, job: StudyJob, on_progress: Callable[[str, int, int], None]) -> StudyReport | Halt | Lost:
+        self.wait_until_ready()
+        self._executor.submit(job)
+        while True:
+            for event in self._executor.wait(_LOOK_SECONDS):
+                if isinstance(event, Progress):
+                    on_progress(event.study, event.done, event.total)
+                elif isinstance(event, Finished):
+                    return event.outcome
+                elif isinstance(event, Lost) and event.study == job.study:
+                    return event
+                self._hear(event)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Unusable):
+            raise InputError(event.reason)
+        if isinstance(event, Ready):
+            self._on_ready(event)
 
 
 class WorkerProcess:

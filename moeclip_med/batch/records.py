@@ -76,6 +76,7 @@ class FindingRecord:
         short_mm: Longest diameter perpendicular to it in that slice.
         value_mean: Mean of the image's values inside (HU in CT).
         value_sd: Their standard deviation.
+        value_unit: "HU" or "arbitrary".
         place: Where it lies, in words.
         first_slice: First slice that it reaches, from 1.
         last_slice: Last slice.
@@ -90,6 +91,7 @@ class FindingRecord:
     short_mm: float | None = None
     value_mean: float | None = None
     value_sd: float | None = None
+    value_unit: str = ""
     place: str = ""
     first_slice: int = 0
     last_slice: int = 0

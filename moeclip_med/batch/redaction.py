@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from moeclip_transforms.modality import known_modality
+from moeclip_transforms.naming import OWN_NAME
 from moeclip_transforms.printable import printable
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def _collect(header: Dataset, values: list[Value], depth: int) -> None:
 
 
 def _is_harmless(element: DataElement) -> bool:
+    if str(element.value) == OWN_NAME:  # the maker of our own results
+        return True
     if element.keyword == "Modality":
         return bool(known_modality(str(element.value)))
     if element.VR == "CS":  # a word that DICOM defines, unless it is longer than one can be

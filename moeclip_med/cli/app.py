@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -20,6 +21,7 @@ from moeclip_med.cli.logs import add_log_options, show_on_terminal
 EXIT_INTERNAL_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def _exit_with(code: int | None, **_: object) -> None:
@@ -76,10 +78,11 @@ def main() -> None:
     """
     show_on_terminal()
     _show_notices_only()
+    _end_in_order_when_terminated()
     try:
         app()
     except SystemExit as end:
-        if end.code == EXIT_INTERRUPTED:
+        if end.code in {EXIT_INTERRUPTED, EXIT_TERMINATED}:
             print_error("interrupted; results that were finished are kept, and none is left half written")
         raise
     except InputError as error:
@@ -97,6 +100,16 @@ def main() -> None:
             "set MOECLIP_MED_DEBUG=1 and run again for a report that helps to mend it"
         )
         sys.exit(EXIT_INTERNAL_ERROR)
+
+
+def _end_in_order_when_terminated() -> None:
+    """Let SIGTERM unwind as an exit does: what was fetched or unpacked is removed, workers end, the ledger closes."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: a second one must not stop the cleaning up
+        sys.exit(EXIT_TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _show_notices_only() -> None:

@@ -154,8 +154,8 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
     if dry_run:
         print_dry_run(look)
         return 0
-    if "parquet" not in outcome.files:
-        print_warning('triage.parquet is left out: it needs "pyarrow"; run: pip install "moeclip-med[batch]"')
+    if "triage.parquet" not in outcome.files:
+        print_warning('no .parquet is written: it needs "pyarrow"; run: pip install "moeclip-med[batch]"')
     print_outcome(outcome)
     return EXIT_SOME_FAILED if outcome.has_failures else 0
 

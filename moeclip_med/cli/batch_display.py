@@ -99,8 +99,8 @@ def print_outcome(outcome: BatchOutcome) -> None:
         f"{studies[StudyState.FAILED]:,} studies and {len(outcome.plan.problems):,} files failed"
     )
     _print_problems(outcome.plan.problems)
-    for name, path in outcome.files.items():
-        console.print(f"  {name:<9}{path}", markup=False)
+    for path in outcome.files.values():
+        console.print(printable(f"  {path}"), markup=False)
 
 
 def print_dry_run(look: DryRun) -> None:

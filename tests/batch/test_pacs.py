@@ -5,31 +5,31 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import orthanc
 import pydicom
 import pytest
-from batch_fakes import FakeDetector
 from hospital_files import Patient, write_series
+from pacs_jobs import Listener, pacs_job, states
 
 from moeclip_med.batch.pacs.dimse import DicomNode
 from moeclip_med.batch.pacs.scoring import PacsJob
-from moeclip_med.batch.pacs.server import PacsAddress, PacsError, PacsServer, PacsUnreachableError, RemoteSeries
+from moeclip_med.batch.pacs.server import PacsAddress, PacsError, PacsServer, RemoteSeries
 from moeclip_med.batch.pacs.watching import Watcher, WatchMemory, WatchQuery
-from moeclip_med.batch.pseudonyms import Pseudonyms
-from moeclip_med.pipeline import ScoreSettings
+from moeclip_med.batch.records import SeriesState
 from moeclip_med.results import ResultFormat
 
 needs_orthanc = pytest.mark.skipif(bool(orthanc.missing()), reason=orthanc.missing() or "-")
-FORMATS = frozenset({ResultFormat.SEG, ResultFormat.SR})
 
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch):
     """A request that hangs is a failure within the time that a test has."""
-    monkeypatch.setattr("moeclip_med.batch.pacs.server._TIMEOUT_SECONDS", (5.0, 20.0))
+    monkeypatch.setattr("moeclip_med.batch.pacs.http.TIMEOUT_SECONDS", (5.0, 20.0))
 
 
 @pytest.fixture(scope="module")
@@ -60,24 +60,35 @@ def upload(server: PacsServer, folder: Path, **changes) -> Patient:
     return patient
 
 
-def job(server: PacsServer, **changes) -> PacsJob:
-    return PacsJob(server, FakeDetector(), ScoreSettings(FORMATS), Pseudonyms(b"k" * 32), **changes)
+@pytest.fixture
+def job(tmp_path):
+    """Makes jobs that keep their results in one folder, one after the other."""
+    with ExitStack() as opened:
+
+        def make(server: PacsServer, name: str = "job", **changes) -> PacsJob:
+            opened.close()
+            return opened.enter_context(pacs_job(server, tmp_path / name, **changes))
+
+        yield make
 
 
 @needs_orthanc
-def test_a_series_is_uploaded_scored_stored_and_read_back(pacs, tmp_path):
+def test_a_series_is_uploaded_scored_stored_and_read_back(pacs, job, tmp_path):
     server = connect(pacs.url)
     patient = upload(server, tmp_path / "up")
-    (result,) = job(server, destination=server, output=tmp_path / "out").score_study(patient.study_uid)
-    assert (result.state, result.findings, result.known) == ("scored", 1, 0)
-    assert result.stored == 2
+    made = job(server, destination=server)
+    own: list[str] = []
+    (result,) = replace(made, note_own=own.extend).score_study(patient.study_uid)
+    (record,) = result.records
+    assert record.reason == ""
+    assert (record.state, record.findings, result.stored, result.known) == (SeriesState.DONE, 1, 2, 0)
     series = server.find_series(patient.study_uid)
     assert sorted(found.modality for found in series) == ["MR", "SEG", "SR"]
     (segmentation,) = [found for found in series if found.modality == "SEG"]
-    assert segmentation.uid in result.stored_series
+    assert segmentation.uid in own
     server.fetch(segmentation, tmp_path / "down")
     (back,) = (tmp_path / "down").iterdir()
-    sent = pydicom.dcmread(result.folder / "segmentation.dcm")
+    sent = pydicom.dcmread(made.output.folder / record.folder / "segmentation.dcm")
     assert pydicom.dcmread(back).PixelData == sent.PixelData
     assert pydicom.dcmread(back).SOPInstanceUID == sent.SOPInstanceUID
 
@@ -88,63 +99,63 @@ def test_a_series_comes_back_as_it_was_stored(pacs, tmp_path):
     patient = upload(server, tmp_path / "up")
     (series,) = server.find_series(patient.study_uid)
     assert series.instances == 6
-    assert server.fetch(series, tmp_path / "down") == 6
+    assert len(server.fetch(series, tmp_path / "down")) == 6
     before = {str(dataset.SOPInstanceUID): dataset for dataset in map(pydicom.dcmread, (tmp_path / "up").iterdir())}
     after = {str(dataset.SOPInstanceUID): dataset for dataset in map(pydicom.dcmread, (tmp_path / "down").iterdir())}
     assert before == after
 
 
 @needs_orthanc
-def test_nothing_is_stored_twice_and_own_results_are_never_scored(pacs, tmp_path):
+def test_nothing_is_stored_twice_and_own_results_are_never_scored(pacs, job, tmp_path):
     server = connect(pacs.url)
     patient = upload(server, tmp_path / "up")
     job(server, destination=server).score_study(patient.study_uid)
     count = pacs.count()
     again = job(server, destination=server).score_study(patient.study_uid)
     assert pacs.count() == count
-    assert sorted(result.state for result in again) == ["left out", "left out", "scored"]
-    (scored,) = [result for result in again if result.state == "scored"]
-    assert (scored.stored, scored.known) == (0, 2)
+    assert states(again) == ["done", "skipped", "skipped"]
+    assert [(result.stored, result.known) for result in again if result.known] == [(0, 2)]
 
 
 @needs_orthanc
-def test_own_captures_that_look_like_images_are_known_by_their_header(pacs, tmp_path):
+def test_own_captures_that_look_like_images_are_known_by_their_header(pacs, job, tmp_path):
     """As on a PACS that tells no manufacturer: the series is fetched, and left out when it is seen."""
     server = connect(pacs.url)
     patient = upload(server, tmp_path / "up")
-    captures = PacsJob(
-        server, FakeDetector(), ScoreSettings(frozenset({ResultFormat.SC})), Pseudonyms(b"k" * 32), destination=server
-    )
+    captures = job(server, formats=frozenset({ResultFormat.SC}), destination=server)
     assert captures.score_study(patient.study_uid)[0].stored == 6
     found = [
         RemoteSeries(s.study_uid, s.uid, s.modality, "", s.instances) for s in server.find_series(patient.study_uid)
     ]
     server.find_series = lambda _: found
     count = pacs.count()
-    reasons = {result.state: result.reason for result in captures.score_study(patient.study_uid)}
-    assert reasons["left out"] == "a result of MoECLIP-Med itself"
+    records = [record for result in captures.score_study(patient.study_uid) for record in result.records]
+    assert "a result of MoECLIP-Med itself" in [record.reason for record in records]
     assert pacs.count() == count
 
 
 @needs_orthanc
-def test_results_are_kept_under_pseudonyms(pacs, tmp_path):
+def test_results_are_kept_under_pseudonyms(pacs, job, tmp_path):
     server = connect(pacs.url)
     patient = upload(server, tmp_path / "up")
-    job(server, output=tmp_path / "out").score_study(patient.study_uid)
-    names = [str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*")]
+    made = job(server)
+    made.score_study(patient.study_uid)
+    folder = made.output.folder
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
+    assert [path.name for path in made.scratch.iterdir()] == [], "what was fetched is gone"
     assert names
     assert not [name for name in names for value in patient.identifying() if value in name]
 
 
 @needs_orthanc
-def test_results_go_out_by_c_store(pacs, tmp_path):
+def test_results_go_out_by_c_store(pacs, job, tmp_path):
     server = connect(pacs.url)
     patient = upload(server, tmp_path / "up")
     node = DicomNode.parse(f"TEST@127.0.0.1:{pacs.dicom_port}")
     assert job(server, destination=node).score_study(patient.study_uid)[0].stored == 2
     assert sorted(found.modality for found in server.find_series(patient.study_uid)) == ["MR", "SEG", "SR"]
-    (scored, *_) = [r for r in job(server, destination=node).score_study(patient.study_uid) if r.state == "scored"]
-    assert (scored.stored, scored.known) == (0, 2)
+    again = job(server, destination=node).score_study(patient.study_uid)
+    assert [(result.stored, result.known) for result in again if result.known] == [(0, 2)]
 
 
 @needs_orthanc
@@ -153,7 +164,7 @@ def test_a_line_cut_in_the_middle_of_a_series_is_tried_again_until_all_is_there(
     server = connect(line.url)
     (series,) = server.find_series(patient.study_uid)
     line.cut_after, line.most_cuts = 20_000, 2
-    assert server.fetch(series, tmp_path / "down") == 6
+    assert len(server.fetch(series, tmp_path / "down")) == 6
     assert line.cuts == 2
     assert len(list((tmp_path / "down").iterdir())) == 6
 
@@ -168,22 +179,21 @@ def test_a_line_cut_in_the_last_instance_is_noticed_though_every_instance_has_be
     before = line.carried
     server.fetch(series, tmp_path / "whole")
     line.cut_after, line.most_cuts = line.carried - before - missing, 1
-    assert server.fetch(series, tmp_path / "down") == 6
+    assert len(server.fetch(series, tmp_path / "down")) == 6
     assert line.cuts == 1
     whole, down = [[path.read_bytes() for path in sorted((tmp_path / n).iterdir())] for n in ("whole", "down")]
     assert down == whole
 
 
 @needs_orthanc
-def test_a_line_that_is_always_cut_is_given_up_and_nothing_is_stored(pacs, line, tmp_path):
+def test_a_line_that_is_always_cut_is_given_up_and_nothing_is_stored(pacs, line, job, tmp_path):
     patient = upload(connect(pacs.url), tmp_path / "up")
     server = connect(line.url)
     count = pacs.count()
     line.cut_after = 20_000
-    with pytest.raises(
-        PacsUnreachableError, match=r"a series \(.*\) \(3 tries\); check that it runs and try again later"
-    ):
-        job(server, destination=server).score_study(patient.study_uid)
+    (result,) = job(server, destination=server).score_study(patient.study_uid)
+    assert "(3 tries); check that it runs and try again later" in result.error
+    assert [record.state for record in result.records] == [SeriesState.FAILED]
     assert pacs.count() == count
 
 
@@ -193,12 +203,12 @@ def test_a_slow_line_is_waited_for(pacs, line, tmp_path):
     line.pause = 0.02
     server = connect(line.url)
     started = time.monotonic()
-    assert server.fetch(server.find_series(patient.study_uid)[0], tmp_path / "down") == 6
+    assert len(server.fetch(server.find_series(patient.study_uid)[0], tmp_path / "down")) == 6
     assert time.monotonic() - started > 0.2
 
 
 @needs_orthanc
-def test_a_server_stopped_while_storing_goes_on_after_its_restart_without_doubles(tmp_path):
+def test_a_server_stopped_while_storing_goes_on_after_its_restart_without_doubles(job, tmp_path):
     server = orthanc.Orthanc(tmp_path / "orthanc")
     try:
         client = connect(server.url)
@@ -212,14 +222,13 @@ def test_a_server_stopped_while_storing_goes_on_after_its_restart_without_double
             return stored[-1]
 
         client.store = store_one_then_stop
-        with pytest.raises(PacsUnreachableError):
-            job(client, destination=client).score_study(patient.study_uid)
+        (result,) = job(client, destination=client).score_study(patient.study_uid)
+        assert result.is_unreachable
+        assert result.stored == 1
         server.start()
         client.store = real
-        (scored, *_) = [
-            r for r in job(client, destination=client).score_study(patient.study_uid) if r.state == "scored"
-        ]
-        assert (scored.stored, scored.known) == (1, 1)
+        again = job(client, destination=client).score_study(patient.study_uid)
+        assert [(r.stored, r.known) for r in again if r.known] == [(1, 1)]
         assert server.count() == 6 + 2
     finally:
         server.stop()
@@ -253,7 +262,7 @@ def test_tls_with_a_named_authority_and_without(pacs, tmp_path):
     both.write_text(both.read_text() + certificate.read_text())
     server = orthanc.Line(pacs.port, certificate=both)
     try:
-        assert connect(server.url, ca_bundle=certificate).find_studies({"PatientID": "nobody"}) == []
+        assert connect(server.url, ca_bundle=certificate).find_studies({"PatientID": "nobody"}).uids == ()
         with pytest.raises(PacsError) as caught:
             connect(server.url).find_studies({})
         assert str(caught.value) == (
@@ -267,30 +276,30 @@ def test_tls_with_a_named_authority_and_without(pacs, tmp_path):
 
 
 @needs_orthanc
-def test_watching_scores_each_study_once_when_it_is_complete_and_again_when_it_grew(tmp_path):
+def test_watching_scores_each_study_once_when_it_is_complete_and_again_when_it_grew(job, tmp_path):
     pacs = orthanc.Orthanc(tmp_path / "orthanc")
     memory = WatchMemory(tmp_path / "watch.sqlite")
+    listener = Listener()
     try:
         server = connect(pacs.url)
         patient = upload(server, tmp_path / "up")
-        seen: list[str] = []
-        failures: list[str] = []
-        day = date(2024, 2, 29)
+        made = replace(job(server, destination=server), note_own=memory.note_own)
+        watcher = Watcher(made, memory, WatchQuery(days=2), listener)
 
-        def look() -> int:
-            watcher = Watcher(job(server, destination=server), memory, WatchQuery(days=2))
-            return watcher.look(day, lambda _, r: seen.append(r.state), lambda _, reason: failures.append(reason))
+        def look(day: date = date(2024, 2, 29)) -> int:
+            return watcher.look(day).scored
 
         assert [look(), look(), look(), look()] == [0, 1, 0, 0], "when it held the same twice; then never again"
-        assert seen == ["scored"]
+        assert states(listener.results) == ["done"]
         assert pacs.count() == 6 + 2
         write_series(tmp_path / "late", patient, shape=(64, 64, 4), seed=4)
         for path in sorted((tmp_path / "late").iterdir()):
             server.store(pydicom.dcmread(path))
         assert [look(), look(), look()] == [0, 1, 0]
-        assert pacs.count() == 6 + 2 + 4 + 2, "the results of the first series were there already"
-        assert failures == []
-        assert Watcher(job(server), memory, WatchQuery(days=1)).look(date(2024, 3, 5), print, print) == 0, "another day"
+        assert pacs.count() == 6 + 2 + 4 + 2, "the first series is not fetched again"
+        assert (listener.troubles, listener.notices) == ([], [])
+        assert look(date(2024, 3, 5)) == 0
+        assert memory.watermark(date(2024, 1, 1)) == date(2024, 3, 5)
     finally:
         memory.close()
         pacs.stop()

@@ -154,7 +154,7 @@ class Connection:
                 msg = f'--ca-bundle or --client-certificate: "{path}" is no file; check the path'
                 raise InputError(msg)
         if address.is_open_to_listeners:
-            msg = f"{address.url} is asked without encryption: everyone on the way can read password and images; use https"
+            msg = f"{address.url} is asked without encryption: all on the way can read password and images; use https"
             warnings.warn(msg, NoticeWarning, stacklevel=3)
         self.address = address
         self._session = requests.Session()
@@ -234,7 +234,7 @@ class Connection:
         for piece in response.iter_content(_PIECE_BYTES):
             read += len(piece)
             if read > most_bytes:
-                msg = f"{self.address.url} sends more than {most_bytes / 2**20:g} MiB when asked for {what}; it is not read"
+                msg = f"{self.address.url} sends more than {most_bytes / 2**20:g} MiB when asked for {what}"
                 raise PacsError(msg)
             if time.monotonic() > end:
                 msg = f"{self.address.url} sends for longer than {limits.seconds:g} s when asked for {what}"

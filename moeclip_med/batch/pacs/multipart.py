@@ -1,4 +1,4 @@
-"""A multipart answer (RFC 2046, 5.1) written to files as it comes: no instance is held in memory, none is re-encoded."""
+"""A multipart answer (RFC 2046, 5.1) written to files as it comes: nothing is held in memory or encoded anew."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_BOUNDARY = 70
 def boundary_of(content_type: str) -> bytes | None:
     """Return the boundary that a Content-Type names; None if it is no multipart type."""
     header = Message()
-    header["Content-Type"] = content_type.replace("\r", " ").replace("\n", " ")
+    header["Content-Type"] = content_type.partition("\r")[0].partition("\n")[0]
     boundary = header.get_boundary()
     is_multipart = header.get_content_maintype() == "multipart" and boundary
     return boundary.encode("ascii", "replace")[:_LONGEST_BOUNDARY] if is_multipart and boundary else None

@@ -174,7 +174,9 @@ class PacsJob:
         result = PacsResult(remote.uid, records)
         if self.destination is None:
             return result
-        paths = [path for record in records if record.folder for path in dicom_files(self.output.folder / record.folder)]
+        paths = [
+            path for record in records if record.folder for path in dicom_files(self.output.folder / record.folder)
+        ]
         if any(record.state is SeriesState.DONE for record in records) and not paths:
             return replace(result, lacks_objects=True)
         try:

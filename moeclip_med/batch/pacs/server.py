@@ -118,7 +118,9 @@ class PacsServer:
             PacsError: If an item belongs to another study, besides the reasons of every request.
         """
         path = f"studies/{_part(study_uid)}/series"
-        listed = self._list(path, {"includefield": "00080070,00201209,00080060"}, "0020000E", "the list of series", is_short=True)
+        listed = self._list(
+            path, {"includefield": "00080070,00201209,00080060"}, "0020000E", "the list of series", is_short=True
+        )
         if not listed.items and listed.notices:
             msg = f"{self.address.url}: {listed.notices[0]}"
             raise PacsError(msg)
@@ -196,7 +198,7 @@ class PacsServer:
         except InputError:
             return path.name
         if (study, uid) != (series.study_uid, series.uid):
-            msg = f"{self.address.url} sends instances of another study or series than was asked for; nothing of it is used"
+            msg = f"{self.address.url} sends instances of another study or series than was asked for; none is used"
             raise PacsError(msg)
         return instance or path.name
 
@@ -243,9 +245,7 @@ class PacsServer:
 
         return self._connection.ask("to store a result", store_once)
 
-    def _list(
-        self, path: str, parameters: dict[str, str], tag: str, what: str, *, is_short: bool = False
-    ) -> _Listed:
+    def _list(self, path: str, parameters: dict[str, str], tag: str, what: str, *, is_short: bool = False) -> _Listed:
         """Read a list page by page, until a page holds nothing new: servers cap pages, repeat them, or never end.
 
         Args:
@@ -276,7 +276,9 @@ class PacsServer:
                 return _Listed(items, tuple(notices))
             if found and is_at_end and before and (warning or len(found) >= PAGE) and asked > 1:
                 told = f' and says "{warning}"' if warning else ""
-                notices[f"the PACS gives {before} items of {what}{told}, and the same ones again: there may be more"] = None
+                notices[
+                    f"the PACS gives {before} items of {what}{told}, and the same ones again: there may be more"
+                ] = None
             if is_at_end:
                 return _Listed(items, tuple(notices))
             if len(items) >= MOST_ITEMS:
@@ -337,7 +339,9 @@ def _store_answer(content: bytes, instance_uid: str) -> tuple[bool, str]:
     if any(_value(item, "00081155") == instance_uid for item in _sequence(answer, "00081199")):
         return True, ""
     reasons = [_value(item, "00081197") for item in _sequence(answer, "00081198")]
-    return False, f"failure reason {int(reasons[0]):#06x}" if reasons and reasons[0].isdecimal() else "".join(reasons[:1])
+    return False, f"failure reason {int(reasons[0]):#06x}" if reasons and reasons[0].isdecimal() else "".join(
+        reasons[:1]
+    )
 
 
 def _sequence(item: dict[str, Any], tag: str) -> list[dict[str, Any]]:

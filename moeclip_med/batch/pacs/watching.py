@@ -130,7 +130,7 @@ class WatchMemory:
         with transaction(self._connection) as connection:
             row = connection.execute("SELECT * FROM watched WHERE study_uid = ?", (study_uid,)).fetchone()
             if row is not None and row["content"] == content and row["state"] != _GONE:
-                return row["state"] == _CHANGING or (row["state"] == _WAITING and row["next_try"] <= now)
+                return bool(row["state"] == _CHANGING or (row["state"] == _WAITING and row["next_try"] <= now))
             connection.execute(
                 "INSERT OR REPLACE INTO watched (study_uid, content, state) VALUES (?, ?, ?)",
                 (study_uid, content, _CHANGING),
@@ -140,7 +140,9 @@ class WatchMemory:
     def note_series(self, study_uid: str, series_uid: str, instances: int) -> None:
         """Remember that a series is done, as long as it holds so many instances."""
         with transaction(self._connection) as connection:
-            connection.execute("INSERT OR REPLACE INTO done_series VALUES (?, ?, ?)", (study_uid, series_uid, instances))
+            connection.execute(
+                "INSERT OR REPLACE INTO done_series VALUES (?, ?, ?)", (study_uid, series_uid, instances)
+            )
 
     def done_series(self, study_uid: str) -> dict[str, int]:
         """Return the series of a study that are done, with the number of their instances then."""
@@ -164,7 +166,7 @@ class WatchMemory:
                 (study_uid, _WAITING),
             )
             row = connection.execute("SELECT tries FROM watched WHERE study_uid = ?", (study_uid,)).fetchone()
-            due = now + min(_FIRST_PAUSE_SECONDS * 2.0 ** min(row["tries"], 20), _LONGEST_PAUSE_SECONDS)
+            due: float = now + min(_FIRST_PAUSE_SECONDS * 2.0 ** min(row["tries"], 20), _LONGEST_PAUSE_SECONDS)
             connection.execute(
                 "UPDATE watched SET state = ?, tries = tries + 1, next_try = ?, reason = ? WHERE study_uid = ?",
                 (_WAITING, due, reason, study_uid),

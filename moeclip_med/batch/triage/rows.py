@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.printable import printable
@@ -52,10 +52,48 @@ class TriageRow:
     notes: str
     folder: str
     report: bool
+    rule: str
+    engine_note: str
     patient_id: str = ""
     accession_number: str = ""
     study_uid: str = ""
     series_uid: str = ""
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """One finding of one series.
+
+    Attributes are those of `FindingRecord`, and:
+        patient: The patient's pseudonym, or "".
+        study: The study's pseudonym.
+        series: The series' pseudonym.
+        modality: DICOM modality, or "".
+        kind: The kind of image.
+        threshold: The score that a finding reaches.
+        is_calibrated: Whether that threshold was calibrated for the model.
+    """
+
+    patient: str
+    study: str
+    series: str
+    modality: str
+    kind: str
+    rank: int
+    volume_ml: float | None
+    long_mm: float | None
+    short_mm: float | None
+    value_mean: float | None
+    value_sd: float | None
+    value_unit: str
+    peak: float
+    mean: float
+    voxels: int
+    place: str
+    first_slice: int
+    last_slice: int
+    threshold: float | None
+    is_calibrated: bool
 
 
 IDENTITY_COLUMNS = ("patient_id", "accession_number", "study_uid", "series_uid")
@@ -91,6 +129,26 @@ def triage_rows(
     return sorted(rows, key=lambda row: (order[row.state], -(row.score or 0.0), row.study, row.series))
 
 
+def finding_rows(ledger: Ledger) -> list[FindingRow]:
+    """Return every finding of the archive, from the highest peak down."""
+    patients = {row.study: row.patient for row in ledger.studies()}
+    rows = [
+        FindingRow(
+            patient=patients[study],
+            study=study,
+            series=record.series,
+            modality=record.modality,
+            kind=record.kind,
+            threshold=record.threshold,
+            is_calibrated=record.is_calibrated,
+            **asdict(finding),
+        )
+        for study, record in ledger.series()
+        for finding in record.found
+    ]
+    return sorted(rows, key=lambda row: (-row.peak, row.study, row.series, row.rank))
+
+
 def _row(record: SeriesRecord, patient: str, study: str, identity: dict[str, str], series_uid: str) -> TriageRow:
     is_done = record.state is SeriesState.DONE
     return TriageRow(
@@ -115,6 +173,8 @@ def _row(record: SeriesRecord, patient: str, study: str, identity: dict[str, str
         notes=" ".join(record.notes),
         folder=record.folder,
         report=record.report,
+        rule=record.rule,
+        engine_note=record.engine_note,
         series_uid=series_uid,
         **identity,
     )

@@ -1,0 +1,443 @@
+"""A PACS that lies, forgets, repeats itself, sends on, never ends: nothing of it holds up another study."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+import warnings
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+import requests
+from hospital_files import Patient, write_series
+from hypothesis import given
+from hypothesis import strategies as st
+from moeclip_transforms.errors import InputError, NoticeWarning
+from pacs_jobs import Listener, pacs_job, states
+from puppet import Puppet
+
+from moeclip_med.batch.pacs import http
+from moeclip_med.batch.pacs import server as servers
+from moeclip_med.batch.pacs.http import AnswerLimits, IncompleteError, PacsAddress
+from moeclip_med.batch.pacs.multipart import boundary_of, save_parts
+from moeclip_med.batch.pacs.server import PacsError, PacsServer, PacsUnreachableError, RemoteSeries
+from moeclip_med.batch.pacs.service import Metrics, Service, read_watch_status
+from moeclip_med.batch.pacs.watching import Watcher, WatchMemory, WatchQuery
+
+DAY = date(2024, 2, 29)
+SHAPE = (64, 64, 3)
+
+
+@pytest.fixture
+def puppet():
+    served = Puppet()
+    yield served
+    served.close()
+
+
+def connect(url: str, **changes) -> PacsServer:
+    return PacsServer(PacsAddress(url, **{"attempts": 2, "first_wait": 0.01, **changes}))
+
+
+def study(puppet: Puppet, folder, series: int = 1, day: str = "20240229") -> tuple[str, list[str]]:
+    """Let the puppet hold a study; gives its UID and those of its series."""
+    patient = Patient()
+    uids = [write_series(folder / f"s{n}", patient, shape=SHAPE, seed=n) for n in range(series)]
+    for number in range(series):
+        puppet.hold(folder / f"s{number}", day)
+    return patient.study_uid, uids
+
+
+class Watch:
+    """A watch of the puppet; its clock is set by hand."""
+
+    def __init__(self, puppet: Puppet, folder, opened: ExitStack, **changes) -> None:
+        self.now = 1_700_000_000.0
+        self.listener = Listener()
+        self.memory = WatchMemory(folder / "watch.sqlite")
+        opened.callback(self.memory.close)
+        self.job = opened.enter_context(pacs_job(connect(puppet.url), folder / "job", **changes))
+        job = replace(self.job, note_own=self.memory.note_own)
+        self.watcher = Watcher(job, self.memory, WatchQuery(), self.listener, lambda: self.now)
+
+    def look(self, day: date = DAY, after: float = 60.0):
+        self.now += after
+        return self.watcher.look(day)
+
+
+@pytest.fixture
+def watch(puppet, tmp_path):
+    with ExitStack() as opened:
+        yield Watch(puppet, tmp_path, opened)
+
+
+def test_a_series_that_always_answers_500_holds_up_neither_its_study_nor_others(puppet, watch, tmp_path):
+    first, uids = study(puppet, tmp_path / "a", series=3)
+    study(puppet, tmp_path / "b")
+    puppet.faults.status[f"studies/{first}/series/{uids[1]}"] = 500
+    watch.look()
+    look = watch.look()
+    assert (look.scored, look.put_off) == (1, 1)
+    assert states(watch.listener.results) == ["done", "done", "done", "failed"]
+    (pending,) = watch.memory.pending()
+    assert (pending.study_uid, pending.tries) == (first, 1)
+    assert "answers 500" in pending.reason
+    puppet.faults.status.clear()
+    asked = len(puppet.asked)
+    assert watch.look(after=1.0).scored == 0, "not before its time"
+    assert watch.look(after=120.0).scored == 1
+    fetched = [path for _, path, _ in puppet.asked[asked:] if path.endswith(tuple(uids))]
+    assert [path.rpartition("/")[2] for path in fetched] == [uids[1]], "what was done is not fetched again"
+    assert watch.memory.pending() == []
+    assert watch.job.output.ledger.counts().series["failed"] == 0
+
+
+def test_each_further_try_waits_longer_up_to_six_hours(puppet, watch, tmp_path):
+    uid, (series,) = study(puppet, tmp_path / "a")
+    puppet.faults.status[f"studies/{uid}/series/{series}"] = 503
+    watch.look()
+    waits = []
+    for _ in range(12):
+        watch.look(after=6 * 3600 + 1)
+        waits.append(watch.memory.pending()[0].next_try - watch.now)
+    assert waits[:3] == [60.0, 120.0, 240.0]
+    assert waits[-1] == 6 * 3600
+
+
+def test_a_study_that_is_gone_between_two_questions_is_told_and_comes_back_as_new(puppet, watch, tmp_path):
+    gone, _ = study(puppet, tmp_path / "a")
+    study(puppet, tmp_path / "b")
+    puppet.faults.forgets.add(gone)
+    watch.look()
+    assert watch.look().scored == 1
+    assert any("no longer there" in notice for notice in watch.listener.notices)
+    assert not any(gone in notice for notice in watch.listener.notices), "by its pseudonym"
+    puppet.faults.forgets.clear()
+    assert [watch.look().scored, watch.look().scored] == [0, 1]
+
+
+@pytest.mark.parametrize("count", ["many", -3, None, 10**30, [], 2.5, True, "3"])
+def test_a_count_that_is_none_is_not_believed(puppet, watch, tmp_path, count):
+    study(puppet, tmp_path / "a")
+    puppet.faults.counts = count
+    watch.look()
+    assert watch.look().scored == 1
+
+
+def test_a_count_that_is_too_high_puts_off_that_study_alone(puppet, watch, tmp_path):
+    study(puppet, tmp_path / "a")
+    puppet.faults.counts = 99
+    watch.look()
+    look = watch.look()
+    assert (look.scored, look.put_off) == (0, 1)
+    assert "only 3 of 99 instances came" in watch.memory.pending()[0].reason
+
+
+@pytest.mark.parametrize("uid", ["", "..", "../../etc", "1.2/3", "x" * 65, None, 5, {}, "1.2 3", "1.2\n3"])
+def test_items_without_a_usable_uid_are_told_and_left_out(puppet, watch, tmp_path, uid):
+    study(puppet, tmp_path / "a")
+    puppet.faults.extra = [{"0020000D": {"vr": "UI", "Value": [uid]}}, {"0020000D": {}}, {}]
+    watch.look()
+    assert watch.look().scored == 1
+    assert all("/.." not in path for _, path, _ in puppet.asked)
+    if uid != 5:
+        assert any("3 items without a usable UID" in notice for notice in watch.listener.notices)
+
+
+def test_a_list_that_is_capped_is_read_to_its_end(puppet, tmp_path):
+    puppet.faults.extra = [{"0020000D": {"Value": [f"1.2.{n}"]}} for n in range(257)]
+    for cap in (100, 7):
+        puppet.faults.cap, puppet.faults.warning = cap, '299 host "limited"' if cap == 7 else ""
+        found = connect(puppet.url).find_studies({})
+        assert len(found.uids) == 257
+        assert found.notices == ()
+
+
+def test_a_server_that_ignores_the_offset_ends_and_is_told_where_there_may_be_more(puppet):
+    puppet.faults.extra = [{"0020000D": {"Value": [f"1.2.{n}"]}} for n in range(150)]
+    puppet.faults.ignores_offset = True
+    assert connect(puppet.url).find_studies({}).notices == (), "it gave all at once"
+    puppet.faults.cap, puppet.faults.warning = 100, '299 host: "there are more \x1b[31m"'
+    found = connect(puppet.url).find_studies({})
+    assert len(found.uids) == 100
+    (notice,) = found.notices
+    assert "there may be more" in notice
+    assert "\x1b" not in notice
+    assert len(puppet.asked) == 4
+
+
+def test_a_list_without_end_ends(puppet, monkeypatch):
+    monkeypatch.setattr(servers, "MOST_ITEMS", 2000)
+    puppet.faults.endless = True
+    found = connect(puppet.url).find_studies({})
+    assert len(found.uids) == 2000
+    assert "does not end" in found.notices[0]
+
+
+def test_a_study_taken_just_before_midnight_and_one_from_tomorrow_are_seen(puppet, watch, tmp_path):
+    study(puppet, tmp_path / "yesterday", day="20240228")
+    study(puppet, tmp_path / "tomorrow", day="20240301")
+    watch.look(DAY)
+    assert watch.look(DAY).scored == 2
+
+
+def test_after_a_week_without_power_nothing_is_missed(puppet, watch, tmp_path):
+    watch.look(DAY)
+    study(puppet, tmp_path / "meanwhile", day="20240302")
+    later = DAY + timedelta(days=7)
+    watch.look(later)
+    assert watch.look(later).scored == 1
+    assert watch.memory.watermark(DAY) == later
+
+
+def test_what_is_still_arriving_at_midnight_is_scored_though_the_query_no_longer_names_it(puppet, watch, tmp_path):
+    study(puppet, tmp_path / "a", day="20240227")
+    watch.look(DAY)
+    watch.memory.keep_fact("watermark", "2024-03-10")
+    assert watch.look(date(2024, 3, 10)).scored == 1
+    assert states(watch.listener.results) == ["done"]
+
+
+def test_a_pacs_that_says_nothing_ends_the_look_and_the_watermark_stays(puppet, watch, tmp_path):
+    for number in range(5):
+        _, (series,) = study(puppet, tmp_path / str(number))
+        puppet.faults.silent.add(series)
+    watch.look(DAY)
+    with pytest.raises(PacsUnreachableError):
+        watch.look(DAY + timedelta(days=1))
+    assert watch.memory.watermark(DAY) == DAY
+    puppet.faults.silent.clear()
+    assert watch.look(DAY + timedelta(days=1), after=3600).scored == 5
+
+
+def test_a_series_whose_answer_is_always_cut_is_put_off_and_its_files_removed(puppet, watch, tmp_path):
+    _, (series,) = study(puppet, tmp_path / "a")
+    puppet.faults.cut[series] = 30
+    watch.look()
+    assert watch.look().put_off == 1
+    assert list(watch.job.scratch.iterdir()) == []
+
+
+def test_instances_of_another_patient_are_refused_and_nothing_of_them_is_kept(puppet, watch, tmp_path):
+    _, (series,) = study(puppet, tmp_path / "a")
+    write_series(tmp_path / "other", Patient(), shape=SHAPE)
+    puppet.faults.instead[series] = tmp_path / "other"
+    watch.look()
+    assert watch.look().put_off == 1
+    assert "another study or series" in watch.memory.pending()[0].reason
+    assert list(watch.job.scratch.iterdir()) == []
+
+
+def test_a_series_that_the_pacs_lists_for_another_study_is_refused(puppet, tmp_path):
+    puppet.faults.body["studies/1.2/series"] = b'[{"0020000E": {"Value": ["1.2.3"]}, "0020000D": {"Value": ["6.6.6"]}}]'
+    with pytest.raises(PacsError, match="another study"):
+        connect(puppet.url).find_series("1.2")
+
+
+# Where things are sent, and who may read them.
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_object_is_never_sent_on_to_another_host(puppet, tmp_path, status):
+    other = Puppet()
+    try:
+        puppet.faults.redirect["POST"] = (f"{other.url}/studies/1.2", status)
+        uid, _ = study(puppet, tmp_path / "a")
+        server = connect(puppet.url)
+        with pacs_job(server, tmp_path / "job", destination=server) as job:
+            (result,) = job.score_study(uid)
+        assert "where nothing is sent" in result.error
+        assert other.asked == []
+        assert other.stored == []
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("target", ["http://elsewhere.invalid/x", "https://127.0.0.1:1/x", "ftp://a/b", "//b.invalid/"])
+def test_a_question_is_not_sent_on_to_another_place_either(puppet, target):
+    puppet.faults.redirect["GET"] = (target, 302)
+    with pytest.raises(PacsError, match="where nothing is sent"):
+        connect(puppet.url, token="secret").find_studies({})  # noqa: S106
+    assert len(puppet.asked) == 1
+
+
+def test_a_circle_of_redirects_ends(puppet):
+    puppet.faults.redirect["GET"] = ("/dicom-web/studies", 302)
+    with pytest.raises(PacsError, match="from one address to the next"):
+        connect(puppet.url).find_studies({})
+
+
+def test_the_password_in_the_address_is_used_and_never_shown(puppet):
+    address = PacsAddress(puppet.url.replace("://", "://reader:let%20me%20in@"))
+    assert address.url == puppet.url
+    assert "let me" not in repr(address)
+    puppet.faults.status["studies"] = 403
+    with pytest.raises(PacsError) as caught:
+        PacsServer(address).find_studies({})
+    assert "let me" not in str(caught.value)
+    assert puppet.asked[0][2] == requests.auth._basic_auth_str("reader", "let me in")
+
+
+def test_netrc_is_never_asked(puppet, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    connect(puppet.url, token="ours").find_studies({})  # noqa: S106
+    connect(puppet.url).find_studies({})
+    assert {authorization for _, _, authorization in puppet.asked} == {"Bearer ours", ""}
+
+
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [("http://pacs.example/dw", True), ("https://pacs.example/dw", False), ("http://localhost:8042/dw", False)],
+)
+def test_a_password_over_plain_http_is_told_but_on_loopback(url, is_told):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NoticeWarning)
+        PacsServer(PacsAddress(url, user="a", password="b"))  # noqa: S106
+    assert bool(caught) == is_told
+
+
+@pytest.mark.parametrize("secret", ["a\r\nX-Evil: 1", "a\x00b"])
+def test_a_secret_that_would_end_a_header_is_refused(secret):
+    with pytest.raises(InputError, match="control character"):
+        PacsAddress("https://pacs.example", token=secret)
+
+
+def test_a_secret_comes_from_a_file_and_one_that_others_can_read_is_told(tmp_path, capsys, caplog):
+    from moeclip_med.cli.pacs import _secret
+
+    path = tmp_path / "token"
+    path.write_text("abc\n")
+    path.chmod(0o644)
+    assert _secret(path, "--token-file", "NOBODY_SETS_THIS") == "abc"
+    if os.name == "posix":
+        assert "can be read by others" in caplog.text
+    path.write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        _secret(path, "--token-file", "NOBODY_SETS_THIS")
+
+
+# How much is read.
+
+
+def test_a_list_of_too_many_bytes_is_not_read(puppet):
+    puppet.faults.body["studies"] = b"[" + b" " * 3_000_000 + b"]"
+    with pytest.raises(PacsError, match="sends more than 1 MiB"):
+        connect(puppet.url, limits=AnswerLimits(json_bytes=2**20)).find_studies({})
+
+
+def test_a_series_of_too_many_bytes_is_not_kept(puppet, tmp_path):
+    uid, (series,) = study(puppet, tmp_path / "a")
+    with pytest.raises(PacsError, match="sends more than"):
+        connect(puppet.url, limits=AnswerLimits(series_bytes=5000)).fetch(
+            RemoteSeries(uid, series, "MR", "", 3), tmp_path / "down"
+        )
+
+
+def test_an_answer_that_drips_ends(puppet, tmp_path):
+    uid, (series,) = study(puppet, tmp_path / "a")
+    puppet.faults.drip = 0.05
+    with pytest.raises(PacsUnreachableError, match="sends for longer than"):
+        connect(puppet.url, attempts=1, limits=AnswerLimits(seconds=0.2)).fetch(
+            RemoteSeries(uid, series, "MR", "", 3), tmp_path / "down"
+        )
+
+
+def test_a_full_disk_while_fetching_is_no_fault_of_the_pacs(puppet, watch, tmp_path, monkeypatch):
+    study(puppet, tmp_path / "a")
+    watch.look()
+
+    def full(*_: object):
+        raise OSError(28, "No space left on device")
+        yield
+
+    monkeypatch.setattr(servers, "save_parts", full)
+    with pytest.raises(InputError, match="No space left on device") as caught:
+        watch.look()
+    assert not isinstance(caught.value, PacsError)
+
+
+@given(
+    st.lists(st.binary(max_size=300), min_size=1, max_size=4),
+    st.integers(1, 40),
+    st.sampled_from([b"b", b"--", b"=_x"]),
+)
+def test_parts_come_out_as_they_went_in_however_they_are_cut(tmp_path_factory, parts, size, boundary):
+    parts = [part.replace(b"\r\n--" + boundary, b"") for part in parts]
+    body = b"".join(b"\r\n--" + boundary + b"\r\nA: b\r\n\r\n" + part for part in parts) + b"\r\n--" + boundary + b"--"
+    folder = tmp_path_factory.mktemp("parts")
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert [path.read_bytes() for path in save_parts(pieces, boundary, folder)] == parts
+    with pytest.raises(IncompleteError):
+        list(save_parts([body[:-2]], boundary, tmp_path_factory.mktemp("cut")))
+
+
+@given(st.binary(max_size=400))
+def test_no_answer_breaks_the_parser(tmp_path_factory, body):
+    with suppress(IncompleteError):
+        list(save_parts([body], b"b", tmp_path_factory.mktemp("parts")))
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary"),
+    [
+        ('multipart/related; type="application/dicom"; boundary="a b"', b"a b"),
+        ("multipart/related", None),
+        ("text/html; boundary=x", None),
+        ("", None),
+        ("multipart/related; boundary=x\r\nEvil: 1", b"x"),
+    ],
+)
+def test_the_boundary_is_read_from_the_header(content_type, boundary):
+    assert boundary_of(content_type) == boundary
+
+
+# As a service.
+
+
+def test_the_service_goes_on_after_trouble_tells_figures_and_its_health(puppet, tmp_path):
+    uid, _ = study(puppet, tmp_path / "a", day=f"{date.today():%Y%m%d}")  # noqa: DTZ011
+    metrics = Metrics(0)
+    try:
+        with ExitStack() as opened:
+            watch = Watch(puppet, tmp_path, opened)
+            memory = WatchMemory(watch.job.output.private / "watch.sqlite")
+            opened.callback(memory.close)
+            watcher = Watcher(replace(watch.job, note_own=memory.note_own), memory, WatchQuery(), watch.listener)
+            written: list[bool] = []
+            service = Service(watcher, memory, watch.listener, 0.01, lambda: written.append(True), metrics)
+            puppet.faults.status["studies"] = 503
+            service.run(looks=1)
+            assert len(watch.listener.notices) == 1
+            puppet.faults.status.clear()
+            service.run(looks=2)
+            assert written == [True]
+            status = read_watch_status(watch.job.output.folder)
+            assert status.seconds_since_look < 60
+            assert status.counts == {"done": 1}
+            if os.name == "posix":
+                assert stat.S_IMODE((watch.job.output.private / "watch.sqlite").stat().st_mode) == 0o600
+        told = requests.get(f"http://127.0.0.1:{metrics.port}/metrics", timeout=5).text
+        assert 'moeclip_med_looks_total{outcome="whole"} 2.0' in told
+        assert 'moeclip_med_looks_total{outcome="failed"} 1.0' in told
+        assert uid not in told
+    finally:
+        metrics.close()
+
+
+def test_a_folder_without_a_watch_is_said(tmp_path):
+    with pytest.raises(InputError, match="holds no watch"):
+        read_watch_status(tmp_path)
+
+
+def test_waits_grow_and_end(puppet, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    puppet.faults.status["studies"] = 500
+    with pytest.raises(PacsUnreachableError, match=r"\(5 tries\)"):
+        connect(puppet.url, attempts=5, first_wait=1.0).find_studies({})
+    assert [wait for wait in waits if wait >= 1] == [2.0, 4.0, 8.0]
+    assert http.TIMEOUT_SECONDS[1] < 600
