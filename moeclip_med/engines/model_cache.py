@@ -130,7 +130,7 @@ def prune(folder: Path, keep: str = "") -> None:
 
 
 def _paths(key: str) -> tuple[Path, Path]:
-    blob = cache_folder() / "openvino" / f"{key}.blob"
+    blob = cache_folder() / "compiled" / f"{key}.blob"
     return blob, blob.with_suffix(".json")
 
 

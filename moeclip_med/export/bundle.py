@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import monai
 import numpy as np
 import torch
+from moeclip_transforms.errors import InputError
 
 from moeclip_med._version import __version__
 
@@ -30,11 +31,33 @@ def write_bundle_files(metadata: ModelMetadata, folder: Path) -> None:
     (folder / "configs").mkdir()
     (folder / "models").mkdir()
     for name, content in (("metadata", bundle_metadata(metadata)), ("inference", bundle_inference(metadata))):
-        text = json.dumps(content, indent=2, ensure_ascii=False)
+        if name == "metadata":
+            _check_plain(content)
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "configs" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     terms = "\n".join(f"- {data.name}: {data.terms}" for data in metadata.training_data)
     licence = f"Adapters: {metadata.licence}\nTower: {metadata.tower_licence}\n\nTrained on:\n{terms}\n"
     (folder / "LICENSE").write_text(licence, encoding="utf-8")
+
+
+def _check_plain(content: object) -> None:
+    """Refuse texts that MONAI would run or resolve: the model's description may come from a stranger.
+
+    Raises:
+        InputError: A text starts with "$", "@" or "%".
+    """
+    if isinstance(content, dict):
+        for key, item in content.items():
+            _check_plain(key)
+            _check_plain(item)
+    elif isinstance(content, list):
+        for item in content:
+            _check_plain(item)
+    elif isinstance(content, str) and content.lstrip()[:1] in {"$", "@", "%"}:
+        msg = (
+            f"the model's description holds {ascii(content)[:80]}, which is code in a MONAI bundle; it is not exported"
+        )
+        raise InputError(msg)
 
 
 def bundle_metadata(metadata: ModelMetadata) -> dict[str, Any]:

@@ -143,8 +143,9 @@ class Architecture:
         """Check what no single field can.
 
         Raises:
-            InputError: The fields contradict each other.
+            InputError: The fields contradict each other, or one of them asks for more than any network has.
         """
+        _check_bounds(self)
         if not self.levels or list(self.levels) != sorted(set(self.levels)) or self.levels[0] < 1:
             msg = f"architecture.levels: {self.levels} is not an ascending list of blocks from 1."
             raise InputError(msg)
@@ -193,6 +194,34 @@ class Architecture:
     def from_json(cls, data: object, where: str = "architecture") -> Architecture:
         """From parsed JSON; see `moeclip_med.model.records.from_json` for what it refuses."""
         return records.from_json(cls, data, where)
+
+
+def _check_bounds(architecture: Architecture) -> None:
+    """Refuse numbers that no network has: those of a stranger's file would take all memory or divide by zero."""
+    experts, projection, blur = architecture.experts, architecture.projection, architecture.blur
+    numbers = (
+        ("image_size", architecture.image_size, 16, 4096),
+        ("map_size", architecture.map_size, 1, 4096),
+        ("levels", len(architecture.levels), 1, 128),
+        ("levels[-1]", architecture.levels[-1] if architecture.levels else 1, 1, 1000),
+        ("windows", len(architecture.windows), 1, 32),
+        ("windows", max(architecture.windows, default=1), 1, 255),
+        ("surroundings", max(architecture.surroundings, default=1), 1, 255),
+        ("experts.count", experts.count, 1, 256),
+        ("experts.rank", experts.rank, 1, 4096),
+        ("experts.mixing", experts.mixing, 0, 1),
+        ("experts.dropout", experts.dropout, 0, 1),
+        ("projection.width", projection.width, 1, 65_536),
+        ("projection.hidden", projection.hidden or 1, 1, 65_536),
+        ("blur.kernel", blur.kernel if blur else 1, 1, 255),
+        ("blur.sigma", blur.sigma if blur else 1, 1e-6, 1000),
+        ("std", min(architecture.std), 1e-6, 1000),
+        ("logit_scale", architecture.logit_scale, 1e-6, 1e6),
+    )
+    for name, value, low, high in numbers:
+        if not low <= value <= high:
+            msg = f"architecture.{name}: found {value}; expected {low} to {high}."
+            raise InputError(msg)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from enum import Enum
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from moeclip_transforms.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Sized
+
 Record = TypeVar("Record")
+
+LARGEST_NUMBER = 1e12
+LONGEST_TEXT = 20_000
+MOST_ITEMS = 10_000
+_LONGEST_NAME = 60
+_EXPRESSION_MARKS = frozenset("$@%")
+"""MONAI runs a text that starts with "$" and resolves one that starts with "@" or "%" (monai.bundle.ConfigParser)."""
 
 
 def to_json(value: object) -> Any:  # noqa: ANN401 - JSON is untyped
@@ -37,10 +48,10 @@ def from_json(record: type[Record], data: object, where: str) -> Record:
         InputError: A key is unknown, a key without default is missing, or a value has the wrong type.
     """
     if not isinstance(data, dict):
-        msg = f"{where}: expected an object with named values, found {data!r}."
+        msg = f"{where}: expected an object with named values, found {_shown(data)}."
         raise InputError(msg)
     fields = {field.name: field for field in dataclasses.fields(cast("Any", record))}
-    unknown = sorted(set(data) - set(fields))
+    unknown = sorted(_shown(name) if len(str(name)) > _LONGEST_NAME else name for name in set(data) - set(fields))[:10]
     if unknown:
         msg = (
             f"{where}: unknown key {_quoted(unknown)}; known keys are {_quoted(sorted(fields))}. "
@@ -69,15 +80,16 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - types 
         return _convert_union(arguments, value, where)
     if origin is Literal:
         if value not in arguments:
-            msg = f"{where}: {value!r} is none of {_quoted(list(arguments))}."
+            msg = f"{where}: {_shown(value)} is none of {_quoted(list(arguments))}."
             raise InputError(msg)
         return value
     if origin is tuple:
         return _convert_tuple(arguments, value, where)
     if origin is dict:
         if not isinstance(value, dict):
-            msg = f"{where}: expected an object with named values, found {value!r}."
+            msg = f"{where}: expected an object with named values, found {_shown(value)}."
             raise InputError(msg)
+        _check_count(value, where)
         return {
             _convert(arguments[0], key, where): _convert(arguments[1], item, f"{where}.{key}")
             for key, item in value.items()
@@ -96,8 +108,9 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:  # 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  # noqa: ANN401
     if not isinstance(value, list | tuple):
-        msg = f"{where}: expected a list, found {value!r}."
+        msg = f"{where}: expected a list, found {_shown(value)}."
         raise InputError(msg)
+    _check_count(value, where)
     if arguments[-1] is Ellipsis:
         return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if len(value) != len(arguments):
@@ -115,11 +128,38 @@ def _convert_plain(hint: type, value: Any, where: str) -> Any:  # noqa: ANN401
             return hint(value)
         except ValueError:
             choices = _quoted([str(member.value) for member in hint])
-            msg = f"{where}: {value!r} is none of {choices}."
+            msg = f"{where}: {_shown(value)} is none of {choices}."
             raise InputError(msg) from None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) <= LARGEST_NUMBER else math.inf
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        msg = f"{where}: expected {hint.__name__}, found {value!r}."
+        msg = f"{where}: expected {hint.__name__}, found {_shown(value)}."
         raise InputError(msg)
+    _check_bounds(value, where)
     return value
+
+
+def _check_bounds(value: object, where: str) -> None:
+    """Refuse what no description of a model holds: a file may come from a stranger."""
+    if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:  # NaN is not, either
+        msg = (
+            f"{where}: found {_shown(value)}; expected a number between -{LARGEST_NUMBER:.0e} and {LARGEST_NUMBER:.0e}."
+        )
+        raise InputError(msg)
+    if isinstance(value, str):
+        if len(value) > LONGEST_TEXT or not value.replace("\n", "").isprintable():
+            msg = f"{where}: found {_shown(value)}; expected at most {LONGEST_TEXT} characters, none of them hidden."
+            raise InputError(msg)
+        if value.lstrip()[:1] in _EXPRESSION_MARKS:
+            msg = f"{where}: found {_shown(value)}, which is code in a MONAI bundle; expected plain text."
+            raise InputError(msg)
+
+
+def _check_count(items: Sized, where: str) -> None:
+    if len(items) > MOST_ITEMS:
+        msg = f"{where}: {len(items)} values; expected at most {MOST_ITEMS}."
+        raise InputError(msg)
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:80]

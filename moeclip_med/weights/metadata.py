@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 UNCALIBRATED = "uncalibrated"
 FORMAT = 1
+_VERSION = re.compile(r"[0-9A-Za-z.+_-]{0,60}")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,16 @@ class Threshold:
     value: float
     source: str
     is_calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a value that is no score.
+
+        Raises:
+            InputError: It lies outside 0 to 1, or is NaN.
+        """
+        if not 0 <= self.value <= 1:
+            msg = f"threshold: {self.value} lies outside 0 to 1."
+            raise InputError(msg)
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,11 @@ class ModelMetadata:
         if found != FORMAT:
             msg = f"{where}: format {found}, this version reads format {FORMAT}; update moeclip-med."
             raise InputError(msg)
-        return records.from_json(cls, data, where)
+        found_metadata = records.from_json(cls, data, where)
+        if not _VERSION.fullmatch(found_metadata.version):
+            msg = f"{where}.version: found {found_metadata.version!r}; expected letters, digits and . + - _ only."
+            raise InputError(msg)
+        return found_metadata
 
     def calibrated(self, score_scale: ScoreScale, threshold: Threshold) -> ModelMetadata:
         """The same model with another meaning of its scores."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ADAPTERS = "adapters.safetensors"
 METADATA = "metadata.json"
+_LARGEST_METADATA = 4 * 2**20
 
 
 def save_model(folder: Path, state: Mapping[str, Tensor], metadata: ModelMetadata) -> ModelMetadata:
@@ -66,9 +67,18 @@ def read_metadata(folder: Path) -> ModelMetadata:
         msg = f"{folder}: {found}; a model folder holds {ADAPTERS} and {METADATA}, as `weights import` writes them."
         raise InputError(msg)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path}: not JSON ({error}); the file is damaged, copy the model again."
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_METADATA + 1)
+        if len(content) > _LARGEST_METADATA:
+            msg = (
+                f"{path}: more than {_LARGEST_METADATA} bytes, which no model's description has; copy the model again."
+            )
+            raise InputError(msg)
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:  # 5000 digits are no number, 10,000 brackets no description
+        if isinstance(error, InputError):
+            raise
+        msg = f"{path}: not JSON ({str(error)[:200]}); the file is damaged, copy the model again."
         raise InputError(msg) from None
     return ModelMetadata.from_json(data, str(path))
 

@@ -247,7 +247,7 @@ def kept(small_transformer, tmp_path, monkeypatch):
         return made.run(images_for(small_transformer, 1)).maps
 
     maps = make()
-    (blob,) = (tmp_path / "openvino").glob("*.blob")
+    (blob,) = (tmp_path / "compiled").glob("*.blob")
     return make, maps, blob, blob.with_suffix(".json")
 
 
