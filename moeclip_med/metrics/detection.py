@@ -1,7 +1,7 @@
 """Detection per volume: lesions hit, false findings, and the FROC curve over thresholds.
 
 Findings are the connected regions at or above a threshold that are large enough to be listed. (The product also
-joins what scores of `EXTENT_SHARE` of the threshold connect, and counts the joined parts together.) Each is marked
+joins what scores of the lower threshold connect, and counts the joined parts together.) Each is marked
 where its score is highest. A lesion is hit when a mark lies in it or right beside it (one of the 26 neighbours); a
 finding whose mark lies in no lesion is false. Were any overlap enough, one finding that covers the whole organ would
 hit every lesion and never be false.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_med.scoring.anomaly import EXTENT_SHARE
+from moeclip_med.scoring.anomaly import low_threshold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32
     Returns:
         The same shape, 0 to `FULL_OPACITY`.
     """
-    start = EXTENT_SHARE * threshold
+    start = low_threshold(threshold)
     ramp = np.clip((scores - start) / max(threshold - start, 1e-6), 0, 1)
     result: NDArray[np.float32] = (FULL_OPACITY * ramp**2).astype(np.float32)
     return result

@@ -17,16 +17,25 @@ if TYPE_CHECKING:
     from moeclip_med.scoring.record import ScoringRecord
 
 EXTENT_SHARE = 0.6
-"""A finding reaches as far as scores stay at or above this share of the threshold.
+"""A finding reaches as far as scores stay at or above this share of the threshold; see `low_threshold`.
 
 A threshold that seldom flags a healthy image cuts most of a lesion's rim off. On held-out industrial and synthetic
 images, where the threshold is 0.5, the F1 of pixels is largest at 0.3 (docs/experiments.md); medical images had no say.
 """
 
 
+_EXTENT_THRESHOLD = 0.5
+"""A threshold above it finds fewer regions, but draws them as far."""
+
+
+def low_threshold(threshold: float) -> float:
+    """Return the score down to which a finding reaches (the lower one of a hysteresis), for the one that finds it."""
+    return EXTENT_SHARE * min(threshold, _EXTENT_THRESHOLD)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One connected region that reaches the threshold, as far as scores stay at or above `EXTENT_SHARE` of it.
+    """One connected region that reaches the threshold, as far as scores stay at or above `low_threshold`.
 
     Attributes:
         rank: 1 for the finding with the highest peak score.

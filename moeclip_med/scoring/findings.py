@@ -8,7 +8,7 @@ import numpy as np
 from moeclip_transforms.geometry import ras_from_lps
 from scipy import ndimage
 
-from moeclip_med.scoring.anomaly import EXTENT_SHARE, Finding
+from moeclip_med.scoring.anomaly import Finding, low_threshold
 
 if TYPE_CHECKING:
     from moeclip_transforms import Volume
@@ -45,7 +45,7 @@ class FindingsResult(NamedTuple):
 def find_findings(
     scores: NDArray[np.float32], volume: Volume, threshold: float, into: NDArray[np.uint16] | None = None
 ) -> FindingsResult:
-    """List the connected regions that reach a threshold, as far as scores stay above `EXTENT_SHARE` of it.
+    """List the connected regions that reach a threshold, as far as scores stay above `low_threshold`.
 
     Only what lies at or above the threshold decides whether a region is large enough to be listed. So nothing that
     stays below it becomes a finding; but several small parts above it, which the lower limit joins, count together.
@@ -63,7 +63,7 @@ def find_findings(
         The labels, the findings ranked by peak score, and the number of regions left out as too small.
     """
     labels = np.zeros(scores.shape, dtype=np.uint16) if into is None else into
-    components, count = _components(scores, EXTENT_SHARE * threshold, _neighbourhood(volume), labels)
+    components, count = _components(scores, low_threshold(threshold), _neighbourhood(volume), labels)
     area, size, core = _measure_components(components, count, scores, threshold, volume)
     smallest = SMALLEST_AREA_PIXELS if size is None else SMALLEST_VOLUME_ML
     large = np.flatnonzero(core >= smallest).tolist()

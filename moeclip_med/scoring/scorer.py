@@ -141,7 +141,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         run.raw = None
     if volume.padding_mask is not None:
         scores[volume.padding_mask] = 0.0
-    own = detector.metadata.threshold
+    own = detector.metadata.threshold_for(run.views[0].n_slices if volume.has_orientation else 1)
     limit = own.value if threshold is None else threshold
     result = find_findings(scores, volume, limit, into=None if into is None else into.labels)
     return AnomalyVolume(

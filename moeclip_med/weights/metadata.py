@@ -137,7 +137,9 @@ class ModelMetadata:
         version: Its own version.
         architecture: How the network is built.
         score_scale: What raw values mean.
-        threshold: The score that a finding reaches.
+        threshold: The score that a finding in a single image reaches.
+        volume_threshold: The score that a finding in a volume of many slices reaches, since the highest score of many
+            is higher than that of one; None takes `threshold`.
         licence: Licence of the adapters, an SPDX identifier, or what is known.
         tower_licence: Licence and origin of the tower's weights.
         prompts: The prompts in use where the user gives none; None with learned prompts.
@@ -167,6 +169,7 @@ class ModelMetadata:
     tower_sha256: str = ""
     notes: tuple[str, ...] = ()
     weak_kinds: dict[str, str] = field(default_factory=dict)
+    volume_threshold: Threshold | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -193,7 +196,11 @@ class ModelMetadata:
 
     def calibrated(self, score_scale: ScoreScale, threshold: Threshold) -> ModelMetadata:
         """The same model with another meaning of its scores."""
-        return replace(self, score_scale=score_scale, threshold=threshold)
+        return replace(self, score_scale=score_scale, threshold=threshold, volume_threshold=None)
+
+    def threshold_for(self, slices: int) -> Threshold:
+        """Return the threshold for so many slices of one body; for frames of a clip and photographs, `slices` is 1."""
+        return self.threshold if slices == 1 or self.volume_threshold is None else self.volume_threshold
 
     def identity(self) -> str:
         """SHA-256 over everything that changes a score: weights, architecture, prompts and scale."""

@@ -21,6 +21,7 @@ from moeclip_med.batch.study import StudyScorer
 from moeclip_med.pipeline import ScoreSettings
 from moeclip_med.results import ResultFormat
 from moeclip_med.scoring.detector import SliceMaps
+from moeclip_med.weights import Threshold
 
 LIGHT = frozenset({ResultFormat.NIFTI, ResultFormat.JSON, ResultFormat.CSV, ResultFormat.RUN})
 
@@ -54,7 +55,7 @@ class FakeDetector:
         self.engine = SimpleNamespace(name="fake", description="brightness", batch_size=8, fallback_reason="")
         self.metadata = SimpleNamespace(
             name="fake", version="1", score_scale=Scale(), weak_kinds={}, prompts=None,
-            threshold=SimpleNamespace(value=0.7, source="made up", is_calibrated=False),
+            threshold=Threshold(0.7, "made up"), threshold_for=lambda _: Threshold(0.7, "made up"),
         )  # fmt: skip
 
     def map_slices(self, slices, box=None, *, want_routing=False):

@@ -38,6 +38,7 @@ class BlurredBrightness:
             version="1",
             score_scale=ScoreScale(0.5, 0.1),
             threshold=Threshold(0.7, "chosen for a test"),
+            threshold_for=lambda _: Threshold(0.7, "chosen for a test"),
             prompts=None,
             training_data=(),
             weak_kinds={},

@@ -13,6 +13,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from moeclip_med.scoring import find_findings
+from moeclip_med.scoring.anomaly import low_threshold
 from moeclip_med.scoring.findings import _components, voxel_to_lps
 
 
@@ -250,3 +251,8 @@ def test_takes_little_more_memory_than_the_labels_it_gives(make_volume):
         tracemalloc.stop()
     assert found.labels.nbytes == scores.nbytes / 2
     assert most < scores.nbytes
+
+
+@pytest.mark.parametrize(("threshold", "low"), [(0.2, 0.12), (0.5, 0.3), (0.9, 0.3)])
+def test_a_higher_threshold_draws_findings_as_far(threshold, low):
+    assert low_threshold(threshold) == pytest.approx(low)

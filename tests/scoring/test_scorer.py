@@ -13,7 +13,7 @@ from moeclip_transforms import InputError, Plane
 from moeclip_med.model.outputs import NetworkOutput
 from moeclip_med.scoring import ResultArrays, score_volume
 from moeclip_med.scoring.detector import Detector
-from moeclip_med.weights import ScoreScale
+from moeclip_med.weights import ScoreScale, Threshold
 
 SIZE = 64
 
@@ -41,7 +41,8 @@ def make_detector(framing="whole"):
         version="1",
         architecture=SimpleNamespace(image_size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), framing=framing),
         score_scale=ScoreScale(centre=0.5, spread=0.1),
-        threshold=SimpleNamespace(value=0.6, source="test", is_calibrated=False),
+        threshold=Threshold(0.6, "test"),
+        threshold_for=lambda _: Threshold(0.6, "test"),
         prompts=None,
         weak_kinds={},
     )

@@ -104,3 +104,12 @@ def test_calibration_changes_only_the_meaning_of_scores(metadata):
     scale, threshold = ScoreScale(1.0, 1.0, "calibrated"), Threshold(0.7, "50 normal volumes", is_calibrated=True)
     changed = metadata.calibrated(scale, threshold)
     assert replace(changed, score_scale=metadata.score_scale, threshold=metadata.threshold) == metadata
+
+
+def test_a_volume_of_many_slices_has_a_threshold_of_its_own(metadata):
+    metadata = replace(metadata, volume_threshold=Threshold(0.8, "normal stacks"))
+    assert metadata.threshold_for(1) == metadata.threshold
+    assert metadata.threshold_for(2).value == 0.8
+    calibrated = metadata.calibrated(metadata.score_scale, Threshold(0.6, "40 healthy volumes", is_calibrated=True))
+    assert calibrated.threshold_for(100).value == 0.6
+    assert ModelMetadata.from_json(metadata.to_json()) == metadata

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.measure import find_contours
 
 from moeclip_med.results.overlay import overlay_rgba
-from moeclip_med.scoring.anomaly import EXTENT_SHARE
+from moeclip_med.scoring.anomaly import low_threshold
 from moeclip_med.scoring.planes import scored_view
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class PanelMaker:
     ) -> list[Outline]:
         """Smooth borders around the voxels of each finding, at the score to which findings reach."""
         ranks = {finding.label: finding.rank for finding in self._anomaly.findings}
-        outlines, limit = [], EXTENT_SHARE * self._anomaly.threshold
+        outlines, limit = [], low_threshold(self._anomaly.threshold)
         for label in np.unique(labels[labels > 0]):
             own = np.where((labels == label) | (scores < limit), scores, 0)
             curves = find_contours(np.pad(own, 1), limit - 1e-6)  # type: ignore[no-untyped-call]
