@@ -69,13 +69,13 @@ def test_blocks_run(page, run_shell, desk, monkeypatch):
 
 
 def test_only_known_languages_are_used():
-    """A block that a person would type is `sh` or `python`, so that it is run."""
+    """A block that a person would type is `sh` or `python`, so that it is run; `py` shows a file that a test runs."""
     found = {
         (page, language)
         for page in PAGES
         for language in re.findall(r"^```(\S*)\n.*?^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     }
-    assert not sorted(item for item in found if item[1] not in {"sh", "python", "text", "json", "toml"})
+    assert not sorted(item for item in found if item[1] not in {"sh", "python", "text", "json", "toml", "py"})
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("docs/")])

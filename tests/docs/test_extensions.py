@@ -1,0 +1,57 @@
+"""The examples of the page "Extend" work when installed as a package of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """An environment in which the examples are installed, as pip leaves a package: modules and its metadata."""
+    site = tmp_path / "site"
+    shutil.copytree(EXAMPLES, site, ignore=shutil.ignore_patterns("__pycache__", "pyproject.toml"))
+    metadata = site / "moeclip_examples-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: moeclip-examples\nVersion: 1.0\n", encoding="utf-8"
+    )
+    groups = tomllib.loads((EXAMPLES / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in names.items())
+        for group, names in groups.items()
+    ]
+    (metadata / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+
+
+@pytest.mark.slow
+def test_a_file_of_the_new_format_is_scored_by_the_new_engine(command, installed, tmp_path, small_brain):
+    np.save(tmp_path / "brain.npy", small_brain[0][:, :, 10:12])
+    done = command(
+        "score",
+        tmp_path / "brain.npy",
+        "-o",
+        tmp_path / "out",
+        "--engine",
+        "flipping",
+        "-q",
+        env=installed,
+        timeout=240,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["engine"]["name"] == "flipping"
+
+
+def test_the_page_shows_every_example():
+    assert all(f'--8<-- "docs/examples/{file.name}"' in PAGE for file in EXAMPLES.glob("*.*"))
