@@ -1,7 +1,7 @@
 """One series from its files to its results: what `score`, `batch` and `pacs` all do.
 
 The walk: `ImageSource.read` gives a `Volume`; `score_volume` gives an `AnomalyVolume` on the same grid;
-`write_results` writes it, all or nothing.
+`write_results` writes it, and a format that fails costs itself alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from moeclip_transforms.volume import Plane
+
+from moeclip_med.results.formats import DicomOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +42,7 @@ class ScoreSettings:
         formats: The results to write.
         time_point: Which time point of a 4-D series, from 0.
         batch_size: Slices per batch; the scorer's default if None.
+        dicom: What the user chose about DICOM results.
     """
 
     formats: frozenset[ResultFormat]
@@ -48,6 +51,7 @@ class ScoreSettings:
     threshold: float | None = None
     time_point: int = 0
     batch_size: int | None = None
+    dicom: DicomOptions = field(default_factory=DicomOptions)
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,13 @@ class SeriesResult:
         anomaly: The scores and findings.
         files: The results written, by format name.
         refused: The formats that were asked for and cannot be written for this series, each with the reason.
+        header_notes: What the DICOM results hold otherwise than the source's header.
     """
 
     anomaly: AnomalyVolume
     files: dict[str, Path] = field(default_factory=dict)
     refused: dict[ResultFormat, str] = field(default_factory=dict)
+    header_notes: tuple[str, ...] = ()
 
 
 def score_series(
@@ -90,8 +96,6 @@ def score_series(
     from moeclip_transforms import InputError
 
     from moeclip_med.results import ResultFormat, refusals, write_results
-    from moeclip_med.results.dicom.refusal import UncitableError
-    from moeclip_med.results.formats import DICOM_FORMATS
     from moeclip_med.scoring import score_volume
 
     volume = source.read(series, time_point=settings.time_point)
@@ -110,11 +114,5 @@ def score_series(
         on_slices=on_slices,
         batch_size=settings.batch_size,
     )
-    try:
-        files = write_results(anomaly, folder, formats)
-    except UncitableError as error:
-        if formats <= DICOM_FORMATS:
-            raise
-        files = write_results(anomaly, folder, formats - DICOM_FORMATS)
-        refused |= {fmt: str(error) for fmt in ResultFormat if fmt in formats & DICOM_FORMATS}
-    return SeriesResult(anomaly, files, refused)
+    written = write_results(anomaly, folder, formats, settings.dicom)
+    return SeriesResult(anomaly, written.files, refused | written.failed, written.header_notes)

@@ -46,8 +46,8 @@ def refusal_note(refused: Mapping[ResultFormat, str], redact: Callable[[str], st
     return f"Not written: {', '.join(refused)}. {reason}"
 
 
-def summarise(record: SeriesRecord, anomaly: AnomalyVolume, note: str = "") -> SeriesRecord:
-    """Add what scoring found, and a note, to a record; the largest finding is the one of the largest volume."""
+def summarise(record: SeriesRecord, anomaly: AnomalyVolume, *said: str) -> SeriesRecord:
+    """Add what scoring found, and what else there is to say, to a record; the largest finding has the most ml."""
     from moeclip_med.results.notes import UNCALIBRATED, result_notes
 
     largest = max(anomaly.findings, key=lambda found: (found.volume_ml or 0.0, found.voxel_count), default=None)
@@ -68,7 +68,7 @@ def summarise(record: SeriesRecord, anomaly: AnomalyVolume, note: str = "") -> S
         found=tuple(_finding(anomaly, index) for index in range(min(len(anomaly.findings), MOST_LISTED))),
         engine_note=anomaly.record.engine.fallback_reason,
         # That the threshold is uncalibrated is said once for the whole list.
-        notes=tuple(said for said in (note, *result_notes(anomaly)) if said and not said.startswith(UNCALIBRATED)),
+        notes=tuple(note for note in (*said, *result_notes(anomaly)) if note and not note.startswith(UNCALIBRATED)),
     )
 
 

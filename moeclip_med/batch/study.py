@@ -181,7 +181,7 @@ class StudyScorer:
                 write_thumbnail(result.anomaly, draft / THUMBNAIL_NAME)
             note = refusal_note(result.refused, source.redact)
             finished = replace(
-                summarise(record, result.anomaly, note),
+                summarise(record, result.anomaly, note, *result.header_notes),
                 seconds=round(time.perf_counter() - started, 3),
                 folder=target,
                 report="report" in result.files,

@@ -163,7 +163,7 @@ def _print_result(result: SeriesResult) -> None:
 
     console = make_console()
     anomaly = result.anomaly
-    for note in (*dict.fromkeys(result.refused.values()), *result_notes(anomaly)):
+    for note in (*dict.fromkeys(result.refused.values()), *result.header_notes, *result_notes(anomaly)):
         print_warning(note)
     calibration = "" if anomaly.is_calibrated else ", uncalibrated"
     console.print(

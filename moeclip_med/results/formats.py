@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+
+from moeclip_transforms.errors import InputError
 
 
 class ResultFormat(StrEnum):
@@ -30,6 +33,8 @@ class ResultFormat(StrEnum):
     """`measurements.dcm`: DICOM Comprehensive 3D SR, TID 1500, one measurement group per finding."""
     SC = "sc"
     """`overlay/`: DICOM Secondary Capture images with the overlay burnt in."""
+    RTSTRUCT = "rtstruct"
+    """`contours.dcm`: DICOM RT Structure Set, one region of interest per finding."""
 
 
 RESULT_NAMES: dict[ResultFormat, str] = {
@@ -44,8 +49,72 @@ RESULT_NAMES: dict[ResultFormat, str] = {
     ResultFormat.PM: "parametric_map.dcm",
     ResultFormat.SR: "measurements.dcm",
     ResultFormat.SC: "overlay",
+    ResultFormat.RTSTRUCT: "contours.dcm",
 }
 """File (for `sc`: folder) names inside a result folder."""
 
-DICOM_FORMATS = frozenset({ResultFormat.SEG, ResultFormat.PM, ResultFormat.SR, ResultFormat.SC})
+DICOM_FORMATS = frozenset({ResultFormat.SEG, ResultFormat.PM, ResultFormat.SR, ResultFormat.SC, ResultFormat.RTSTRUCT})
 """The formats that cite DICOM source frames, and so need DICOM input."""
+
+NEED_FINDINGS = frozenset({ResultFormat.SEG, ResultFormat.RTSTRUCT})
+"""The formats that cannot be empty: without a finding they are left out, and a note says so."""
+
+
+class SegmentationKind(StrEnum):
+    """The ways in which a DICOM Segmentation holds its segments (PS3.3, C.8.20.2)."""
+
+    BINARY = "binary"
+    """One bit a voxel and segment: what every viewer of segmentations reads."""
+    LABELMAP = "labelmap"
+    """One number a voxel, the segment's: small, but an object of its own class, which newer viewers read."""
+    FRACTIONAL = "fractional"
+    """One byte a voxel and segment: the anomaly score inside each finding."""
+
+
+@dataclass(frozen=True)
+class CodedTerm:
+    """A code with its scheme and meaning (PS3.3, 8.8), such as 39607008, SCT, "Lung".
+
+    Attributes:
+        value: The code.
+        scheme: The coding scheme's designator, such as "SCT" for SNOMED CT.
+        meaning: What it means, in words.
+    """
+
+    value: str
+    scheme: str
+    meaning: str
+
+    @staticmethod
+    def parse(text: str) -> CodedTerm:
+        """Read "SCHEME:VALUE:MEANING".
+
+        Raises:
+            InputError: Where a part is missing, too long for DICOM, or not ASCII.
+        """
+        parts = [part.strip() for part in text.split(":", 2)]
+        if len(parts) != len(_LONGEST_PARTS) or not all(parts):
+            msg = f'"{text}" is no code; expected SCHEME:VALUE:MEANING, such as "SCT:39607008:Lung".'
+            raise InputError(msg)
+        for part, longest in zip(parts, _LONGEST_PARTS, strict=True):
+            if len(part) > longest or not part.isascii() or not part.isprintable() or "\\" in part:
+                msg = f'"{part}" cannot be part of a code; expected at most {longest} ASCII characters, no backslash.'
+                raise InputError(msg)
+        scheme, value, meaning = parts
+        return CodedTerm(value, scheme, meaning)
+
+
+_LONGEST_PARTS = (16, 16, 64)
+
+
+@dataclass(frozen=True)
+class DicomOptions:
+    """What a user chooses about DICOM results.
+
+    Attributes:
+        segmentation: How a Segmentation holds its segments.
+        finding_site: Where in the body findings lie, if the user knows: recorded with each finding.
+    """
+
+    segmentation: SegmentationKind = SegmentationKind.BINARY
+    finding_site: CodedTerm | None = None

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms import slice_views
 
-from moeclip_med.results.formats import ResultFormat
+from moeclip_med.results.formats import DicomOptions, ResultFormat, SegmentationKind
 from moeclip_med.scoring.planes import was_replaned
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from moeclip_med.scoring.anomaly import AnomalyVolume
 
@@ -19,7 +19,14 @@ RESEARCH_USE = "Research use only. Not a medical device."
 
 UNCALIBRATED = "The threshold is uncalibrated"
 """How the note on a threshold that is no measured operating point begins."""
-_NO_SEGMENT = "No DICOM segmentation was written: there is no finding, and a DICOM SEG needs at least one segment."
+_NOTHING_TO_MARK = {
+    ResultFormat.SEG: "No DICOM segmentation was written: there is no finding to be a segment.",
+    ResultFormat.RTSTRUCT: "No RT Structure Set was written: there is no finding to be a region of interest.",
+}
+_SCORES_NOT_PROBABILITIES = (
+    "The fractional DICOM segmentation holds anomaly scores where DICOM has only the word PROBABILITY: they rank "
+    "voxels, and no share of them is known to be diseased."
+)
 _RESAMPLED = (
     "The slices do not lie on one regular grid (tilted gantry or uneven gaps): NIfTI results were resampled "
     "to an orthogonal grid, so their shape differs from the series; DICOM results keep the acquired slices."
@@ -42,9 +49,15 @@ MOST_SEGMENT_BYTES = 128 * 2**20
 _ON_A_GRID = frozenset({ResultFormat.NIFTI, ResultFormat.RAW, ResultFormat.ROUTING})
 
 
-def keeps_empty_frames(anomaly: AnomalyVolume) -> bool:
-    """Whether a DICOM segmentation has a frame for every finding and slice, one bit a pixel, or only filled ones."""
-    return len(anomaly.findings) * anomaly.scores.size / 8 <= MOST_SEGMENT_BYTES
+def keeps_empty_frames(anomaly: AnomalyVolume, kind: SegmentationKind = SegmentationKind.BINARY) -> bool:
+    """Return whether a DICOM segmentation has a frame for every finding and slice, or only filled ones.
+
+    A label map has one frame a slice, whatever the number of findings.
+    """
+    if kind is SegmentationKind.LABELMAP:
+        return True
+    bits = 8 if kind is SegmentationKind.FRACTIONAL else 1
+    return len(anomaly.findings) * anomaly.scores.size * bits / 8 <= MOST_SEGMENT_BYTES
 
 
 def _uncalibrated(anomaly: AnomalyVolume) -> str:
@@ -54,18 +67,27 @@ def _uncalibrated(anomaly: AnomalyVolume) -> str:
     )
 
 
-def result_notes(anomaly: AnomalyVolume, formats: Collection[ResultFormat] = ()) -> tuple[str, ...]:
+def result_notes(
+    anomaly: AnomalyVolume, formats: Collection[ResultFormat] = (), options: DicomOptions | None = None
+) -> tuple[str, ...]:
     """Everything a reader of the results has to know, one sentence each.
 
     Args:
         anomaly: The scored volume.
         formats: The formats that are written: some of them have a caveat of their own.
+        options: What the user chose about DICOM results; the defaults if None.
 
     Returns:
         The reader's notes about the input first, then those about scores and files.
     """
-    window = anomaly.record.settings.window
-    return (*anomaly.volume.notes, *window.notes, *_scoring_notes(anomaly), *_file_notes(anomaly, frozenset(formats)))
+    wanted = frozenset(formats)
+    return (
+        *anomaly.volume.notes,
+        *anomaly.record.settings.window.notes,
+        *_scoring_notes(anomaly),
+        *_file_notes(anomaly, wanted),
+        *_finding_notes(anomaly, wanted, options or DicomOptions()),
+    )
 
 
 def _scoring_notes(anomaly: AnomalyVolume) -> list[str]:
@@ -95,8 +117,15 @@ def _file_notes(anomaly: AnomalyVolume, formats: frozenset[ResultFormat]) -> lis
         notes.append(_NO_ORIENTATION if anomaly.volume.has_spacing else _NO_SPACING)
     if not anomaly.volume.is_regular and _ON_A_GRID & formats:
         notes.append(_RESAMPLED)
-    if ResultFormat.SEG in formats and not anomaly.findings:
-        notes.append(_NO_SEGMENT)
-    if ResultFormat.SEG in formats and not keeps_empty_frames(anomaly):
-        notes.append(_FRAMES_LEFT_OUT)
     return notes
+
+
+def _finding_notes(anomaly: AnomalyVolume, formats: frozenset[ResultFormat], options: DicomOptions) -> Iterator[str]:
+    """Say what the objects that mark findings cannot show."""
+    if not anomaly.findings:
+        yield from (note for fmt, note in _NOTHING_TO_MARK.items() if fmt in formats)
+    elif ResultFormat.SEG in formats:
+        if options.segmentation is SegmentationKind.FRACTIONAL:
+            yield _SCORES_NOT_PROBABILITIES
+        if not keeps_empty_frames(anomaly, options.segmentation):
+            yield _FRAMES_LEFT_OUT

@@ -1,17 +1,19 @@
-"""All results of one volume, written together or not at all."""
+"""The results of one volume, put in place together; a format that fails costs itself alone."""
 
 from __future__ import annotations
 
 import errno
 import shutil
 import tempfile
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.results.formats import DICOM_FORMATS, RESULT_NAMES, ResultFormat
+from moeclip_med.results.attempts import attempt
+from moeclip_med.results.formats import DICOM_FORMATS, NEED_FINDINGS, RESULT_NAMES, DicomOptions, ResultFormat
 from moeclip_med.results.notes import result_notes
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     Writer: TypeAlias = Callable[[AnomalyVolume, Path, tuple[str, ...]], None]
 
-__all__ = ["result_notes", "write_results"]
+__all__ = ["WrittenResults", "result_notes", "write_results"]
 
 _WRITERS: dict[ResultFormat, tuple[str, str]] = {
     ResultFormat.NIFTI: ("nifti", "write_scores"),
@@ -35,42 +37,70 @@ _WRITERS: dict[ResultFormat, tuple[str, str]] = {
 }
 """Module and function for each format; the DICOM ones are written together, by `results.dicom`."""
 
+_HOLD_NOTES = (ResultFormat.REPORT, ResultFormat.JSON, ResultFormat.RUN)
+"""Written behind the others, so that they can say which of those failed."""
 
-def write_results(anomaly: AnomalyVolume, folder: Path, formats: Collection[ResultFormat | str]) -> dict[str, Path]:
-    """Write results of one volume into a folder, all of them or none.
+
+@dataclass(frozen=True)
+class WrittenResults:
+    """What was written of one volume.
+
+    Attributes:
+        files: The path of every file (for `sc`: folder) written, by the name of its format.
+        failed: The formats that could not be written for this volume, each with the reason in one sentence.
+        header_notes: What the DICOM results hold otherwise than the source's header, one sentence each.
+    """
+
+    files: dict[str, Path]
+    failed: dict[ResultFormat, str]
+    header_notes: tuple[str, ...] = ()
+
+
+def write_results(
+    anomaly: AnomalyVolume,
+    folder: Path,
+    formats: Collection[ResultFormat | str],
+    options: DicomOptions = DicomOptions(),  # noqa: B008 - a frozen value
+) -> WrittenResults:
+    """Write results of one volume into a folder, whole and at once.
 
     Everything is written into a temporary folder beside `folder` first and renamed at the end, so that
     whoever sees a result sees a whole one. Results of an earlier run in `folder` are replaced, all of them:
     files of two runs are never mixed. Files of other names stay untouched.
 
+    A format that fails costs itself alone: the others are written, and say which one is missing and why.
+
     Args:
         anomaly: The scored volume.
         folder: Where the files belong; made if missing.
-        formats: What to write. `sr` brings `seg` along, whose segments it cites. `seg` is left out when there
-            is no finding (`result_notes` says so).
+        formats: What to write. `sr` brings `seg` along, whose segments it cites. `seg` and `rtstruct` are left out
+            when there is no finding (`result_notes` says so).
+        options: What the user chose about DICOM results.
 
     Returns:
-        The path of every file (for `sc`: folder) written, by the name of its format.
+        The files, and the formats that could not be written.
 
     Raises:
-        InputError: Where the folder cannot be written, the disk is full, or a format does not suit the input.
+        InputError: Where the folder cannot be written, the disk is full, or every format failed.
     """
     folder = Path(folder)
-    wanted = _expand(formats)
-    notes = result_notes(anomaly, wanted)
-    if ResultFormat.SEG in wanted and not anomaly.findings:
-        wanted.remove(ResultFormat.SEG)
+    asked = _expand(formats)
+    wanted = [fmt for fmt in asked if anomaly.findings or fmt not in NEED_FINDINGS]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent) as partial:
-            new, old = Path(partial, "new"), Path(partial, "old")
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent) as scratch:
+            new, old = Path(scratch, "new"), Path(scratch, "old")
             new.mkdir()
             old.mkdir()
-            _write_all(anomaly, new, wanted, notes)
+            notes = result_notes(anomaly, asked, options)
+            failed, header_notes = _write_all(anomaly, new, wanted, options, notes)
+            if failed and len(failed) == len(wanted):
+                raise InputError(next(iter(failed.values())))
             _put_in_place(new, old, folder)
     except OSError as error:
         raise InputError(_explain(error, folder)) from error
-    return {fmt.value: folder / RESULT_NAMES[fmt] for fmt in wanted}
+    files = {fmt.value: folder / RESULT_NAMES[fmt] for fmt in wanted if fmt not in failed}
+    return WrittenResults(files, failed, header_notes)
 
 
 def _expand(formats: Collection[ResultFormat | str]) -> list[ResultFormat]:
@@ -86,22 +116,32 @@ def _expand(formats: Collection[ResultFormat | str]) -> list[ResultFormat]:
     return [fmt for fmt in ResultFormat if fmt in wanted]
 
 
-def _write_all(anomaly: AnomalyVolume, folder: Path, formats: list[ResultFormat], notes: tuple[str, ...]) -> None:
+def _write_all(
+    anomaly: AnomalyVolume, folder: Path, formats: list[ResultFormat], options: DicomOptions, notes: tuple[str, ...]
+) -> tuple[dict[ResultFormat, str], tuple[str, ...]]:
+    """Write the formats, those that hold notes last; return the ones that failed with the reason, and further notes."""
+    failed: dict[ResultFormat, str] = {}
+    header_notes: tuple[str, ...] = ()
     dicom_formats = [fmt for fmt in formats if fmt in DICOM_FORMATS]
     if dicom_formats:
         from moeclip_med.results.dicom.writing import write_dicom
 
-        write_dicom(anomaly, folder, dicom_formats)
-    for fmt in formats:
-        if fmt not in DICOM_FORMATS:
-            _writer(fmt)(anomaly, folder / RESULT_NAMES[fmt], notes)
+        outcome = write_dicom(anomaly, folder, dicom_formats, options)
+        failed |= outcome.failed
+        header_notes = outcome.notes
+    for fmt in sorted(set(formats) - DICOM_FORMATS, key=lambda fmt: (fmt in _HOLD_NOTES, formats.index(fmt))):
+        write = _writer(fmt, anomaly, (*notes, *header_notes, *dict.fromkeys(failed.values())))
+        reason = attempt(write, folder / RESULT_NAMES[fmt], RESULT_NAMES[fmt])
+        if reason:
+            failed[fmt] = reason
+    return failed, header_notes
 
 
-def _writer(fmt: ResultFormat) -> Writer:
-    """The function that writes one format; imported only now because each brings its own libraries."""
+def _writer(fmt: ResultFormat, anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Callable[[Path], None]:
+    """Return what writes one format; imported only now because each brings its own libraries."""
     module, function = _WRITERS[fmt]
     writer: Writer = getattr(import_module(f"moeclip_med.results.{module}"), function)
-    return writer
+    return lambda path: writer(anomaly, path, notes)
 
 
 def _put_in_place(new: Path, old: Path, folder: Path) -> None:

@@ -116,7 +116,7 @@ class Tasks:
     def _(self, request: messages.ExportRequest) -> dict[str, Path]:
         from moeclip_med.results import write_results
 
-        return write_results(self._last_run(), Path(request.folder), request.formats)
+        return write_results(self._last_run(), Path(request.folder), request.formats).files
 
     @_answer.register
     def _(self, request: messages.OpenRunRequest) -> messages.OpenedRun:

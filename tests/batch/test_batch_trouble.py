@@ -154,7 +154,7 @@ def test_a_series_too_large_for_a_worker_is_refused_before_it_is_read(tmp_path, 
     assert report.series[0].reason.endswith("more than the 0.0 GiB of a worker; raise --memory or use fewer --workers")
 
 
-def test_a_source_that_no_dicom_result_can_cite_costs_those_results_and_no_others(tmp_path, make_scorer):
+def test_a_header_that_dicom_results_correct_is_said(tmp_path, make_scorer):
     write_series(tmp_path / "archive", Patient())
     paths = sorted((tmp_path / "archive").iterdir())
     for path in paths:
@@ -164,8 +164,9 @@ def test_a_source_that_no_dicom_result_can_cite_costs_those_results_and_no_other
     scorer = make_scorer(settings=ScoreSettings(LIGHT | {ResultFormat.SEG, ResultFormat.SC}))
     (record,) = scorer.score(job_of(*paths), quiet).series
     assert record.state is SeriesState.DONE
-    assert record.notes[0].startswith("Not written: seg, sc. […]: this source cannot be cited in a DICOM result")
+    assert "The source has no valid StudyInstanceUID" in record.notes[0]
     assert (tmp_path / "out" / record.folder / "anomaly.nii.gz").is_file()
+    assert (tmp_path / "out" / record.folder / "overlay").is_dir()
 
 
 def test_results_of_dicom_cannot_come_from_nifti_and_that_is_said(tmp_path, make_scorer):

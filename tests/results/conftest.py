@@ -43,8 +43,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Written
             special = source == "enhanced"
             volume = enhanced_volume(folder / "in") if special else dicom_volume(folder / "in", source)
             anomaly = score(volume, BLOBS)
-            formats = ["seg", "pm", "sr", "sc"]
-        paths = write_results(anomaly, folder / "out", formats)
+            formats = ["seg", "pm", "sr", "sc", "rtstruct"]
+        paths = write_results(anomaly, folder / "out", formats).files
         files = dict.fromkeys(frame.path for frame in anomaly.volume.frames)
         headers = tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in files)
         return Written(anomaly, paths, headers)
@@ -76,3 +76,11 @@ def dicom_anomaly(tmp_path: Path) -> Callable[..., AnomalyVolume]:
         return score(dicom_volume(folder, orientation), blobs)
 
     return make
+
+
+@pytest.fixture
+def small_anomaly(tmp_path: Path) -> AnomalyVolume:
+    """A scored DICOM series of four small slices with one finding."""
+    folder = tmp_path / "in_small"
+    folder.mkdir()
+    return score(dicom_volume(folder, "axial", (24, 20, 4)), (Blob((12, 10, 1), 3, 0.9),))

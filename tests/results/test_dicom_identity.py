@@ -24,8 +24,8 @@ def uids(anomaly):
 
 def test_writing_twice_gives_the_same_bytes(dicom_anomaly, tmp_path):
     anomaly = dicom_anomaly("oblique")
-    first = write_results(anomaly, tmp_path / "a", KINDS)
-    second = write_results(anomaly, tmp_path / "b", KINDS)
+    first = write_results(anomaly, tmp_path / "a", KINDS).files
+    second = write_results(anomaly, tmp_path / "b", KINDS).files
     for kind in ("seg", "pm", "sr"):
         assert first[kind].read_bytes() == second[kind].read_bytes(), kind
     for path in first["sc"].iterdir():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from result_cases import SOURCES
+from result_cases import SOURCES, with_edited_headers
+
+from moeclip_med.results import write_results
 
 
 def captures(result):
@@ -25,7 +27,17 @@ def test_one_colour_picture_per_slice_citing_its_frame(written, source):
         assert cited.ReferencedSOPInstanceUID == frame.sop_instance_uid
         assert cited.get("ReferencedFrameNumber") == (frame.frame + 1 if source in {"enhanced", "clip"} else None)
         assert "model_sha256=" + "ab" * 32 in picture.DerivationDescription
-        assert picture.BurnedInAnnotation == "NO"
+
+
+@pytest.mark.parametrize(("source", "picture"), [("YES", "YES"), ("no", "NO"), ("MAYBE", None), (None, None)])
+def test_burned_in_annotation_is_the_sources_own(small_anomaly, tmp_path, source, picture):
+    def edit(_, dataset):
+        if source is not None:
+            dataset.BurnedInAnnotation = source
+
+    paths = write_results(with_edited_headers(small_anomaly, edit), tmp_path / "out", ["sc"]).files
+    for path in paths["sc"].iterdir():
+        assert pydicom.dcmread(path).get("BurnedInAnnotation") == picture
 
 
 @pytest.mark.parametrize("source", ["axial", "sagittal", "oblique", "tilted", "enhanced"])

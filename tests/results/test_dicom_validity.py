@@ -73,7 +73,7 @@ def test_a_real_tilted_head_ct(tmp_path):
         volume = source.read(series)
         x, y, z = volume.shape
         anomaly = score(volume, (Blob((x * 0.4, y * 0.5, z // 2), 30, 0.9),))
-        paths = write_results(anomaly, tmp_path / "out", ["nifti", "report", "seg", "pm", "sr", "sc"])
+        paths = write_results(anomaly, tmp_path / "out", ["nifti", "report", "seg", "pm", "sr", "sc"]).files
     for path in files_of({fmt: path for fmt, path in paths.items() if fmt not in {"nifti", "report"}}):
         assert errors(path, EXPLAINED) == [], path.name
 

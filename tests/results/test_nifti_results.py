@@ -16,7 +16,7 @@ from moeclip_med.results import result_notes, write_results
 
 
 def written(anomaly, folder, fmt="nifti"):
-    return nib.load(write_results(anomaly, folder, [fmt])[fmt])
+    return nib.load(write_results(anomaly, folder, [fmt]).files[fmt])
 
 
 def test_scores_come_back_voxel_for_voxel_on_the_inputs_grid(nifti_anomaly, tmp_path):

@@ -37,7 +37,7 @@ class Reader(HTMLParser):
 
 
 def read(anomaly, folder):
-    html = write_results(anomaly, folder, ["report"])["report"].read_text(encoding="utf-8")
+    html = write_results(anomaly, folder, ["report"]).files["report"].read_text(encoding="utf-8")
     reader = Reader()
     reader.feed(html)
     return html, reader

@@ -37,7 +37,7 @@ def hot(pixels):
 
 
 def test_pictures_overlays_and_outlines_are_drawn(nifti_anomaly, tmp_path):
-    page = write_results(nifti_anomaly, tmp_path / "out", ["report"])["report"]
+    page = write_results(nifti_anomaly, tmp_path / "out", ["report"]).files["report"]
     pixels, console = browse(page, tmp_path)
     assert console == []
     below = pixels[300:]
@@ -50,7 +50,7 @@ def test_pictures_overlays_and_outlines_are_drawn(nifti_anomaly, tmp_path):
 
 
 def test_dark_scheme(nifti_anomaly, tmp_path):
-    page = write_results(nifti_anomaly, tmp_path / "out", ["report"])["report"]
+    page = write_results(nifti_anomaly, tmp_path / "out", ["report"]).files["report"]
     light, _ = browse(page, tmp_path)
     dark, console = browse(page, tmp_path, "--blink-settings=preferredColorScheme=0")
     assert console == []

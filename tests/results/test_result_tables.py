@@ -16,11 +16,11 @@ from moeclip_med.results.run_record import read_record
 
 
 def read_json(anomaly, folder, fmt="json"):
-    return json.loads(write_results(anomaly, folder, [fmt])[fmt].read_text(encoding="utf-8"))
+    return json.loads(write_results(anomaly, folder, [fmt]).files[fmt].read_text(encoding="utf-8"))
 
 
 def read_csv(anomaly, folder):
-    with write_results(anomaly, folder, ["csv"])["csv"].open(encoding="utf-8", newline="") as file:
+    with write_results(anomaly, folder, ["csv"]).files["csv"].open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -111,7 +111,7 @@ def test_a_fallback_of_the_engine_is_said(nifti_anomaly):
 
 
 def test_the_record_of_a_run_comes_back_from_its_file(nifti_anomaly, tmp_path):
-    paths = write_results(nifti_anomaly, tmp_path / "out", ["run"])
+    paths = write_results(nifti_anomaly, tmp_path / "out", ["run"]).files
     content = json.loads(paths["run"].read_text(encoding="utf-8"))
     assert content["result"]["findings"] == 2
     assert content["model"]["name"] == "lite"

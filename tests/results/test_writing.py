@@ -1,4 +1,4 @@
-"""All results together or none."""
+"""Results are put in place together; one that fails costs itself alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.results import ResultFormat, result_notes, write_results
 from moeclip_med.results import nifti as nifti_writer
+from moeclip_med.results.formats import RESULT_NAMES
 
 PLAIN = (ResultFormat.NIFTI, ResultFormat.CSV, ResultFormat.JSON, ResultFormat.RUN)
 
@@ -22,7 +23,7 @@ def listing(folder):
 
 def test_returns_the_path_of_every_file_and_leaves_nothing_else(nifti_anomaly, tmp_path):
     folder = tmp_path / "deep" / "out"
-    written = write_results(nifti_anomaly, folder, PLAIN)
+    written = write_results(nifti_anomaly, folder, PLAIN).files
     assert written == {
         "nifti": folder / "anomaly.nii.gz",
         "csv": folder / "findings.csv",
@@ -35,7 +36,7 @@ def test_returns_the_path_of_every_file_and_leaves_nothing_else(nifti_anomaly, t
 
 
 def test_accepts_names_of_formats_and_refuses_unknown_ones(nifti_anomaly, tmp_path):
-    assert list(write_results(nifti_anomaly, tmp_path / "out", ["csv"])) == ["csv"]
+    assert list(write_results(nifti_anomaly, tmp_path / "out", ["csv"]).files) == ["csv"]
     with pytest.raises(InputError, match=r'^"jpeg" is no result format; choose from nifti, csv, json,'):
         write_results(nifti_anomaly, tmp_path / "out", ["jpeg"])
     with pytest.raises(InputError, match=r"^No result format was named; choose from nifti, csv,"):
@@ -94,14 +95,31 @@ def test_a_failed_rename_brings_the_old_results_back(nifti_anomaly, tmp_path, mo
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_mistake_of_ours_leaves_nothing_partial_either(nifti_anomaly, tmp_path, monkeypatch):
+def break_scores(monkeypatch):
     def broken(_anomaly, path, _notes):
         path.write_bytes(b"half")
-        raise ZeroDivisionError
+        message = "secret"
+        raise ZeroDivisionError(message)
 
     monkeypatch.setattr(nifti_writer, "write_scores", broken)
-    with pytest.raises(ZeroDivisionError):
-        write_results(nifti_anomaly, tmp_path / "out", PLAIN)
+
+
+def test_a_format_that_fails_costs_itself_alone_and_the_others_say_so(nifti_anomaly, tmp_path, monkeypatch):
+    break_scores(monkeypatch)
+    written = write_results(nifti_anomaly, tmp_path / "out", PLAIN)
+    assert list(written.failed) == [ResultFormat.NIFTI]
+    (reason,) = written.failed.values()
+    assert "anomaly.nii.gz" in reason
+    assert "ZeroDivisionError" in reason
+    assert "secret" not in reason
+    assert listing(tmp_path / "out") == sorted(RESULT_NAMES[ResultFormat(fmt)] for fmt in written.files)
+    assert reason in json.loads(written.files["json"].read_text(encoding="utf-8"))["notes"]
+
+
+def test_where_every_format_fails_nothing_is_left(nifti_anomaly, tmp_path, monkeypatch):
+    break_scores(monkeypatch)
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        write_results(nifti_anomaly, tmp_path / "out", ["nifti"])
     assert listing(tmp_path) == ["in"]
 
 
@@ -113,13 +131,13 @@ def test_a_file_where_the_folder_should_be(nifti_anomaly, tmp_path):
 
 
 def test_no_result_but_the_pixels_names_the_patient_or_the_file(nifti_anomaly, tmp_path):
-    written = write_results(nifti_anomaly, tmp_path / "out", [*PLAIN, ResultFormat.REPORT])
+    written = write_results(nifti_anomaly, tmp_path / "out", [*PLAIN, ResultFormat.REPORT]).files
     for path in written.values():
         assert b"Doe" not in path.read_bytes(), path.name
 
 
 def test_notes_are_in_the_tables_and_the_record(nifti_anomaly, tmp_path):
-    written = write_results(nifti_anomaly, tmp_path / "out", PLAIN)
+    written = write_results(nifti_anomaly, tmp_path / "out", PLAIN).files
     notes = list(result_notes(nifti_anomaly, PLAIN))
     assert notes[0] == (
         "The threshold is uncalibrated (99.5th percentile of normal industrial images): calibrate the model on "

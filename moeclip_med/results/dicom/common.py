@@ -10,8 +10,10 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
 from moeclip_med._version import __version__
+from moeclip_med.results.dicom.character_sets import UTF_8
+from moeclip_med.results.dicom.citing import cite
 from moeclip_med.results.dicom.identity import CODING_SCHEME, MANUFACTURER, Identity
-from moeclip_med.results.dicom.unplaced import take_out_stand_ins
+from moeclip_med.results.dicom.stand_ins import take_out_positions
 from moeclip_med.results.formats import ResultFormat
 from moeclip_med.results.notes import RESEARCH_USE
 
@@ -20,8 +22,15 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from moeclip_med.results.dicom.sources import Sources
+    from moeclip_med.results.formats import CodedTerm
 
-SERIES_NUMBERS = {ResultFormat.SEG: 9101, ResultFormat.PM: 9102, ResultFormat.SR: 9103, ResultFormat.SC: 9104}
+SERIES_NUMBERS = {
+    ResultFormat.SEG: 9101,
+    ResultFormat.PM: 9102,
+    ResultFormat.SR: 9103,
+    ResultFormat.SC: 9104,
+    ResultFormat.RTSTRUCT: 9105,
+}
 """Numbers that sort the results behind what a scanner makes."""
 
 SERIES_DESCRIPTIONS = {
@@ -29,15 +38,13 @@ SERIES_DESCRIPTIONS = {
     ResultFormat.PM: "Anomaly scores (research)",
     ResultFormat.SR: "Anomaly measurements (research)",
     ResultFormat.SC: "Anomaly overlay (research)",
+    ResultFormat.RTSTRUCT: "Anomaly contours (research)",
 }
 
-_DEIDENTIFICATION = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
-"""What goes with `PatientIdentityRemoved` (PS3.3, C.7.1.1), which highdicom copies alone."""
-
-_LATERALITY = frozenset({ResultFormat.PM, ResultFormat.SC})
-"""Objects whose general series module asks for the side of a paired organ (PS3.3, C.7.3.1): empty where unknown."""
-
 ANOMALY_SCORE = CodedConcept("ANOMALY_SCORE", CODING_SCHEME, "Anomaly score")
+INTENSITY = CodedConcept("INTENSITY", CODING_SCHEME, "Intensity in the image's own unit")
+LONG_AXIS = codes.SCT.LongAxis
+SHORT_AXIS = codes.SCT.ShortAxis
 PIXEL_COUNT = CodedConcept("PIXEL_COUNT", CODING_SCHEME, "Number of pixels")
 THRESHOLD = CodedConcept("SCORE_THRESHOLD", CODING_SCHEME, "Threshold of the anomaly score")
 FINDING_COUNT = CodedConcept("FINDING_COUNT", CODING_SCHEME, "Number of findings")
@@ -57,10 +64,26 @@ def to_frames(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array.transpose(2, 1, 0))
 
 
-def series_arguments(identity: Identity, fmt: ResultFormat) -> dict[str, Any]:
-    """Series and equipment of a result, as highdicom's constructors name them."""
+def coded(term: CodedTerm) -> CodedConcept:
+    """Return a code that a user gave as DICOM's."""
+    return CodedConcept(term.value, term.scheme, term.meaning)
+
+
+def algorithm_text(identity: Identity) -> str:
+    """Return the algorithm with its version in one line of at most 64 characters."""
+    return f"MoECLIP {identity.model} {identity.model_version} ({identity.model_sha256[:12]})"[:64]
+
+
+def series_arguments(identity: Identity, fmt: ResultFormat, result: str = "") -> dict[str, Any]:
+    """Return series and equipment of a result, as highdicom's constructors name them.
+
+    Args:
+        identity: Who made it.
+        fmt: What kind of result it is.
+        result: What its identifiers are made from, where that is more than the format.
+    """
     return {
-        "series_instance_uid": identity.series_uid(fmt),
+        "series_instance_uid": identity.series_uid(result or fmt.value),
         "series_number": SERIES_NUMBERS[fmt],
         "series_description": SERIES_DESCRIPTIONS[fmt],
         "manufacturer": MANUFACTURER,
@@ -97,31 +120,34 @@ def contributing_equipment(identity: Identity) -> ContributingEquipment:
     )
 
 
-def finish(dataset: Dataset, identity: Identity, fmt: ResultFormat, sources: Sources) -> None:
-    """Complete an object that highdicom made, and make it the same for every run.
+def finish(dataset: Dataset, identity: Identity, result: str, sources: Sources) -> None:
+    """Complete an object that highdicom made from stand-ins, and make it the same for every run.
 
     Args:
         dataset: The object; changed in place.
         identity: Who made it.
-        fmt: What kind of result it is.
+        result: The kind of result, as in `Identity.series_uid`.
         sources: What it was made from.
     """
-    for keyword in _DEIDENTIFICATION:
-        if keyword in sources.first and dataset.get("PatientIdentityRemoved") == "YES":
-            dataset[keyword] = sources.first[keyword]
-    if fmt in _LATERALITY:
-        dataset.Laterality = sources.first.get("Laterality")
-    dataset.InstanceCreationDate = dataset.ContentDate
-    dataset.InstanceCreationTime = dataset.ContentTime
-    for equipment in dataset.ContributingEquipmentSequence:
-        if "ContributionDateTime" in equipment:
-            equipment.ContributionDateTime = identity.created
+    dataset.update(sources.subject)
+    if not all(str(element.value).isascii() for element in sources.subject.iterall()):  # our own texts are ASCII
+        dataset.SpecificCharacterSet = UTF_8
+    for equipment in dataset.get("ContributingEquipmentSequence", []):
+        equipment.ContributionDateTime = identity.created
     if "DimensionIndexSequence" in dataset:
-        _set_dimension_uid(dataset, identity.other_uid(f"dimensions {fmt}"))
+        _set_dimension_uid(dataset, identity.other_uid(f"dimensions {result}"))
         if not sources.has_position:
-            take_out_stand_ins(dataset)
-    if sources.frame_numbers is not None:
-        _correct_frame_numbers(dataset, sources.frame_numbers)
+            take_out_positions(dataset)
+    if "FrameOfReferenceUID" in dataset:
+        dataset.PositionReferenceIndicator = sources.image.PositionReferenceIndicator
+    if "LossyImageCompression" in dataset:
+        _copy_compression(dataset, sources)
+    cite(dataset, sources.citation_of_stand_in)
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        dataset.SourceImageSequence = sources.references()
+    if "ReferencedSeriesSequence" in dataset:
+        dataset.ReferencedSeriesSequence = sources.referenced_series()
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = identity.created.date(), identity.created.time()
 
 
 def _set_dimension_uid(dataset: Dataset, uid: str) -> None:
@@ -131,16 +157,8 @@ def _set_dimension_uid(dataset: Dataset, uid: str) -> None:
         index.DimensionOrganizationUID = uid
 
 
-def _correct_frame_numbers(dataset: Dataset, numbers: tuple[int, ...]) -> None:
-    """Cite the frames that were scored: highdicom numbers frames from 1 as they were handed over.
-
-    Frames of several segments share the item that cites their source, which must not be corrected twice.
-    """
-    cited = {
-        id(source): source
-        for item in dataset.get("PerFrameFunctionalGroupsSequence", [])
-        for derivation in item.get("DerivationImageSequence", [])
-        for source in derivation.SourceImageSequence
-    }
-    for source in cited.values():
-        source.ReferencedFrameNumber = numbers[int(source.ReferencedFrameNumber) - 1]
+def _copy_compression(dataset: Dataset, sources: Sources) -> None:
+    """State the lossy compression of the source, which all that is made from its pixels inherits (C.7.6.1.1.5)."""
+    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if keyword in sources.image:
+            dataset[keyword] = sources.image[keyword]

@@ -1,15 +1,14 @@
 """Who made a result and which unique identifiers it has.
 
-A series identifier follows from the source frames, the model, the settings, the version and the kind of result alone:
-it is known before anything is scored, so a PACS can be asked whether the result is there already. An instance
-identifier follows from the content as well: the same run gives the same identifiers, and different content never
-shares one.
+A series identifier follows from the source frames, the model, the settings, the schema of results and the kind of
+result alone: it is known before anything is scored, so a PACS can be asked whether the result is there already, and a
+new version of the program that gives the same results gives the same series. An instance identifier follows from the
+content as well: the same run gives the same identifiers, and different content never shares one.
 """
 
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from moeclip_med._version import __version__
+from moeclip_med.results.dicom.uids import make_uid
 
 if TYPE_CHECKING:
     from moeclip_transforms import Volume
@@ -44,7 +44,7 @@ class Identity:
         model_sha256: Hash over everything that changes a score.
         parameters: What the algorithm was run with, ASCII texts by name.
         created: Local time of the run.
-        run_key: Hash over source frames, model, settings and version.
+        run_key: Hash over source frames, model, settings and schema.
         content_key: Hash over scores and findings.
     """
 
@@ -58,28 +58,23 @@ class Identity:
 
     def series_uid(self, kind: str) -> str:
         """SeriesInstanceUID for a kind of result."""
-        return _uid("series", self.run_key, kind)
+        return make_uid("series", self.run_key, kind)
 
     def instance_uid(self, kind: str, index: int = 0) -> str:
         """SOPInstanceUID of one instance of a kind of result."""
-        return _uid("instance", self.run_key, self.content_key, kind, str(index))
+        return make_uid("instance", self.run_key, self.content_key, kind, str(index))
 
     def tracking_uid(self, what: str) -> str:
         """Unique identifier of a finding, the same in every object that speaks of it."""
-        return _uid("tracking", self.run_key, self.content_key, what)
+        return make_uid("tracking", self.run_key, self.content_key, what)
 
     def other_uid(self, what: str) -> str:
         """Any other identifier inside the objects of this run."""
-        return _uid("other", self.run_key, self.content_key, what)
-
-    @staticmethod
-    def frame_of_reference_uid(series_uid: str) -> str:
-        """A frame of reference for a source series that names none: all its slices share one."""
-        return _uid("frame of reference", series_uid)
+        return make_uid("other", self.run_key, self.content_key, what)
 
     def equipment_uid(self) -> str:
         """Identifier of the program with this model: the observer of a structured report."""
-        return _uid("equipment", self.model_sha256, __version__)
+        return make_uid("equipment", self.model_sha256)
 
     def description(self) -> str:
         """Name, version and parameters in one short text."""
@@ -139,8 +134,7 @@ def _run_key(volume: Volume, run: ScoringRecord) -> str:
         "series": volume.series.uid,
         "frames": frames,
         "time_point": volume.source.time_point,
-        "model": run.model,
-        "engine": run.engine,
+        "model": (run.model.name, run.model.version, run.model.sha256, run.model.prompts),
         "settings": run.settings,
         "schema": run.schema_version,
     }
@@ -164,9 +158,3 @@ def _joined(parameters: dict[str, str]) -> str:
 def _ascii(value: object) -> str:
     """ASCII text, whatever character set the source has; other characters are escaped, not lost."""
     return str(value).encode("ascii", "backslashreplace").decode("ascii")
-
-
-def _uid(*parts: str) -> str:
-    """An identifier under the root 2.25 (PS3.5, section B.2) that follows from its parts."""
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, digest).int}"

@@ -23,7 +23,7 @@ def make_parametric_map(anomaly: AnomalyVolume, sources: Sources, identity: Iden
 
     Args:
         anomaly: A scored DICOM volume.
-        sources: Its source headers.
+        sources: What it was made from.
         identity: Who made it.
 
     Returns:
@@ -39,7 +39,7 @@ def make_parametric_map(anomaly: AnomalyVolume, sources: Sources, identity: Iden
         quantity_definition=codes.DCM.ClassActivation,
     )
     parametric_map = ParametricMap(
-        source_images=sources.datasets,
+        source_images=sources.stand_ins,
         pixel_array=to_frames(anomaly.scores).astype(np.float32, copy=False),
         sop_instance_uid=identity.instance_uid(ResultFormat.PM),
         instance_number=1,
@@ -51,5 +51,6 @@ def make_parametric_map(anomaly: AnomalyVolume, sources: Sources, identity: Iden
         content_qualification="RESEARCH",
         **series_arguments(identity, ResultFormat.PM),
     )
+    parametric_map.Laterality = sources.image.get("Laterality")  # 2C, of paired organs (PS3.3, C.7.3.1)
     finish(parametric_map, identity, ResultFormat.PM, sources)
     return parametric_map

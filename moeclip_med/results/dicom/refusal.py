@@ -21,8 +21,13 @@ NAMES: dict[ResultFormat, str] = {
     ResultFormat.PM: "Parametric Map",
     ResultFormat.SR: "structured report",
     ResultFormat.SC: "Secondary Capture",
+    ResultFormat.RTSTRUCT: "RT Structure Set",
 }
 """What each DICOM result is called in a sentence."""
+
+
+_SECTIONS = {ResultFormat.PM: "A.75", ResultFormat.RTSTRUCT: "A.19"}
+"""Results whose frames must have a place in space, and where the standard says so."""
 
 
 class UncitableError(InputError):
@@ -54,9 +59,11 @@ def refusals(volume: Volume, formats: Collection[ResultFormat]) -> dict[ResultFo
             f'known for {volume.shape[2]} slices; leave out "{fmt}".'
             for fmt in wanted
         }
-    if ResultFormat.PM in wanted and not (volume.has_orientation and volume.frame_geometry):
-        return {
-            ResultFormat.PM: f"{name}: a DICOM {NAMES[ResultFormat.PM]} needs a place in space for every frame (PS3.3, "
-            f'A.75), but this source has none; leave out "{ResultFormat.PM}".'
-        }
-    return {}
+    if volume.has_orientation and volume.frame_geometry:
+        return {}
+    return {
+        fmt: f"{name}: a DICOM {NAMES[fmt]} needs a place in space for every frame (PS3.3, {_SECTIONS[fmt]}), but this "
+        f'source has none; leave out "{fmt}".'
+        for fmt in wanted
+        if fmt in _SECTIONS
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from highdicom import sr
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from moeclip_med._version import __version__
@@ -12,15 +13,17 @@ from moeclip_med.results.dicom import common
 from moeclip_med.results.dicom.identity import MANUFACTURER
 from moeclip_med.results.dicom.segmentation import tracking_id
 from moeclip_med.results.formats import ResultFormat
+from moeclip_med.scoring.measures import IntensityUnit
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
-    from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
 
     from moeclip_med.results.dicom.identity import Identity
     from moeclip_med.results.dicom.sources import Sources
+    from moeclip_med.results.formats import DicomOptions
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
+    from moeclip_med.scoring.measures import FindingMeasures
 
     _Group = sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
@@ -39,7 +42,11 @@ _COUNT = sr.CodedConcept("{counts}", "UCUM", "counts")
 
 
 def make_report_document(
-    anomaly: AnomalyVolume, sources: Sources, identity: Identity, segmentation: Segmentation | None
+    anomaly: AnomalyVolume,
+    sources: Sources,
+    identity: Identity,
+    segmentation: Segmentation | None,
+    options: DicomOptions,
 ) -> sr.Comprehensive3DSR:
     """The findings as a measurement report.
 
@@ -49,24 +56,27 @@ def make_report_document(
 
     Args:
         anomaly: A scored DICOM volume.
-        sources: Its source headers.
+        sources: What it was made from.
         identity: Who made it.
         segmentation: The segments that findings refer to; None where there is no finding.
+        options: The finding site, if the user knows it.
 
     Returns:
         The object, ready to be saved. It is neither complete nor verified: nobody has read it.
     """
     groups: list[_Group] = [_volume_group(anomaly, identity)]
     if segmentation is not None:
-        groups += [_finding_group(finding, identity, segmentation, sources) for finding in anomaly.findings]
-    modality = str(sources.first.get("Modality", ""))
+        groups += [
+            _finding_group(finding, measures, identity, segmentation, sources, options)
+            for finding, measures in zip(anomaly.findings, anomaly.measures, strict=True)
+        ]
     content = sr.MeasurementReport(
         observation_context=_observer(identity),
-        procedure_reported=_PROCEDURES.get(modality, _ANY_PROCEDURE),
+        procedure_reported=_PROCEDURES.get(sources.modality, _ANY_PROCEDURE),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    evidence: list[Dataset] = [*sources.datasets, *([segmentation] if segmentation is not None else [])]
+    evidence: list[Dataset] = [*sources.stand_ins, *([segmentation] if segmentation is not None else [])]
     arguments = common.series_arguments(identity, ResultFormat.SR)
     document = sr.Comprehensive3DSR(
         evidence=evidence,
@@ -76,6 +86,7 @@ def make_report_document(
         **arguments,
     )
     common.finish(document, identity, ResultFormat.SR, sources)
+    document.CurrentRequestedProcedureEvidenceSequence = [_evidence(sources, segmentation)]
     return document
 
 
@@ -120,31 +131,87 @@ def _caveats(anomaly: AnomalyVolume) -> list[sr.QualitativeEvaluation]:
     return caveats
 
 
+def _evidence(sources: Sources, segmentation: Segmentation | None) -> Dataset:
+    """Return everything that the report is founded on: the source files and the segmentation (PS3.3, C.17.2.3)."""
+    study = Dataset()
+    study.StudyInstanceUID = sources.study_uid
+    study.ReferencedSeriesSequence = []
+    for series in sources.referenced_series():
+        item = Dataset()
+        item.SeriesInstanceUID = series.SeriesInstanceUID
+        item.ReferencedSOPSequence = series.ReferencedInstanceSequence
+        study.ReferencedSeriesSequence.append(item)
+    if segmentation is not None:
+        reference, item = Dataset(), Dataset()
+        reference.ReferencedSOPClassUID = segmentation.SOPClassUID
+        reference.ReferencedSOPInstanceUID = segmentation.SOPInstanceUID
+        item.SeriesInstanceUID, item.ReferencedSOPSequence = segmentation.SeriesInstanceUID, [reference]
+        study.ReferencedSeriesSequence.append(item)
+    return study
+
+
 def _finding_group(
-    finding: Finding, identity: Identity, segmentation: Segmentation, sources: Sources
+    finding: Finding,
+    measures: FindingMeasures,
+    identity: Identity,
+    segmentation: Segmentation,
+    sources: Sources,
+    options: DicomOptions,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    if finding.volume_ml is None:
-        size = sr.Measurement(common.PIXEL_COUNT, finding.voxel_count, _PIXELS)
-    else:
-        size = sr.Measurement(codes.SCT.Volume, round(finding.volume_ml, 4), _MILLILITRE)
-    scores = [
-        sr.Measurement(common.ANOMALY_SCORE, round(value, 6), codes.UCUM.NoUnits, derivation=derivation)
-        for value, derivation in ((finding.peak_score, codes.SCT.Maximum), (finding.mean_score, codes.SCT.Mean))
-    ]
-    name = tracking_id(finding)
+    name, site = tracking_id(finding), options.finding_site
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(identity.tracking_uid(name), name),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             segment_number=finding.rank,
-            source_series=sr.SourceSeriesForSegmentation(sources.first.SeriesInstanceUID),
+            source_series=sr.SourceSeriesForSegmentation(sources.series_uid),
         ),
         finding_category=common.ABNORMAL_STRUCTURE,
         finding_type=common.ABNORMAL_STRUCTURE,
+        finding_sites=None if site is None else [sr.FindingSite(common.coded(site))],
         algorithm_id=_algorithm(identity),
-        measurements=[size, *scores],
+        measurements=[_size(finding), *_scores(finding), *_diameters(measures), *_intensities(measures)],
     )
+
+
+def _size(finding: Finding) -> sr.Measurement:
+    if finding.volume_ml is None:
+        return sr.Measurement(common.PIXEL_COUNT, finding.voxel_count, _PIXELS)
+    return sr.Measurement(codes.SCT.Volume, round(finding.volume_ml, 4), _MILLILITRE)
+
+
+def _scores(finding: Finding) -> list[sr.Measurement]:
+    return [
+        sr.Measurement(common.ANOMALY_SCORE, round(value, 6), codes.UCUM.NoUnits, derivation=derivation)
+        for value, derivation in ((finding.peak_score, codes.SCT.Maximum), (finding.mean_score, codes.SCT.Mean))
+    ]
+
+
+def _diameters(measures: FindingMeasures) -> list[sr.Measurement]:
+    """Return the longest and the perpendicular diameter, by the codes that viewers show as such (CID 7470)."""
+    return [
+        sr.Measurement(name, round(line.mm, 3), codes.UCUM.Millimeter)
+        for name, line in ((common.LONG_AXIS, measures.longest), (common.SHORT_AXIS, measures.perpendicular))
+        if line is not None
+    ]
+
+
+def _intensities(measures: FindingMeasures) -> list[sr.Measurement]:
+    """Return mean, standard deviation and maximum of the intensity: in HU for CT, else without a unit."""
+    is_hu = measures.unit is IntensityUnit.HU
+    name = codes.DCM.AttenuationCoefficient if is_hu else common.INTENSITY
+    unit = codes.UCUM.HounsfieldUnit if is_hu else codes.UCUM.NoUnits
+    values = (
+        (measures.mean, codes.SCT.Mean),
+        (measures.sd, codes.SCT.StandardDeviation),
+        (measures.maximum, codes.SCT.Maximum),
+    )
+    return [
+        sr.Measurement(name, round(value, 4), unit, derivation=derivation)
+        for value, derivation in values
+        if value is not None
+    ]
 
 
 def _algorithm(identity: Identity) -> sr.AlgorithmIdentification:

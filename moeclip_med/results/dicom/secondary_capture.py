@@ -10,13 +10,12 @@ from highdicom.sc import SCImage
 from highdicom.spatial import get_closest_patient_orientation
 from highdicom.sr import CodedConcept
 from PIL import Image, ImageDraw, ImageFont
-from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import RLELossless
-from pydicom.valuerep import DSfloat
 from skimage.segmentation import find_boundaries
 
 from moeclip_med.results.dicom.common import finish, series_arguments, to_frames
+from moeclip_med.results.dicom.stand_ins import decimals
 from moeclip_med.results.formats import ResultFormat
 from moeclip_med.results.notes import RESEARCH_USE
 from moeclip_med.results.overlay import blend
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from moeclip_transforms import FrameGeometry
     from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
 
     from moeclip_med.results.dicom.identity import Identity
     from moeclip_med.results.dicom.sources import Sources
@@ -48,7 +48,7 @@ def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: 
 
     Args:
         anomaly: A scored DICOM volume.
-        sources: Its source headers.
+        sources: What it was made from.
         identity: Who made it.
 
     Yields:
@@ -107,11 +107,10 @@ def _labelled(pixels: NDArray[np.uint8], anomaly: AnomalyVolume) -> NDArray[np.u
 def _capture(
     anomaly: AnomalyVolume, sources: Sources, identity: Identity, index: int, pixels: NDArray[np.uint8], factor: int
 ) -> SCImage:
-    source = sources.dataset_of(index)
     geometry = anomaly.volume.frame_geometry[index] if sources.has_position else None
     spacing = _spacing(anomaly, factor) if geometry else None
     capture = SCImage.from_ref_dataset(
-        ref_dataset=source,
+        ref_dataset=sources.stand_ins[index],
         pixel_array=pixels,
         photometric_interpretation="RGB",
         bits_allocated=8,
@@ -123,16 +122,32 @@ def _capture(
         pixel_spacing=spacing,  # type: ignore[arg-type]  # mm, not whole numbers
         **series_arguments(identity, ResultFormat.SC),
     )
-    capture.BurnedInAnnotation = "NO"  # PS3.3, C.7.6.1: about text that identifies the patient
+    _state_burned_in(capture, sources.burned_in[index])
     capture.DerivationDescription = identity.description()
-    capture.SourceImageSequence = [_reference(anomaly, sources, index)]
+    reference = sources.citations[index].reference()
+    reference.PurposeOfReferenceCodeSequence = [
+        CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
+    ]
+    capture.SourceImageSequence = [reference]
     if geometry and spacing:
-        _place(capture, source, geometry, spacing, factor)
+        _place(capture, sources, geometry, spacing, factor)
     else:
         capture.PatientOrientation = []
     capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = capture.ContentDate, capture.ContentTime
+    capture.Laterality = sources.image.get("Laterality")
     finish(capture, identity, ResultFormat.SC, sources)
     return capture
+
+
+def _state_burned_in(capture: Dataset, source: str) -> None:
+    """Say of the picture what its source says: whether its pixels identify the patient (PS3.3, C.7.6.1).
+
+    Our own text identifies nobody. Where the source does not say, neither does the picture.
+    """
+    if source:
+        capture.BurnedInAnnotation = source
+    else:
+        capture.pop("BurnedInAnnotation", None)
 
 
 def _spacing(anomaly: AnomalyVolume, factor: int) -> tuple[float, float]:
@@ -148,20 +163,8 @@ def _patient_orientation(geometry: FrameGeometry) -> tuple[str, str]:
     return (along_row.value, along_column.value)
 
 
-def _reference(anomaly: AnomalyVolume, sources: Sources, index: int) -> Dataset:
-    """The source frame that a picture shows (PS3.3, C.7.6.1)."""
-    frame = anomaly.volume.frames[index]
-    item = Dataset()
-    item.ReferencedSOPClassUID = frame.sop_class_uid
-    item.ReferencedSOPInstanceUID = frame.sop_instance_uid
-    if sources.frame_numbers:
-        item.ReferencedFrameNumber = sources.frame_numbers[index]
-    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)]
-    return item
-
-
 def _place(
-    capture: Dataset, source: Dataset, geometry: FrameGeometry, spacing: tuple[float, float], factor: int
+    capture: Dataset, sources: Sources, geometry: FrameGeometry, spacing: tuple[float, float], factor: int
 ) -> None:
     """Put the picture where its slice lies: not required of a capture, but viewers then scroll it with the source.
 
@@ -169,7 +172,6 @@ def _place(
     """
     row, column = np.asarray(geometry.row_direction), np.asarray(geometry.column_direction)
     shift = (1 - factor) / 2 * (row * spacing[1] + column * spacing[0])
-    capture.ImagePositionPatient = [DSfloat(value, auto_format=True) for value in geometry.position + shift]
-    capture.ImageOrientationPatient = [DSfloat(value, auto_format=True) for value in (*row, *column)]
-    capture.FrameOfReferenceUID = source.FrameOfReferenceUID
-    capture.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
+    capture.ImagePositionPatient = decimals(geometry.position + shift)
+    capture.ImageOrientationPatient = decimals((*row, *column))
+    capture.FrameOfReferenceUID = sources.image.FrameOfReferenceUID

@@ -1,156 +1,169 @@
-"""The headers of the source frames, made ready to be cited.
-
-Real headers lack attributes that must be in a result, repeat an orientation with rounding noise, or hold more frames
-than were scored. That is settled here, on headers in memory, so that everything after can rely on highdicom's rules:
-one orientation, one entry per slice, in the order of the volume.
-"""
+"""What the results cite and copy of a source: made from its headers once, valid whatever the headers hold."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pydicom
-from pydicom.sequence import Sequence as DicomSequence
-from pydicom.valuerep import DSfloat
+from moeclip_transforms.dicom_header import quietly
+from pydicom.dataset import Dataset
 
-from moeclip_med.results.dicom.refusal import UncitableError
-from moeclip_med.results.dicom.unplaced import add_stand_ins
+from moeclip_med.results.dicom.attributes import IMAGE_ATTRIBUTES, SUBJECT_ATTRIBUTES
+from moeclip_med.results.dicom.citing import Citer
+from moeclip_med.results.dicom.cleaning import Change, HeaderCleaner, describe_changes
+from moeclip_med.results.dicom.stand_ins import make_stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from moeclip_transforms import Volume
-    from pydicom.dataset import Dataset
 
-    from moeclip_med.results.dicom.identity import Identity
-
-_MAY_BE_EMPTY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
-"""Type 2 attributes of the patient and study modules (PS3.3, C.7.1.1 and C.7.2.1): present, perhaps empty."""
-
-_SAME_DIRECTION = 1e-3
-"""Largest difference of direction cosines that is rounding noise; the reader checked the geometry already."""
+    from moeclip_med.results.dicom.citing import Citation
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Headers to derive results from.
+    """A source as the results need it.
 
     Attributes:
-        datasets: One header per slice in the order of the volume, or a single multi-frame header.
-        frame_numbers: For a multi-frame header, the 1-based number in the file of each slice; else None.
+        stand_ins: One single-frame header per slice in the order of the volume, for highdicom.
+        citations: What each slice really is.
+        subject: Attributes of patient and study, all valid.
+        image: Attributes of the images that some results repeat: `IMAGE_ATTRIBUTES` and FrameOfReferenceUID.
+        burned_in: BurnedInAnnotation per slice: "YES", "NO" or "" where the source does not say.
+        study_uid: StudyInstanceUID of the results.
+        modality: The source's modality.
         has_position: Whether frames have a place in space; False for photographs and clips.
+        notes: What was corrected in or left out of the source's header, one sentence each, without a value.
     """
 
-    datasets: tuple[Dataset, ...]
-    frame_numbers: tuple[int, ...] | None
+    stand_ins: tuple[Dataset, ...] = field(repr=False)
+    citations: tuple[Citation, ...]
+    subject: Dataset = field(repr=False)
+    image: Dataset = field(repr=False)
+    burned_in: tuple[str, ...]
+    study_uid: str
+    modality: str
     has_position: bool
+    notes: tuple[str, ...]
 
     @property
-    def first(self) -> Dataset:
-        """The header that patient and study are taken from."""
-        return self.datasets[0]
+    def series_uid(self) -> str:
+        """SeriesInstanceUID of the first slice."""
+        return self.citations[0].series_uid
 
-    def dataset_of(self, index: int) -> Dataset:
-        """The header that a slice lies in."""
-        return self.datasets[0 if self.frame_numbers else index]
+    @cached_property
+    def slice_of_stand_in(self) -> dict[str, int]:
+        """The index of the slice by the SOPInstanceUID of its stand-in."""
+        return {str(header.SOPInstanceUID): index for index, header in enumerate(self.stand_ins)}
+
+    @cached_property
+    def citation_of_stand_in(self) -> dict[str, Citation]:
+        """The citation by the SOPInstanceUID of a stand-in."""
+        return {uid: self.citations[index] for uid, index in self.slice_of_stand_in.items()}
+
+    def references(self) -> list[Dataset]:
+        """Return an item for every file."""
+        files = {citation.sop_instance_uid: citation for citation in self.citations}
+        return [citation.reference(with_frame=False) for citation in files.values()]
+
+    def referenced_series(self) -> list[Dataset]:
+        """Return every file by series: the items of the Common Instance Reference module (PS3.3, C.12.2)."""
+        items: dict[str, dict[str, Dataset]] = {}
+        for citation in self.citations:
+            files = items.setdefault(citation.series_uid, {})
+            files.setdefault(citation.sop_instance_uid, citation.reference(with_frame=False))
+        series = []
+        for uid, files in items.items():
+            item = Dataset()
+            item.SeriesInstanceUID, item.ReferencedInstanceSequence = uid, list(files.values())
+            series.append(item)
+        return series
 
 
-def load_sources(volume: Volume, identity: Identity) -> Sources:
-    """Read the headers of a volume's frames.
+def load_sources(volume: Volume) -> Sources:
+    """Make the sources of a volume's results.
 
     Args:
         volume: A volume read from DICOM.
-        identity: Names a frame of reference where the source has none.
 
     Raises:
-        UncitableError: Where the slices lie in several multi-frame files.
+        UncitableError: Where a file names no SOP class, without which nothing can refer to it.
     """
-    paths = list(dict.fromkeys(frame.path for frame in volume.frames))
-    headers = [
-        pydicom.dcmread(BytesIO(header), stop_before_pixels=True, force=True) for header in volume.source.headers
-    ]
-    for header in headers:
-        _complete(header, identity)
+    source, citer = volume.source, Citer()
+    with quietly():
+        headers = [pydicom.dcmread(BytesIO(header), stop_before_pixels=True, force=True) for header in source.headers]
+    file_of_path = {path: file for file, path in enumerate(dict.fromkeys(frame.path for frame in source.frames))}
+    files = [citer.file(headers[file], source.headers[file], path.name) for path, file in file_of_path.items()]
+    names_frames = [citer.names_frames(header, file) for header, file in zip(headers, files, strict=True)]
+    burned_in = [HeaderCleaner(header).single("BurnedInAnnotation") or "" for header in headers]
+    file_of_slice = [file_of_path[frame.path] for frame in source.frames]
+
+    cleaner = HeaderCleaner(headers[0])
+    subject, image = _subject(cleaner), _image(cleaner, headers)
+    image.FrameOfReferenceUID = citer.valid(headers[0], "FrameOfReferenceUID", files[0].series_uid)
+    study_uid = citer.valid(headers[0], "StudyInstanceUID", files[0].series_uid)
     has_position = volume.has_orientation and bool(volume.frame_geometry)
-    if len(paths) == len(volume.frames) and not _is_multi_frame(headers[0]):
-        _same_orientation(headers)
-        if not has_position:
-            add_stand_ins(headers, len(headers), identity.frame_of_reference_uid(volume.series.uid))
-        elif len(headers) > 1:
-            _thickness(headers, volume)
-        return Sources(tuple(headers), None, has_position)
-    if len(paths) > 1:
-        msg = (
-            f"{paths[0].name}: the slices lie in {len(paths)} multi-frame files, but a DICOM result can cite frames of "
-            "one only; leave the DICOM results out for this series."
-        )
-        raise UncitableError(msg)
-    _keep_frames(headers[0], [frame.frame for frame in volume.frames])
-    if not has_position:
-        add_stand_ins(headers, len(volume.frames), identity.frame_of_reference_uid(volume.series.uid))
-    return Sources((headers[0],), tuple(frame.frame + 1 for frame in volume.frames), has_position)
+    thickness = _thickness(headers[0], source.frames[0].frame, cleaner) or volume.affine.spacing[2]
+    return Sources(
+        stand_ins=make_stand_ins(volume, study_uid, files[0].series_uid, str(image.FrameOfReferenceUID), thickness),
+        citations=tuple(
+            files[file].frame(frame.frame + 1) if names_frames[file] else files[file]
+            for file, frame in zip(file_of_slice, source.frames, strict=True)
+        ),
+        subject=subject,
+        image=image,
+        burned_in=tuple(burned_in[file] for file in file_of_slice),
+        study_uid=study_uid,
+        modality=volume.series.modality,
+        has_position=has_position,
+        notes=(*describe_changes(cleaner.changes), *citer.notes(has_position=has_position)),
+    )
 
 
-def _is_multi_frame(header: Dataset) -> bool:
-    return "PerFrameFunctionalGroupsSequence" in header or int(header.get("NumberOfFrames") or 1) > 1
+def _subject(cleaner: HeaderCleaner) -> Dataset:
+    """Return the attributes of patient and study."""
+    subject = Dataset()
+    cleaner.copy(SUBJECT_ATTRIBUTES, subject)
+    if subject.get("PatientIdentityRemoved") == "YES" and not (
+        "DeidentificationMethod" in subject or "DeidentificationMethodCodeSequence" in subject
+    ):
+        subject.DeidentificationMethod = "Not stated in the source"  # required beside YES (PS3.3, C.7.1.1)
+    return subject
 
 
-def _complete(header: Dataset, identity: Identity) -> None:
-    """Add what a result must have and this header lacks."""
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in header:
-            setattr(header, keyword, None)
-    if "ImagePositionPatient" in header and "FrameOfReferenceUID" not in header:
-        header.FrameOfReferenceUID = identity.frame_of_reference_uid(str(header.SeriesInstanceUID))
-
-
-def _same_orientation(headers: Sequence[Dataset]) -> None:
-    """Give all slices the first one's direction cosines where they differ by rounding only."""
-    first = headers[0].get("ImageOrientationPatient")
-    if first is None:
-        return
+def _image(first: HeaderCleaner, headers: Sequence[Dataset]) -> Dataset:
+    """Return the attributes of the images; lossy compression of any file counts (PS3.3, C.7.6.1.1.5)."""
+    image = Dataset()
+    first.copy(IMAGE_ATTRIBUTES, image)
+    if image.get("LossyImageCompression") == "01":
+        return image
     for header in headers[1:]:
-        own = header.get("ImageOrientationPatient")
-        if own is not None and np.abs(np.asarray(own, float) - np.asarray(first, float)).max() < _SAME_DIRECTION:
-            header.ImageOrientationPatient = first
+        cleaner = HeaderCleaner(header)
+        if cleaner.single("LossyImageCompression") == "01":
+            cleaner.copy([each for each in IMAGE_ATTRIBUTES if each.keyword.startswith("Lossy")], image)
+            first.changes.extend(cleaner.changes)
+            break
+    return image
 
 
-def _thickness(headers: Sequence[Dataset], volume: Volume) -> None:
-    """Give slices that name no thickness the distance to their neighbour, which a result must state (C.7.6.16.2.1)."""
-    distance = volume.affine.spacing[2]
-    for header in headers:
-        if header.get("SliceThickness") is None:
-            header.SliceThickness = DSfloat(distance, auto_format=True)
+def _thickness(header: Dataset, frame: int, cleaner: HeaderCleaner) -> float | None:
+    """Return the slice thickness, mm; None where the header has none, so that the distance between slices stands in.
 
-
-def _keep_frames(header: Dataset, frames: list[int]) -> None:
-    """Leave only some frames in a multi-frame header, in this order, with what they share in one place."""
-    header.NumberOfFrames = len(frames)
-    per_frame = header.get("PerFrameFunctionalGroupsSequence")
-    if not per_frame:
-        return
-    header.PerFrameFunctionalGroupsSequence = DicomSequence([per_frame[frame] for frame in frames])
-    shared = header.SharedFunctionalGroupsSequence[0]
-    for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-        if keyword not in shared:
-            _share(header, shared, keyword)
-
-
-def _share(header: Dataset, shared: Dataset, keyword: str) -> None:
-    """Move a functional group that all frames repeat to the shared ones."""
-    groups: list[Any] = [item.get(keyword) for item in header.PerFrameFunctionalGroupsSequence]
-    if all(groups):
-        setattr(shared, keyword, groups[0])
+    Results must state a thickness (PS3.3, C.7.6.16.2.1).
+    """
+    holders = [header]
+    for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        items = header.get(groups) or []
+        holders += list(items[index].get("PixelMeasuresSequence") or []) if index < len(items) else []
+    for holder in holders:
+        text = HeaderCleaner(holder).single("SliceThickness")
+        if text is not None and float(text) > 0:
+            return float(text)
+        if text is not None:
+            what = "not above 0, the distance between slices instead"
+            cleaner.changes.append(Change("SliceThickness", what, is_dropped=False))
+    return None

@@ -2,71 +2,109 @@
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
+from moeclip_med.results.attempts import attempt, unexpected
 from moeclip_med.results.dicom.identity import make_identity
 from moeclip_med.results.dicom.parametric_map import make_parametric_map
-from moeclip_med.results.dicom.refusal import UncitableError, refusals
+from moeclip_med.results.dicom.refusal import NAMES, UncitableError, refusals
 from moeclip_med.results.dicom.report_document import make_report_document
 from moeclip_med.results.dicom.secondary_capture import make_secondary_captures
 from moeclip_med.results.dicom.segmentation import make_segmentation
 from moeclip_med.results.dicom.sources import load_sources
+from moeclip_med.results.dicom.structure_set import make_structure_set
 from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from highdicom.seg import Segmentation
+
+    from moeclip_med.results.dicom.identity import Identity
+    from moeclip_med.results.dicom.sources import Sources
+    from moeclip_med.results.formats import DicomOptions
     from moeclip_med.scoring.anomaly import AnomalyVolume
 
 
-def write_dicom(anomaly: AnomalyVolume, folder: Path, formats: Collection[ResultFormat]) -> None:
-    """Write DICOM results into a folder.
+@dataclass(frozen=True)
+class DicomOutcome:
+    """What became of the DICOM results.
+
+    Attributes:
+        failed: The formats that could not be written, each with the reason in one sentence.
+        notes: What was corrected in or left out of the source's header, one sentence each.
+    """
+
+    failed: dict[ResultFormat, str]
+    notes: tuple[str, ...] = ()
+
+
+def write_dicom(
+    anomaly: AnomalyVolume, folder: Path, formats: Collection[ResultFormat], options: DicomOptions
+) -> DicomOutcome:
+    """Write DICOM results into a folder; one that fails costs itself and no other.
 
     Args:
-        anomaly: A scored volume that was read from DICOM; its source files must still be there.
+        anomaly: A scored volume that was read from DICOM.
         folder: An existing folder.
-        formats: Any of `seg` (asks for at least one finding), `pm`, `sr` (asks for `seg` where there are findings)
-            and `sc`.
+        formats: DICOM formats; `seg` and `rtstruct` ask for at least one finding.
+        options: The user's choices.
+
+    Returns:
+        What failed, and what there is to say about the source's header.
 
     Raises:
-        InputError: Where the input is not DICOM.
-        UncitableError: Where its headers lack what a result must cite.
+        OSError: Where the folder cannot be written.
     """
-    for reason in refusals(anomaly.volume, formats).values():
-        raise InputError(reason)
+    failed = refusals(anomaly.volume, formats)
+    wanted = [fmt for fmt in ResultFormat if fmt in formats and fmt not in failed]
+    if not wanted:
+        return DicomOutcome(failed)
     try:
-        with warnings.catch_warnings():
-            # highdicom quotes names of one component in a warning: no name of a patient may reach a log
-            warnings.filterwarnings("ignore", message="The string .* person name", category=UserWarning)
-            _write(anomaly, folder, formats)
-    except (AttributeError, ValueError) as error:  # highdicom refuses sources that would make an invalid object
-        if isinstance(error, InputError):
-            raise
-        name = anomaly.volume.frames[0].path.name
-        msg = (
-            f"{name}: this source cannot be cited in a DICOM result ({error}); leave seg, pm, sr and sc out for this "
-            "series."
-        )
-        raise UncitableError(msg) from error
+        sources = load_sources(anomaly.volume)
+    except UncitableError as error:
+        return DicomOutcome(failed | dict.fromkeys(wanted, str(error)))
+    except Exception as error:  # noqa: BLE001 - headers come from strangers
+        return DicomOutcome(failed | {fmt: unexpected(f"DICOM {NAMES[fmt]}", error) for fmt in wanted})
+    writer = _Writer(anomaly, sources, make_identity(anomaly), options)
+    for fmt in wanted:
+        reason = attempt(partial(writer.write, fmt), folder / RESULT_NAMES[fmt], f"DICOM {NAMES[fmt]}")
+        if reason:
+            failed[fmt] = reason
+    return DicomOutcome(failed, sources.notes)
 
 
-def _write(anomaly: AnomalyVolume, folder: Path, formats: Collection[ResultFormat]) -> None:
-    identity = make_identity(anomaly)
-    sources = load_sources(anomaly.volume, identity)
-    segmentation = make_segmentation(anomaly, sources, identity) if ResultFormat.SEG in formats else None
-    if segmentation is not None:
-        segmentation.save_as(folder / RESULT_NAMES[ResultFormat.SEG])
-    if ResultFormat.PM in formats:
-        make_parametric_map(anomaly, sources, identity).save_as(folder / RESULT_NAMES[ResultFormat.PM])
-    if ResultFormat.SR in formats:
-        document = make_report_document(anomaly, sources, identity, segmentation)
-        document.save_as(folder / RESULT_NAMES[ResultFormat.SR])
-    if ResultFormat.SC in formats:
-        captures = folder / RESULT_NAMES[ResultFormat.SC]
-        captures.mkdir()
-        for number, capture in enumerate(make_secondary_captures(anomaly, sources, identity), start=1):
-            capture.save_as(captures / f"{number:04d}.dcm")
+@dataclass
+class _Writer:
+    """Writes the formats of one volume; the segmentation is kept, since the report cites it."""
+
+    anomaly: AnomalyVolume
+    sources: Sources
+    identity: Identity
+    options: DicomOptions
+    segmentation: Segmentation | None = None
+
+    def write(self, fmt: ResultFormat, path: Path) -> None:
+        parts = (self.anomaly, self.sources, self.identity)
+        if fmt is ResultFormat.SEG:
+            segmentation = make_segmentation(*parts, self.options)
+            segmentation.save_as(path)
+            self.segmentation = segmentation
+        elif fmt is ResultFormat.PM:
+            make_parametric_map(*parts).save_as(path)
+        elif fmt is ResultFormat.SR:
+            if self.anomaly.findings and self.segmentation is None:
+                msg = "The structured report cites the segments of the Segmentation, which could not be written."
+                raise InputError(msg)
+            make_report_document(*parts, self.segmentation, self.options).save_as(path)
+        elif fmt is ResultFormat.RTSTRUCT:
+            make_structure_set(*parts).save_as(path)
+        else:
+            path.mkdir()
+            for number, capture in enumerate(make_secondary_captures(*parts), start=1):
+                capture.save_as(path / f"{number:04d}.dcm")
