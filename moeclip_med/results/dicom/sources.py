@@ -8,7 +8,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pydicom
-from moeclip_transforms.dicom_header import quietly
 from pydicom.dataset import Dataset
 
 from moeclip_med.results.dicom.attributes import IMAGE_ATTRIBUTES, SUBJECT_ATTRIBUTES
@@ -94,8 +93,7 @@ def load_sources(volume: Volume) -> Sources:
         UncitableError: Where a file names no SOP class, without which nothing can refer to it.
     """
     source, citer = volume.source, Citer()
-    with quietly():
-        headers = [pydicom.dcmread(BytesIO(header), stop_before_pixels=True, force=True) for header in source.headers]
+    headers = [pydicom.dcmread(BytesIO(header), stop_before_pixels=True, force=True) for header in source.headers]
     file_of_path = {path: file for file, path in enumerate(dict.fromkeys(frame.path for frame in source.frames))}
     files = [citer.file(headers[file], source.headers[file], path.name) for path, file in file_of_path.items()]
     names_frames = [citer.names_frames(header, file) for header, file in zip(headers, files, strict=True)]

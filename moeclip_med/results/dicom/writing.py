@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.dicom_header import quietly
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.results.attempts import attempt, unexpected
@@ -66,7 +67,8 @@ def write_dicom(
     if not wanted:
         return DicomOutcome(failed)
     try:
-        sources = load_sources(anomaly.volume)
+        with quietly():
+            sources = load_sources(anomaly.volume)
     except UncitableError as error:
         return DicomOutcome(failed | dict.fromkeys(wanted, str(error)))
     except Exception as error:  # noqa: BLE001 - headers come from strangers
