@@ -74,12 +74,12 @@ def weekly_shares(ledger: Ledger, catalogue: Catalogue) -> list[WeekShare]:
     for scanner in sorted(counts):
         studies_before = findings_before = 0
         for week in sorted(counts[scanner]):
-            studies, found = counts[scanner][week]
+            studies, with_findings = counts[scanner][week]
             if studies >= FEWEST_STUDIES:
                 before = findings_before / studies_before if studies_before >= FEWEST_BEFORE else None
-                shares.append(_week(scanner, week, studies, found, before))
+                shares.append(_week(scanner, week, studies, with_findings, before))
             studies_before += studies
-            findings_before += found
+            findings_before += with_findings
     return shares
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -199,4 +200,8 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         raise InputError(msg)
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         msg = f'--output "{output}" is not empty; name another folder or add --overwrite'
+        raise InputError(msg)
+    place = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        msg = f'--output "{output}": "{place}" cannot be written to; change its permissions or name another folder'
         raise InputError(msg)
