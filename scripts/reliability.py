@@ -1,7 +1,8 @@
 """Feed every file of three test collections, and damaged copies of them, to a worker of the batch; count what happens.
 
-Writes docs/reliability.md between its marks. Takes a quarter of an hour to an hour on two cores;
-`--mutations 50 --studies 20` is a try.
+Then fuzz the readers, model descriptions, DICOMweb answers and texts, guided by coverage (scripts/fuzz.py). Writes
+docs/reliability.md between its marks. Takes an hour or two on two cores;
+`--mutations 50 --studies 20 --fuzz-seconds 20` is a try.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Worker:
         output = folder / "out"
         (output / ".batch" / "unfinished").mkdir(parents=True)
         self.names = Pseudonyms.kept_in(output / ".batch" / "key")
-        formats = frozenset({ResultFormat.NIFTI, ResultFormat.JSON})
+        formats = frozenset(ResultFormat) - {ResultFormat.RAW, ResultFormat.ROUTING}
         order = WorkOrder(
             root=folder, output=output, settings=ScoreSettings(formats), filters=(), key=self.names.key,
             fingerprint="reliability", memory_bytes=8 * 2**30, thumbnails=True,
@@ -172,9 +173,9 @@ def judge(event: object) -> tuple[str, int, str]:
 
 def collections(worker: Worker) -> Iterator[tuple[str, Tally]]:
     """Every file of the three collections as it is."""
-    from mutations import real_files
+    from mutations import made_files, real_files
 
-    for name, paths in real_files().items():
+    for name, paths in {**real_files(), "made by other libraries (MetaImage, NRRD, …)": made_files()}.items():
         tally = Tally()
         for path in paths:
             enter(tally, worker, f"{name}/{path.name}", path)
@@ -184,9 +185,9 @@ def collections(worker: Worker) -> Iterator[tuple[str, Tally]]:
 def damaged(worker: Worker, folder: Path, count: int, kept: Path | None) -> Iterator[tuple[str, Tally]]:
     """Distinct mutations, drawn by Hypothesis until there are enough."""
     from hypothesis import HealthCheck, given, seed, settings
-    from mutations import KINDS, Mutation, mutations
+    from mutations import KINDS, OTHER_FORMATS, Mutation, mutations
 
-    tallies = {kind: Tally() for kind in KINDS}
+    tallies = {kind: Tally() for kind in (*KINDS, OTHER_FORMATS)}
     seen: set[int] = set()
     rounds = 0
     while len(seen) < count:
@@ -212,6 +213,28 @@ def damaged(worker: Worker, folder: Path, count: int, kept: Path | None) -> Iter
         feed()
         print(f"{len(seen)} of {count} mutations", flush=True)
     yield from ((f"mutations: {kind}", tally) for kind, tally in tallies.items())
+
+
+def fuzzed(seconds: int, finds: Path) -> list[tuple[str, int, str]]:
+    """Fuzz every target of scripts/fuzz.py, guided by coverage; gives target, inputs tried, and what was found."""
+    import importlib.util
+    import re
+    import subprocess
+
+    if importlib.util.find_spec("atheris") is None:
+        print("atheris is not installed: nothing is fuzzed by coverage, only the mutations above")
+        return []
+    results = []
+    for target in ("readers", "models", "dicomweb", "texts"):
+        command = [sys.executable, str(REPOSITORY / "scripts" / "fuzz.py"), target]
+        command += ["--seconds", str(seconds), "--finds", str(finds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own script
+        units = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+        summary = re.search(r"SUMMARY: (.*)", done.stderr)
+        found = "nothing" if done.returncode == 0 else summary.group(1) if summary else done.stderr[-300:]
+        results.append((target, int(units.group(1)) if units else 0, found))
+        print(*results[-1], flush=True)
+    return results
 
 
 def long_run(folder: Path, count: int) -> list[tuple[int, int]]:
@@ -264,7 +287,13 @@ def children() -> list[int]:
     return [int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()]
 
 
-def render(tallies: list[tuple[str, Tally]], samples: list[tuple[int, int]], worker: Worker) -> str:
+def render(
+    tallies: list[tuple[str, Tally]],
+    samples: list[tuple[int, int]],
+    fuzz: list[tuple[str, int, str]],
+    seconds: int,
+    worker: Worker,
+) -> str:
     """Make the measured part of the document."""
     lines = [
         "| files | n | scored | left out | refused | crashed | hung | too much memory | most memory beyond, MiB | s |",
@@ -278,6 +307,9 @@ def render(tallies: list[tuple[str, Tally]], samples: list[tuple[int, int]], wor
         total.worst_bytes = max(total.worst_bytes, tally.worst_bytes)
         total.seconds += tally.seconds
     lines += [_line("**all**", total), "", f"An idle worker takes {worker.idle_bytes / MIBIBYTE:.0f} MiB. {_where()}"]
+    if fuzz:
+        lines += ["", f"| fuzzed by coverage, {seconds / 60:g} min each | inputs | found |", "|---|--:|---|"]
+        lines += [f"| {target} | {count:,} | {found} |" for target, count, found in fuzz]
     if samples:
         chosen = [samples[0], *(samples[int(len(samples) * share) - 1] for share in (0.25, 0.5, 0.75)), samples[-1]]
         lines += ["", "| studies done | memory of the worker, MiB |", "|--:|--:|"]
@@ -310,6 +342,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=2400)
     parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--fuzz-seconds", type=int, default=900, help="for each of four targets; 0 fuzzes nothing")
     parser.add_argument("--keep", type=Path, help="folder for the mutations that crashed, hung or took too much")
     parser.add_argument("--document", type=Path, default=REPOSITORY / "docs" / "reliability.md")
     arguments = parser.parse_args()
@@ -325,8 +358,11 @@ def main() -> int:
         tallies += measure(lambda: damaged(worker, folder, arguments.mutations, arguments.keep))
         worker.executor.close()
         samples = long_run(folder / "long", arguments.studies) if arguments.studies else []
-        write_document(arguments.document, render(tallies, samples, worker))
+        finds = arguments.keep or folder / "finds"
+        fuzz = fuzzed(arguments.fuzz_seconds, finds) if arguments.fuzz_seconds else []
+        write_document(arguments.document, render(tallies, samples, fuzz, arguments.fuzz_seconds, worker))
         bad = [example for _, tally in tallies for example in tally.examples]
+        bad += [f"fuzzing {target}: {found}" for target, _, found in fuzz if found != "nothing"]
         print("\n".join(bad))
     return 1 if bad else 0
 

@@ -50,8 +50,9 @@ THUMBNAIL_NAME = "thumbnail.webp"
 MARK_NAME = "key"
 """A file that an output folder in its place always holds; an unmounted one does not."""
 
-_COPIES = 4
-"""Arrays of the volume's size alive at once while scoring: image, scores, labels and one being made."""
+_COPIES, _SLICE_COPIES = 4, 12
+"""Arrays alive at once while scoring: of the volume's size (image, scores, labels and one being made), and of a
+slice's, which is cut, resized, drawn and encoded. Measured; a mammogram is one slice (docs/reliability.md)."""
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _OUTPUT_GONE = "the output folder is gone; mount it again, then run the same command again"
@@ -226,7 +227,8 @@ class StudyScorer:
 
     def _check_memory(self, series: Series) -> None:
         limit = self._order.memory_bytes
-        needed = self._idle_bytes + declared_bytes(series) * _COPIES
+        declared = declared_bytes(series)
+        needed = self._idle_bytes + declared * _COPIES + declared // max(1, series.shape[2]) * _SLICE_COPIES
         if limit is not None and needed > limit:
             msg = (
                 f"the series declares {'×'.join(map(str, series.shape))} values, which takes about "

@@ -21,6 +21,8 @@ COLOUR_STEPS = (
 )
 """Evenly spaced colours for scores 0 to 1: the perceptually uniform map "inferno" (Smith and van der Walt, CC0)."""
 
+_BAND_PIXELS = 1 << 19
+
 FULL_OPACITY = 0.6
 """How much of the grey image the colour hides at and above the threshold."""
 
@@ -67,9 +69,14 @@ def blend(image: NDArray[np.float32], scores: NDArray[np.float32], threshold: fl
     Returns:
         (..., 3) uint8, sRGB.
     """
-    share = opacity(scores, threshold)[..., None]
-    mixed = image * 255 * (1 - share) + colours(scores) * share
-    return mixed.round().clip(0, 255).astype(np.uint8)
+    blended = np.empty((*scores.shape, 3), dtype=np.uint8)
+    rows = max(1, _BAND_PIXELS // max(1, scores[:1].size))
+    for start in range(0, len(scores), rows):  # in bands: a mammogram at once would take a gigabyte
+        band = slice(start, start + rows)
+        share = opacity(scores[band], threshold)[..., None]
+        mixed = image[band] * 255 * (1 - share) + colours(scores[band]) * share
+        blended[band] = mixed.round().clip(0, 255)
+    return blended
 
 
 def overlay_rgba(scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:

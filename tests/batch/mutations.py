@@ -5,21 +5,43 @@ Each mutation is a pure function of the drawn values, so that a failing example 
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import io
+import shutil
 import struct
+import tarfile
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
+import SimpleITK
 from hypothesis import strategies as st
+from PIL import Image
 
 LARGEST_SEED = 400_000
 """Bytes; larger files say no more and take longer."""
 
 KINDS = ("bit flips", "truncation", "wrong lengths", "swapped tags", "contradictory geometry", "huge declared sizes")
+OTHER_FORMATS = "MetaImage, NRRD, PNG, TIFF, JPEG, zip, tar"
+"""A kind of its own: files of a few voxels, their bytes flipped or cut, their text headers rewritten."""
+_HEADER_LINES: tuple[tuple[bytes, bytes], ...] = (
+    (b"NDims = 3", b"NDims = -1"), (b"NDims = 3", b"NDims = 100000"), (b"DimSize = 5 4 3", b"DimSize = 99999 99999 9"),
+    (b"ElementDataFile = LOCAL", b"ElementDataFile = %n%n%s%s%s.raw 1 3 1"),
+    (b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/passwd"), (b"Offset = 0 0 0", b"Offset = nan 1e308 -inf"),
+    (b"TransformMatrix = 1 0 0", b"TransformMatrix = 1e308 0 0"),
+    (b"ElementSpacing = 1 1 1", b"ElementSpacing = 0 -1 nan"),
+    (b"ElementType = MET_SHORT", b"ElementType = MET_LONG_LONG_ARRAY"),
+    (b"CompressedData = True", b"CompressedData = maybe"), (b"sizes: 5 4 3", b"sizes: 99999 99999 99999"),
+    (b"sizes: 5 4 3", b"sizes: -5 4 3"), (b"dimension: 3", b"dimension: 99"), (b"encoding: raw", b"encoding: hex"),
+    (b"encoding: gzip", b"encoding: bzip2"), (b"type: short", b"type: block"),
+    (b"space directions: (1,0,0)", b"space directions: (0,0,0)"), (b"endian: little", b"data file: -"),
+)  # fmt: skip
 _LENGTHS = (0, 1, 3, 0x7FFF, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 _GEOMETRY: tuple[tuple[str, Any], ...] = (
     ("PixelSpacing", ["0", "0"]), ("PixelSpacing", ["-1", "1"]), ("PixelSpacing", ["nan", "1"]),
@@ -101,9 +123,34 @@ def is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+@cache
+def made_files() -> list[Path]:
+    """A small file of each format that the collections lack; they lie in a folder of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="made-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    image = SimpleITK.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    for suffix in (".mha", ".nrrd"):
+        for packed in (False, True):
+            SimpleITK.WriteImage(
+                image, str(folder / f"made{'-packed' if packed else ''}{suffix}"), useCompression=packed
+            )
+    picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    for suffix in (".png", ".tif", ".jpg"):
+        picture.save(folder / f"made{suffix}")
+    with zipfile.ZipFile(folder / "made.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / "made.png", "a/made.png")
+        archive.write(folder / "made.mha", "made.mha")
+    with tarfile.open(folder / "made.tar.gz", "w:gz") as archive:
+        archive.add(folder / "made.nrrd", "made.nrrd")
+    return sorted(folder.iterdir())
+
+
 @st.composite
 def mutations(draw: st.DrawFn) -> Mutation:
     """Draw a real file and damage it."""
+    if draw(st.integers(0, 5)) == 0:
+        made = draw(st.sampled_from(made_files()))
+        return Mutation(made, OTHER_FORMATS, _damage_made(draw, made.read_bytes()), f"damaged{''.join(made.suffixes)}")
     wants_dicom = draw(st.sampled_from([True, True, True, False]))
     seed = draw(st.sampled_from([path for path in seeds() if is_dicom(path) == wants_dicom]))
     kind = draw(st.sampled_from(KINDS))
@@ -122,6 +169,15 @@ def _damage_anything(draw: st.DrawFn, content: bytes, kind: str) -> bytes:
     for position in draw(st.lists(where, min_size=1, max_size=24)):
         damaged[position] ^= 1 << draw(st.integers(0, 7))
     return bytes(damaged)
+
+
+def _damage_made(draw: st.DrawFn, content: bytes) -> bytes:
+    lines = [(old, new) for old, new in _HEADER_LINES if old in content]
+    if lines and draw(st.booleans()):
+        for old, new in draw(st.lists(st.sampled_from(lines), min_size=1, max_size=3)):
+            content = content.replace(old, new, 1)
+        return content
+    return _damage_anything(draw, content, draw(st.sampled_from(["bit flips", "truncation"])))
 
 
 def _damage_dicom(draw: st.DrawFn, content: bytes, kind: str) -> bytes:

@@ -33,6 +33,8 @@ _BODY_SHARE = 0.02
 
 _IMAGE_QUALITY = 88
 """WebP quality of the grey images: no visible loss; the scores themselves are kept without loss."""
+_LONGEST_SIDE = 1600
+"""Pixels of a picture, more than the page shows."""
 
 
 @dataclass(frozen=True)
@@ -238,11 +240,21 @@ def _image_uri(image: NDArray[np.float32]) -> str:
     """A (channel, rows, columns) image, 0 to 1, as WebP."""
     pixels = (image * 255).round().astype(np.uint8)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels[:3], 0, -1))
-    return _webp(picture.convert("RGB"), quality=_IMAGE_QUALITY)
+    return _webp(_fitting(picture).convert("RGB"), quality=_IMAGE_QUALITY)
 
 
 def _overlay_uri(scores: NDArray[np.float32], threshold: float) -> str:
-    return _webp(Image.fromarray(overlay_rgba(scores, threshold), mode="RGBA"), lossless=True)
+    shown = np.asarray(_fitting(Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32))))
+    return _webp(Image.fromarray(overlay_rgba(shown, threshold), mode="RGBA"), lossless=True)
+
+
+def _fitting(picture: Image.Image) -> Image.Image:
+    """The picture with at most `_LONGEST_SIDE` pixels a side: a mammogram's overlay would take a gigabyte to encode."""
+    scale = min(1.0, _LONGEST_SIDE / max(picture.size))
+    if scale == 1:
+        return picture
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BOX)
 
 
 def _webp(picture: Image.Image, **options: Any) -> str:  # noqa: ANN401 - Pillow's own options
