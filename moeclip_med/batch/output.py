@@ -71,7 +71,7 @@ class BatchOutput:
     def _open(self) -> None:
         self.pseudonyms = Pseudonyms.kept_in(self.private / MARK_NAME)
         shutil.rmtree(self.private / "unfinished", ignore_errors=True)
-        (self.private / "unfinished").mkdir(exist_ok=True)
+        (self.private / "unfinished").mkdir(mode=0o700, exist_ok=True)
         self.ledger = Ledger(self.private / LEDGER_NAME)
         self._cleanup.callback(self.ledger.close)
         self.catalogue = Catalogue(self.private / CATALOGUE_NAME)

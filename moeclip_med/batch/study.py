@@ -158,7 +158,7 @@ class StudyScorer:
 
         started = time.perf_counter()
         target = f"studies/{job.study}/{record.series}"
-        self._place.mkdir(exist_ok=True)
+        self._place.mkdir(mode=0o700, exist_ok=True)
         draft = self._place / record.series
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -216,7 +216,12 @@ def as_dicom(path: Path, stored: BoundedFile | KeptFile) -> DicomFile:
     stored.seek(0)
     if head.startswith(GZIP_MARK):
         unpacked = UnpackedFile(b"", stored.read(), _GZIP)
-        if _deflated_at(unpacked.read(_HEAD_BYTES)):
+        try:
+            inner = unpacked.read(_HEAD_BYTES)
+        except zlib.error as error:
+            msg = f'"{path.name}" is a damaged .gz file ({error}); copy it again.'
+            raise InputError(msg) from error
+        if _deflated_at(inner):
             msg = f'"{path.name}" is compressed twice, as .gz and deflated; unpack it first.'
             raise InputError(msg)
         unpacked.seek(0)

@@ -121,7 +121,7 @@ def scan(paths: Iterable[Path], *, kept: KeptFiles | None = None) -> Findings:
         for path in paths:
             try:
                 _look_at(path, found, kept)
-            except (InputError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever one file does, it costs that file alone
                 found.unreadable.append((path, _sentence(path, error)))
         series = found.series + group_series(found.dicom)
     ordered = sorted(series, key=lambda one: (one.study_uid, _natural(one.uid), str(one.files[0])))
