@@ -149,13 +149,12 @@ def _score_all(
             failures += 1
             print_error(f"series {number} of {len(chosen)}: {error}")
             continue
-        except Exception as error:  # noqa: BLE001 - one series costs that series, never the others
+        except Exception as error:
             if len(chosen) == 1:
                 raise
             failures += 1
-            fault = (
-                "needs more memory than there is" if isinstance(error, MemoryError) else f"internal error ({error!r})"
-            )
+            is_too_large = isinstance(error, MemoryError)
+            fault = "needs more memory than there is" if is_too_large else f"internal error ({error!r})"
             print_error(f"series {number} of {len(chosen)}: {fault}")
             continue
         _print_result(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import stat
@@ -98,6 +99,10 @@ def broken_archive(root: Path) -> None:
     }.items():  # fmt: skip
         (root / f"{name}.mhd").write_text("ObjectType = Image\n" + text)
     (root / "waits.nrrd").write_text("NRRD0004\ntype: uchar\ndimension: 1\nsizes: 8\nencoding: raw\ndata file: -\n\n")
+    packed = bytearray(gzip.compress(bytes(300)))
+    packed[-6] ^= 0xFF  # its checksum: found by fuzzing, as an error of zlib that ended every scan
+    (root / "checksum.dcm.gz").write_bytes(packed)
+    (root / "checksum.gz").write_bytes(packed)
     (root / "picture.png").write_bytes(b"%!PS-Adobe-3.0\n(showpage) run\n")
 
 
