@@ -27,7 +27,7 @@ SETTLED = 4
 """Studies before the clock starts: by then every worker has its model."""
 
 NODES, CORES, REAL_SLICES = 1000, 16, 300
-"""The cluster that is reckoned with, and the slices of a study there."""
+"""The cluster that is estimated, and the slices of a study there."""
 
 
 @dataclass
@@ -228,7 +228,7 @@ def render(found: dict[str, float], count: int, rows: int) -> str:
             f"{platform.python_version()}, `lite`."
         ),
         "",
-        f"### Reckoned for {NODES:,} nodes",
+        f"### Estimated for {NODES:,} nodes",
         "",
         (
             f"{NODES:,} nodes of {CORES} such cores are {workers:,} single-thread workers. At "
