@@ -96,6 +96,11 @@ class UnpackedFile(_Counted):
         self._place = 0
 
     @property
+    def n_unpacked(self) -> int:
+        """How many bytes are unpacked so far."""
+        return len(self._content)
+
+    @property
     def size(self) -> int:  # type: ignore[override]
         """How many bytes there are; unpacks all, up to the limit."""
         self._unpack(self.limit)
@@ -195,7 +200,7 @@ class DicomFile:
     def allow_pixels(self, n_bytes: int) -> None:
         """Let so many bytes of pixels be unpacked."""
         if isinstance(self.stream, UnpackedFile):
-            self.stream.limit = _MAX_HEADER_BYTES + n_bytes
+            self.stream.limit = self.stream.n_unpacked + n_bytes + _CHUNK
 
 
 @contextmanager
