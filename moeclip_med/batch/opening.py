@@ -45,6 +45,7 @@ def open_study(files: tuple[FileStamp, ...], root: Path) -> Iterator[StudyFiles]
         InputError: When nothing in them can be read.
     """
     from moeclip_transforms.discovery import FileType, file_type, scan
+    from moeclip_transforms.label_maps import set_aside_label_maps
     from moeclip_transforms.source import ImageSource
 
     paths = [stamp.path for stamp in files]
@@ -57,7 +58,7 @@ def open_study(files: tuple[FileStamp, ...], root: Path) -> Iterator[StudyFiles]
         return
     found = scan(paths)
     redact = Redactor.for_files(paths, [str(root), *_identifiers(found.series)])
-    yield StudyFiles(found.series, found.unreadable, redact)
+    yield StudyFiles(set_aside_label_maps(found.series), found.unreadable, redact)
 
 
 def _identifiers(series: tuple[Series, ...]) -> list[str]:

@@ -110,6 +110,7 @@ def score_healthy(
         InputError: If the folder holds no image.
     """
     from moeclip_transforms import open_source
+    from moeclip_transforms.hashing import hash_array
     from rich.progress import track
 
     from moeclip_med.scoring import score_volume
@@ -127,6 +128,11 @@ def score_healthy(
                 continue
             try:
                 volume = source.read(series)
+                voxels = hash_array(volume.array)  # whatever the file's type, compression or name
+                if voxels in kept.inputs:
+                    kept.left_out.append("a series is left out: the same images were given before")
+                    continue
+                kept.inputs.add(voxels)
                 anomaly = score_volume(volume, detector, plane=plane, kind=kind, keep_raw=True)
             except InputError as error:
                 kept.left_out.append(f"a series is left out: {error}")
@@ -142,14 +148,9 @@ def _keep(
 
     from moeclip_med.scoring.calibration import count_findings, flag_level
 
-    images = anomaly.record.input.sha256
-    if images in kept.inputs:
-        kept.left_out.append("a series is left out: the same images were given before")
-        return
     if anomaly.raw is not None and not np.isfinite(anomaly.raw).all():
         kept.left_out.append("a series is left out: its scores are not finite")
         return
-    kept.inputs.add(images)
     kept.kinds.add(anomaly.record.settings.kind.value)
     if levels is None:
         kept.flag_levels[study] = max(flag_level(anomaly, scale), kept.flag_levels.get(study, -np.inf))

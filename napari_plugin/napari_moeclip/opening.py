@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+from moeclip_transforms.same_grid import grid_distance
 from napari.layers import Image
 
 from napari_moeclip.layers import origin_of
@@ -12,8 +12,6 @@ from napari_moeclip.layers import origin_of
 if TYPE_CHECKING:
     from moeclip_transforms.volume import Grid
     from napari import Viewer
-
-_TOLERANCE_MM = 0.01
 
 
 def image_on_same_grid(viewer: Viewer, volume: Grid) -> Image | None:
@@ -23,6 +21,6 @@ def image_on_same_grid(viewer: Viewer, volume: Grid) -> Image | None:
         if not isinstance(layer, Image) or origin is None or origin.role != "image":
             continue
         other = origin.volume.light
-        if other.shape == volume.shape and np.allclose(other.affine.matrix, volume.affine.matrix, atol=_TOLERANCE_MM):
+        if other.shape == volume.shape and grid_distance(other.affine, volume.affine, volume.shape).is_same:
             return layer
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.hashing import hash_files
+from moeclip_transforms.label_maps import label_map_note
 from moeclip_transforms.slice_axis import check_is_image
-from moeclip_transforms.volume import SourceRef, Volume
+from moeclip_transforms.volume import FileFormat, SourceRef, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 _LONGEST_VOXEL, _ABSURD_VOXEL = 100.0, 1000.0
 """Longest to shortest side of a voxel: what is told, and what is refused. Five lines of OCT 0.25 mm apart have 128."""
+
+_SHORTEST_BODY, _LONGEST_BODY = 30.0, 3000.0
+"""Lengths in mm between which images of human body parts lie: of a finger's joint, and of a whole body."""
+
+_WHOLE_IMAGE = 32
+"""Fewer voxels along every axis are a cut-out, whose length says nothing."""
 
 
 class Details(TypedDict, total=False):
@@ -70,14 +78,9 @@ def make_volume(
     check_is_image(array.shape[1:], name)
     notes += _proportion_notes(checked, array.shape[1:], name)
     known = source or SourceRef(series, hash_files(series.files))
-    return Volume(
-        from_numpy(array),
-        checked,
-        known,
-        slice_axis=slice_axis,
-        notes=notes + _time_note(series, known.time_point) + _value_notes(array, name),
-        **details,
-    )
+    volume = Volume(from_numpy(array), checked, known, slice_axis=slice_axis, **details)
+    found = (*_time_note(series, known.time_point), *_value_notes(array, name), *_doubts(volume))
+    return replace(volume, notes=(*notes, *found))
 
 
 def _proportion_notes(affine: Affine, shape: tuple[int, ...], name: str) -> tuple[str, ...]:
@@ -93,6 +96,21 @@ def _proportion_notes(affine: Affine, shape: tuple[int, ...], name: str) -> tupl
         )
         raise InputError(msg)
     return (f"The voxels are {sides} mm: one side is {max(spacing) / min(spacing):.0f} times as long as another.",)
+
+
+def _doubts(volume: Volume) -> tuple[str, ...]:
+    """What makes it doubtful that this is an image of a body, where the file itself does not tell the modality."""
+    if volume.series.format not in (FileFormat.NIFTI, FileFormat.ITK):
+        return ()
+    doubts = [] if volume.series.is_colour else [label_map_note(volume.array)]
+    longest = max(step * size for step, size in zip(volume.affine.spacing, volume.shape, strict=True))
+    is_whole = max(volume.shape) >= _WHOLE_IMAGE
+    if volume.has_spacing and is_whole and not _SHORTEST_BODY <= longest <= _LONGEST_BODY:
+        doubts.append(
+            f"The image is {longest:.3g} mm long, as no human body part is: unless it shows a small animal or a "
+            "specimen, its spacing or unit is wrong, and so are all volumes."
+        )
+    return tuple(filter(None, doubts))
 
 
 def _time_note(series: Series, time_point: int) -> tuple[str, ...]:

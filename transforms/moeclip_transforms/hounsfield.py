@@ -17,6 +17,7 @@ _OFFSETS = (1024.0, 32768.0, 33792.0)
 _PADDING = -1500.0
 _BODY = (-1100.0, 300.0)
 """HU of air, lung, fat, water and soft tissue."""
+_SPECKS = 0.01
 _PLAUSIBLE = 0.2
 _CLEARLY_BETTER = 0.1
 _UNIT_RANGE = 2.5
@@ -62,9 +63,10 @@ def hu_scale(values: Tensor, display_range: tuple[float, float] | None) -> HuSca
             ),
         )
     plain = _plausibility(sample, 0.0)
-    best = max(_OFFSETS, key=lambda offset: _plausibility(sample, offset))
-    share = _plausibility(sample, best)
-    if share > plain + _CLEARLY_BETTER:
+    measured = sample[sample > low]  # padding is the lowest value
+    possible = [offset for offset in _OFFSETS if np.mean(measured < offset + _BODY[0]) < _SPECKS]
+    best = max(possible, default=0.0, key=lambda offset: _plausibility(sample, offset))
+    if _plausibility(sample, best) > plain + _CLEARLY_BETTER:
         return HuScale(
             offset=best,
             note=(

@@ -33,7 +33,7 @@ def scan_itk(path: Path) -> Series:
     Raises:
         InputError: When the header cannot be read, or the file is not a volume.
     """
-    header = _header(path)
+    header = read_header(path)
     x, y, z = header.shape
     check_is_image(header.shape, path.name)
     return Series(
@@ -60,7 +60,7 @@ def read_itk(series: Series, *, time_point: int = 0) -> Volume:
     if not 0 <= time_point < n_time:
         msg = f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
         raise InputError(msg)
-    header = _header(path)
+    header = read_header(path)
     try:
         stored, sha256 = read_values(header)
     except OSError as error:
@@ -81,7 +81,12 @@ def read_itk(series: Series, *, time_point: int = 0) -> Volume:
     )
 
 
-def _header(path: Path) -> GridHeader:
+def read_header(path: Path) -> GridHeader:
+    """Read and check the header of a MetaImage or NRRD file.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
     from moeclip_transforms.metaimage import read_metaimage_header
     from moeclip_transforms.nrrd_file import read_nrrd_header
 

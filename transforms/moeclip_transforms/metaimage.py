@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.geometry import Affine
+from moeclip_transforms.geometry import RAS_FROM_LPS, Affine
 from moeclip_transforms.grid_file import Encoding, GridHeader, check_sizes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_metaimage_header(path: Path) -> GridHeader:
     check_sizes(sizes, path)
     channels = _integers(fields, "ElementNumberOfChannels", path, default="1")[0]
     dtype = _dtype(fields, path)
-    stored = (channels, *sizes) if channels > 1 else sizes
+    stored = sizes if channels == 1 else (channels, *sizes)
     check_sizes(stored, path)
     domain = tuple(range(len(stored) - n_axes, len(stored)))[:_AXES_IN_SPACE]
     other = _other_axis(stored, domain, path)
@@ -169,7 +169,7 @@ def _affine(fields: dict[str, str], n_axes: int, path: Path) -> tuple[Affine, bo
     lps = np.eye(4)
     lps[:3, :3] = directions * step
     lps[:3, 3] = 0.0 if origin is None else origin[:3]
-    return _checked(Affine.from_lps(lps).matrix if np.abs(np.linalg.det(lps)) > 0 else lps, path), True
+    return _checked(RAS_FROM_LPS @ lps, path), True
 
 
 def _checked(matrix: NDArray[np.float64], path: Path) -> Affine:

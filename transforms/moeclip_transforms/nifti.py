@@ -38,12 +38,7 @@ def scan_nifti(path: Path) -> Series:
         InputError: When the header cannot be read, or the file is not a volume.
     """
     files = _pair(path)
-    try:
-        with files[0].open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise _cannot_open(path, error) from error
-    header = parse_nifti_header(_head(head, path), path)
+    header = read_header(files[0])
     check_is_image(header.shape[:3], path.name)
     if header.is_single and len(files) > 1:
         files = files[:1]
@@ -58,6 +53,20 @@ def scan_nifti(path: Path) -> Series:
         channels=3 if header.is_colour else 1,
         skip_reason=OWN_RESULT if header.is_own_result else "",
     )
+
+
+def read_header(path: Path) -> NiftiHeader:
+    """Read and check a header, compressed or not.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    return parse_nifti_header(_head(head, path), path)
 
 
 def read_nifti(series: Series, *, time_point: int = 0) -> Volume:

@@ -13,6 +13,7 @@ from monai.utils.enums import MetaKeys
 
 from moeclip_transforms.conversion import metadata
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.same_grid import grid_distance
 from moeclip_transforms.source import read_volume
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class SeriesReader(ImageReader):
         volumes = img if isinstance(img, list) else [img]
         first = volumes[0]
         for volume in volumes[1:]:
-            if volume.shape != first.shape or not np.allclose(volume.affine.matrix, first.affine.matrix, atol=1e-3):
+            is_same = volume.shape == first.shape and grid_distance(first.affine, volume.affine, first.shape).is_same
+            if not is_same:
                 msg = "The volumes to stack as channels lie on different grids; expected one grid."
                 raise InputError(msg)
         for note in dict.fromkeys(note for volume in volumes for note in volume.notes):

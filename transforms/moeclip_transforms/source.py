@@ -12,6 +12,7 @@ from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
 from moeclip_transforms.dicom_file import KeptFiles
 from moeclip_transforms.discovery import Findings, iter_files, scan
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.label_maps import set_aside_label_maps
 from moeclip_transforms.readers import reader_named
 from moeclip_transforms.volume import FileFormat
 
@@ -49,7 +50,8 @@ class ImageSource:
         self._cleanup.callback(self._kept.clear)
         try:
             found = self._scan()
-            self.series: tuple[Series, ...] = found.series
+            is_alone = self.path.is_file() and len(found.series) == 1
+            self.series: tuple[Series, ...] = found.series if is_alone else set_aside_label_maps(found.series)
             self.unreadable: tuple[tuple[Path, str], ...] = found.unreadable
             self.excluded: tuple[tuple[Path, str], ...] = found.excluded
             self._check_not_empty(found)

@@ -1,0 +1,90 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from moeclip_transforms import open_source, read_volume
+from PIL import Image
+
+RANDOM = np.random.default_rng(6)
+IMAGE = RANDOM.integers(0, 900, (20, 22, 8)).astype(np.int16)
+LABELS = (IMAGE // 300).astype(np.uint8)
+GRID = np.diag([1.5, 1.5, 5.0, 1.0])
+
+
+def save(path, values, affine=GRID):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    nib.save(nib.Nifti1Image(values, affine), path)
+
+
+def chosen(folder):
+    """Names of the series that are scored, and the reasons of those that are not."""
+    with open_source(folder) as source:
+        return (
+            [series.files[0].name for series in source.series if not series.skip_reason],
+            {series.files[0].name: series.skip_reason for series in source.series if series.skip_reason},
+        )
+
+
+@pytest.mark.parametrize(
+    "name", ["T1_seg.nii.gz", "brain_mask.nii", "T1-label.nii", "s01_brainmask.nii.gz", "case.GT.nii", "labels.nii.gz"]
+)
+def test_volumes_named_as_label_maps(tmp_path, name):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    save(tmp_path / name, LABELS)
+    scored, reasons = chosen(tmp_path)
+    assert scored == ["T1.nii.gz"]
+    assert "label map" in reasons[name]
+
+
+def test_few_whole_numbers_on_the_grid_of_an_image_beside(tmp_path):
+    save(tmp_path / "a.nii.gz", IMAGE)
+    save(tmp_path / "b.nii.gz", LABELS.astype(np.float32))
+    scored, reasons = chosen(tmp_path)
+    assert scored == ["a.nii.gz"]
+    assert '"a.nii.gz"' in reasons["b.nii.gz"]
+
+
+def test_few_whole_numbers_on_another_grid_are_an_image(tmp_path):
+    save(tmp_path / "a.nii.gz", IMAGE)
+    save(tmp_path / "b.nii.gz", LABELS, np.diag([1.5, 1.5, 6.0, 1.0]))
+    assert set(chosen(tmp_path)[0]) == {"a.nii.gz", "b.nii.gz"}
+
+
+@pytest.mark.parametrize("name", ["T1_masked_brain.nii.gz", "segmented.nii.gz", "lesions_flair.nii.gz"])
+def test_an_image_is_one_whatever_its_name(tmp_path, name):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    save(tmp_path / name, IMAGE // 2)
+    assert set(chosen(tmp_path)[0]) == {"T1.nii.gz", name}
+
+
+def test_labels_in_a_folder_of_their_own(tmp_path):
+    save(tmp_path / "imagesTr" / "A_0000.nii.gz", IMAGE)
+    save(tmp_path / "labelsTr" / "A.nii.gz", LABELS)
+    assert chosen(tmp_path)[0] == ["A_0000.nii.gz"]
+
+
+def test_masks_of_pictures(tmp_path):
+    for number in range(2):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(RANDOM.integers(0, 255, (9, 9, 3), np.uint8)).save(tmp_path / "images" / f"{number}.jpg")
+        Image.fromarray((RANDOM.random((9, 9)) > 0.5).astype(np.uint8) * 255).save(tmp_path / "masks" / f"{number}.png")
+        Image.fromarray(RANDOM.integers(0, 255, (9, 9, 3), np.uint8)).save(tmp_path / f"p{number}.png")
+        Image.fromarray(RANDOM.integers(0, 255, (9, 9), np.uint8)).save(tmp_path / f"p{number}_mask.jpg")
+    scored, reasons = chosen(tmp_path)
+    assert sorted(scored) == ["0.jpg", "1.jpg", "p0.png", "p1.png"]
+    assert '"p0.png"' in reasons["p0_mask.jpg"]
+
+
+def test_a_label_map_given_alone_is_read_with_a_note(tmp_path):
+    save(tmp_path / "labels.nii.gz", LABELS)
+    volume = read_volume(tmp_path / "labels.nii.gz")
+    assert any("label map" in note for note in volume.notes)
+    save(tmp_path / "image.nii.gz", IMAGE)
+    assert read_volume(tmp_path / "image.nii.gz").notes == ()
+
+
+def test_lengths_that_no_body_has_are_told(tmp_path):
+    for name, spacing in (("mouse", 0.1), ("human", 2.0), ("metres", 0.002), ("microns", 100.0)):
+        save(tmp_path / f"{name}.nii", RANDOM.normal(size=(96, 96, 4)).astype(np.float32), np.diag([spacing] * 3 + [1]))
+        told = any("no human body part" in note for note in read_volume(tmp_path / f"{name}.nii").notes)
+        assert told == (name != "human")

@@ -1,0 +1,137 @@
+"""Pictures keep all their bits, whatever wrote them, and are shown upright."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from moeclip_transforms import ImageKind, InputError, fit_window, open_source, read_volume
+from moeclip_transforms.pictures import turn_upright
+from PIL import Image, ImageOps
+
+RANDOM = np.random.default_rng(7)
+DEEP = RANDOM.integers(0, 4096, (9, 11, 3)).astype(np.uint16)
+
+
+def deep_png(path, pixels):
+    """A PNG of 16 bits per value, written from the standard (ISO 15948), since Pillow writes none in colour."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    colour_type = {1: 0, 3: 2, 4: 6}[1 if pixels.ndim == 2 else pixels.shape[2]]
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, colour_type, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+
+
+def shown(path):
+    """(row, column, colour) as the network sees it, 0 to 1."""
+    volume = read_volume(path)
+    return fit_window(volume, ImageKind.PLAIN).apply(volume.array)[..., 0].transpose(2, 1, 0)
+
+
+def test_colour_png_of_sixteen_bits(tmp_path):
+    deep_png(tmp_path / "a.png", DEEP)
+    volume = read_volume(tmp_path / "a.png")
+    np.testing.assert_array_equal(volume.array[..., 0].transpose(2, 1, 0), DEEP)
+    assert "12 of 16 bits" in volume.notes[0]
+    np.testing.assert_allclose(shown(tmp_path / "a.png"), DEEP / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_colour_tiff_of_sixteen_bits(tmp_path, planar, compression):
+    stored = DEEP if planar == "contig" else DEEP.transpose(2, 0, 1)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar, compression=compression)
+    np.testing.assert_allclose(shown(tmp_path / "a.tif"), DEEP / 4095, atol=1e-6)
+
+
+def test_opacity_of_sixteen_bits_is_laid_on_black(tmp_path):
+    opacity = np.full((9, 11, 1), 65535, np.uint16)
+    opacity[0] = 0
+    deep_png(tmp_path / "a.png", np.concatenate([DEEP, opacity], axis=2))
+    values = read_volume(tmp_path / "a.png").array[..., 0].transpose(2, 1, 0)
+    assert not values[0].any()
+    np.testing.assert_array_equal(values[1:], DEEP[1:])
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.float32])
+def test_grey_tiff_keeps_its_values(tmp_path, dtype):
+    pixels = RANDOM.integers(-100, 100, (6, 5)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array[0, :, :, 0].T, pixels.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_is_zero_is_turned_round(tmp_path, dtype):
+    pixels = RANDOM.integers(0, 255, (6, 5)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    expected = np.iinfo(dtype).max - pixels
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array[0, :, :, 0].T, expected)
+
+
+def test_stack_of_imagej_in_one_directory(tmp_path):
+    stack = RANDOM.integers(0, 999, (4, 6, 5)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:  # ImageJ itself writes one directory for the whole stack
+        place = tiff.pages.first.offset
+        count = struct.unpack_from(f"{tiff.byteorder}H", content, place)[0]
+        struct.pack_into(f"{tiff.byteorder}I", content, place + 2 + 12 * count, 0)
+    (tmp_path / "a.tif").write_bytes(content)
+    volume = read_volume(tmp_path / "a.tif")
+    assert volume.shape == (5, 6, 4)
+    np.testing.assert_array_equal(volume.array[0].transpose(2, 1, 0), stack)
+
+
+def test_channels_of_ome_are_points_of_their_own(tmp_path):
+    stored = RANDOM.integers(0, 999, (2, 3, 6, 5)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.ome.tif", stored, ome=True, metadata={"axes": "CZYX"})
+    with open_source(tmp_path / "a.ome.tif") as source:
+        (series,) = source.series
+        assert series.shape == (5, 6, 3, 2)
+        volume = source.read(series, time_point=1)
+    np.testing.assert_array_equal(volume.array[0].transpose(2, 1, 0), stored[1])
+    assert any("axes C" in note for note in volume.notes)
+
+
+def test_palette_tiff_is_colour(tmp_path):
+    Image.fromarray(RANDOM.integers(0, 256, (6, 6, 3), np.uint8)).quantize(8).save(tmp_path / "a.tif")
+    expected = np.asarray(Image.open(tmp_path / "a.tif").convert("RGB"))
+    np.testing.assert_allclose(read_volume(tmp_path / "a.tif").array[..., 0].transpose(2, 1, 0), expected, atol=1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright(tmp_path, orientation):
+    pixels = RANDOM.integers(0, 256, (6, 8, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    volume = read_volume(tmp_path / "a.png")
+    np.testing.assert_array_equal(volume.array[..., 0].transpose(2, 1, 0), expected)
+    np.testing.assert_array_equal(turn_upright(pixels[..., 0], orientation), expected[..., 0])
+    assert bool(volume.notes) == (orientation != 1)
+
+
+def test_a_format_that_the_name_does_not_say_is_not_opened(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
+    with pytest.raises(InputError, match=r'"a\.png" is not a readable image'):
+        read_volume(tmp_path / "a.png")
+
+
+def test_a_tiff_that_declares_more_than_it_holds(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8))
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        for name in ("ImageWidth", "ImageLength"):
+            tag = tiff.pages.first.tags[name]
+            struct.pack_into("<H" if tag.dtype == 3 else "<I", content, tag.valueoffset, 9000)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(InputError, match=r'"a\.tif"'):
+        read_volume(tmp_path / "a.tif")

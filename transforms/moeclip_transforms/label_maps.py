@@ -1,0 +1,192 @@
+"""Label maps and masks that lie among images: recognised, so that they are neither scored nor counted as studies.
+
+A volume is one when its values are few whole numbers and it is named as one, or lies on the grid of an image beside
+it. A picture is one when it is named as the mask of a picture, or named as a mask and has few values.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.same_grid import grid_distance
+from moeclip_transforms.volume import FileFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from moeclip_transforms.geometry import Affine
+    from moeclip_transforms.volume import Series
+
+MOST_LABELS = 64
+"""More whole numbers than this are an image."""
+
+_WHOLE = 0.01
+_FIRST_BYTES, _MORE_BYTES = 1 << 16, 1 << 22
+_MOST_SIBLINGS = 200
+_FILLED = 50
+_WORDS = r"(?:masks?|d?seg|segm|segmentations?|labels?|labelmap|lesions?|roi|gt|ground[-_ ]?truth|truth|annotations?)"
+_NAMED = re.compile(rf"(?:^|[^a-z]|(?<=brain)|(?<=head))({_WORDS})(?![a-z])", re.IGNORECASE)
+_ENDING = re.compile(rf"[-_. ]*{_WORDS}$", re.IGNORECASE)
+_FOLDER = re.compile(rf"{_WORDS}(?:Tr|Ts|[-_ ]?(?:train|test|val)\w*)?", re.IGNORECASE)
+_SUFFIXES = (
+    ".nii.gz",
+    ".nii",
+    ".hdr",
+    ".mha",
+    ".mhd",
+    ".nrrd",
+    ".nhdr",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".tif",
+    ".tiff",
+)
+
+
+def set_aside_label_maps(found: Iterable[Series]) -> tuple[Series, ...]:
+    """Give the series of a folder, those that are label maps with the reason to skip them.
+
+    Args:
+        found: Series that lie among others: not one that a user named alone.
+    """
+    return tuple(one if one.skip_reason else replace(one, skip_reason=label_map_reason(one)) for one in found)
+
+
+def label_map_reason(series: Series) -> str:
+    """Return why a series is a label map, or ""; the first part of its values is read where its name tells nothing."""
+    is_picture = series.format is FileFormat.IMAGE
+    if series.format not in (FileFormat.NIFTI, FileFormat.ITK, FileFormat.IMAGE):
+        return ""
+    path = series.files[0]
+    is_named = bool(_NAMED.search(_stem(path))) or bool(_FOLDER.fullmatch(path.parent.name))
+    try:
+        if is_picture:
+            return _picture_reason(series) if is_named else ""
+        levels = None if series.is_colour else few_whole_numbers(_values(series))
+        return "" if levels is None else _volume_reason(series, levels, is_named=is_named)
+    except (InputError, OSError, EOFError, ValueError):
+        return ""  # what cannot be read is told by its reader
+
+
+def _volume_reason(series: Series, levels: tuple[int, ...], *, is_named: bool) -> str:
+    if is_named:
+        return f"a label map: it is named as one, and its values are {_listed(levels)}"
+    image = _image_on_grid(series) if len(levels) > 1 else None
+    return f'a label map: its values are {_listed(levels)}, on the grid of "{image.name}" beside it' if image else ""
+
+
+def label_map_note(array: NDArray[np.float32]) -> str:
+    """Return a sentence where the values of a volume look like those of a label map, else ""."""
+    levels = few_whole_numbers(array[..., index] for index in range(array.shape[-1]))
+    if levels is None or len(levels) < 2 or array.size < _FILLED * len(levels):  # noqa: PLR2004
+        return ""
+    return f"Its values are few whole numbers ({_listed(levels)}): is this a label map rather than an image?"
+
+
+def few_whole_numbers(chunks: Iterable[NDArray[Any]]) -> tuple[int, ...] | None:
+    """Return the values, where they are at most `MOST_LABELS` whole numbers; None as soon as they are not."""
+    levels: set[int] = set()
+    for chunk in chunks:
+        values = np.unique(chunk[np.isfinite(chunk)])
+        if len(values) > MOST_LABELS or (np.abs(values - np.rint(values)) > _WHOLE).any():
+            return None
+        levels |= {int(value) for value in np.rint(values)}
+        if len(levels) > MOST_LABELS:
+            return None
+    return tuple(sorted(levels))
+
+
+def _stem(path: Path) -> str:
+    return next((path.name[: -len(end)] for end in _SUFFIXES if path.name.lower().endswith(end)), path.name)
+
+
+def _listed(levels: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, levels[:5]))
+    return f"{shown}{', ...' if len(levels) > 5 else ''}"  # noqa: PLR2004
+
+
+def _values(series: Series) -> Iterator[NDArray[Any]]:
+    """The values of a volume piece by piece, so that an image is told after its first bytes."""
+    if series.format is FileFormat.ITK:
+        from moeclip_transforms.itk import read_itk
+
+        yield read_itk(series).array
+        return
+    from moeclip_transforms.nifti import read_header
+
+    header, voxels = read_header(series.files[0]), series.files[-1]
+    with voxels.open("rb") as file:
+        opened: Any = gzip.open if file.read(2) == b"\x1f\x8b" else open
+    if np.issubdtype(header.dtype, np.complexfloating):
+        yield np.array([0.5])  # no label
+        return
+    size = header.dtype.itemsize
+    with opened(voxels, "rb") as file:
+        file.read(header.start)
+        wanted = _FIRST_BYTES
+        while content := file.read(wanted // size * size):
+            stored = np.frombuffer(content[: len(content) // size * size], dtype=header.dtype)
+            yield stored.astype(np.float64) * header.slope + header.intercept
+            wanted = _MORE_BYTES
+
+
+def _image_on_grid(series: Series) -> Path | None:
+    """A volume beside this one, on its grid, whose values are no few whole numbers."""
+    from moeclip_transforms.itk import scan_itk
+    from moeclip_transforms.nifti import scan_nifti
+
+    path = series.files[0]
+    own, shape = _affine(series), series.shape[:3]
+    for other in sorted(path.parent.iterdir())[:_MOST_SIBLINGS]:
+        name = other.name.lower()
+        if other in series.files or not other.is_file() or not name.endswith(_SUFFIXES[:7]) or name.startswith("._"):
+            continue
+        try:
+            sibling = (scan_nifti if name.endswith((".nii.gz", ".nii", ".hdr")) else scan_itk)(other)
+            is_on_grid = sibling.shape[:3] == shape and grid_distance(own, _affine(sibling), shape).is_same
+            if is_on_grid and few_whole_numbers(_values(sibling)) is None:
+                return other
+        except (InputError, OSError, EOFError, ValueError):
+            continue
+    return None
+
+
+def _affine(series: Series) -> Affine:
+    """Where a volume lies, from its header."""
+    if series.format is FileFormat.ITK:
+        from moeclip_transforms.itk import read_header
+
+        return read_header(series.files[0]).affine
+    from moeclip_transforms.nifti import read_header as read_nifti_header
+
+    return read_nifti_header(series.files[0]).affine
+
+
+def _picture_reason(series: Series) -> str:
+    """Why a picture that is named as a mask is one: it has a picture to belong to, or few values."""
+    path = series.files[0]
+    plain = _ENDING.sub("", _stem(path))
+    places = [path.parent]
+    if _FOLDER.fullmatch(path.parent.name):
+        places += [folder for folder in path.parent.parent.iterdir() if folder.is_dir() and folder != path.parent]
+    for place in places:
+        for stem in {plain, _stem(path)}:
+            for suffix in _SUFFIXES[7:]:
+                image = place / f"{stem}{suffix}"
+                if image != path and image.is_file():
+                    return f'a mask: it is named as that of "{image.name}"'
+    from moeclip_transforms.images import read_image
+
+    levels = few_whole_numbers([read_image(series).array])
+    return "" if levels is None else f"a mask: it is named as one, and its values are {_listed(levels)}"
