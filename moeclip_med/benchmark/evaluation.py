@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_med.benchmark.datasets.case import Fault, Problem
+from moeclip_med.benchmark.datasets.case import BadCaseError, Fault, Problem
 from moeclip_med.benchmark.protocol import Protocol
-from moeclip_med.benchmark.reading import BadCaseError, read_paper_image, read_views
+from moeclip_med.benchmark.reading import read_paper_image, read_views
 from moeclip_med.benchmark.systems import BaselineSystem
 from moeclip_med.benchmark.tally import Tally
 from moeclip_med.metrics.detection import detect, lesion_places
@@ -120,6 +120,8 @@ class Evaluation:
         views = paper = None
         if Protocol.NATIVE in self.protocols:
             views = read_views(case, self.dataset)
+            for remark in () if views.truth is None else views.truth.remarks:
+                self.store.progress["problems"].append([Fault.MASK_VALUES.name, case.key, remark])
         if Protocol.PAPER in self.protocols:
             paper = read_paper_image(case)
         mask = views.mask if views is not None else paper[1] if paper is not None else None
@@ -174,7 +176,9 @@ class Evaluation:
             mask = paper[1] if protocol is Protocol.PAPER and paper is not None else views.mask if views else None
             if mask is None and not label:
                 mask = np.zeros(made.raw.shape, dtype=bool)
-            inside = views.foreground if protocol is Protocol.FOREGROUND and views is not None else None
+            inside = None
+            if views is not None and protocol is not Protocol.PAPER:
+                inside = views.compared(only_foreground=protocol is Protocol.FOREGROUND)
             tally.add(made.raw, mask, inside, made.image_score)
         made = maps[Protocol.NATIVE if views is not None else Protocol.PAPER]
         if made.routing is not None:
@@ -234,12 +238,12 @@ def native_maps(system: System, views: Views) -> CaseMaps:
 
 def smallest_finding(views: Views) -> int:
     """Voxels of the smallest finding that the product lists."""
-    from moeclip_med.scoring.findings import SMALLEST_AREA_PIXELS, SMALLEST_VOLUME_ML
+    from moeclip_med.scoring.findings import SMALLEST_AREA_PIXELS, smallest_volume
 
     if not views.volume.has_spacing:
         return SMALLEST_AREA_PIXELS
     voxel_ml = views.volume.affine.voxel_ml
-    return int(np.ceil(SMALLEST_VOLUME_ML / voxel_ml))
+    return int(np.ceil(smallest_volume(views.volume) / voxel_ml))
 
 
 def _paper_maps(maps: SystemMaps) -> CaseMaps:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.benchmark.datasets.case import Fault, Problem
+from moeclip_med.benchmark.datasets.case import BadCaseError, Fault, Problem
+from moeclip_med.benchmark.datasets.truth import Truth, read_truth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,17 +23,8 @@ if TYPE_CHECKING:
     from moeclip_med.benchmark.datasets.case import Case, Dataset
 
 PAPER_SIZE = 518
-_GRID_TOLERANCE_MM = 0.01
 _BATCH = 8
 _KEPT_VALUES = 1 << 26  # 256 MB as float32
-
-
-class BadCaseError(Exception):
-    """A case that has to be left out."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.key}: {problem.fault.value} {problem.detail}")
-        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,7 @@ class Views:
         view: How it is cut into slices.
         window: Stored values to [0, 1].
         box: The square around the foreground, in pixels of a slice.
-        mask: (x, y, z), True where abnormal; None where the case has no mask.
+        truth: What the mask says, (x, y, z); None where the case has none.
         foreground: (x, y, z), True on the body or object.
     """
 
@@ -52,8 +44,21 @@ class Views:
     view: SliceView
     window: Window
     box: SquareBox
-    mask: NDArray[np.bool_] | None
+    truth: Truth | None
     foreground: NDArray[np.bool_]
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """(x, y, z), True where abnormal; None where the case has no mask."""
+        return None if self.truth is None else self.truth.abnormal
+
+    def compared(self, *, only_foreground: bool) -> NDArray[np.bool_] | None:
+        """(x, y, z), True where map and mask are compared; None for everywhere."""
+        ignored = None if self.truth is None else self.truth.ignored
+        inside = self.foreground if only_foreground else None
+        if ignored is None:
+            return inside
+        return ~ignored if inside is None else inside & ~ignored
 
     def batches(self) -> Iterator[tuple[list[int], Tensor]]:
         """Give the slices, a few at a time: their numbers and (slices, channel, rows, columns) in [0, 1]."""
@@ -91,11 +96,9 @@ def read_views(case: Case, dataset: Dataset) -> Views:
         raise BadCaseError(Problem(Fault.UNREADABLE, case.key, str(error))) from error
     window = fit_window(volume, volume.series.kind)
     view = slice_views(volume)[0]
-    mask = None
-    if case.mask is not None:
-        mask = _volume_mask(case, volume, dataset) if dataset.is_volumes else _image_mask(case, volume)
+    truth = None if case.mask is None else read_truth(case, volume, dataset)
     foreground = window.foreground(volume.tensor).any(dim=0).numpy()
-    return Views(volume, view, window, foreground_box(volume, view, window), mask, foreground)
+    return Views(volume, view, window, foreground_box(volume, view, window), truth, foreground)
 
 
 def read_paper_image(case: Case) -> tuple[Tensor, NDArray[np.bool_] | None]:
@@ -140,44 +143,6 @@ def read_mask(path: Path, key: str) -> NDArray[np.bool_]:
         raise BadCaseError(Problem(Fault.MASK_UNREADABLE, key, _words(error))) from error
     inside: NDArray[np.bool_] = np.count_nonzero(values.reshape(*values.shape[:2], -1), axis=-1) > 0
     return inside
-
-
-def _image_mask(case: Case, volume: Volume) -> NDArray[np.bool_]:
-    assert case.mask is not None  # noqa: S101 - for the type checker; the caller looked
-    mask = read_mask(case.mask, case.key)
-    columns, rows, _ = volume.shape
-    if mask.shape != (rows, columns):
-        found = f"image {columns} × {rows}, mask {mask.shape[1]} × {mask.shape[0]}"
-        raise BadCaseError(Problem(Fault.MASK_SIZE, case.key, found))
-    return mask.T[:, :, None]
-
-
-def _volume_mask(case: Case, volume: Volume, dataset: Dataset) -> NDArray[np.bool_]:
-    from moeclip_transforms import read_volume
-
-    assert case.mask is not None  # noqa: S101 - for the type checker; the caller looked
-    try:
-        labels = read_volume(case.mask)
-    except (InputError, OSError) as error:
-        raise BadCaseError(Problem(Fault.MASK_UNREADABLE, case.key, str(error))) from error
-    if labels.shape != volume.shape:
-        found = f"image {volume.shape}, mask {labels.shape}"
-        raise BadCaseError(Problem(Fault.MASK_SIZE, case.key, found))
-    apart = float(np.abs(_corners(labels) - _corners(volume)).max())
-    if apart > _GRID_TOLERANCE_MM:
-        raise BadCaseError(Problem(Fault.MASK_GRID, case.key, f"corners up to {apart:.1f} mm apart"))
-    values = labels.array[0]
-    if dataset.lesion_labels:
-        return np.isin(np.rint(values), dataset.lesion_labels)
-    inside: NDArray[np.bool_] = values != 0
-    return inside
-
-
-def _corners(volume: Volume) -> NDArray[np.float64]:
-    """World positions of the first and last voxel along each axis, mm."""
-    last = np.array(volume.shape) - 1.0
-    corners = np.vstack([np.zeros(3), np.diag(last)])
-    return volume.affine.to_world(corners)
 
 
 def _words(error: Exception) -> str:

@@ -47,9 +47,17 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
         list[str] | None,
         typer.Option(help="Own volumes with masks: NAME=PATH or NAME=PATH::*image*::*mask*; may be repeated."),
     ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(help="The channel of nnU-Net's layout in --volumes: NAME=FLAIR.", show_default="the first"),
+    ] = None,
     lesion_labels: Annotated[
         list[str] | None,
-        typer.Option(help="Mask values of --volumes that are lesions: NAME=2,3.", show_default="all but 0"),
+        typer.Option(help="Mask values of an own set that are lesions: NAME=2,3.", show_default="all above 0"),
+    ] = None,
+    ignore_labels: Annotated[
+        list[str] | None,
+        typer.Option(help="Mask values of an own set that count nowhere: NAME=-1,255.", show_default="none"),
     ] = None,
     unmasked: Annotated[Unmasked, typer.Option(help="What an image without mask in --folder is.")] = Unmasked.AUTO,
     output: Annotated[
@@ -79,7 +87,8 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     if output is None:
         msg = "--output is missing; name the folder for the report"
         raise InputError(msg)
-    datasets, missing = gather(root, dataset, folder, volumes, lesion_labels, unmasked)
+    datasets, missing = gather(root, dataset, folder, volumes, channel, unmasked)
+    datasets = with_labels(datasets, lesion_labels, ignore_labels)
     from moeclip_med.benchmark.detectors import DetectorOptions
     from moeclip_med.benchmark.run import BenchmarkSettings
 
@@ -110,7 +119,7 @@ def gather(
     published: list[str] | None,
     folders: list[str] | None,
     volumes: list[str] | None,
-    lesion_labels: list[str] | None,
+    channels: list[str] | None,
     unmasked: Unmasked,
 ) -> tuple[list[Dataset], list[str]]:
     """Find all sets that the options name, and say which of the paper's are missing.
@@ -132,15 +141,15 @@ def gather(
         missing = [missing_sentence(facts) for facts in absent if facts.name not in names]
     datasets += given
     datasets += [read_folder(name, Path(path), unmasked) for name, path in _pairs("--folder", folders)]
-    labels = {name: _numbers(name, values) for name, values in _pairs("--lesion-labels", lesion_labels)}
+    chosen = dict(_pairs("--channel", channels))
     for name, value in _pairs("--volumes", volumes):
         path, *patterns = value.split("::")
         if len(patterns) not in {0, 2}:
             msg = f'--volumes "{name}={value}": expected NAME=PATH or NAME=PATH::*image*::*mask*'
             raise InputError(msg)
-        datasets.append(read_volumes(name, Path(path), patterns, labels.pop(name, ())))
-    if labels:
-        msg = f'--lesion-labels names "{next(iter(labels))}", which no --volumes names'
+        datasets.append(read_volumes(name, Path(path), patterns, chosen.pop(name, None)))
+    if chosen:
+        msg = f'--channel names "{next(iter(chosen))}", which no --volumes names'
         raise InputError(msg)
     if not datasets:
         msg = "no data set is named; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH"
@@ -152,6 +161,29 @@ def gather(
             raise InputError(msg)
         names_seen.add(one.name)
     return datasets, missing
+
+
+def with_labels(
+    datasets: list[Dataset], lesion_labels: list[str] | None, ignore_labels: list[str] | None
+) -> list[Dataset]:
+    """Give own sets the meaning of their mask values.
+
+    Raises:
+        InputError: If a set is named that is none of one's own.
+    """
+    from dataclasses import replace
+
+    given = {one.name: one for one in datasets}
+    for option, values in (("--lesion-labels", lesion_labels), ("--ignore-labels", ignore_labels)):
+        for name, numbers in _pairs(option, values):
+            if name not in given or given[name].facts is not None:
+                msg = f'{option} names "{name}", which no --folder or --volumes names'
+                raise InputError(msg)
+            found = _numbers(option, name, numbers)
+            one = given[name]
+            is_lesion = option == "--lesion-labels"
+            given[name] = replace(one, lesion_labels=found) if is_lesion else replace(one, ignore_labels=found)
+    return list(given.values())
 
 
 def _run(
@@ -235,9 +267,9 @@ def _pairs(option: str, values: list[str] | None) -> Iterator[tuple[str, str]]:
         yield name.strip(), path.strip()
 
 
-def _numbers(name: str, values: str) -> tuple[int, ...]:
+def _numbers(option: str, name: str, values: str) -> tuple[int, ...]:
     try:
         return tuple(int(value) for value in values.split(","))
     except ValueError:
-        msg = f'--lesion-labels "{name}={values}": expected whole numbers such as {name}=2,3'
+        msg = f'{option} "{name}={values}": expected whole numbers such as {name}=2,3'
         raise InputError(msg) from None

@@ -21,6 +21,7 @@ class Fault(StrEnum):
     UNREADABLE = "image that cannot be read: left out"
     MASK_UNREADABLE = "mask that cannot be read: left out"
     MASK_SIZE = "mask of another size than its image: left out"
+    MASK_VALUES = "mask whose values had to be interpreted"
     MASK_GRID = "mask on another grid than its image: left out"
     NOT_FINITE = "scores that are not finite: left out"
     NOT_IN_SPLIT = "listed in the published split but not there: left out"
@@ -39,6 +40,14 @@ class Problem:
     fault: Fault
     key: str
     detail: str = ""
+
+
+class BadCaseError(Exception):
+    """A case that has to be excluded."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.key}: {problem.fault.value} {problem.detail}")
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,8 @@ class Dataset:
         is_volumes: Whether cases are volumes rather than images.
         is_industrial: Whether the paper's rule for industrial images applies; the medical one does otherwise.
         units_are: "patients", "volumes" or "images".
-        lesion_labels: Mask values that are lesions; empty where every value other than 0 is.
+        lesion_labels: Mask values that are lesions; empty where every value above 0 is.
+        ignore_labels: Mask values of places that were not judged: they count nowhere.
         time_point: Which one of a 4-D volume is judged.
         prompts: Class to the name typed into the prompts of models with a text tower; "" stands for every class.
         notes: What a reader of the figures has to know.
@@ -90,6 +100,7 @@ class Dataset:
     is_industrial: bool = False
     units_are: str = "images"
     lesion_labels: tuple[int, ...] = ()
+    ignore_labels: tuple[int, ...] = ()
     time_point: int = 0
     prompts: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

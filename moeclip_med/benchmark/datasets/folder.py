@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
-from moeclip_med.benchmark.datasets.layouts import BESIDE
-from moeclip_med.benchmark.datasets.scan import scan
+from moeclip_med.benchmark.datasets.layouts import BESIDE, FOLDER_LAYOUTS
+from moeclip_med.benchmark.datasets.scan import Scan, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,9 @@ class Unmasked(StrEnum):
 def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Dataset:
     """Read a folder of images.
 
-    `NAME_mask.*` beside `NAME.*` holds its true regions: every value other than 0. Sub-folders are patients.
+    `NAME_mask.*` beside `NAME.*` holds its true regions (see `truth.interpret`); or the folder is laid out as anomalib
+    and BMAD do it (test/good, test/DEFECT, ground_truth/DEFECT; good, DEFECT, mask/DEFECT; test/ungood/img and label),
+    or as images/ beside masks/. Sub-folders are patients.
     Images in a folder with a name such as "normal" or "good" are normal. An image without mask is normal too, unless
     the set has such folders and it lies in another one: then its label is unknown and it is left out. Where no image
     has a mask, folders give the labels.
@@ -47,7 +49,7 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
     if not path.is_dir():
         msg = f'{name}: "{path}" is not a folder; name one that holds images and NAME_mask.png beside them'
         raise InputError(msg)
-    found = scan(path, BESIDE)
+    found = _scan(path)
     if not found.cases:
         msg = f'{name}: "{path}" holds no image (PNG, JPEG, BMP or TIFF); name a folder that does'
         raise InputError(msg)
@@ -67,7 +69,7 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
     exclude = unmasked is Unmasked.EXCLUDE or (unmasked is Unmasked.AUTO and has_normal_folder)
     cases, problems, assumed = [], list(found.problems), 0
     for case in found.cases:
-        if case.mask is not None:
+        if case.mask is not None or case.is_abnormal is not None:
             cases.append(case)
         elif _in_normal_folder(case) or not exclude:
             assumed += not _in_normal_folder(case)
@@ -76,6 +78,15 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
             problems.append(Problem(Fault.LABEL_UNKNOWN, case.key))
     notes = (f"{assumed} images have no mask beside them and count as normal.",) if assumed else ()
     return _dataset(name, path, cases, problems, notes)
+
+
+def _scan(path: Path) -> Scan:
+    """Find the images by the first layout in which one has a mask, else with masks beside them."""
+    for layout in FOLDER_LAYOUTS:
+        found = scan(path, layout)
+        if any(case.mask for case in found.cases):
+            return found
+    return scan(path, BESIDE)
 
 
 def _dataset(name: str, path: Path, cases: list[Case], problems: Iterable[Problem], notes: tuple[str, ...]) -> Dataset:

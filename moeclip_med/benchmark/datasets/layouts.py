@@ -125,13 +125,78 @@ def decathlon(*mask_values: int) -> Layout:
     )
 
 
+_WORDS = ("mask", "seg", "segmentation", "label", "labels", "lesion", "lesions", "gt")
+_JOINTS = ("_", "-", ".")
+
+
+def _beside(stem: str) -> tuple[str, ...]:
+    """The names that a mask beside its image has."""
+    return tuple(f"{stem}{joint}{word}" for word in _WORDS for joint in _JOINTS)
+
+
+_NAMED_MASK = rf".*[-_.](?:{'|'.join(_WORDS)})"
 BESIDE = Layout(
     rules=(
-        Rule(r"(?P<patient>.*)/(?P<stem>[^/]+)", is_abnormal=None, masks=("{patient}/{stem}_mask",), unless=r".*_mask"),
-        Rule(r"(?P<stem>[^/]+)", is_abnormal=None, masks=("{stem}_mask",), unless=r".*_mask"),
+        Rule(
+            r"(?P<patient>.*)/(?P<stem>[^/]+)", is_abnormal=None, masks=_beside("{patient}/{stem}"), unless=_NAMED_MASK
+        ),
+        Rule(r"(?P<stem>[^/]+)", is_abnormal=None, masks=_beside("{stem}"), unless=_NAMED_MASK),
     ),
-    masks=r".*_mask",
+    masks=_NAMED_MASK,
 )
+
+_MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "ground_truth", "ground truth", "gt", "seg")
+_ANY_MASK_FOLDER = "|".join(_MASK_FOLDERS)
+_TESTED = "{top}ground_truth/{defect}/{stem}"
+ANOMALIB = Layout(
+    rules=(
+        Rule(rf"{_TOP}test/(?:good|ok|normal)/{_STEM}", is_abnormal=False),
+        Rule(rf"{_TOP}test/(?P<defect>[^/]+)/{_STEM}", is_abnormal=True, masks=(f"{_TESTED}_mask", _TESTED)),
+    ),
+    masks=rf"{_TOP}ground_truth/[^/]+/{_STEM}",
+)
+ANOMALIB_FOLDER = Layout(
+    rules=(
+        Rule(rf"{_TOP}(?:good|ok|normal)/{_STEM}", is_abnormal=False),
+        Rule(
+            rf"{_TOP}(?P<defect>[^/]+)/{_STEM}",
+            is_abnormal=True,
+            masks=tuple(
+                f"{{top}}{folder}/{{defect}}/{{stem}}{end}" for folder in _MASK_FOLDERS for end in ("", "_mask")
+            ),
+            unless=rf"(?:.*/)?(?:{_ANY_MASK_FOLDER})/.*",
+        ),
+    ),
+    masks=rf"{_TOP}(?:{_ANY_MASK_FOLDER})/[^/]+/{_STEM}",
+)
+IMAGES_BESIDE_MASKS = Layout(
+    rules=(
+        Rule(
+            rf"{_TOP}(?:images?|imgs?|original)/{_STEM}",
+            is_abnormal=None,
+            masks=tuple(f"{{top}}{folder}/{{stem}}{end}" for folder in _MASK_FOLDERS for end in ("", "_mask", "_seg")),
+        ),
+    ),
+    masks=rf"{_TOP}(?:{_ANY_MASK_FOLDER})/{_STEM}",
+)
+FOLDER_LAYOUTS = (BMAD, ANOMALIB, ANOMALIB_FOLDER, IMAGES_BESIDE_MASKS)
+"""Layouts tried for a folder of a user's own images, in order; where none finds a mask, masks lie beside images."""
+
+
+def nnunet(channel: int = 0) -> Layout:
+    """The raw layout of nnU-Net: imagesTr/CASE_0000 and labelsTr/CASE; of several channels one is judged."""
+    return Layout(
+        rules=(
+            Rule(
+                rf"{_TOP}images(?P<part>Tr|Ts|)/(?P<patient>[^/.][^/]*?)_{channel:04d}",
+                is_abnormal=None,
+                masks=("{top}labels{part}/{patient}", "{top}masks{part}/{patient}"),
+            ),
+        ),
+        masks=r".*(?:labels|masks)(?:Tr|Ts|)/[^/.][^/]*",
+        is_volumes=True,
+    )
+
 
 _MASK_WORDS = r"(?:mask|seg|segmentation|label|labels|lesion|lesions|gt|truth|consensus)"
 VOLUME_PAIRS = (
@@ -140,7 +205,7 @@ VOLUME_PAIRS = (
     Layout(
         rules=(
             Rule(
-                rf"{_TOP}images/(?P<patient>[^/]+?)(?:_0000)?",
+                rf"{_TOP}images/(?P<patient>[^/]+)",
                 is_abnormal=None,
                 masks=("{top}masks/{patient}", "{top}labels/{patient}"),
             ),
@@ -153,11 +218,7 @@ VOLUME_PAIRS = (
             Rule(
                 rf"{_TOP}(?P<patient>[^/]+)",
                 is_abnormal=None,
-                masks=tuple(
-                    f"{{top}}{{patient}}{joint}{word}"
-                    for joint in ("_", "-", ".")
-                    for word in ("mask", "seg", "segmentation", "label", "labels", "lesion", "lesions", "gt")
-                ),
+                masks=_beside("{top}{patient}"),
                 unless=rf".*[-_.]{_MASK_WORDS}",
             ),
         ),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
-from moeclip_med.benchmark.datasets.layouts import VOLUME_PAIRS
+from moeclip_med.benchmark.datasets.layouts import VOLUME_PAIRS, nnunet
+from moeclip_med.benchmark.datasets.nnunet import RawFacts, read_raw_facts
 from moeclip_med.benchmark.datasets.scan import VOLUME_ENDINGS, Scan, list_files, scan
 
 if TYPE_CHECKING:
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HOW = (
-    "expected pairs such as CASE.nii.gz and CASE_mask.nii.gz, images/ and masks/, imagesTr/ and labelsTr/, or a folder "
-    "per case with one image and one mask; or name both: NAME=PATH::*flair*::*seg*"
+    "expected pairs such as CASE.nii.gz and CASE_mask.nii.gz, images/ and masks/, imagesTr/ and labelsTr/, "
+    "derivatives/ of BIDS, or a folder per case with one image and one mask; or name both: NAME=PATH::*flair*::*seg*"
 )
 _IS_MASK = re.compile(
-    r"(?:^|[^a-z])(?:mask|seg|segmentation|labels?|lesions?|gt|truth|gold|consensus|ot)", re.IGNORECASE
+    r"(?:^|[^a-z])(?:mask|d?seg|segmentation|labels?|lesions?|roi|gt|truth|gold|consensus|ot)", re.IGNORECASE
 )
+_SUBJECT = re.compile(r"(?:^|/)(sub-[^/]+/)")
+_DERIVED = re.compile(r"(?:^|/)derivatives/")
 
 
-def read_volumes(name: str, path: Path, patterns: Sequence[str] = (), lesion_labels: tuple[int, ...] = ()) -> Dataset:
+def read_volumes(name: str, path: Path, patterns: Sequence[str] = (), channel: str | None = None) -> Dataset:
     """Read a folder of volumes with masks.
 
     Args:
@@ -33,15 +36,17 @@ def read_volumes(name: str, path: Path, patterns: Sequence[str] = (), lesion_lab
         path: The folder.
         patterns: Two file name patterns ("*flair*", "*seg*") that tell image and mask of one folder apart; empty to
             try the usual layouts.
-        lesion_labels: Mask values that are lesions; empty where every value other than 0 is.
+        channel: Name or number of the channel that is judged, of nnU-Net's raw layout; the first if None.
 
     Raises:
-        InputError: If there is no folder or no pair in it.
+        InputError: If there is no folder, no pair in it, or no such channel.
     """
     if not path.is_dir():
         msg = f'{name}: "{path}" is not a folder; name one that holds volumes and their masks'
         raise InputError(msg)
-    result = _by_pattern(path, *patterns) if patterns else _by_layout(path)
+    facts = read_raw_facts(path)
+    number = min(facts.channels, default=0) if channel is None else facts.number_of(channel, name)
+    result = _by_pattern(path, *patterns) if patterns else _by_layout(path, number)
     paired = [case for case in result.cases if case.mask is not None]
     if not paired:
         msg = f'{name}: "{path}" holds no volume with a mask; {_HOW}'
@@ -54,16 +59,59 @@ def read_volumes(name: str, path: Path, patterns: Sequence[str] = (), lesion_lab
         (*result.problems, *alone),
         is_volumes=True,
         units_are="volumes",
-        lesion_labels=lesion_labels,
+        ignore_labels=facts.ignore_labels,
+        notes=_channel_notes(facts, number) if channel is None else (),
     )
 
 
-def _by_layout(path: Path) -> Scan:
-    for layout in VOLUME_PAIRS:
+def _channel_notes(facts: RawFacts, number: int) -> tuple[str, ...]:
+    if len(facts.channels) < 2:  # noqa: PLR2004
+        return ()
+    others = ", ".join(title for other, title in facts.channels.items() if other != number)
+    return (f'Of the channels, "{facts.channels[number]}" is judged; choose another ({others}) with --channel.',)
+
+
+def _by_layout(path: Path, channel: int) -> Scan:
+    for layout in (nnunet(channel), *VOLUME_PAIRS):
         result = scan(path, layout)
         if any(case.mask for case in result.cases):
             return result
-    return _one_pair_per_folder(path)
+    bids = _bids(path)
+    return bids if bids.cases else _one_pair_per_folder(path)
+
+
+def _bids(path: Path) -> Scan:
+    """Pair images with the masks that BIDS keeps under derivatives/, in a folder of the same subject and kind."""
+    images: dict[str, list[tuple[Path, str]]] = {}
+    masks: list[tuple[Path, str, str]] = []
+    for file, stem in list_files(path, VOLUME_ENDINGS):
+        place, _, title = stem.rpartition("/")
+        subject = place[found.start(1) :] if (found := _SUBJECT.search(f"{place}/")) else ""
+        if not subject:
+            continue
+        if _DERIVED.search(stem) is None:
+            images.setdefault(subject, []).append((file, title))
+        elif _IS_MASK.search(title):
+            masks.append((file, subject, title))
+    found_masks: dict[Path, list[Path]] = {}
+    problems = []
+    for mask, subject, title in masks:
+        beside = images.get(subject, [])
+        fitting = [file for file, image in beside if title.startswith(f"{image}_")]
+        if not fitting and len(beside) == 1:
+            fitting = [beside[0][0]]
+        if len(fitting) == 1:
+            found_masks.setdefault(fitting[0], []).append(mask)
+        else:
+            problems.append(Problem(Fault.IMAGE_MISSING, mask.relative_to(path).as_posix()))
+    cases = []
+    for image, belonging in found_masks.items():
+        if len(belonging) == 1:
+            cases.append(_case(path, image, belonging[0]))
+        else:
+            detail = f"{len(belonging)} masks; name one kind: NAME=PATH::*FLAIR*::*lesion*"
+            problems.append(Problem(Fault.LABEL_UNKNOWN, image.relative_to(path).as_posix(), detail))
+    return Scan(tuple(sorted(cases, key=lambda case: case.key)), tuple(problems), has_patients=True)
 
 
 def _one_pair_per_folder(path: Path) -> Scan:

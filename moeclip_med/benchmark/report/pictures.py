@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from moeclip_med.benchmark.datasets.case import BadCaseError
 from moeclip_med.benchmark.evaluation import native_maps
-from moeclip_med.benchmark.reading import BadCaseError, read_views
+from moeclip_med.benchmark.reading import read_views
 from moeclip_med.metrics.curves import measure
 
 if TYPE_CHECKING:
