@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from moeclip_med.engines import make_engine
+from moeclip_med.scoring.framing import Frame
 from moeclip_med.weights import load_model
 
 if TYPE_CHECKING:
@@ -76,25 +76,22 @@ class Detector:
         Returns:
             Maps on the slices' own pixels.
         """
-        rows, columns = slices.shape[-2:]
-        margins = _margins(box, rows, columns)
-        framed = functional.pad(slices, margins)
-        size = (self._image_size, self._image_size)
-        resized = functional.interpolate(framed, size=size, mode="bicubic", antialias=True, align_corners=False)
+        frame = Frame.of(box, slices.shape[-2], slices.shape[-1])
+        resized = frame.to_square(slices, self._image_size)
         images = (resized.clamp_(0.0, 1.0).expand(-1, 3, -1, -1) - self._mean).div_(self._std)
         output = self.engine.run(images, want_routing=want_routing)
 
-        frame = (framed.shape[-2], framed.shape[-1])
         outside = float(self.metadata.score_scale.raw(SCORE_OUTSIDE))
-        maps = functional.interpolate(output.maps[:, None].float(), size=frame, mode="bilinear", align_corners=False)
-        raw = functional.pad(maps, [-margin for margin in margins], value=outside)[:, 0]
-        return SliceMaps(raw, self._routing(output.routing, frame, margins) if want_routing else None)
+        raw = frame.from_square(output.maps[:, None].float(), outside=outside)[:, 0]
+        return SliceMaps(raw, _routing(output.routing, frame) if want_routing else None)
 
-    def _routing(self, levels: tuple[Tensor, ...] | None, frame: tuple[int, int], margins: list[int]) -> Tensor | None:
-        if levels is None:
-            return None
-        enlarged = [functional.interpolate(level[:, None], size=frame, mode="nearest-exact") for level in levels]
-        return functional.pad(torch.cat(enlarged, dim=1) + 1, [-margin for margin in margins])
+
+def _routing(levels: tuple[Tensor, ...] | None, frame: Frame) -> Tensor | None:
+    """Put the experts' choices, 1 for the first, into slices; 0 where the network did not look."""
+    if levels is None:
+        return None
+    placed = [frame.from_square(level[:, None] + 1, outside=0, mode="nearest-exact") for level in levels]
+    return torch.cat(placed, dim=1)
 
 
 def load_detector(
@@ -123,10 +120,3 @@ def load_detector(
     """
     loaded = load_model(model, prompts=prompts, tower_weights=tower_weights)
     return Detector(loaded, make_engine(loaded, engine=engine, device=device, precision=precision, threads=threads))
-
-
-def _margins(box: SquareBox | None, rows: int, columns: int) -> list[int]:
-    """Turn a box into the padding (left, right, top, bottom) that frames it; negative where it crops."""
-    if box is None:
-        return [0, 0, 0, 0]
-    return [-box.column_start, box.column_stop - columns, -box.row_start, box.row_stop - rows]

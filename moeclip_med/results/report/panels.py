@@ -31,6 +31,7 @@ _ENOUGH_SAMPLES = 96
 _BODY_SHARE = 0.02
 """A slice with less body than this is left out of the overview."""
 
+_LONGEST_WEBP = 16383
 _IMAGE_QUALITY = 88
 """WebP quality of the grey images: no visible loss; the scores themselves are kept without loss."""
 _LONGEST_SIDE = 1600
@@ -258,6 +259,10 @@ def _fitting(picture: Image.Image) -> Image.Image:
 
 
 def _webp(picture: Image.Image, **options: Any) -> str:  # noqa: ANN401 - Pillow's own options
+    """A picture as a data URI: WebP, or PNG where it is longer than WebP can be."""
     buffer = io.BytesIO()
+    if max(picture.size) > _LONGEST_WEBP:
+        picture.save(buffer, "PNG")
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     picture.save(buffer, "WEBP", method=4, **options)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
