@@ -42,6 +42,7 @@ class ScoreSettings:
         formats: The results to write.
         time_point: Which time point of a 4-D series, from 0.
         batch_size: Slices per batch; the scorer's default if None.
+        min_volume_ml: How much of a finding has to reach the threshold, ml; the scorer's rule if None.
         dicom: What the user chose about DICOM results.
     """
 
@@ -51,6 +52,7 @@ class ScoreSettings:
     threshold: float | None = None
     time_point: int = 0
     batch_size: int | None = None
+    min_volume_ml: float | None = None
     dicom: DicomOptions = field(default_factory=DicomOptions)
 
 
@@ -113,6 +115,7 @@ def score_series(
         keep_routing=ResultFormat.ROUTING in formats,
         on_slices=on_slices,
         batch_size=settings.batch_size,
+        min_volume_ml=settings.min_volume_ml,
     )
     written = write_results(anomaly, folder, formats, settings.dicom)
     return SeriesResult(anomaly, written.files, refused | written.failed, written.header_notes)

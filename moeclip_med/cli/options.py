@@ -57,6 +57,15 @@ PresetOption = Annotated[
     ImageKind | None,
     typer.Option(help="Kind of image, which sets the window.", show_default="from the header"),
 ]
+MinVolumeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-volume",
+        min=0.0,
+        help="How much of a finding has to reach the threshold, ml.",
+        show_default="0.1 or, if less, 1/20 000 of the image",
+    ),
+]
 PromptOption = Annotated[
     str | None, typer.Option(help='What the image shows, e.g. "brain MRI"; needs a model with a text tower.')
 ]

@@ -16,6 +16,7 @@ from moeclip_med.cli.options import (
     DeviceOption,
     EngineOption,
     InputArgument,
+    MinVolumeOption,
     ModelOption,
     NormalOption,
     OutputOption,
@@ -56,6 +57,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
         float | None,
         typer.Option(min=0.0, max=1.0, help="Score that a finding reaches.", show_default="the model's"),
     ] = None,
+    min_volume: MinVolumeOption = None,
     prompt: PromptOption = None,
     normal: NormalOption = None,
     abnormal: AbnormalOption = None,
@@ -92,7 +94,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
             prompts=make_prompts(prompt, normal, abnormal),
             tower_weights=tower_weights,
         )
-        settings = ScoreSettings(formats, plane, preset, threshold, time_point, batch_size)
+        settings = ScoreSettings(formats, plane, preset, threshold, time_point, batch_size, min_volume)
         return _score_all(source, chosen, detector, settings, output, quiet=quiet)
 
 

@@ -67,6 +67,15 @@ def _uncalibrated(anomaly: AnomalyVolume) -> str:
     )
 
 
+def _too_small(count: int, smallest_ml: float | None) -> str:
+    if smallest_ml is None:
+        return f"Regions above the threshold left out as too small: {count}."
+    return (
+        f"Regions above the threshold left out as too small (less than {smallest_ml:.2g} ml reach it): {count}; "
+        "--min-volume lists smaller ones."
+    )
+
+
 def result_notes(
     anomaly: AnomalyVolume, formats: Collection[ResultFormat] = (), options: DicomOptions | None = None
 ) -> tuple[str, ...]:
@@ -103,7 +112,7 @@ def _scoring_notes(anomaly: AnomalyVolume) -> list[str]:
     if outcome.weak_kind_warning:
         notes.append(outcome.weak_kind_warning)
     if outcome.regions_too_small:
-        notes.append(f"Regions above the threshold left out as too small: {outcome.regions_too_small}.")
+        notes.append(_too_small(outcome.regions_too_small, anomaly.record.settings.smallest_finding_ml))
     if anomaly.scored is not None:
         share = float(np.mean(anomaly.scored))
         notes.append(f"Scoring was stopped early: {share:.0%} of the voxels have a score, the others are 0.")

@@ -21,8 +21,14 @@ SMALLEST_VOLUME_ML = 0.1
 It is less than one patch of the network in most scans.
 """
 
+SMALLEST_SHARE = 1 / 20_000
+"""Where it is less than the above, this share of the image's volume: 0.1 ml is a quarter of a mouse brain.
+
+A field of view of 2 litres or more, as of a human head, has the floor of 0.1 ml.
+"""
+
 SMALLEST_AREA_PIXELS = 16
-"""The same for images without a spacing in mm."""
+"""The same for images without a spacing in mm; no smaller share is taken of the others either."""
 
 MOST_FINDINGS = np.iinfo(np.uint16).max
 """No more are listed, those with the lowest peaks left out: labels in 16 bits spare half a volume of memory."""
@@ -43,7 +49,12 @@ class FindingsResult(NamedTuple):
 
 
 def find_findings(
-    scores: NDArray[np.float32], volume: Volume, threshold: float, into: NDArray[np.uint16] | None = None
+    scores: NDArray[np.float32],
+    volume: Volume,
+    threshold: float,
+    into: NDArray[np.uint16] | None = None,
+    *,
+    min_volume_ml: float | None = None,
 ) -> FindingsResult:
     """List the connected regions that reach a threshold, as far as scores stay above `low_threshold`.
 
@@ -58,6 +69,7 @@ def find_findings(
         volume: The volume they belong to; its geometry gives mm and ml.
         threshold: The score that a finding reaches.
         into: (x, y, z) uint16 to hold the labels; a new array if None.
+        min_volume_ml: Regions of which less reaches the threshold are not listed; `smallest_volume` if None.
 
     Returns:
         The labels, the findings ranked by peak score, and the number of regions left out as too small.
@@ -65,8 +77,8 @@ def find_findings(
     labels = np.zeros(scores.shape, dtype=np.uint16) if into is None else into
     components, count = _components(scores, low_threshold(threshold), _neighbourhood(volume), labels)
     area, size, core = _measure_components(components, count, scores, threshold, volume)
-    smallest = SMALLEST_AREA_PIXELS if size is None else SMALLEST_VOLUME_ML
-    large = np.flatnonzero(core >= smallest).tolist()
+    smallest = SMALLEST_AREA_PIXELS if size is None else smallest_volume(volume, min_volume_ml)
+    large = np.flatnonzero((core >= smallest) & (core > 0)).tolist()
 
     boxes = ndimage.find_objects(components)
     peaks = {label: float(_masked(scores, components, label, boxes[label - 1]).max()) for label in large}
@@ -89,6 +101,20 @@ def find_findings(
     for plane, found in zip(labels.transpose(order), components.transpose(order), strict=True):
         plane[...] = new_label[found]  # plane by plane, since indexing copies in 64 bits what it is given
     return FindingsResult(labels, findings, int(np.count_nonzero(core)) - len(findings))
+
+
+def smallest_volume(volume: Volume, min_volume_ml: float | None = None) -> float:
+    """Return how much of a region, in ml, has to reach the threshold so that it is listed; for volumes with mm.
+
+    Args:
+        volume: The volume.
+        min_volume_ml: What a user asked for.
+    """
+    if min_volume_ml is not None:
+        return min_volume_ml
+    voxel_ml = volume.affine.voxel_ml
+    share = SMALLEST_SHARE * voxel_ml * float(np.prod(volume.shape))
+    return min(SMALLEST_VOLUME_ML, max(share, SMALLEST_AREA_PIXELS * voxel_ml))
 
 
 def _components(

@@ -143,6 +143,7 @@ class SettingsRecord:
         threshold_source: Where the threshold comes from.
         is_calibrated: Whether it was set on images of the kind that is scored.
         asked_plane: The plane that was asked for.
+        smallest_finding_ml: Regions of which less reaches the threshold are not listed; None for images without mm.
         through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm; 0 where there was none.
     """
 
@@ -154,6 +155,7 @@ class SettingsRecord:
     is_calibrated: bool
     asked_plane: Plane = Plane.AUTO
     through_plane_mm: float = 0.0
+    smallest_finding_ml: float | None = None
 
 
 @dataclass(frozen=True)

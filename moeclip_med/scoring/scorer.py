@@ -20,7 +20,7 @@ from moeclip_transforms.intensity import CT_WINDOWS, finite_range
 from moeclip_transforms.volume import FileFormat
 
 from moeclip_med.scoring.anomaly import AnomalyVolume
-from moeclip_med.scoring.findings import find_findings
+from moeclip_med.scoring.findings import find_findings, smallest_volume
 from moeclip_med.scoring.planes import plane_to_score
 from moeclip_med.scoring.record import USER_THRESHOLD, OutcomeRecord, SettingsRecord, make_record
 from moeclip_med.scoring.through_plane import (
@@ -92,6 +92,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     into: ResultArrays | None = None,
     run_id: str | None = None,
     through_plane_mm: float = SIGMA_MM,
+    min_volume_ml: float | None = None,
 ) -> AnomalyVolume:
     """Score a volume.
 
@@ -112,6 +113,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         into: Arrays to hold the result, its scores filled batch by batch; new ones if None.
         run_id: The run's identifier, where the caller made one; a new one if None.
         through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm (`through_plane`); 0 for none.
+        min_volume_ml: Regions of which less reaches the threshold are not listed; `smallest_volume` says what None is.
 
     Returns:
         Scores on the volume's own grid, and findings. The same for every batch size and order.
@@ -143,7 +145,9 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         scores[volume.padding_mask] = 0.0
     own = detector.metadata.threshold_for(run.views[0].n_slices if volume.has_orientation else 1)
     limit = own.value if threshold is None else threshold
-    result = find_findings(scores, volume, limit, into=None if into is None else into.labels)
+    result = find_findings(
+        scores, volume, limit, into=None if into is None else into.labels, min_volume_ml=min_volume_ml
+    )
     return AnomalyVolume(
         volume=volume,
         scores=scores,
@@ -161,6 +165,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
                 threshold_source=own.source if threshold is None else USER_THRESHOLD,
                 is_calibrated=own.is_calibrated,
                 through_plane_mm=run.through_plane_mm,
+                smallest_finding_ml=smallest_volume(volume, min_volume_ml) if volume.has_spacing else None,
             ),
             OutcomeRecord(
                 slices_scored=run.done,

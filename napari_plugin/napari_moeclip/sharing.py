@@ -98,7 +98,7 @@ def open_run(folder: Path) -> AnomalyVolume:
     with open_source(scores_path) as source:  # `read_volume` refuses maps, which are nothing to score
         volume = source.read(source.series[0])
     scores = volume.array[0]
-    found = find_findings(scores, volume, record.settings.threshold)
+    found = find_findings(scores, volume, record.settings.threshold, min_volume_ml=record.settings.smallest_finding_ml)
     return AnomalyVolume(volume, scores, found.labels, found.findings, record)
 
 

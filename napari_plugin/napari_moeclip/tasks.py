@@ -103,8 +103,11 @@ class Tasks:
         from moeclip_med.scoring.record import USER_THRESHOLD
 
         anomaly = self._last_run()
-        result = find_findings(anomaly.scores, anomaly.volume, request.threshold, into=anomaly.labels)
         run = anomaly.record
+        smallest = run.settings.smallest_finding_ml
+        result = find_findings(
+            anomaly.scores, anomaly.volume, request.threshold, into=anomaly.labels, min_volume_ml=smallest
+        )
         settings = replace(run.settings, threshold=request.threshold, threshold_source=USER_THRESHOLD)
         outcome = replace(run.outcome, regions_too_small=result.too_small)
         self._anomaly = replace(

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from moeclip_med.scoring import find_findings
 from moeclip_med.scoring.anomaly import low_threshold
-from moeclip_med.scoring.findings import _components, voxel_to_lps
+from moeclip_med.scoring.findings import _components, smallest_volume, voxel_to_lps
 
 
 def scores_with(shape, *regions):
@@ -76,7 +76,7 @@ def test_a_score_equal_to_the_threshold_counts(make_volume):
 def test_counts_regions_that_are_too_small_instead_of_listing_them(make_volume):
     scores = scores_with((20, 20, 20), (np.s_[0:4, 0:5, 0:5], 0.9), (np.s_[10:14, 10:14, 10:14], 0.8))
 
-    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5)
+    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5, min_volume_ml=0.1)
 
     assert [finding.volume_ml for finding in result.findings] == pytest.approx([0.1])
     assert result.too_small == 1
@@ -100,7 +100,7 @@ def test_a_finding_reaches_as_far_as_three_fifths_of_the_threshold(make_volume):
 def test_what_lies_below_the_threshold_makes_no_region_large_enough(make_volume):
     scores = scores_with((20, 20, 20), (np.s_[2:12, 2:12, 2:12], 0.4), (np.s_[4:8, 4:8, 4:8], 0.7))
 
-    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5)
+    result = find_findings(scores, make_volume(np.zeros((20, 20, 20))), threshold=0.5, min_volume_ml=0.1)
 
     assert result.findings == ()
     assert result.too_small == 1
@@ -111,8 +111,10 @@ def test_small_parts_that_the_lower_limit_joins_count_together(make_volume):
     parts = (np.s_[4:8, 4:8, 4:8], 0.7), (np.s_[4:8, 4:8, 12:16], 0.6)  # 64 voxels of 1 mm³ each: 0.064 ml
     volume = make_volume(np.zeros((20, 20, 20)))
 
-    apart = find_findings(scores_with((20, 20, 20), *parts), volume, threshold=0.5)
-    joined = find_findings(scores_with((20, 20, 20), (np.s_[4:8, 4:8, 4:16], 0.4), *parts), volume, threshold=0.5)
+    apart = find_findings(scores_with((20, 20, 20), *parts), volume, threshold=0.5, min_volume_ml=0.1)
+    joined = find_findings(
+        scores_with((20, 20, 20), (np.s_[4:8, 4:8, 4:16], 0.4), *parts), volume, threshold=0.5, min_volume_ml=0.1
+    )
 
     assert (len(apart.findings), apart.too_small) == (0, 2)
     assert [finding.voxel_count for finding in joined.findings] == [4 * 4 * 12]
@@ -256,3 +258,16 @@ def test_takes_little_more_memory_than_the_labels_it_gives(make_volume):
 @pytest.mark.parametrize(("threshold", "low"), [(0.2, 0.12), (0.5, 0.3), (0.9, 0.3)])
 def test_a_higher_threshold_draws_findings_as_far(threshold, low):
     assert low_threshold(threshold) == pytest.approx(low)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.05, 0.001])
+def test_the_smallest_finding_follows_the_size_of_the_image(make_volume, scale):
+    scores = scores_with((40, 40, 20), (np.s_[4:7, 4:7, 4:7], 0.9), (np.s_[20:22, 20:21, 10:11], 0.8))
+    volume = make_volume(np.zeros((40, 40, 20)), affine=np.diag([2 * scale, 2 * scale, 4 * scale, 1.0]))
+    result = find_findings(scores, volume, threshold=0.5)
+    assert (len(result.findings), result.too_small) == (1, 1)
+    assert len(find_findings(scores, volume, threshold=0.5, min_volume_ml=0.0).findings) == 2
+
+
+def test_a_human_field_of_view_keeps_the_floor_of_a_tenth_of_a_millilitre(make_volume):
+    assert smallest_volume(make_volume(np.zeros((40, 40, 40)), affine=np.diag([5.0, 5.0, 5.0, 1.0]))) == 0.1
