@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from moeclip_transforms import ImageKind, Series, Volume
 
-    from moeclip_med.results import ResultFormat
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
 
 
@@ -46,7 +45,7 @@ class ScoreSettings:
         dicom: What the user chose about DICOM results.
     """
 
-    formats: frozenset[ResultFormat]
+    formats: frozenset[str]
     plane: Plane = Plane.AUTO
     kind: ImageKind | None = None
     threshold: float | None = None
@@ -69,7 +68,7 @@ class SeriesResult:
 
     anomaly: AnomalyVolume
     files: dict[str, Path] = field(default_factory=dict)
-    refused: dict[ResultFormat, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     header_notes: tuple[str, ...] = ()
 
 

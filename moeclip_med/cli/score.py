@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from moeclip_med.model import Prompts
     from moeclip_med.pipeline import ScoreSettings, SeriesResult
-    from moeclip_med.results import ResultFormat
     from moeclip_med.scoring import Detector
 
 EXIT_SOME_FAILED = 3
@@ -186,22 +185,23 @@ def _print_result(result: SeriesResult) -> None:
         console.print(f"  {name:<9}{path}", markup=False)
 
 
-def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> frozenset[ResultFormat]:
+def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> frozenset[str]:
     """Turn the value of `--results` into formats; `raw` and `routing` add theirs.
 
     Raises:
         InputError: If a name is not a result format.
     """
-    from moeclip_med.results import ResultFormat
+    from moeclip_med.results.formats import ResultFormat
+    from moeclip_med.results.writers import known_formats
 
     wanted = {name.strip().lower() for name in names.split(",") if name.strip()}
     wanted |= ({"raw"} if raw else set()) | ({"routing"} if routing else set())
-    known = {member.value for member in ResultFormat}
-    unknown = sorted(wanted - known)
+    known = known_formats()
+    unknown = sorted(wanted - set(known))
     if unknown:
-        msg = f'--results: "{unknown[0]}" is not a result format; choose from {", ".join(sorted(known))}'
+        msg = f'--results: "{unknown[0]}" is not a result format; choose from {", ".join(known)}'
         raise InputError(msg)
-    return frozenset(ResultFormat(name) for name in wanted)
+    return frozenset(ResultFormat(name) if name in set(ResultFormat) else name for name in wanted)
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:

@@ -16,6 +16,9 @@ from moeclip_transforms.geometry import resample_to_orthogonal
 from moeclip_transforms.naming import OWN_NAME
 from moeclip_transforms.volume import Grid
 
+from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
+from moeclip_med.results.writers import ResultWriter
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -111,3 +114,8 @@ def _save(array: NDArray[Any], affine: Affine, volume: PlacedSource, path: Path,
     image.header.set_xyzt_units("mm" if volume.has_spacing else "unknown")
     image.header["descrip"] = f"{OWN_NAME} {what}".encode()
     nib.save(image, path)
+
+
+SCORES = ResultWriter(RESULT_NAMES[ResultFormat.NIFTI], write_scores)
+RAW = ResultWriter(RESULT_NAMES[ResultFormat.RAW], write_raw)
+ROUTING = ResultWriter(RESULT_NAMES[ResultFormat.ROUTING], write_routing)

@@ -77,7 +77,7 @@ def _too_small(count: int, smallest_ml: float | None) -> str:
 
 
 def result_notes(
-    anomaly: AnomalyVolume, formats: Collection[ResultFormat] = (), options: DicomOptions | None = None
+    anomaly: AnomalyVolume, formats: Collection[str] = (), options: DicomOptions | None = None
 ) -> tuple[str, ...]:
     """Everything a reader of the results has to know, one sentence each.
 
@@ -119,7 +119,7 @@ def _scoring_notes(anomaly: AnomalyVolume) -> list[str]:
     return notes
 
 
-def _file_notes(anomaly: AnomalyVolume, formats: frozenset[ResultFormat]) -> list[str]:
+def _file_notes(anomaly: AnomalyVolume, formats: frozenset[str]) -> list[str]:
     """What has to be said about the files that are written."""
     notes = []
     if not anomaly.volume.has_orientation:
@@ -129,7 +129,7 @@ def _file_notes(anomaly: AnomalyVolume, formats: frozenset[ResultFormat]) -> lis
     return notes
 
 
-def _finding_notes(anomaly: AnomalyVolume, formats: frozenset[ResultFormat], options: DicomOptions) -> Iterator[str]:
+def _finding_notes(anomaly: AnomalyVolume, formats: frozenset[str], options: DicomOptions) -> Iterator[str]:
     """Say what the objects that mark findings cannot show."""
     if not anomaly.findings:
         yield from (note for fmt, note in _NOTHING_TO_MARK.items() if fmt in formats)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from moeclip_transforms.errors import InputError
 
 from moeclip_med._version import __version__
+from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
 from moeclip_med.results.notes import RESEARCH_USE
+from moeclip_med.results.writers import ResultWriter
 from moeclip_med.scoring.record import ScoringRecord
 
 if TYPE_CHECKING:
@@ -59,3 +61,6 @@ def read_record(path: Path) -> ScoringRecord:
         msg = f'"{path.name}" is no record of a run ({type(error).__name__}); expected JSON that this program wrote.'
         raise InputError(msg) from error
     return ScoringRecord.from_json(content, path.name)
+
+
+RUN = ResultWriter(RESULT_NAMES[ResultFormat.RUN], write_run_record)

@@ -6,7 +6,9 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any
 
+from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
 from moeclip_med.results.notes import RESEARCH_USE
+from moeclip_med.results.writers import ResultWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,3 +149,7 @@ def _csv_row(finding: Finding, measures: FindingMeasures) -> list[Any]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
+
+
+CSV = ResultWriter(RESULT_NAMES[ResultFormat.CSV], write_csv)
+JSON = ResultWriter(RESULT_NAMES[ResultFormat.JSON], write_json)

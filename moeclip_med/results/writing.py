@@ -6,7 +6,7 @@ import errno
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,27 +15,14 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.results.attempts import attempt
 from moeclip_med.results.formats import DICOM_FORMATS, NEED_FINDINGS, RESULT_NAMES, DicomOptions, ResultFormat
 from moeclip_med.results.notes import result_notes
+from moeclip_med.results.writers import file_name, known_formats, writer_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from typing import TypeAlias
+    from collections.abc import Collection
 
     from moeclip_med.scoring.anomaly import AnomalyVolume
 
-    Writer: TypeAlias = Callable[[AnomalyVolume, Path, tuple[str, ...]], None]
-
 __all__ = ["WrittenResults", "result_notes", "write_results"]
-
-_WRITERS: dict[ResultFormat, tuple[str, str]] = {
-    ResultFormat.NIFTI: ("nifti", "write_scores"),
-    ResultFormat.RAW: ("nifti", "write_raw"),
-    ResultFormat.ROUTING: ("nifti", "write_routing"),
-    ResultFormat.CSV: ("tables", "write_csv"),
-    ResultFormat.JSON: ("tables", "write_json"),
-    ResultFormat.RUN: ("run_record", "write_run_record"),
-    ResultFormat.REPORT: ("report", "write_report"),
-}
-"""Module and function for each format; the DICOM ones are written together, by `results.dicom`."""
 
 _HOLD_NOTES = (ResultFormat.REPORT, ResultFormat.JSON, ResultFormat.RUN)
 """Written behind the others, so that they can say which of those failed."""
@@ -52,14 +39,14 @@ class WrittenResults:
     """
 
     files: dict[str, Path]
-    failed: dict[ResultFormat, str]
+    failed: dict[str, str]
     header_notes: tuple[str, ...] = ()
 
 
 def write_results(
     anomaly: AnomalyVolume,
     folder: Path,
-    formats: Collection[ResultFormat | str],
+    formats: Collection[str],
     options: DicomOptions = DicomOptions(),  # noqa: B008 - a frozen value
 ) -> WrittenResults:
     """Write results of one volume into a folder, whole and at once.
@@ -73,7 +60,8 @@ def write_results(
     Args:
         anomaly: The scored volume.
         folder: Where the files belong; made if missing.
-        formats: What to write. `sr` brings `seg` along, whose segments it cites. `seg` and `rtstruct` are left out
+        formats: What to write: `ResultFormat`, or a format that another package registers. `sr` brings `seg` along,
+            whose segments it cites. `seg` and `rtstruct` are left out
             when there is no finding (`result_notes` says so).
         options: What the user chose about DICOM results.
 
@@ -99,30 +87,28 @@ def write_results(
             _put_in_place(new, old, folder)
     except OSError as error:
         raise InputError(_explain(error, folder)) from error
-    files = {fmt.value: folder / RESULT_NAMES[fmt] for fmt in wanted if fmt not in failed}
+    files = {str(fmt): folder / file_name(fmt) for fmt in wanted if fmt not in failed}
     return WrittenResults(files, failed, header_notes)
 
 
-def _expand(formats: Collection[ResultFormat | str]) -> list[ResultFormat]:
+def _expand(formats: Collection[str]) -> list[str]:
     """The formats in their fixed order, without repeats, with what they need."""
-    unknown = [fmt for fmt in formats if fmt not in RESULT_NAMES]
+    unknown = [fmt for fmt in formats if fmt not in known_formats()]
     if unknown or not formats:
         what = f'"{unknown[0]}" is no result format' if unknown else "No result format was named"
-        msg = f"{what}; choose from {', '.join(ResultFormat)}."
+        msg = f"{what}; choose from {', '.join(known_formats())}."
         raise InputError(msg)
-    wanted = {ResultFormat(fmt) for fmt in formats}
-    if ResultFormat.SR in wanted:
-        wanted.add(ResultFormat.SEG)
-    return [fmt for fmt in ResultFormat if fmt in wanted]
+    wanted = {*formats, ResultFormat.SEG} if ResultFormat.SR in formats else set(formats)
+    return [ResultFormat(fmt) if fmt in RESULT_NAMES else fmt for fmt in known_formats() if fmt in wanted]
 
 
 def _write_all(
-    anomaly: AnomalyVolume, folder: Path, formats: list[ResultFormat], options: DicomOptions, notes: tuple[str, ...]
-) -> tuple[dict[ResultFormat, str], tuple[str, ...]]:
+    anomaly: AnomalyVolume, folder: Path, formats: list[str], options: DicomOptions, notes: tuple[str, ...]
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """Write the formats, those that hold notes last; return the ones that failed with the reason, and further notes."""
-    failed: dict[ResultFormat, str] = {}
+    failed: dict[str, str] = {}
     header_notes: tuple[str, ...] = ()
-    dicom_formats = [fmt for fmt in formats if fmt in DICOM_FORMATS]
+    dicom_formats = [ResultFormat(fmt) for fmt in formats if fmt in DICOM_FORMATS]
     if dicom_formats:
         from moeclip_med.results.dicom.writing import write_dicom
 
@@ -130,18 +116,16 @@ def _write_all(
         failed |= outcome.failed
         header_notes = outcome.notes
     for fmt in sorted(set(formats) - DICOM_FORMATS, key=lambda fmt: (fmt in _HOLD_NOTES, formats.index(fmt))):
-        write = _writer(fmt, anomaly, (*notes, *header_notes, *dict.fromkeys(failed.values())))
-        reason = attempt(write, folder / RESULT_NAMES[fmt], RESULT_NAMES[fmt])
+        said = (*notes, *header_notes, *dict.fromkeys(failed.values()))
+        name = file_name(fmt)
+        reason = attempt(partial(_write, fmt, anomaly, said), folder / name, name)
         if reason:
             failed[fmt] = reason
     return failed, header_notes
 
 
-def _writer(fmt: ResultFormat, anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Callable[[Path], None]:
-    """Return what writes one format; imported only now because each brings its own libraries."""
-    module, function = _WRITERS[fmt]
-    writer: Writer = getattr(import_module(f"moeclip_med.results.{module}"), function)
-    return lambda path: writer(anomaly, path, notes)
+def _write(fmt: str, anomaly: AnomalyVolume, notes: tuple[str, ...], path: Path) -> None:
+    writer_named(fmt).write(anomaly, path, notes)
 
 
 def _put_in_place(new: Path, old: Path, folder: Path) -> None:
@@ -150,7 +134,8 @@ def _put_in_place(new: Path, old: Path, folder: Path) -> None:
         new.rename(folder)
         return
     moved: list[tuple[Path, Path]] = []
-    moves = [(folder / name, old / name) for name in RESULT_NAMES.values() if (folder / name).exists()]
+    replaced = {*RESULT_NAMES.values(), *(path.name for path in new.iterdir())}
+    moves = [(folder / name, old / name) for name in sorted(replaced) if (folder / name).exists()]
     moves += [(path, folder / path.name) for path in sorted(new.iterdir())]
     try:
         for source, target in moves:

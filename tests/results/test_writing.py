@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_failed_write_leaves_the_old_results_and_nothing_partial(
         path.write_bytes(b"half")
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(nifti_writer, "write_scores", half_written)
+    monkeypatch.setattr(nifti_writer, "SCORES", replace(nifti_writer.SCORES, write=half_written))
     with pytest.raises(InputError) as caught:
         write_results(nifti_anomaly, folder, PLAIN)
     assert str(caught.value) == f"{folder}: {message}"
@@ -101,7 +102,7 @@ def break_scores(monkeypatch):
         message = "secret"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr(nifti_writer, "write_scores", broken)
+    monkeypatch.setattr(nifti_writer, "SCORES", replace(nifti_writer.SCORES, write=broken))
 
 
 def test_a_format_that_fails_costs_itself_alone_and_the_others_say_so(nifti_anomaly, tmp_path, monkeypatch):

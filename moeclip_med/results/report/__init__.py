@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
 from moeclip_med.results.report.page import report_page
+from moeclip_med.results.writers import ResultWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,3 +35,6 @@ def write_report(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> 
     )
     template = environment.get_template("report.html.j2")
     path.write_text(template.render(page=report_page(anomaly, notes)), encoding="utf-8")
+
+
+REPORT = ResultWriter(RESULT_NAMES[ResultFormat.REPORT], write_report)
