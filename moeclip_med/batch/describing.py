@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from moeclip_transforms import Series
 
-    from moeclip_med.results import ResultFormat
     from moeclip_med.scoring import AnomalyVolume
 
 MOST_LISTED = 1000
@@ -38,7 +37,7 @@ def describe(name: str, series: Series) -> SeriesRecord:
     )
 
 
-def refusal_note(refused: Mapping[ResultFormat, str], redact: Callable[[str], str]) -> str:
+def refusal_note(refused: Mapping[str, str], redact: Callable[[str], str]) -> str:
     """Say which results could not be written for a series and why, or ""."""
     if not refused:
         return ""

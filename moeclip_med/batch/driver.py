@@ -349,7 +349,7 @@ def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
         "preset": None if score.kind is None else score.kind.value,
         "threshold": score.threshold,
         "time point": score.time_point,
-        "results": sorted(fmt.value for fmt in score.formats),
+        "results": sorted(str(fmt) for fmt in score.formats),
     }
 
 

@@ -113,7 +113,7 @@ def _write_all(
         from moeclip_med.results.dicom.writing import write_dicom
 
         outcome = write_dicom(anomaly, folder, dicom_formats, options)
-        failed |= outcome.failed
+        failed.update((str(fmt), reason) for fmt, reason in outcome.failed.items())
         header_notes = outcome.notes
     for fmt in sorted(set(formats) - DICOM_FORMATS, key=lambda fmt: (fmt in _HOLD_NOTES, formats.index(fmt))):
         said = (*notes, *header_notes, *dict.fromkeys(failed.values()))

@@ -181,7 +181,7 @@ def numbers(dataset: Dataset, keyword: str | int, count: int) -> tuple[float, ..
 def all_numbers(dataset: Dataset, keyword: str | int) -> tuple[float, ...]:
     """An attribute as finite numbers, however many there are; empty where missing or damaged."""
     plain = _plain_text(dataset, keyword)
-    value = plain.split("\\") if plain else value_of(dataset, keyword) if plain is None else None
+    value: Any = plain.split("\\") if plain else value_of(dataset, keyword) if plain is None else None
     if value is None or isinstance(value, str | bytes):
         parts = [value] if isinstance(value, str) and value.strip() else []
     else:

@@ -34,7 +34,7 @@ class UncitableError(InputError):
     """The headers of a DICOM source are such that no valid result can cite them; seen only when one is made."""
 
 
-def refusals(volume: Volume, formats: Collection[ResultFormat]) -> dict[ResultFormat, str]:
+def refusals(volume: Volume, formats: Collection[str]) -> dict[ResultFormat, str]:
     """The formats that cannot be written for a volume, each with the reason in one sentence.
 
     Args:
