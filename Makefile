@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 PYTEST_ARGS ?=
 ROUNDS ?= 5
 
-.PHONY: demo test test-all explore lint docs release bench reliability scaling screenshots clean help
+.PHONY: demo test test-slow test-all explore lint docs release bench reliability scaling screenshots clean help
 
 help:
 	@echo "make demo         score a brain with a simulated lesion and say where the results lie"
 	@echo "make test         install what the tests need and run the quick ones (minutes)"
-	@echo "make test-all     run all tests and measure how much of the code they run"
+	@echo "make test-slow    run the tests that take long"
+	@echo "make test-all     run both and measure how much of the code they run"
 	@echo "make explore      try property tests on new examples (ROUNDS=5)"
 	@echo "make lint         check style, layers, workflows, and types on Linux, Windows and macOS"
 	@echo "make docs         build the site into site/, and check its links"
@@ -29,9 +30,13 @@ test: $(VENV)/.dev-is-installed
 	@scripts/system-packages
 	scripts/run-tests $(BIN)/python -m "not slow and not timed" $(PYTEST_ARGS)
 
-test-all: $(VENV)/.dev-is-installed
+test-slow: $(VENV)/.dev-is-installed
 	@scripts/system-packages
-	scripts/run-tests $(BIN)/python -m "not timed" --cov --cov-report=term --cov-report=xml $(PYTEST_ARGS)
+	scripts/run-tests $(BIN)/python -m "slow and not timed" $(PYTEST_ARGS)
+
+test-all:
+	$(MAKE) test PYTEST_ARGS="--cov --cov-report="
+	$(MAKE) test-slow PYTEST_ARGS="--cov --cov-append --cov-report=term --cov-report=xml"
 
 explore: $(VENV)/.dev-is-installed
 	for round in $$(seq $(ROUNDS)); do \
