@@ -5,8 +5,8 @@
 With --docs the reports are also put into that file, between its two marks.
 
 The folder is expected as its own README describes it: `data/medical/...` and `data/industrial/...`. Medical sets are
-judged only; nothing is chosen or tuned by their figures. Some industrial sets are among those that `lite` learned from,
-so their figures say how well it fits them, not how well it does on new products.
+evaluated only; nothing is chosen or tuned by their figures. Some industrial sets are among those that `lite` learned
+from, so their figures say how well it fits them, not how well it does on new products.
 """
 
 from __future__ import annotations

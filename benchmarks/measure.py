@@ -30,7 +30,7 @@ COMPARED_IMAGES = 3
 
 
 def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, threads: int = 2) -> Result:
-    """Time the plain rendering and an engine in turn, and compare their maps of three images or more.
+    """Time the reference implementation and an engine in turn, and compare their maps of three images or more.
 
     Machines are shared and their clocks wander, so that only what runs in the same round is compared: the ratio is the
     median over rounds of plain seconds over the engine's seconds.
@@ -73,7 +73,7 @@ def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, thre
 def prepare(model: str, engine: str = "auto", precision: str = "auto", threads: int | None = 2) -> Result:
     """Compile, quantise and cache an engine, so that the process that times it starts as any other does.
 
-    Quantising leaves the heap in a state in which PyTorch's plain rendering runs a third faster.
+    Quantising leaves the heap in a state in which PyTorch's reference implementation runs a third faster.
     """
     from models import measured_model
 
@@ -91,7 +91,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 
 def _make(make: Callable[..., Any], loaded: LoadedModel, wish: list[str], threads: int | None) -> Any:  # noqa: ANN401
-    """Give the engine, or why there is none."""
+    """Return the engine, or why there is none."""
     from moeclip_transforms.errors import InputError
 
     engine, precision = wish

@@ -28,7 +28,7 @@ _RULE = Path(__file__).parents[1] / "tests" / "model" / "released_network.py"
 
 
 def measured_model(name: str, image_size: int | None = None) -> LoadedModel:
-    """Give a model by name, at its own image size or another.
+    """Return a model by name, at its own image size or another.
 
     Args:
         name: `LITE` or `FULL`.

@@ -4,8 +4,8 @@
 
 Every weight is noise seeded by its tensor's name, as in the parity tests, so the figures mean nothing; what is shown is
 that released checkpoint, tower, prompts by class, 518 pixels and published rows go through, so that for the published
-table only the download is missing. Without `--set`, a few made images in the layout of ColonDB and of MVTec are judged.
-One image takes about ten seconds on two cores; name small sets.
+table only the download is missing. Without `--set`, a few made images in the layout of ColonDB and of MVTec are
+evaluated. One image takes about ten seconds on two cores; name small sets.
 """
 
 from __future__ import annotations

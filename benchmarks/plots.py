@@ -44,7 +44,7 @@ def write_plots(record: Record, folder: Path) -> None:
 
 
 def ratios_of(record: Record, model: str) -> dict[str, float]:
-    """The ratio to the plain rendering of each engine that could be measured."""
+    """The ratio to the reference implementation of each engine that could be measured."""
     against = record.get(model, {}).get("against_plain", {})
     return {name: item["ratio"] for name, item in against.items() if "ratio" in item}
 
@@ -61,7 +61,7 @@ def save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib's
 
 
 def plot_engines(axes: Axes, ratios: dict[str, float]) -> None:
-    """Bars: ratio to the plain rendering."""
+    """Bars: ratio to the reference implementation."""
     ratios = {"plain": 1.0} | ratios
     bars = axes.barh(list(ratios), list(ratios.values()), color="#4477aa")
     axes.bar_label(bars, fmt="%.1f×", padding=3, fontsize=8)

@@ -1,8 +1,8 @@
-"""A plain rendering of the method in float32: every step as the paper writes it, one after the other.
+"""A reference implementation of the method in float32: every step as the paper writes it, one after the other.
 
 It stands in for an eager implementation as papers publish it: attention weights formed in full, experts visited one by
 one with gather and scatter, windows cut out and averaged, every one of the token maps blurred and resized on its own,
-the image head computed whether asked for or not. It takes its weights from the product's network and gives the same
+the image head computed whether asked for or not. It takes its weights from the product's network and returns the same
 maps, which a test holds it to, and is what the ratios in `docs/performance.md` are ratios to.
 """
 

@@ -74,7 +74,7 @@ def lite_steps(*, quick: bool) -> Iterator[Step]:
 
 
 def against_plain(model: str, rounds: int, batch: int) -> Iterator[Step]:
-    """Each engine in turn with the plain rendering, those in the usual arithmetic of the model first."""
+    """Each engine in turn with the reference implementation, those in the usual arithmetic of the model first."""
     usual = "f32" if model == LITE else "bf16"
     for engine, precision in sorted(ENGINES, key=lambda wish: wish[1] != usual):
         wish: Record = {"model": model, "engine": engine, "precision": precision}
@@ -84,7 +84,7 @@ def against_plain(model: str, rounds: int, batch: int) -> Iterator[Step]:
 
 
 def prepared_ratio(wish: Record, *, rounds: int, batch: int) -> Record:
-    """Get an engine ready in one process, and hold it against the plain rendering in another."""
+    """Get an engine ready in one process, and hold it against the reference implementation in another."""
     prepared = child("prepare", **wish)
     return prepared if "prepared" not in prepared else child("ratio", **wish, rounds=rounds, batch=batch)
 

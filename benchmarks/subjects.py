@@ -26,7 +26,7 @@ def held_out() -> Path | None:
 
 
 def defects(loaded: LoadedModel, count: int) -> tuple[Tensor, Tensor]:
-    """Give normalised images (count, 3, S, S) and masks (count, M, M) bool."""
+    """Return normalised images (count, 3, S, S) and masks (count, M, M) bool."""
     import numpy as np
     import torch
     from torch.nn import functional
@@ -69,7 +69,7 @@ def made_defect(size: int, index: int) -> tuple[Any, Any]:
 
 
 def industrial_images(loaded: LoadedModel, count: int) -> Tensor:
-    """Give (count, 3, S, S) of made industrial images, normalised for a model."""
+    """Return (count, 3, S, S) of made industrial images, normalised for a model."""
     import numpy as np
     import torch
 

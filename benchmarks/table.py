@@ -38,13 +38,13 @@ def summarise(record: Record) -> None:
 
 
 def fastest(against: Record, precision: str) -> str | None:
-    """Give the fastest engine of a precision."""
+    """Return the fastest engine of a precision."""
     names = [name for name in against if name.endswith(f"/{precision}")]
     return max(names, key=lambda name: against[name]["ratio"], default=None)
 
 
 def rows(record: Record) -> list[tuple[str, ...]]:
-    """Give the table's lines, the header first; the last column says how many cores others used meanwhile."""
+    """Return the table's lines, the header first; the last column says how many cores others used meanwhile."""
     lines: list[tuple[str, ...]] = [(*HEADER, "others' cores")]
     for model in (LITE, FULL):
         part = record.get(model, {})

@@ -1,4 +1,4 @@
-"""Time and memory of one training step of ViT-L/14-336 at 518 pixels, batch 2, against a plain rendering of it.
+"""Time and memory of one training step of ViT-L/14-336 at 518 pixels, batch 2, against a reference implementation.
 
     python benchmarks/training_step.py [--steps 2] [--size 518]
 

@@ -36,7 +36,7 @@ class ScoreSettings:
 
     Attributes:
         plane: The plane to cut slices along.
-        kind: The kind of image; from each header if None.
+        kind: The image type; from each header if None.
         threshold: The score that a finding reaches; the model's own if None.
         formats: The results to write.
         time_point: Which time point of a 4-D series, from 0.

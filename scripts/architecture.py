@@ -29,7 +29,7 @@ def layers() -> list[list[str]]:
 
 
 def imports(packages: list[str]) -> set[tuple[str, str]]:
-    """Return the pairs (importer, imported) among the packages, type-checking imports left out."""
+    """Return the pairs (importer, imported) among the packages, type-checking imports excluded."""
     roots = sorted({package.split(".")[0] for package in packages})
     graph = grimp.build_graph(*roots, exclude_type_checking_imports=True, cache_dir=None)
     found = set()

@@ -3,8 +3,8 @@
     python scripts/choose_volume_settings.py --data INDUSTRIAL_FOLDER --model lite --output FILE.json
 
 No medical image is looked at. For each spacing, every n-th slice of the same stacks (1 mm apart) is scored; each width
-of the Gaussian is judged by the pixel AP and AUROC over all slices. The threshold is judged on stacks without a defect:
-the score that no finding of 0.1 ml reaches in a given share of them.
+of the Gaussian is evaluated by the pixel AP and AUROC over all slices. The threshold is evaluated on stacks without a
+defect: the score that no finding of 0.1 ml reaches in a given share of them.
 """
 
 from __future__ import annotations

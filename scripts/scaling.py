@@ -59,7 +59,7 @@ class Clock:
 
 
 def write_archive(root: Path, count: int) -> int:
-    """Simulated DICOM series of 512×512 slices; gives the bytes of one study."""
+    """Simulated DICOM series of 512×512 slices; returns the bytes of one study."""
     from moeclip_med.demo.files import write_dicom_series
 
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (SIZE, SIZE, SLICES)], indexing="ij"))

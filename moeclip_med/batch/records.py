@@ -106,7 +106,7 @@ class SeriesRecord:
         state: What became of it.
         reason: Why it was skipped or failed, one sentence, or "".
         modality: DICOM modality, or "".
-        kind: The kind of image that chose the window.
+        kind: The image type that chose the window.
         format: The family of file.
         columns: Pixels along a row.
         rows: Pixels along a column.

@@ -1,7 +1,7 @@
 """`--select`: rules in YAML that choose among the series of a study, by any attribute of their headers.
 
 A series belongs to the first rule whose conditions it meets; of those that belong to a rule, all, the largest, or the
-largest of each plane are scored. What belongs to no rule is left out. The file is checked against a JSON schema
+largest of each plane are scored. What belongs to no rule is skipped. The file is checked against a JSON schema
 (`select.schema.json`). Regular expressions meet text that strangers wrote, so each has a time limit.
 """
 
@@ -36,7 +36,7 @@ class Decision:
     """What becomes of one series.
 
     Attributes:
-        reason: Why it is left out, or "".
+        reason: Why it is skipped, or "".
         rule: The rule that takes it, or "".
         is_filtered: Whether a filter or rule leaves it out, not its own header.
     """
@@ -102,7 +102,7 @@ class Rule:
         name: As it is listed.
         conditions: All have to hold.
         take: "all", "largest" or "one per plane".
-        is_scored: Whether what it takes is scored; else it is left out.
+        is_scored: Whether what it takes is scored; else it is skipped.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Selection:
 
     Attributes:
         rules: In their order.
-        text: The file's text: with another one, what was left out is looked at again.
+        text: The file's text: with another one, what was skipped is looked at again.
     """
 
     rules: tuple[Rule, ...]

@@ -84,7 +84,7 @@ def walk(root: Path, leave_out: Collection[Path] = (), *, follow_links: bool = F
 
 
 def _enter(folder: str, entered: set[tuple[int, int]], barred: set[str]) -> bool:
-    """Whether this folder is new and not left out; remembers it."""
+    """Whether this folder is new and not excluded; remembers it."""
     facts = os.stat(folder)  # noqa: PTH116 - a string is several times faster than a Path in a tree this size
     key = (facts.st_dev, facts.st_ino)
     if key in entered or (barred and os.path.realpath(folder) in barred):

@@ -31,7 +31,7 @@ INDUSTRIAL_BLUR = BlurSpec(kernel=7, sigma=1.0)
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """Which model is judged, and how it runs; as for `moeclip-med score`."""
+    """Which model is evaluated, and how it runs; as for `moeclip-med score`."""
 
     model: str = "lite"
     device: str = "auto"
@@ -80,7 +80,7 @@ class IndustrialEngine:
 
 
 def detector_maker(options: DetectorOptions) -> Callable[..., Detector]:
-    """Give a function that makes the detector for a class name and a domain.
+    """Return a function that makes the detector for a class name and a domain.
 
     Args:
         options: Which model.

@@ -104,7 +104,7 @@ def print_outcome(outcome: BatchOutcome) -> None:
 
 
 def print_dry_run(look: DryRun) -> None:
-    """Say what would be scored and what left out, one line per series."""
+    """Say what would be scored and what excluded, one line per series."""
     console = make_console()
     for line in look.series:
         by = f" (rule {line.rule})" if line.rule else ""

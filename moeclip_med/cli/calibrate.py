@@ -182,7 +182,7 @@ def _check_studies(path: Path, rate: float | None, allowed: float | None) -> Non
 
 
 def _model_folder(model: str) -> Path:
-    """Give the folder whose adapters the new model shares.
+    """Return the folder whose adapters the new model shares.
 
     Raises:
         InputError: If the model has none.

@@ -124,7 +124,7 @@ def logged(command: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def add_log_options(app: typer.Typer, prefix: str = "") -> None:
-    """Give every command of an application, and of those below it, the options `-v` and `--log-file`."""
+    """Add the options `-v` and `--log-file` to every command of an application, and of those below it."""
     for command in app.registered_commands:
         if command.callback is not None:
             command.callback = logged(command.callback, f"{prefix} {command.name}".strip())

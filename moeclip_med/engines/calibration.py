@@ -59,7 +59,7 @@ class CalibrationImages:
         return f"{images_hash(find_images(self.folder, Layout.INDUSTRIAL))} {self.count}"
 
     def batches(self, architecture: AnyArchitecture) -> Iterator[NDArray[np.float32]]:
-        """Give (1, 3, S, S) float32, normalised as the architecture says.
+        """Return (1, 3, S, S) float32, normalised as the architecture says.
 
         Raises:
             InputError: The folder does not exist or holds no image.

@@ -63,7 +63,7 @@ def ellipse_level(
 
 
 def foreground_mask(size: int, rng: Generator) -> NDArray[np.bool_]:
-    """An irregular ellipse that fills most of the image: the stand-in for a body on a black ground."""
+    """An irregular ellipse that fills most of the image: the placeholder for a body on a black ground."""
     centre = (size * rng.uniform(0.45, 0.55), size * rng.uniform(0.45, 0.55))
     half_axes = (size * rng.uniform(0.34, 0.52), size * rng.uniform(0.30, 0.50))
     level = ellipse_level(size, centre, half_axes, rng.uniform(-0.2, 0.2))

@@ -48,7 +48,7 @@ class Binning:
             raise ValueError(message)
 
     def index(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-        """Give the bin of each score.
+        """Return the bin of each score.
 
         Args:
             scores: Any shape, finite.
@@ -80,7 +80,7 @@ class Binning:
         np.copyto(out, squashed, casting="unsafe")
 
     def lower_edges(self, bins: int | None = None) -> NDArray[np.float64]:
-        """Give the smallest score of each bin, for the axis of a chart.
+        """Return the smallest score of each bin, for the axis of a chart.
 
         Args:
             bins: Number of bins to cut the same range into; the binning's own if None.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def exact_counts(scores: NDArray[np.floating[Any]], labels: NDArray[np.bool_]) -> Counts:
-    """Give one bin to every distinct score.
+    """Assign a bin to every distinct score.
 
     Args:
         scores: (n,), finite.

@@ -18,7 +18,7 @@ CHART_POINTS = 200
 
 
 def roc_points(counts: Counts, limit: int = CHART_POINTS) -> Curve:
-    """Give the ROC curve: false positive rate and sensitivity, from the highest threshold down.
+    """Return the ROC curve: false positive rate and sensitivity, from the highest threshold down.
 
     Args:
         counts: One histogram with both normal and abnormal counts.
@@ -29,7 +29,7 @@ def roc_points(counts: Counts, limit: int = CHART_POINTS) -> Curve:
 
 
 def precision_recall_points(counts: Counts, limit: int = CHART_POINTS) -> Curve:
-    """Give the precision-recall curve: recall and precision, from the highest threshold down; arguments as above."""
+    """Return the precision-recall curve: recall and precision, from the highest threshold down; arguments as above."""
     true_positives, false_positives = _cumulative(counts)
     true_positives, false_positives = true_positives[1:], false_positives[1:]
     return _thinned(true_positives / true_positives[-1], true_positives / (true_positives + false_positives), limit)

@@ -61,7 +61,7 @@ def write_results(
         anomaly: The scored volume.
         folder: Where the files belong; made if missing.
         formats: What to write: `ResultFormat`, or a format that another package registers. `sr` brings `seg` along,
-            whose segments it cites. `seg` and `rtstruct` are left out
+            whose segments it cites. `seg` and `rtstruct` are skipped
             when there is no finding (`result_notes` says so).
         options: What the user chose about DICOM results.
 

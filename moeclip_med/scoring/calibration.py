@@ -1,8 +1,8 @@
 """A threshold from healthy studies of one's own scanner, with a guarantee that needs no assumption about scores.
 
 Split conformal prediction (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005, chapter 4) for the
-rate of healthy studies that are flagged, conformal risk control (Angelopoulos et al., ICLR 2024) for false findings per
-study. Both hold for a new healthy study that is exchangeable with those used: same scanner, protocol, kind of patient.
+rate of healthy studies that are flagged, conformal risk control (Angelopoulos et al., ICLR 2024) for false positives
+per study. Both hold for a new healthy study that is exchangeable with those used: same scanner, protocol, kind of patient.
 They hold on average over calibrations; how far one calibration can be off is told beside it.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from moeclip_med.weights import ModelMetadata, ScoreScale
 
 COUNTED_AT_MOST = 10
-"""False findings of one study beyond this number are not counted: risk control needs a bounded loss."""
+"""False positives of one study beyond this number are not counted: risk control needs a bounded loss."""
 
 CALIBRATED_SCORE = 0.5
 """The score at which a calibrated model's threshold lies."""
@@ -60,7 +60,7 @@ def studies_needed(rate: float) -> int:
 
 
 def studies_needed_for_findings(allowed: float) -> int:
-    """The least number of healthy studies with which a mean number of false findings can be promised."""
+    """The least number of healthy studies with which a mean number of false positives can be promised."""
     return math.ceil(COUNTED_AT_MOST / allowed - 1e-9) - 1
 
 
@@ -70,7 +70,7 @@ def check_enough(count: int, rate: float | None, allowed: float | None) -> None:
     Args:
         count: How many healthy studies there are.
         rate: The share of flagged studies to promise, or None.
-        allowed: Else the mean number of false findings per study.
+        allowed: Else the mean number of false positives per study.
 
     Raises:
         InputError: If the promise makes no sense or needs more studies.
@@ -121,7 +121,7 @@ def calibrate_findings(counts: NDArray[np.int64], levels: NDArray[np.float64], a
     Args:
         counts: (studies, levels) findings of each healthy study at each level (`count_findings`).
         levels: (levels,) raw scores, ascending.
-        allowed: Mean number of false findings per study, above 0.
+        allowed: Mean number of false positives per study, above 0.
 
     Raises:
         InputError: If the number makes no sense, there are too few studies for it, or no level is high enough.
@@ -148,7 +148,7 @@ def calibrate_findings(counts: NDArray[np.int64], levels: NDArray[np.float64], a
 
 
 def flag_level(anomaly: AnomalyVolume, scale: ScoreScale) -> float:
-    """Give the highest raw score at which a study still has a finding that is large enough to be listed.
+    """Return the highest raw score at which a study still has a finding that is large enough to be listed.
 
     Args:
         anomaly: Scored with its raw map kept.
@@ -206,7 +206,7 @@ def count_findings(anomaly: AnomalyVolume, levels: NDArray[np.float64], scale: S
 
 
 def calibrated_metadata(metadata: ModelMetadata, calibration: Calibration, made_from: str) -> ModelMetadata:
-    """Give a model's scores a new meaning: findings reach 0.5.
+    """Set a new meaning for a model's scores: findings reach 0.5.
 
     The scale keeps its spread and moves its centre to the threshold, so that scores keep their order.
 

@@ -136,7 +136,7 @@ class SettingsRecord:
     """The choices of one run.
 
     Attributes:
-        kind: The kind of image that chose the intensity window.
+        kind: The image type that chose the intensity window.
         window: The window, in the image's own units (HU for CT).
         planes: The planes that were scored.
         threshold: The score that a finding reaches.
@@ -166,7 +166,7 @@ class OutcomeRecord:
         slices_scored: Slices scored, all planes counted; fewer than `slices_total` after a cancel.
         slices_total: Slices there were.
         regions_too_small: Regions above the threshold that are not listed, being too small.
-        weak_kind_warning: What the model's metadata say of this kind of image, or "".
+        weak_kind_warning: What the model's metadata say of this image type, or "".
         seconds: Time from the volume in memory to the findings.
     """
 

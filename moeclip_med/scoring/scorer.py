@@ -101,7 +101,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         detector: The model, ready to run.
         plane: The plane to cut slices along (`plane_to_score` says what AUTO is); `Plane.ALL` scores three and
             averages their maps.
-        kind: The kind of image, which decides the intensity window; from the header if None.
+        kind: The image type, which decides the intensity window; from the header if None.
         threshold: The score that a finding reaches; the model's own if None.
         keep_raw: Keep the network's unbounded map as well.
         keep_routing: Keep which expert each patch took (of the first plane scored).
@@ -183,7 +183,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
 
 
 def _kind_warning(volume: Volume, detector: Detector, asked: ImageKind | None) -> str:
-    """Say that the model is weak on this kind of image, or that a CT was taken for MR since its file does not tell."""
+    """Say that the model is weak on this image type, or that a CT was taken for MR since its file does not tell."""
     weak = detector.metadata.weak_kinds
     kind = asked or volume.series.kind
     if asked is not None or kind is not ImageKind.MR or volume.series.format is FileFormat.DICOM:

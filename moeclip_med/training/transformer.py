@@ -48,7 +48,7 @@ class TransformerSettings:
 
     Attributes:
         values: Whose numbers these are: "paper" or "released".
-        seed: Of start values, order, augmentation and dropout.
+        seed: Of initial values, order, augmentation and dropout.
         epochs: Passes over the data.
         batch_size: Images per step, over all processes.
         learning_rate: Adam's.

@@ -37,7 +37,7 @@ def models_folder() -> Path:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, which takes its place when the block ends well and vanishes otherwise."""
+    """Return a temporary path beside `path`, which takes its place when the block ends well and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
     temporary.touch(exist_ok=False)

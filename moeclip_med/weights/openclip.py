@@ -50,7 +50,7 @@ def build_clip(config: Mapping[str, Any], activation: Activation, state: Mapping
     Args:
         config: From `clip_config`.
         activation: "gelu" or "quick_gelu" for OpenCLIP's transformers, "native" for other image towers.
-        state: Every tensor by OpenCLIP's own names; None for random start values.
+        state: Every tensor by OpenCLIP's own names; None for a random initialization.
 
     Raises:
         InputError: The activation cannot be chosen for this tower, or tensors are missing, unknown or misshapen.

@@ -32,7 +32,7 @@ _LOOK_AT = 40
 
 
 def get_reader(path: str | list[str]) -> ReaderFunction | None:
-    """Give the reader of a path, or None where it is nothing for this plugin.
+    """Return the reader of a path, or None where it is nothing for this plugin.
 
     Looks at names and at a few first bytes, so that it never delays the opening of other files.
     """

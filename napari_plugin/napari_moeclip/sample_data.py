@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def sample_brain() -> list[LayerData]:
-    """Give a brain MR (the MNI152 template) with a simulated lesion."""
+    """Return a brain MR (the MNI152 template) with a simulated lesion."""
     return _sample("brain", "simulated brain")
 
 
 def sample_endoscopy() -> list[LayerData]:
-    """Give an endoscopy clip drawn from formulas, with a simulated polyp."""
+    """Return an endoscopy clip drawn from formulas, with a simulated polyp."""
     return _sample("endoscopy", "simulated endoscopy")
 
 

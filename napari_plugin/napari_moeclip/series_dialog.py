@@ -58,7 +58,7 @@ class SeriesDialog(QDialog):
         self.resize(640, 320)
 
     def chosen(self) -> list[tuple[Series, int]]:
-        """Give the ticked series, each with its time point."""
+        """Return the ticked series, each with its time point."""
         wanted = []
         for row, one in enumerate(self._series):
             name = self.table.item(row, 0)

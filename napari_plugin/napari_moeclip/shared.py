@@ -98,7 +98,7 @@ class SharedArray:
         return cls(reference, owns=True)
 
     def hand_over(self) -> SharedArrayReference:
-        """Give the array away: the other process `adopt`s it; keep this object until it has."""
+        """Hand the array over: the other process `adopt`s it; keep this object until it has."""
         _owned.discard(self.reference.path)
         return self.reference
 

@@ -65,7 +65,7 @@ def share(volume: Volume, decoded: SharedArray | None = None) -> tuple[VolumeRef
 
 
 def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:
-    """Give the window of every kind of image that this volume could be shown with, by name.
+    """Return the window of every image type that this volume could be shown with, by name.
 
     They are to look through, so a sample of the voxels is enough; scoring fits its own to all of them.
     """

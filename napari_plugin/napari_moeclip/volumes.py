@@ -92,7 +92,7 @@ class VolumeReference:
         voxels: (channel, *storage) float32.
         padding: (*storage) bool, or None.
         colours: (*storage, 3) uint8, to show; None for grey images.
-        windows: (low, high) for each kind of image with a window of its own, by its name; in stored values.
+        windows: (low, high) for each image type with a window of its own, by its name; in stored values.
     """
 
     light: VolumeFacts
@@ -159,7 +159,7 @@ def describe_volume(volume: VolumeFacts) -> str:
 
 
 def store_shape(shape: tuple[int, ...], storage: tuple[int, int, int]) -> tuple[int, ...]:
-    """Give the shape in memory of an (x, y, z) array."""
+    """Return the shape in memory of an (x, y, z) array."""
     return tuple(shape[axis] for axis in storage)
 
 

@@ -21,7 +21,7 @@ NO_LAYER: list[Any] = [(None,)]
 
 
 def or_say(make: Callable[[], list[Any]]) -> list[Any]:
-    """Give what a function makes; in a viewer its errors become notifications, and there is no layer.
+    """Return what a function makes; in a viewer its errors become notifications, and there is no layer.
 
     Raises:
         InputError: Without a viewer.

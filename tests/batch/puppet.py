@@ -30,7 +30,7 @@ class Faults:
         counts: What NumberOfSeriesRelatedInstances says.
         extra: Items put into every list of studies.
         instead: By SeriesInstanceUID: the folder whose instances are sent instead.
-        cut: By SeriesInstanceUID: how many bytes of the answer are left out at the end.
+        cut: By SeriesInstanceUID: how many bytes of the answer are skipped at the end.
         body: By the start of a path: a body to answer with.
         drip: Seconds between pieces of an answer.
         silent: Series whose connection is closed without an answer.
@@ -83,7 +83,7 @@ class Puppet:
         self._server.server_close()
 
     def hold(self, folder: Path, date: str = "20240229") -> str:
-        """Take the files of a folder; gives the StudyInstanceUID."""
+        """Take the files of a folder; returns the StudyInstanceUID."""
         for path in sorted(folder.iterdir()):
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
             study = self.files.setdefault(str(dataset.StudyInstanceUID), {})

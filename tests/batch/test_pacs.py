@@ -119,7 +119,7 @@ def test_nothing_is_stored_twice_and_own_results_are_never_scored(pacs, job, tmp
 
 @needs_orthanc
 def test_own_captures_that_look_like_images_are_known_by_their_header(pacs, job, tmp_path):
-    """As on a PACS that tells no manufacturer: the series is fetched, and left out when it is seen."""
+    """As on a PACS that tells no manufacturer: the series is fetched, and excluded when it is seen."""
     server = connect(pacs.url)
     patient = upload(server, tmp_path / "up")
     captures = job(server, formats=frozenset({ResultFormat.SC}), destination=server)

@@ -1,4 +1,4 @@
-"""The plain rendering that speed is measured against computes what the product computes."""
+"""The reference implementation that speed is measured against computes what the product computes."""
 
 from __future__ import annotations
 

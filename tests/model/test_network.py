@@ -176,7 +176,7 @@ def test_the_experts_own_losses_reach_the_experts(loss, make_tiny, tiny_text):
 
 
 def test_zero_start_values_as_released_leave_experts_without_gradient(make_tiny, tiny_text):
-    """Why the start values are not zero: with a zero router the same experts win every token."""
+    """Why the initial values are not zero: with a zero router the same experts win every token."""
     network = make_tiny(experts=ExpertsSpec(rank=4, router_start=0.0, expert_start=0.02)).train()
     output = network.forward_training(network.first_tokens(noise(2, 3, 64, 64)), tiny_text)
     maps_loss(output.logits, torch.zeros(2, 1, 64, 64)).backward()

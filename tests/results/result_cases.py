@@ -279,7 +279,7 @@ def _ct_slice(
 
 
 def enhanced_volume(folder: Path) -> Volume:
-    """The oblique series as one multi-frame file whose frames run against the volume, the first two left out."""
+    """The oblique series as one multi-frame file whose frames run against the volume, the first two excluded."""
     volume = dicom_volume(folder, "oblique")
     datasets = [pydicom.dcmread(frame.path) for frame in reversed(volume.frames)]
     enhanced = LegacyConvertedEnhancedCTImage(datasets, generate_uid(), 4, generate_uid(), 1)

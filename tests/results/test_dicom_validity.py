@@ -1,4 +1,4 @@
-"""The DICOM results judged by programs that others wrote."""
+"""The DICOM results evaluated by programs that others wrote."""
 
 from __future__ import annotations
 

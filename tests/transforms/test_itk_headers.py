@@ -1,4 +1,4 @@
-"""MetaImage and NRRD headers that strangers wrote: judged before a byte of voxels is read, in this process."""
+"""MetaImage and NRRD headers that strangers wrote: evaluated before a byte of voxels is read, in this process."""
 
 import gzip
 import os

@@ -91,7 +91,7 @@ class WindowIntensity(Transform):
     """Map stored values to [0, 1]; see `moeclip_transforms.fit_window`.
 
     Args:
-        kind: The kind of image; None takes what the reader found in the header, else "plain".
+        kind: The image type; None takes what the reader found in the header, else "plain".
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012  MONAI's interface
@@ -112,7 +112,7 @@ class CropForegroundSquare(CropForeground):
     `WindowIntensity`, for which it keeps the window fitted to the whole image.
 
     Args:
-        kind: The kind of image; None takes what the reader found in the header, else "plain".
+        kind: The image type; None takes what the reader found in the header, else "plain".
     """
 
     def __init__(self, kind: ImageKind | str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""DICOM series read as volumes: every file opened once, slices sorted, placed in space, damage left out and told."""
+"""DICOM series read as volumes: every file opened once, slices sorted, placed in space, damage excluded and told."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_dicom(
     """Read one volume of a DICOM series, slices sorted by position along their normal.
 
     Padding gets the lowest measured value, so that it stays dark. Up to a tenth of the slices may be damaged: they
-    are left out and named in the notes.
+    are skipped and named in the notes.
 
     Args:
         series: What to read, as a scan found it.

@@ -64,7 +64,7 @@ def no_image_reason(header: Dataset, *, has_pixels: bool) -> str:
 
 
 def kind_of(header: Dataset) -> ImageKind:
-    """The kind of image, from modality, SOP class, body part, descriptions and kernel.
+    """The image type, from modality, SOP class, body part, descriptions and kernel.
 
     The descriptions are looked through for a few anatomical words only; nothing of them is kept.
     """
@@ -160,7 +160,7 @@ def rescale_type(header: Dataset) -> str:
 
 
 def kind_notes(header: Dataset) -> tuple[str, ...]:
-    """What has to be said about the kind of image, one sentence each."""
+    """What has to be said about the image type, one sentence each."""
     unit = rescale_type(header)
     if text(header, "Modality").upper() != "CT" or unit in _HOUNSFIELD:
         return ()

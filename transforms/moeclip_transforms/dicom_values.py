@@ -75,7 +75,7 @@ class Canvas:
         self.padding[z, band] = mask
 
     def darken_padding(self) -> None:
-        """Give padding the lowest measured value, so that it stays dark; a part of a frame at a time."""
+        """Set padding to the lowest measured value, so that it stays dark; a part of a frame at a time."""
         if self.padding is None or self.values is None:
             return
         bands = [(z, band) for z in range(self.depth) for band in _bands(self.rows, self.columns)]

@@ -50,7 +50,7 @@ class CropForegroundSquared(MapTransform, InvertibleTransform):
 
     Args:
         keys: Keys of the images.
-        kind: The kind of image; None takes what the reader found in the header.
+        kind: The image type; None takes what the reader found in the header.
         allow_missing_keys: Whether a key may be missing.
     """
 
@@ -76,7 +76,7 @@ class WindowIntensityd(MapTransform):
 
     Args:
         keys: Keys of the images.
-        kind: The kind of image; None takes what the reader found in the header.
+        kind: The image type; None takes what the reader found in the header.
         allow_missing_keys: Whether a key may be missing.
     """
 

@@ -86,7 +86,7 @@ def iter_files(root: Path) -> Iterator[Path]:
     """The regular files under a folder, in a fixed order; links to folders, devices and pipes are not followed.
 
     A link that leads nowhere and is named as an image is given too, so that `scan` reports it. A folder that cannot be
-    listed is passed over.
+    listed is ignored.
     """
     for folder, folders, names in os.walk(root, followlinks=False):
         folders.sort()

@@ -49,7 +49,7 @@ class Window:
         background: A value that stands for "no measurement" wherever it lies (skull-stripped, masked volumes);
             it becomes 0. None where there is none.
         foreground_above: Values above it belong to the foreground; None takes `low`.
-        notes: Why it is not the window that the kind of image stands for, where it is not.
+        notes: Why it is not the window that the image type stands for, where it is not.
     """
 
     low: float
@@ -105,7 +105,7 @@ def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
 
     Args:
         image: (channel, x, y, z) stored values, with the reader's `meta`.
-        kind: The kind of image, from its header or a user.
+        kind: The image type, from its header or a user.
     """
     from moeclip_transforms.conversion import DISPLAY_RANGE_KEY
 

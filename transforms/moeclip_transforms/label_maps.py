@@ -55,7 +55,7 @@ _SUFFIXES = (
 
 
 def set_aside_label_maps(found: Iterable[Series]) -> tuple[Series, ...]:
-    """Give the series of a folder, those that are label maps with the reason to skip them.
+    """Return the series of a folder, those that are label maps with the reason to skip them.
 
     Args:
         found: Series that lie among others: not one that a user named alone.

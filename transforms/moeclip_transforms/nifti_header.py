@@ -1,4 +1,4 @@
-"""Headers of NIfTI-1, NIfTI-2 and Analyze files, read by nibabel, repaired where other tools agree how, and judged."""
+"""Headers of NIfTI-1, NIfTI-2 and Analyze files, read by nibabel, repaired where other tools agree how, and checked."""
 
 from __future__ import annotations
 

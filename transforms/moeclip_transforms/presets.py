@@ -1,4 +1,4 @@
-"""One MONAI `Compose` per kind of image: from a path to slices in [0, 1]."""
+"""One MONAI `Compose` per image type: from a path to slices in [0, 1]."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def preset(
     plane: Plane | str = Plane.AUTO,
     allow_missing_keys: bool = False,
 ) -> Compose:
-    """The transforms for a kind of image: load, cut into slices, crop to the foreground square, window.
+    """The transforms for an image type: load, cut into slices, crop to the foreground square, window.
 
     Scoring applies the same window and square slice by slice, without a second copy of the volume; this preset is
     for those who build their own MONAI pipelines. `Compose.inverse` brings a map back to the volume's grid.
 
     Args:
-        kind: The kind of image; None takes what the header says.
+        kind: The image type; None takes what the header says.
         keys: Keys under which the paths lie.
         plane: The plane of the slices.
         allow_missing_keys: Whether a key may be missing.

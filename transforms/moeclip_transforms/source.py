@@ -166,7 +166,7 @@ def read_volume(path: Path | str, *, series: str | None = None, time_point: int 
 
     Args:
         path: A file, folder, zip archive or DICOMDIR.
-        series: Its identifier (`Series.uid`); without one, what is not worth scoring is passed over.
+        series: Its identifier (`Series.uid`); without one, what is not worth scoring is ignored.
         time_point: Zero-based time point of a 4-D series.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ImageKind(StrEnum):
-    """The kinds of image that have a preset; what a header tells, or a user says."""
+    """The image types that have a preset; what a header tells, or a user says."""
 
     CT_BRAIN = "ct-brain"
     CT_SOFT_TISSUE = "ct-soft-tissue"
@@ -96,7 +96,7 @@ class Series:
         format: The family of file.
         files: The files, in no particular order (for DICOM, `Volume.frames` holds the sorted slices).
         modality: DICOM modality ("CT", "MR", "ES", ...), or "" where the format has none.
-        kind: The kind of image that the header suggests.
+        kind: The image type that the header suggests.
         study_uid: StudyInstanceUID, or "".
         shape: (x, y, z, time) as declared by the headers: columns, rows, slices, time points.
         channels: 1 for grey, 3 for colour.
@@ -238,7 +238,7 @@ class Volume:
         Args:
             array: The values; a `MetaTensor` and a SimpleITK image bring their affine along.
             affine: Voxel (x, y, z) to world, mm, RAS+; without one, the volume has no orientation.
-            kind: The kind of image; "plain" if None.
+            kind: The image type; "plain" if None.
             axes: The meaning of each axis of an array, a letter each: "c" for channels, then "x", "y", "z". By
                 default "xy", "xyz" or "cxyz" by their number; a photograph of (row, column, colour) is "yxc".
             slice_axis: The axis (of x, y, z) along which it was acquired; if None, the coarsest, else the last.

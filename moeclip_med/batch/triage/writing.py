@@ -28,7 +28,7 @@ def write_triage(output: BatchOutput, problems: Iterable[tuple[Path, str]], *, i
         identify: Whether real identifiers are added.
 
     Returns:
-        The file of each list. Column files are left out where `pyarrow` is not installed, the page of weekly shares
+        The file of each list. Column files are skipped where `pyarrow` is not installed, the page of weekly shares
         where no threshold is calibrated.
 
     Raises:

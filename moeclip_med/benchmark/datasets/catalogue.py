@@ -25,7 +25,7 @@ _SEARCH_DEPTH = 2
 
 
 def find_facts(name: str) -> SetFacts | None:
-    """Give the published set of that name or folder name, or None."""
+    """Return the published set of that name or folder name, or None."""
     wanted = _plain(name)
     return next((facts for facts in CATALOGUE if wanted in {_plain(facts.name), *map(_plain, facts.folders)}), None)
 

@@ -34,7 +34,7 @@ class Layout:
             to the set; "" where every image is one.
         mask_values: Mask values that are lesions; empty where every value other than 0 is.
         is_volumes: Whether the images are volumes (NIfTI, MHA, NRRD).
-        time_point: Which time point of 4-D volumes is judged.
+        time_point: Which time point of 4-D volumes is evaluated.
     """
 
     rules: tuple[Rule, ...]

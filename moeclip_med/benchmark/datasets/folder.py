@@ -35,7 +35,7 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
     and BMAD do it (test/good, test/DEFECT, ground_truth/DEFECT; good, DEFECT, mask/DEFECT; test/ungood/img and label),
     or as images/ beside masks/. Sub-folders are patients.
     Images in a folder with a name such as "normal" or "good" are normal. An image without mask is normal too, unless
-    the set has such folders and it lies in another one: then its label is unknown and it is left out. Where no image
+    the set has such folders and it lies in another one: then its label is unknown and it is skipped. Where no image
     has a mask, folders give the labels.
 
     Args:

@@ -116,7 +116,7 @@ LITS = Layout(
 
 
 def decathlon(*mask_values: int) -> Layout:
-    """The layout of one task of the Medical Segmentation Decathlon; of several channels the first is judged."""
+    """The layout of one task of the Medical Segmentation Decathlon; of several channels the first is evaluated."""
     return Layout(
         rules=(Rule(rf"{_TOP}imagesTr/(?P<patient>[^/.][^/]*)", is_abnormal=None, masks=("{top}labelsTr/{patient}",)),),
         masks=r".*labelsTr/[^/.][^/]*",
@@ -184,7 +184,7 @@ FOLDER_LAYOUTS = (BMAD, ANOMALIB, ANOMALIB_FOLDER, IMAGES_BESIDE_MASKS)
 
 
 def nnunet(channel: int = 0) -> Layout:
-    """The raw layout of nnU-Net: imagesTr/CASE_0000 and labelsTr/CASE; of several channels one is judged."""
+    """The raw layout of nnU-Net: imagesTr/CASE_0000 and labelsTr/CASE; of several channels one is evaluated."""
     return Layout(
         rules=(
             Rule(

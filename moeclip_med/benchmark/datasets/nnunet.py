@@ -22,7 +22,7 @@ class RawFacts:
 
     Attributes:
         channels: Names of the channels by their numbers.
-        ignore_labels: The label of voxels that were not judged, where there is one.
+        ignore_labels: The label of voxels that were not evaluated, where there is one.
     """
 
     channels: dict[int, str]

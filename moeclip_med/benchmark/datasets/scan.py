@@ -116,7 +116,7 @@ def _places(rule: Rule, groups: dict[str, str]) -> Iterator[str]:
 
 
 def _split(root: Path, layout: Layout) -> set[str]:
-    """Give the paths (lower case) of the images that the published split tests on."""
+    """Return the paths (lower case) of the images that the published split tests on."""
     files = sorted(root.glob(f"**/{layout.split}"))
     if not files:
         msg = (

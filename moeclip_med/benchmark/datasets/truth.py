@@ -1,7 +1,7 @@
 """What a mask says is abnormal: the one place where mask values are interpreted.
 
 Masks come as few whole numbers, but also with NaN outside, as JPEG with ringing, with soft edges, with the overshoot
-of a spline, as probabilities, or with labels for "not judged".
+of a spline, as probabilities, or with labels for "not evaluated".
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Truth:
 
     Attributes:
         abnormal: True where the lesion is, of the mask's shape.
-        ignored: True where it was not judged; None where there is no such place.
+        ignored: True where it was not evaluated; None where there is no such place.
         remarks: How its values were interpreted, where that was not plain.
     """
 
@@ -60,7 +60,7 @@ def interpret(
     Args:
         values: (x, y, z).
         lesion_labels: Labels that are lesions; all above 0 if empty.
-        ignore_labels: Labels of places that were not judged.
+        ignore_labels: Labels of places that were not evaluated.
     """
     finite = np.isfinite(values)
     rounded = np.rint(np.where(finite, values, 0.0))

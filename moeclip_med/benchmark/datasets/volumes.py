@@ -36,7 +36,7 @@ def read_volumes(name: str, path: Path, patterns: Sequence[str] = (), channel: s
         path: The folder.
         patterns: Two file name patterns ("*flair*", "*seg*") that tell image and mask of one folder apart; empty to
             try the usual layouts.
-        channel: Name or number of the channel that is judged, of nnU-Net's raw layout; the first if None.
+        channel: Name or number of the channel that is evaluated, of nnU-Net's raw layout; the first if None.
 
     Raises:
         InputError: If there is no folder, no pair in it, or no such channel.

@@ -69,7 +69,7 @@ def character_sets(terms: Iterable[str]) -> CharacterSets:
     """Mend the values of Specific Character Set.
 
     An empty first value stands for ASCII, as the standard says. Spellings such as "ISO IR 192" and "ISO-IR 100" are
-    corrected, terms that nobody knows are left out, and so is what follows a character set that stands alone.
+    corrected, terms that nobody knows are skipped, and so is what follows a character set that stands alone.
 
     Args:
         terms: The values as read.

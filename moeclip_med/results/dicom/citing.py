@@ -165,13 +165,13 @@ class Citer:
 
 
 def cite(dataset: Dataset, citations: dict[str, Citation]) -> None:
-    """Replace references to stand-ins, at any depth, by references to what they stand for.
+    """Replace references to placeholders, at any depth, by references to what they stand for.
 
     Items that several frames share are met once.
 
     Args:
         dataset: Changed in place.
-        citations: By the SOPInstanceUID of each stand-in.
+        citations: By the SOPInstanceUID of each placeholder.
     """
     seen: set[int] = set()
     pending = [dataset]

@@ -1,4 +1,4 @@
-"""Values of source headers made valid, or left out: no result repeats a value that breaks the standard.
+"""Values of source headers made valid, or excluded: no result repeats a value that breaks the standard.
 
 Each value representation has its rules (PS3.5, 6.2). What can be rewritten without guessing is rewritten ("10:20:30" is
 the time 102030), a text that is too long is cut where nothing hangs on its end, and everything else is dropped. What

@@ -121,7 +121,7 @@ def contributing_equipment(identity: Identity) -> ContributingEquipment:
 
 
 def finish(dataset: Dataset, identity: Identity, result: str, sources: Sources) -> None:
-    """Complete an object that highdicom made from stand-ins, and make it the same for every run.
+    """Complete an object that highdicom made from placeholders, and make it the same for every run.
 
     Args:
         dataset: The object; changed in place.

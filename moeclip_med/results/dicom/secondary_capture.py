@@ -40,7 +40,7 @@ _CHUNK = 16
 _OUTLINE = (85, 255, 255)
 
 _NOT_KNOWN = ("L", "F")
-"""A stand-in that highdicom's constructor asks for; taken out again where there is no patient orientation."""
+"""A placeholder that highdicom's constructor asks for; taken out again where there is no patient orientation."""
 
 
 def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: Identity) -> Iterator[SCImage]:

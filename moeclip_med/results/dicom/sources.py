@@ -36,7 +36,7 @@ class Sources:
         study_uid: StudyInstanceUID of the results.
         modality: The source's modality.
         has_position: Whether frames have a place in space; False for photographs and clips.
-        notes: What was corrected in or left out of the source's header, one sentence each, without a value.
+        notes: What was corrected in or excluded from the source's header, one sentence each, without a value.
     """
 
     stand_ins: tuple[Dataset, ...] = field(repr=False)
@@ -56,12 +56,12 @@ class Sources:
 
     @cached_property
     def slice_of_stand_in(self) -> dict[str, int]:
-        """The index of the slice by the SOPInstanceUID of its stand-in."""
+        """The index of the slice by the SOPInstanceUID of its placeholder."""
         return {str(header.SOPInstanceUID): index for index, header in enumerate(self.stand_ins)}
 
     @cached_property
     def citation_of_stand_in(self) -> dict[str, Citation]:
-        """The citation by the SOPInstanceUID of a stand-in."""
+        """The citation by the SOPInstanceUID of a placeholder."""
         return {uid: self.citations[index] for uid, index in self.slice_of_stand_in.items()}
 
     def references(self) -> list[Dataset]:

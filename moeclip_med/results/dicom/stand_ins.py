@@ -82,7 +82,7 @@ def take_out_positions(result: Dataset) -> None:
     """Remove made-up positions from a result, and order its frames by their number in the stack instead.
 
     Args:
-        result: What highdicom made from stand-ins of frames without a place in space.
+        result: What highdicom made from placeholders of frames without a place in space.
     """
     for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator", "DimensionOrganizationType"):
         result.pop(keyword, None)

@@ -38,7 +38,7 @@ class DicomOutcome:
 
     Attributes:
         failed: The formats that could not be written, each with the reason in one sentence.
-        notes: What was corrected in or left out of the source's header, one sentence each.
+        notes: What was corrected in or excluded from the source's header, one sentence each.
     """
 
     failed: dict[ResultFormat, str]

@@ -29,7 +29,7 @@ _ENOUGH_SAMPLES = 96
 """Voxels per axis that are looked at to find the body; finer is not visible in a margin."""
 
 _BODY_SHARE = 0.02
-"""A slice with less body than this is left out of the overview."""
+"""A slice with less body than this is excluded from the overview."""
 
 _LONGEST_WEBP = 16383
 _IMAGE_QUALITY = 88
