@@ -62,7 +62,9 @@ def find_findings(
     stays below it becomes a finding; but several small parts above it, which the lower limit joins, count together.
     (Hysteresis: Canny, IEEE PAMI 8, 1986.)
 
-    Neighbours are the 26 around a voxel; in a clip, whose frames are no slices of a body, the 8 within the frame.
+    Neighbours are the 26 around a voxel; among photographs, which are no slices of a body, the 8 within the image. In
+    a clip the same pixel of the frames before and after counts as well: where regions of neighbouring frames overlap,
+    they are one finding, a track. A track is large enough to be listed if it is so in one frame.
 
     Args:
         scores: (x, y, z) float32, 0 to 1.
@@ -85,9 +87,7 @@ def find_findings(
     ranked = sorted(large, key=lambda label: (-peaks[label], -area[label], label))[:MOST_FINDINGS]
     findings = tuple(
         _measure(
-            scores,
-            components,
-            label,
+            _masked(scores, components, label, boxes[label - 1]),
             boxes[label - 1],
             volume,
             rank,
@@ -115,6 +115,33 @@ def smallest_volume(volume: Volume, min_volume_ml: float | None = None) -> float
     voxel_ml = volume.affine.voxel_ml
     share = SMALLEST_SHARE * voxel_ml * float(np.prod(volume.shape))
     return min(SMALLEST_VOLUME_ML, max(share, SMALLEST_AREA_PIXELS * voxel_ml))
+
+
+def measure_region(
+    scores: NDArray[np.float32], inside: NDArray[np.bool_], box: tuple[slice, ...], volume: Volume, rank: int
+) -> Finding:
+    """Measure a region that a reader outlined, as `find_findings` measures its own.
+
+    Args:
+        scores: (x, y, z) float32, 0 to 1.
+        inside: (x, y, z) of the box, True in the region; at least one voxel.
+        box: Where that lies in the volume.
+        volume: The volume; its geometry gives mm and ml.
+        rank: The finding's rank.
+
+    Returns:
+        The finding; its label is its rank.
+    """
+    spans = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    tight = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    box = tuple(slice(part.start + cut.start, part.start + cut.stop) for part, cut in zip(box, tight, strict=True))
+    masked = np.where(inside[tight], scores[box], np.float32(-1.0))
+    volume_ml = None
+    if volume.has_spacing:
+        axis = volume.slice_axis
+        counts = np.count_nonzero(np.moveaxis(inside[tight], axis, 0), axis=(1, 2))
+        volume_ml = float(counts @ _slice_voxel_ml(volume)[box[axis]])
+    return _measure(masked, box, volume, rank, volume_ml)
 
 
 def _components(
@@ -166,6 +193,7 @@ def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
     structure = np.ones((3, 3, 3), dtype=bool)
     if volume.series.is_clip or not volume.has_spacing:
         np.moveaxis(structure, volume.slice_axis, 0)[[0, 2]] = False
+        np.moveaxis(structure, volume.slice_axis, 0)[[0, 2], 1, 1] = volume.series.is_clip
     return structure
 
 
@@ -179,7 +207,8 @@ def _measure_components(
     """Measure each component slice by slice, since indices of all voxels take much.
 
     Returns:
-        Voxels; ml where there are mm, else None; how much of it reaches the threshold, in ml or else voxels.
+        Voxels; ml where there are mm, else None; how much of it reaches the threshold, in ml or else voxels (of a
+        track, in the frame where that is most).
     """
     axis = volume.slice_axis
     area: NDArray[np.int64] = np.zeros(count + 1, dtype=np.int64)
@@ -191,7 +220,8 @@ def _measure_components(
         voxels = np.bincount(found.ravel(), minlength=count + 1)
         area += voxels
         size += voxels * voxel_size
-        core += np.bincount(found[score >= threshold], minlength=count + 1) * voxel_size
+        reached = np.bincount(found[score >= threshold], minlength=count + 1) * voxel_size
+        core = np.maximum(core, reached) if volume.series.is_clip else core + reached
     area[0] = size[0] = core[0] = 0
     return area, size if has_mm else None, core
 
@@ -217,15 +247,8 @@ def _masked(
 
 
 def _measure(
-    scores: NDArray[np.float32],
-    components: NDArray[np.integer[Any]],
-    label: int,
-    box: tuple[slice, ...],
-    volume: Volume,
-    rank: int,
-    volume_ml: float | None,
+    masked: NDArray[np.float32], box: tuple[slice, ...], volume: Volume, rank: int, volume_ml: float | None
 ) -> Finding:
-    masked = _masked(scores, components, label, box)
     start = np.array([part.start for part in box])
     stop = np.array([part.stop for part in box])
     is_inside = masked >= 0

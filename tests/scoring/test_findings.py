@@ -179,9 +179,37 @@ def test_only_the_findings_with_the_highest_peaks_are_listed_where_there_are_too
     assert not result.labels[boxes[1]].any()
 
 
-def test_frames_of_a_clip_are_not_joined(make_volume):
+def test_what_overlaps_from_frame_to_frame_is_one_track(make_volume):
+    boxes = [np.s_[5 + 3 * frame : 10 + 3 * frame, 5:10, frame] for frame in range(3)]
+    elsewhere = np.s_[0:5, 14:19, 2]
+    scores = scores_with((20, 20, 4), *[(box, 0.9) for box in boxes], (elsewhere, 0.8))
+    clip = make_volume(np.zeros((3, 20, 20, 4)), has_orientation=False, is_clip=True)
+
+    track, other = find_findings(scores, clip, threshold=0.5).findings
+
+    assert (track.slice_range, track.voxel_count) == ((0, 2), 75)
+    assert (other.slice_range, other.voxel_count) == ((2, 2), 25)
+
+
+def test_frames_that_touch_at_a_corner_only_are_no_track(make_volume):
+    scores = scores_with((20, 20, 2), (np.s_[0:5, 0:5, 0], 0.9), (np.s_[5:10, 5:10, 1], 0.9))
+    clip = make_volume(np.zeros((3, 20, 20, 2)), has_orientation=False, is_clip=True)
+
+    assert len(find_findings(scores, clip, threshold=0.5).findings) == 2
+
+
+def test_a_track_is_listed_only_if_one_of_its_frames_is_large_enough(make_volume):
+    scores = scores_with((20, 20, 10), (np.s_[5:8, 5:8, :], 0.9))
+    clip = make_volume(np.zeros((3, 20, 20, 10)), has_orientation=False, is_clip=True)
+
+    result = find_findings(scores, clip, threshold=0.5)
+
+    assert (len(result.findings), result.too_small) == (0, 1)
+
+
+def test_photographs_are_not_joined(make_volume):
     scores = scores_with((20, 20, 3), (np.s_[5:10, 5:10, :], 0.9))
-    clip = make_volume(np.zeros((3, 20, 20, 3)), has_orientation=False, is_clip=True)
+    clip = make_volume(np.zeros((3, 20, 20, 3)), has_orientation=False)
 
     result = find_findings(scores, clip, threshold=0.5)
 
