@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeclip_med.scoring.record import ScoringRecord
+    from moeclip_med.scoring.review import FindingReview
 
 EXTENT_SHARE = 0.6
 """A finding reaches as far as scores stay at or above this share of the threshold; see `low_threshold`.
@@ -50,6 +51,7 @@ class Finding:
         box_start: First voxel (x, y, z) of the bounding box.
         box_stop: One past the last voxel (x, y, z) of the bounding box.
         slice_range: First and last index along the slice axis, both included.
+        review: What a reader said of it (`apply_review`), or None.
     """
 
     rank: int
@@ -64,6 +66,20 @@ class Finding:
     box_start: tuple[int, int, int]
     box_stop: tuple[int, int, int]
     slice_range: tuple[int, int]
+    review: FindingReview | None = None
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """The voxel that a reader's decision knows it by, at any threshold."""
+        return self.peak_voxel if self.review is None else self.review.voxel
+
+
+@dataclass(frozen=True)
+class RejectedFinding:
+    """A finding that a reader rejected, with what was measured on it before its voxels were given up."""
+
+    finding: Finding
+    measures: FindingMeasures
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +96,10 @@ class AnomalyVolume:
         findings: Sorted by rank.
         record: How they came about.
         scored: (x, y, z) bool where scoring was cancelled early, True for scored voxels; None when complete.
+        rejected: Findings that a reader rejected: on record, with label 0, and no part of outlines and totals.
+        reader: The name of who reviewed it, where it was typed; else "".
+        has_image: False for a run that was read back without its image: `volume` then holds the map, which has no
+            intensities to measure.
     """
 
     volume: Volume
@@ -90,6 +110,9 @@ class AnomalyVolume:
     raw: NDArray[np.float32] | None = None
     routing: NDArray[np.uint8] | None = None
     scored: NDArray[np.bool_] | None = None
+    rejected: tuple[RejectedFinding, ...] = ()
+    reader: str = ""
+    has_image: bool = True
 
     @property
     def affine(self) -> Affine:
@@ -123,4 +146,14 @@ class AnomalyVolume:
 
     def _measured(self, finding: Finding) -> FindingMeasures:
         box = tuple(slice(start, stop) for start, stop in zip(finding.box_start, finding.box_stop, strict=True))
-        return measure_finding(self.labels[box] == finding.label, finding.box_start, self.volume)
+        return self.measure(self.labels[box] == finding.label, finding.box_start)
+
+    def measure(self, inside: NDArray[np.bool_], start: tuple[int, int, int]) -> FindingMeasures:
+        """Measure a region: diameters, and intensities where the image is there.
+
+        Args:
+            inside: (x, y, z) of its bounding box, True in the region.
+            start: The first voxel of that box.
+        """
+        measures = measure_finding(inside, start, self.volume)
+        return measures if self.has_image else replace(measures, mean=None, sd=None, maximum=None)
