@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
     from moeclip_med.scoring.measures import Diameter, FindingMeasures
+    from moeclip_med.scoring.review import FindingReview
 
 FORMAT_VERSION = 1
 """Raised whenever a field of `findings.json` changes its name or meaning."""
@@ -49,6 +50,12 @@ CSV_COLUMNS = (
     "sd_intensity",
     "max_intensity",
     "intensity_unit",
+    "decision",
+    "is_edited",
+    "is_drawn",
+    "site",
+    "site_code",
+    "comment",
     "threshold",
     "is_calibrated",
 )
@@ -76,11 +83,10 @@ def findings_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[st
         "shape": list(anomaly.volume.shape),
         "affine_ras_mm": anomaly.affine.matrix.tolist(),
         "time_point": anomaly.volume.source.time_point,
+        "reader": anomaly.reader,
         "notes": list(notes),
-        "findings": [
-            _finding_record(finding, measures)
-            for finding, measures in zip(anomaly.findings, anomaly.measures, strict=True)
-        ],
+        "findings": [_finding_record(*pair) for pair in zip(anomaly.findings, anomaly.measures, strict=True)],
+        "rejected": [_finding_record(one.finding, one.measures) for one in anomaly.rejected],
     }
 
 
@@ -91,11 +97,12 @@ def write_json(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> No
 
 
 def write_csv(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
-    """Write `findings.csv`: a header, and one line per finding; an unknown value is an empty cell."""
+    """Write `findings.csv`: a header, and one line per finding, rejected ones last; unknown values are empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
-        for finding, measures in zip(anomaly.findings, anomaly.measures, strict=True):
+        rejected = [(one.finding, one.measures) for one in anomaly.rejected]
+        for finding, measures in [*zip(anomaly.findings, anomaly.measures, strict=True), *rejected]:
             row = _csv_row(finding, measures)
             writer.writerow([*row, round(anomaly.threshold, 6), str(anomaly.is_calibrated).lower()])
 
@@ -124,6 +131,21 @@ def _finding_record(finding: Finding, measures: FindingMeasures) -> dict[str, An
             "max": _rounded(measures.maximum, 4),
             "unit": measures.unit.value,
         },
+        "review": _review_record(finding.review),
+    }
+
+
+def _review_record(review: FindingReview | None) -> dict[str, Any] | None:
+    """What a reader said of a finding; None where nothing."""
+    if review is None:
+        return None
+    site = review.site
+    return {
+        "decision": review.decision.value,
+        "is_edited": review.is_edited,
+        "is_drawn": review.is_drawn,
+        "site": None if site is None else {"meaning": site.meaning, "code": site.code, "scheme": site.scheme},
+        "comment": review.comment,
     }
 
 
@@ -143,8 +165,17 @@ def _csv_row(finding: Finding, measures: FindingMeasures) -> list[Any]:
         for value in record[name] or ("", "", "")
     ]
     diameters = [(record[name] or {}).get("mm") for name in ("longest_diameter", "perpendicular_diameter")]
-    values = (*scalars, *triples, *record["slice_range"], *diameters, *record["intensity"].values())
+    intensity = record["intensity"].values()
+    values = (*scalars, *triples, *record["slice_range"], *diameters, *intensity, *_review_cells(finding.review))
     return ["" if value is None else value for value in values]
+
+
+def _review_cells(review: FindingReview | None) -> tuple[str, ...]:
+    if review is None:
+        return ("open", "false", "false", "", "", "")
+    site, flags = review.site, (review.is_edited, review.is_drawn)
+    place = ("", "") if site is None else (site.meaning, f"{site.scheme}:{site.code}" if site.code else "")
+    return (review.decision.value, *(str(flag).lower() for flag in flags), *place, review.comment)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

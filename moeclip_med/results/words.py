@@ -39,6 +39,17 @@ def slice_words(finding: Finding) -> str:
     return str(first) if first == last else f"{first}–{last}"
 
 
+def review_words(finding: Finding) -> str:
+    """Say what a reader said of a finding, "accepted · outline edited · Brain · comment"; "" where nothing."""
+    review = finding.review
+    if review is None:
+        return ""
+    words = [] if review.decision == "open" else [review.decision.value]
+    words += ["drawn by the reader" if review.is_drawn else "outline edited"] * review.is_edited
+    words += [review.site.meaning] if review.site is not None else []
+    return " · ".join([*words, *([review.comment] if review.comment else [])])
+
+
 def diameter_words(measures: FindingMeasures) -> str:
     """Say the longest and the perpendicular diameter, "34.2 × 21.0 mm"; "" where there are no mm."""
     if measures.longest is None or measures.perpendicular is None:

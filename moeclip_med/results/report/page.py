@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,14 @@ from moeclip_med.results.notes import RESEARCH_USE
 from moeclip_med.results.overlay import COLOUR_STEPS
 from moeclip_med.results.report.panels import Panel, PanelMaker
 from moeclip_med.results.report.profile import Profile, score_profile
-from moeclip_med.results.words import diameter_words, intensity_words, place_words, size_words, slice_words
+from moeclip_med.results.words import (
+    diameter_words,
+    intensity_words,
+    place_words,
+    review_words,
+    size_words,
+    slice_words,
+)
 
 if TYPE_CHECKING:
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
@@ -63,6 +69,7 @@ class TableRow:
     mean: str
     place: str
     slices: str
+    review: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Page:
     not_illustrated: int
     overview: tuple[Panel, ...]
     rows: tuple[TableRow, ...]
+    reader: str
     place_heading: str
     slice_word: str
     profile: Profile | None
@@ -116,7 +124,8 @@ def report_page(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Page:
         sections=sections or (_highest_section(maker, anomaly),),
         not_illustrated=len(anomaly.findings) - len(shown),
         overview=_overview(maker),
-        rows=tuple(map(partial(_row, anomaly), anomaly.findings, anomaly.measures)),
+        rows=tuple(_row(anomaly, *pair) for pair in _all_findings(anomaly)),
+        reader=anomaly.reader,
         place_heading="Centre, mm" if anomaly.volume.has_orientation else "Centre, pixels (column, row)",
         slice_word=word,
         profile=score_profile(anomaly, maker.main_view),
@@ -165,7 +174,8 @@ def _badges(anomaly: AnomalyVolume) -> tuple[Badge, ...]:
 
 
 def _finding_section(maker: PanelMaker, anomaly: AnomalyVolume, finding: Finding) -> Section:
-    facts = [f"highest score {finding.peak_score:.2f}", f"mean {finding.mean_score:.2f}", size_words(finding)]
+    facts = [review_words(finding)] if finding.review is not None else []
+    facts += [f"highest score {finding.peak_score:.2f}", f"mean {finding.mean_score:.2f}", size_words(finding)]
     if finding.centre_lps_mm:
         facts.append(place_words(anomaly, finding))
     panels = tuple(maker.at_voxel(view, finding.peak_voxel) for view in maker.views)
@@ -186,6 +196,12 @@ def _overview(maker: PanelMaker) -> tuple[Panel, ...]:
     return tuple(maker.at_slice(maker.main_view, index) for index in maker.spread(MOST_OVERVIEW))
 
 
+def _all_findings(anomaly: AnomalyVolume) -> list[tuple[Finding, FindingMeasures]]:
+    """Return findings with their measures; those that a reader rejected come last."""
+    rejected = [(one.finding, one.measures) for one in anomaly.rejected]
+    return [*zip(anomaly.findings, anomaly.measures, strict=True), *rejected]
+
+
 def _row(anomaly: AnomalyVolume, finding: Finding, measures: FindingMeasures) -> TableRow:
     return TableRow(
         rank=finding.rank,
@@ -196,6 +212,7 @@ def _row(anomaly: AnomalyVolume, finding: Finding, measures: FindingMeasures) ->
         mean=f"{finding.mean_score:.3f}",
         place=place_words(anomaly, finding),
         slices=slice_words(finding),
+        review=review_words(finding),
     )
 
 
