@@ -132,6 +132,12 @@ class Backend(QObject):
         if self._process is not None:
             self._process.write(encode(envelope))
 
+    def leave(self) -> None:
+        """Say that a widget is gone; with the last one the process ends."""
+        self.users -= 1
+        if self.users == 0:
+            self.end()
+
     def end(self) -> None:
         """End the process and wait for that; unfinished requests are dropped."""
         process, self._process = self._process, None
@@ -215,11 +221,6 @@ def shared_backend() -> Backend:
             application.aboutToQuit.connect(_shared.end)
             application.lastWindowClosed.connect(_shared.end)
     return _shared
-
-
-def internal_error(what: object) -> str:
-    """Say that the program is at fault, and not the user's image."""
-    return f"Internal error in MoECLIP-Med: {what}. The image is not the cause; please report it."
 
 
 def _explain_end(code: int, errors: bytes) -> str:

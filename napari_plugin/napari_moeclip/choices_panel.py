@@ -10,24 +10,30 @@ from moeclip_transforms import ImageKind, Plane
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QComboBox,
     QCompleter,
     QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
-from napari_moeclip.forms import add_row, make_form, small_label
 from napari_moeclip.layers import origin_of
 from napari_moeclip.session import AUTO, Choices
 from napari_moeclip.volumes import describe_volume
-from napari_moeclip.window_buttons import WindowButtons
 
 if TYPE_CHECKING:
     from napari import Viewer
 
     from napari_moeclip.messages import ModelDescription
 
+_WINDOWS = {ImageKind.CT_BRAIN: "Brain", ImageKind.CT_SOFT_TISSUE: "Soft tissue", ImageKind.CT_LUNG: "Lung"}
+_SHORTEST = 12
 _FOLDER = "a model folder …"
 _MODELS = {"lite": "lite (small, comes along)", "vit-l-14-336": "ViT-L/14-336 (full model)"}
 _KINDS = {
@@ -40,7 +46,7 @@ _KINDS = {
     ImageKind.PLAIN: "other",
 }
 _PLANES = {
-    Plane.AUTO: "as acquired",
+    Plane.AUTO: "automatic",
     **{plane: plane.value for plane in list(Plane)[1:4]},
     Plane.ALL: "all three, averaged",
 }
@@ -75,9 +81,12 @@ class ChoicesPanel(QWidget):
         self.plane = ComboBox(label="Plane", choices=[(text, plane.value) for plane, text in _PLANES.items()])
         self.device = ComboBox(label="Device", choices=[(text, name) for name, text in _DEVICES.items()])
         self.keep_experts = CheckBox(label="", text="Keep which expert took each patch")
-        self.model_detail = small_label()
-        self.image_detail = small_label()
+        self.model_detail = _small_label()
+        self.image_detail = _small_label()
         self.windows = WindowButtons()
+        self.planes = QPushButton("Three planes")
+        self.planes.setCheckable(True)
+        self.planes.setToolTip("Show the other two planes under the picture; a click in one moves all three")
         self._build()
         self.image.changed.connect(self._on_image)
         self.model.changed.connect(self._on_model)
@@ -102,7 +111,7 @@ class ChoicesPanel(QWidget):
         return value if isinstance(value, Image) else None
 
     def choices(self) -> Choices:
-        """Give what was chosen."""
+        """Return what was chosen."""
         return Choices(
             model=self.model.value,
             prompt=self.prompt.value.strip() if self.prompt.enabled else "",
@@ -137,19 +146,20 @@ class ChoicesPanel(QWidget):
         self.prompt.native.setCompleter(completer)
         more = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
         options = QWidget()
-        options.setLayout(make_form(self.plane, self.device, self.keep_experts))
+        options.setLayout(_make_form(self.plane, self.device, self.keep_experts))
         more.addWidget(options)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        self._form = form = make_form(self.image, self.kind)
+        self._form = form = _make_form(self.image, self.kind)
         form.addRow(self.image_detail)
         form.addRow("Window", self.windows)
         for widget in (self.model, self.prompt):
-            add_row(form, widget)
+            _add_row(form, widget)
         form.addRow(self.model_detail)
         layout.addLayout(form)
         layout.addWidget(more)
+        layout.addWidget(self.planes)
 
     def _image_layers(self, _: object = None) -> list[Image]:
         layers = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -211,5 +221,61 @@ class ChoicesPanel(QWidget):
 
 
 def _as_choices(models: dict[str, str]) -> list[tuple[str, str]]:
-    """Give what the list of models offers: (text, value), and choosing another folder at the end."""
+    """Return what the list of models offers: (text, value), and choosing another folder at the end."""
     return [(text, name) for name, text in models.items()] + [(_FOLDER, _FOLDER)]
+
+
+class WindowButtons(QWidget):
+    """One button for each CT window; hidden for other images."""
+
+    chosen = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buttons: dict[str, QPushButton] = {}
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for kind, text in _WINDOWS.items():
+            button = QPushButton(text)
+            button.setToolTip(f"Show the image with the {text.lower()} window; what is scored is set by Kind")
+            button.clicked.connect(lambda _=False, kind=kind: self.chosen.emit(kind.value))
+            layout.addWidget(button)
+            self.buttons[kind.value] = button
+
+    def offer(self, kinds: list[str]) -> None:
+        """Show the buttons of these kinds."""
+        self.is_of_use = any(kind in self.buttons for kind in kinds)
+        for kind, button in self.buttons.items():
+            button.setVisible(kind in kinds)
+
+
+def _make_form(*widgets: ComboBox | LineEdit | CheckBox) -> QFormLayout:
+    """Line controls up under one another, each with its label in front."""
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    for widget in widgets:
+        _add_row(form, widget)
+    return form
+
+
+def _add_row(form: QFormLayout, widget: ComboBox | LineEdit | CheckBox) -> None:
+    """Add a control to a form."""
+    if isinstance(widget.native, QComboBox):  # a long name must not widen the whole widget
+        widget.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        widget.native.setMinimumContentsLength(_SHORTEST)
+        widget.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    if isinstance(widget, CheckBox):
+        form.addRow(widget.native)
+    else:
+        form.addRow(widget.label, widget.native)
+
+
+def _small_label() -> QLabel:
+    """Make a line of small print, which can be copied."""
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setObjectName("moeclip_detail")
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
+from dataclasses import replace
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +15,21 @@ from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from moeclip_med.scoring.review import Review, write_review
 from napari_moeclip import layers, messages
-from napari_moeclip.navigation import describe_point, go_to, prepare_viewer, shown_volume_slice
+from napari_moeclip.adoption import leading_index, volume_on_screen
+from napari_moeclip.guard import guarded
+from napari_moeclip.navigation import (
+    cuts_along,
+    describe_point,
+    go_to,
+    prepare_viewer,
+    show_state,
+    shown_volume_slice,
+)
+from napari_moeclip.reading import Reading
 from napari_moeclip.run_layers import RunLayers
-from napari_moeclip.session import Choices, Session
-from napari_moeclip.volumes import SharedVolume
+from napari_moeclip.session import Choices, Session, remove_autosave
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +40,10 @@ if TYPE_CHECKING:
 
     from napari_moeclip.backend import Backend, Task
     from napari_moeclip.layers import LayerOrigin
+    from napari_moeclip.planes import LinkedPlanes
 
 _FIND_MS = 80
-_DIMENSIONS = 3
+_AUTOSAVE_FORMATS = ("nifti", "run")
 
 
 class State(Enum):
@@ -48,7 +62,7 @@ class Controller(QObject):
         progressed: How far scoring is.
         ended: Nothing is under way any more; the text says what came of it.
         found: A run's outcome is there.
-        refound: The findings of a moved threshold are there.
+        refound: The findings of a moved threshold or a changed review are there.
         described: A model was described.
         volume_shown: The viewer went to 3-D (True) or back to slices.
 
@@ -69,15 +83,18 @@ class Controller(QObject):
     def __init__(self, viewer: Viewer, backend: Backend, parent: QWidget) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._backend = backend
+        self.backend = backend
+        self.is_closed = False
         self.state = State.IDLE
         self.session: Session | None = None
         self._task: Task | None = None
         self.layers = RunLayers(viewer)
+        self.reading = Reading(viewer, self)
+        self.planes: LinkedPlanes | None = None
         self._image: Image | None = None
         self._threshold = 0.5
-        self._finding = False
-        self._refresh_timer = self._timer(self.layers.refresh)
+        self._asked: tuple[object, ...] | None = None
+        self._refresh_timer = self._timer(self._refresh)
         self._find_timer = self._timer(self._find)
         self._steps: deque[Callable[[], None]] = deque()
         self._step_timer = self._timer(self._take_step)
@@ -85,6 +102,7 @@ class Controller(QObject):
         viewer.events.status.connect(self._on_status, position="last")
         viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
         viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
+        viewer.dims.events.current_step.connect(self._show_state)
 
     def _timer(self, callback: Any) -> QTimer:  # noqa: ANN401 - a method
         timer = QTimer(self)
@@ -95,36 +113,31 @@ class Controller(QObject):
     def warm_up(self, choices: Choices) -> None:
         """Start the scoring process and load the model, so that Run has nothing to wait for."""
         self.describe(choices.model)
-        self._backend.ask(choices.load)
+        self.backend.ask(choices.load)
 
     def describe(self, model: str) -> None:
         """Ask where a model's files are."""
-        task = self._backend.ask(messages.DescribeRequest(model))
-        task.finished.connect(self.described)
-        task.failed.connect(
-            lambda sentence: self.described.emit(
+        self._ask(
+            messages.DescribeRequest(model),
+            self._on_described,
+            lambda sentence: self._on_described(
                 messages.ModelDescription(model, is_ready=False, detail=sentence, has_text_tower=False)
-            )
+            ),
         )
 
+    @guarded
     def run(self, image: Image | None, choices: Choices) -> None:
-        """Score an image layer."""
+        """Score an image layer, as it is on screen."""
         if self.state is not State.IDLE:
             return
         if image is None:
             show_error("There is no image to score; drop a DICOM folder, a NIfTI file or a picture on the viewer.")
             return
-        self.state = State.PREPARING
+        leading = leading_index(image, self._viewer.dims.point)
+        self._start_preparing("Taking over the image …")
         self._image = image
-        origin = layers.origin_of(image)
-        if origin is not None:
-            self._load(origin, choices)
-            return
-        self.busy.emit("Taking over the image …", False)  # noqa: FBT003 - a signal has no keywords
-        leading = shown_index(self._viewer, image)[: max(0, image.ndim - _DIMENSIONS)]
-        worker = create_worker(layers.adopt_layer, image, leading, _start_thread=False)
-        worker.returned.connect(lambda origin: self._load(origin, choices))
-        worker.errored.connect(lambda error: self._fail(f'The layer "{image.name}" cannot be scored: {error}'))
+        worker = create_worker(_take_over, image, leading, _start_thread=False)
+        worker.returned.connect(partial(self._load, image.name, choices))
         worker.start()
 
     def cancel(self) -> None:
@@ -133,27 +146,36 @@ class Controller(QObject):
             self._task.cancel()
 
     def close(self) -> None:
-        """Leave nothing running: the viewer closes. Qt's part of this object is gone by then."""
+        """Leave nothing running: the viewer or the widget closes. Qt's part of this object is gone by then."""
         self.cancel()
-        self._viewer.events.status.disconnect(self._on_status)
-        self._viewer.dims.events.ndisplay.disconnect(self._on_way_to_volume)
-        self._viewer.dims.events.ndisplay.disconnect(self._on_way_to_slices)
+        self._forget()
+        self.is_closed = True
+        if self.planes is not None:
+            self.planes.let_go()
+        viewer = self._viewer
+        viewer.events.status.disconnect(self._on_status)
+        viewer.dims.events.ndisplay.disconnect(self._on_way_to_volume)
+        viewer.dims.events.ndisplay.disconnect(self._on_way_to_slices)
+        self.reading.disconnect_viewer()
+        viewer.dims.events.current_step.disconnect(self._show_state)
 
+    @guarded
     def move_threshold(self, threshold: float) -> None:
         """Show the map from another threshold on at once, and its findings as soon as they are listed."""
         self._threshold = threshold
         self.layers.show_threshold(threshold)
-        if self.session is not None and self.session.outcome is not None:
-            self._find_timer.start(_FIND_MS)
+        self.find_soon()
 
+    @guarded
     def select(self, row: int) -> None:
-        """Go to a finding and outline it."""
+        """Go to a finding, outline it and draw its diameters."""
         session, image = self.session, self.layers.image
         if session is None or image is None or not self.layers.is_image_there or row >= len(session.findings):
             return
         finding = session.findings[row]
-        self.layers.colour_outlines(finding.label)
-        go_to(self._viewer, image, session.origin, finding)
+        self.layers.colour_outlines(finding.label or None)
+        self.layers.show_diameters(session, session.measures[row])
+        go_to(self._viewer, image, session.origin, session.voxel_to_show(row))
 
     def show_experts(self, level: int) -> tuple[float, ...]:
         """Show which expert took each patch at a level; -1 hides them.
@@ -163,35 +185,73 @@ class Controller(QObject):
         """
         return () if self.session is None else self.layers.show_experts(self.session, level)
 
+    @guarded
     def save(self, folder: str, formats: tuple[str, ...]) -> None:
-        """Write results of the last run."""
+        """Write results of this widget's run, and what the reader says of it."""
+        session = self.session
+        if session is None or session.outcome is None:
+            msg = "There is no finished run to save; press Run first."
+            raise InputError(msg)
         self.busy.emit("Saving …", False)  # noqa: FBT003 - a signal has no keywords
-        task = self._backend.ask(messages.ExportRequest(folder, formats))
-        task.finished.connect(lambda files: self._saved(folder, files))
-        task.failed.connect(self._fail)
+        request = messages.ExportRequest(session.run, folder, formats, session.review)
+        self._ask(request, partial(self._saved, session, Path(folder)))
 
+    def keep_run(self, session: Session) -> None:
+        """Write what a run needs to be opened again, into its folder."""
+        request = messages.ExportRequest(session.run, str(session.folder), _AUTOSAVE_FORMATS, session.review)
+        self._ask(request, lambda _: None)
+
+    @guarded
     def open_run(self, folder: str) -> None:
         """Show a finished run from its folder: on the chosen image if it has the same grid, else on its own."""
         if self.state is not State.IDLE:
             show_error("A run is under way; open another when it has ended.")
             return
+        self._start_preparing("Opening the run …")
+        run = uuid.uuid4().hex
+        self._ask(messages.OpenRunRequest(run, folder), partial(self._opened, run, Path(folder)))
+
+    @guarded
+    def fail(self, sentence: str) -> None:
+        """End what is under way, and say why."""
+        self.state, self._task, self._asked = State.IDLE, None, None
+        self._refresh_timer.stop()
+        self._steps.clear()
+        self._show_state()
+        self.ended.emit("")
+        show_error(sentence)
+
+    def _start_preparing(self, note: str) -> None:
         self.state = State.PREPARING
-        self.busy.emit("Opening the run …", False)  # noqa: FBT003 - a signal has no keywords
-        task = self._backend.ask(messages.OpenRunRequest(folder))
-        task.finished.connect(lambda opened: self._opened(opened, Path(folder).name))
-        task.failed.connect(self._fail)
+        self.busy.emit(note, False)  # noqa: FBT003 - a signal has no keywords
+
+    def _ask(self, request: object, then: Callable[..., None], failed: Callable[[str], None] | None = None) -> Task:
+        task = self.backend.ask(request)
+        task.finished.connect(partial(self._call, then))
+        task.failed.connect(partial(self._call, failed or self.fail))
+        return task
+
+    @guarded
+    def _call(self, then: Callable[..., None], content: object) -> None:
+        then(content)
 
     def _in_steps(self, *steps: Callable[[], None]) -> None:
         """Do several things that draw, and let mouse and keys be heard between them."""
         self._steps.extend(steps)
         self._step_timer.start(0)
 
+    @guarded
     def _take_step(self) -> None:
-        step = self._steps.popleft()
         if self._steps:
+            step = self._steps.popleft()
             self._step_timer.start(0)
-        step()
+            step()
 
+    @guarded
+    def _on_described(self, description: messages.ModelDescription) -> None:
+        self.described.emit(description)
+
+    @guarded
     def _on_status(self, _: object = None) -> None:
         """Name the score and the place in the patient in the status bar, where napari names layer and value."""
         text = describe_point(self._viewer, self.layers.image, self.session)
@@ -199,55 +259,81 @@ class Controller(QObject):
             status = self._viewer.status
             self._viewer.status = status | {"coordinates": text} if isinstance(status, dict) else text
 
-    def _load(self, origin: LayerOrigin, choices: Choices) -> None:
+    @guarded
+    def _load(self, name: str, choices: Choices, taken: tuple[LayerOrigin | None, Exception | None]) -> None:
+        origin, error = taken
+        if origin is None:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            self.fail(f'The layer "{name}" cannot be scored: {reason}')
+            return
         self.busy.emit("Loading the model …", False)  # noqa: FBT003 - a signal has no keywords
-        task = self._backend.ask(choices.load)
-        task.finished.connect(lambda info: self._score(origin, choices, info))
-        task.failed.connect(self._fail)
+        self._ask(choices.load, partial(self._score, origin, choices))
 
     def _score(self, origin: LayerOrigin, choices: Choices, info: messages.LoadedModelInfo) -> None:
         image = self._image
         if image is None or image not in self._viewer.layers:
-            self._fail("The image was closed before scoring began.")
+            self.fail("The image was closed before scoring began.")
             return
-        try:
-            session = Session.start(origin, info.levels if choices.keep_experts else 0)
-            first = shown_volume_slice(self._viewer, image, origin, session.first_axis(choices.plane))
-            request = session.request(choices, None, first)
-        except InputError as error:
-            self._fail(str(error))
-            return
+        session = Session.start(origin, info.levels if choices.keep_experts else 0)
+        first = shown_volume_slice(self._viewer, image, origin, session.first_axis(choices.plane))
+        request = session.request(choices, first)
         self._in_steps(
             lambda: self._begin(image, session, info.threshold),
-            lambda: self._ask(request),
+            lambda: self._ask_for_scores(session, request),
             self.layers.activate_map,
         )
 
-    def _ask(self, request: messages.ScoreRequest) -> None:
+    def _ask_for_scores(self, session: Session, request: messages.ScoreRequest) -> None:
         self.state = State.SCORING
-        self._task = self._backend.ask(request)
-        self._task.progressed.connect(self._on_progress)
-        self._task.finished.connect(self._on_outcome)
-        self._task.failed.connect(self._fail)
+        self._task = self._ask(request, partial(self._on_outcome, session))
+        self._task.progressed.connect(partial(self._on_progress, session))
         self.busy.emit("Scoring …", True)  # noqa: FBT003 - a signal has no keywords
 
     def _begin(self, image: Image, session: Session, threshold: float) -> None:
-        self.session, self._threshold = session, threshold
+        self._forget()
+        self.reading.stop_editing()
+        self.session, self._threshold, self._asked = session, threshold, None
+        self._find_timer.stop()
         self.layers.begin(image, session, threshold)
 
-    def _on_progress(self, heard: messages.Progress) -> None:
-        if self.session is not None:
-            self.session.progress = heard
-            pause = self.layers.refresh_pause(self.session, heard)
-            if pause is not None and not self._refresh_timer.isActive():
-                self._refresh_timer.start(pause)
+    def _forget(self) -> None:
+        """Let the scoring process drop the run that this widget showed."""
+        if self.session is not None and self.backend.is_running:
+            self.backend.ask(messages.ForgetRequest(self.session.run))
+        self.session = None
+
+    @guarded
+    def _on_progress(self, session: Session, heard: messages.Progress) -> None:
+        if session is not self.session:
+            return
+        session.hear(heard)
+        self._show_state()
+        pause = self.layers.refresh_pause(session, heard)
+        if pause is not None and not self._refresh_timer.isActive():
+            self._refresh_timer.start(pause)
         self.progressed.emit(heard)
 
-    def _on_outcome(self, outcome: messages.RunOutcome) -> None:
-        session, self._task = self.session, None
-        if session is None:
+    @guarded
+    def _show_state(self, _: object = None) -> None:
+        """Say on the picture where the map is provisional: until a slice's neighbours are scored, too."""
+        session, image = self.session, self.layers.image
+        is_provisional = False
+        if self.state is State.SCORING and session is not None and image is not None and self.layers.is_image_there:
+            axis, waiting = session.provisional
+            if waiting and cuts_along(self._viewer, session.origin, axis):
+                is_provisional = shown_volume_slice(self._viewer, image, session.origin, axis) in waiting
+        show_state(self._viewer, "map provisional: neighbouring slices are still to come" if is_provisional else "")
+
+    @guarded
+    def _refresh(self) -> None:
+        self.layers.refresh()
+
+    def _on_outcome(self, session: Session, outcome: messages.RunOutcome) -> None:
+        self._task = None
+        if session is not self.session:
             return
-        session.outcome = outcome
+        session.outcome, self._threshold = outcome, outcome.threshold
+        self.layers.show_threshold(outcome.threshold)
         self._refresh_timer.stop()
         self._in_steps(
             self.layers.refresh,
@@ -258,77 +344,98 @@ class Controller(QObject):
 
     def _end(self, outcome: messages.RunOutcome) -> None:
         self.state = State.IDLE
+        self._show_state()
         speed = outcome.slices_scored / outcome.seconds if outcome.seconds else 0.0
         stopped = "" if outcome.is_complete else "Stopped: "
         self.ended.emit(f"{stopped}{outcome.slices_scored} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s).")
         self.found.emit(outcome)
 
+    @guarded
     def _on_way_to_volume(self, _: object = None) -> None:
         """React before napari does."""
         if not self.layers.shows_slices:
             self.layers.before_volume()
             self.volume_shown.emit(True)  # noqa: FBT003 - a signal has no keywords
 
+    @guarded
     def _on_way_to_slices(self, _: object = None) -> None:
         """React after napari did."""
         if self.layers.shows_slices:
             self.layers.after_volume()
             self.volume_shown.emit(False)  # noqa: FBT003 - a signal has no keywords
 
-    def _find(self) -> None:
-        if self._finding or self.session is None:
-            return
-        self._finding = True
-        asked = self._threshold
-        task = self._backend.ask(messages.FindRequest(asked))
-        task.finished.connect(lambda outcome: self._on_found(outcome, asked))
-        task.failed.connect(self._fail)
+    def find_soon(self) -> None:
+        """List the findings anew, a moment after the last change."""
+        if self.session is not None and self.session.outcome is not None:
+            self._find_timer.start(_FIND_MS)
 
-    def _on_found(self, outcome: messages.RunOutcome, asked: float) -> None:
-        self._finding = False
+    @guarded
+    def _find(self) -> None:
         session = self.session
-        if session is None or session.outcome is None:
+        if self._asked is not None or session is None or session.outcome is None:
             return
-        session.outcome = _with_findings(session.outcome, outcome)
+        self._asked = (session.run, self._threshold, session.review)
+        request = messages.FindRequest(session.run, self._threshold, session.review)
+        self._ask(request, partial(self._on_found, session, self._asked), partial(self._on_not_found, session))
+
+    def _on_not_found(self, session: Session, sentence: str) -> None:
+        if session is self.session:
+            self.fail(sentence)
+
+    def _on_found(self, session: Session, asked: tuple[object, ...], outcome: messages.RunOutcome) -> None:
+        if session is not self.session or session.outcome is None:
+            return
+        self._asked = None
+        if asked[2] is not session.review:  # the reader said more meanwhile: what came is out of date
+            self._find()
+            return
+        session.take(outcome)
         self.layers.colour_outlines(None)
         self.layers.refresh("findings")
         self.refound.emit(session.outcome)
-        if asked != self._threshold:
-            self._find_timer.start(_FIND_MS)
+        if asked != (session.run, self._threshold, session.review):
+            self.find_soon()
 
-    def _opened(self, opened: messages.OpenedRun, name: str) -> None:
-        from napari_moeclip.opening import image_on_same_grid
-
-        volume = SharedVolume(opened.volume, owns=True)
-        session = Session.reopen(volume, opened.labels)
-        image = image_on_same_grid(self._viewer, volume.light)
-        if image is None:
-            data, attributes, _ = layers.image_layer_data(volume, f"{name} (scores)")
-            image = self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
-        self._in_steps(
-            lambda: self._begin(image, session, opened.outcome.threshold),
+    def _opened(self, run: str, folder: Path, opened: messages.OpenedRun) -> None:
+        session = Session.reopen(run, opened, folder)
+        image = layers.image_on_same_grid(self._viewer, session.origin.volume.light)
+        outcome = opened.outcome
+        steps = [
+            lambda: self._begin(self._image_of(session, image, folder.name), session, outcome.threshold),
             self.layers.activate_map,
-            lambda: self._on_outcome(opened.outcome),
-        )
+            lambda: self._on_outcome(session, outcome),
+        ]
+        if image is None:
+            self._in_steps(*steps)
+            return
+        scored = layers.origin_of(image)
+        if scored is not None:
+            session.origin = replace(scored, role="image")
+            request = messages.AttachRequest(run, scored.volume.reference)
+            self._ask(request, partial(self._attached, session, steps))
 
-    def _saved(self, folder: str, files: dict[str, Path]) -> None:
+    def _attached(self, session: Session, steps: list[Callable[[], None]], outcome: messages.RunOutcome) -> None:
+        self._in_steps(*steps[:-1], lambda: self._on_outcome(session, outcome))
+
+    def _image_of(self, session: Session, image: Image | None, name: str) -> Image:
+        if image is not None and image in self._viewer.layers:
+            return image
+        data, attributes, _ = layers.image_layer_data(session.origin.volume, f"{name} (scores)")
+        return self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
+
+    def _saved(self, session: Session, folder: Path, files: dict[str, Path]) -> None:
+        if session.folder is not None and session.is_autosaved and session.folder != folder:
+            remove_autosave(session.folder)
+        session.folder, session.is_autosaved = folder, False
+        if session.review != Review():
+            write_review(session.review, session.record_id, folder)
         self.ended.emit(f"Saved {len(files)} results to {folder}.")
         show_info(f"{len(files)} results saved to {folder}.")
 
-    def _fail(self, sentence: str) -> None:
-        self.state, self._task, self._finding = State.IDLE, None, False
-        self._refresh_timer.stop()
-        self.ended.emit("")
-        show_error(sentence)
 
-
-def shown_index(viewer: Viewer, layer: Image) -> tuple[int, ...]:
-    """Give the layer's index on screen along each of its axes."""
-    index = layer.world_to_data(viewer.dims.point[-layer.ndim :])
-    return tuple(round(float(value)) for value in index)
-
-
-def _with_findings(before: messages.RunOutcome, found: messages.RunOutcome) -> messages.RunOutcome:
-    from dataclasses import replace
-
-    return replace(before, threshold=found.threshold, findings=found.findings, notes=found.notes)
+def _take_over(image: Image, leading: tuple[int, ...]) -> tuple[LayerOrigin | None, Exception | None]:
+    """Return what a layer shows, or why it cannot be had: an exception in napari's worker would reach the user."""
+    try:
+        return volume_on_screen(image, leading), None
+    except Exception as error:  # noqa: BLE001 - lazy data may raise anything
+        return None, error

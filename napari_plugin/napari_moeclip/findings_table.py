@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
-from qtpy.QtGui import QPainter, QPalette
+from qtpy.QtGui import QColor, QFont, QPainter, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 if TYPE_CHECKING:
@@ -15,67 +15,90 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from moeclip_med.scoring import Finding
+    from moeclip_med.scoring.measures import FindingMeasures
 
     Index = QModelIndex | QPersistentModelIndex
 
 NOTHING_FOUND = "No region reaches the threshold.\nThat is no proof that nothing is there."
 _NO_PARENT = QModelIndex()
 _ROWS_SHOWN = 5
-_COLUMNS = 5
+COLUMNS = 7
+_LARGE = 10
+_NARROW = (0, 1, 2, 3, 5, 6)
+_REJECTED = "rejected"
+_REJECTED_COLOUR = "#8a8f98"
+_MARKS = {"accepted": "✓", "rejected": "✗"}
 
 
 class FindingsModel(QAbstractTableModel):
-    """Findings as rows: rank, size, peak, mean, slices."""
+    """Findings as rows: rank, the reader's decision, size, diameters, intensity, highest score, slices."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.findings: tuple[Finding, ...] = ()
+        self.measures: tuple[FindingMeasures, ...] = ()
 
-    def show(self, findings: Sequence[Finding]) -> None:
+    def show(self, findings: Sequence[Finding], measures: Sequence[FindingMeasures]) -> None:
         """Replace the rows."""
         self.beginResetModel()
-        self.findings = tuple(findings)
+        self.findings, self.measures = tuple(findings), tuple(measures)
         self.endResetModel()
 
     def rowCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802 - Qt's name
-        """Give the number of findings."""
+        """Return the number of findings."""
         return 0 if parent.isValid() else len(self.findings)
 
     def columnCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802 - Qt's name
-        """Give the number of columns."""
-        return 0 if parent.isValid() else len(self._titles())
+        """Return the number of columns."""
+        return 0 if parent.isValid() else COLUMNS
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: ANN401 - Qt's type
-        """Give the text or alignment of a cell."""
+        """Return the text, look or explanation of a cell."""
+        finding, measures = self.findings[index.row()], self._measures_of(index.row())
         if role == Qt.ItemDataRole.DisplayRole:
-            return _cells(self.findings[index.row()])[index.column()]
+            return _cells(finding, measures)[index.column()]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return _explanation(finding)
+        is_rejected = finding.review is not None and finding.review.decision == _REJECTED
+        if role == Qt.ItemDataRole.FontRole and is_rejected:
+            font = QFont()
+            font.setStrikeOut(True)
+            return font
+        if role == Qt.ItemDataRole.ForegroundRole and is_rejected:
+            return QColor(_REJECTED_COLOUR)
         return None
 
     def headerData(  # noqa: N802 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:  # noqa: ANN401 - Qt's type
-        """Give the title of a column."""
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
+        """Return the title of a column."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
             return self._titles()[section]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal:
-            return _TOOLTIPS[section]
-        return None
+        return _TOOLTIPS[section] if role == Qt.ItemDataRole.ToolTipRole else None
+
+    def _measures_of(self, row: int) -> FindingMeasures | None:
+        return self.measures[row] if row < len(self.measures) else None
 
     def _titles(self) -> tuple[str, ...]:
         in_pixels = bool(self.findings) and self.findings[0].volume_ml is None
-        return ("#", "pixels" if in_pixels else "ml", "peak", "mean", "frames" if in_pixels else "slices")
+        unit = "HU" if any(one.unit == "HU" for one in self.measures) else "value"
+        return ("#", "", "px" if in_pixels else "ml", "mm", unit, "peak", "frames" if in_pixels else "slices")
 
 
 _TOOLTIPS = (
     "Rank, by the highest score",
-    "Size",
+    "✓ accepted, ✗ rejected, ✎ outline edited or drawn by the reader",
+    "Size: volume in ml; of photographs pixels, of a track in a clip those of all its frames",
+    "Longest diameter in a slice, and the longest one at right angles to it, in mm",
+    "Mean and standard deviation of the image's own values inside",
     "Highest score in it",
-    "Mean score over it",
-    "First and last slice, counted from 0 along the volume's own axis as in all results",
+    "First and last slice, from 1 along the volume's own axis, as in all results",
 )
 
 
@@ -95,10 +118,12 @@ class FindingsTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setShowGrid(False)
+        self.setWordWrap(False)
         self.verticalHeader().hide()
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
-        self.horizontalHeader().setSectionResizeMode(_COLUMNS - 1, QHeaderView.ResizeMode.ResizeToContents)
+        for column in _NARROW:
+            self.horizontalHeader().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.horizontalHeader().setMinimumSectionSize(16)
         self.setMinimumHeight(self.horizontalHeader().sizeHint().height() + _ROWS_SHOWN * 26)
         self.selectionModel().currentRowChanged.connect(self._on_row)
 
@@ -107,9 +132,24 @@ class FindingsTable(QTableView):
         """The findings shown."""
         return self._model.findings
 
-    def show_findings(self, findings: Sequence[Finding]) -> None:
-        """Replace the findings; none is chosen then."""
-        self._model.show(findings)
+    @property
+    def row(self) -> int:
+        """The chosen row; -1 if none is."""
+        return self.currentIndex().row()
+
+    def show_findings(self, findings: Sequence[Finding], measures: Sequence[FindingMeasures] = ()) -> None:
+        """Replace the findings; the one that was chosen stays so where it is still there."""
+        chosen = self.findings[self.row].key if 0 <= self.row < len(self.findings) else None
+        self._model.show(findings, measures)
+        row = next((place for place, finding in enumerate(self.findings) if finding.key == chosen), None)
+        if row is not None:
+            self.selectRow(row)
+
+    def choose_first(self) -> None:
+        """Choose the first finding of a new run, if there is one."""
+        self.setCurrentIndex(QModelIndex())
+        if self.findings:
+            self.selectRow(0)
 
     def step(self, by: int) -> None:
         """Walk to the next (1) or previous (-1) finding, round and round."""
@@ -134,8 +174,29 @@ class FindingsTable(QTableView):
             self.chosen.emit(current.row())
 
 
-def _cells(finding: Finding) -> tuple[str, ...]:
+def _cells(finding: Finding, measures: FindingMeasures | None) -> tuple[str, ...]:
     size = f"{finding.voxel_count}" if finding.volume_ml is None else f"{finding.volume_ml:.1f}"
-    first, last = finding.slice_range
+    first, last = (index + 1 for index in finding.slice_range)
     slices = str(first) if first == last else f"{first}–{last}"
-    return (str(finding.rank), size, f"{finding.peak_score:.2f}", f"{finding.mean_score:.2f}", slices)
+    diameters = intensity = "–"
+    if measures is not None and measures.longest is not None and measures.perpendicular is not None:
+        diameters = f"{measures.longest.mm:.0f}×{measures.perpendicular.mm:.0f}"
+    if measures is not None and measures.mean is not None and measures.sd is not None:
+        intensity = (
+            f"{measures.mean:.2g}±{measures.sd:.2g}"
+            if abs(measures.mean) < _LARGE
+            else (f"{measures.mean:.0f}±{measures.sd:.0f}")
+        )
+    review = finding.review
+    marks = "" if review is None else _MARKS.get(review.decision, "") + ("✎" if review.is_edited else "")
+    return (str(finding.rank), marks, size, diameters, intensity, f"{finding.peak_score:.2f}", slices)
+
+
+def _explanation(finding: Finding) -> str:
+    lines = [f"mean score {finding.mean_score:.2f}"]
+    if (review := finding.review) is not None:
+        lines += [f"decision: {review.decision}"]
+        lines += ["drawn by the reader" if review.is_drawn else "outline edited"] * review.is_edited
+        lines += [f"site: {review.site.meaning}"] if review.site is not None else []
+        lines += [f"comment: {review.comment}"] if review.comment else []
+    return "\n".join(lines)

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import Affine, FileFormat, ImageKind, Series
-from moeclip_transforms.hashing import hash_array
-from moeclip_transforms.volume import SourceRef
 
 from napari_moeclip.placement import Placement, place
-from napari_moeclip.shared import SharedArray
-from napari_moeclip.volumes import SharedVolume, VolumeFacts, VolumeReference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from moeclip_transforms.volume import Grid
+    from napari import Viewer
     from napari.layers import Image, Layer
     from napari.utils.colormaps import Colormap, CyclicLabelColormap
+    from numpy.typing import NDArray
+
+    from moeclip_med.scoring.measures import FindingMeasures
+    from napari_moeclip.volumes import SharedVolume
 
 METADATA_KEY = "moeclip_med"
 """Where a layer's metadata keeps its `LayerOrigin`."""
 
-_PLAIN_AXES = (2, 1, 0)
 _SELECTED_COLOUR = (0.0, 1.0, 1.0, 1.0)
 _OUTLINE_COLOUR = (1.0, 1.0, 1.0, 0.75)
+_EDIT_COLOUR = (0.96, 0.77, 0.26, 1.0)
+_TOLERANCE_MM = 0.01
 _LABELS = 2**16 - 1
 _EXPERT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 """Okabe and Ito's colours, told apart with every kind of colour vision."""
@@ -46,9 +47,28 @@ class LayerOrigin:
     placement: Placement
     role: str = "image"
 
+    def shown(self) -> NDArray[Any]:
+        """Return the volume's values as its layer shows them."""
+        colours = self.volume.colours
+        if colours is None:
+            return self.placement.show(self.volume.voxels[0])
+        return np.stack([self.placement.show(colours[..., channel]) for channel in range(3)], axis=-1)
+
+    def world_to_patient(self) -> NDArray[np.float64]:
+        """Return the 4x4 matrix from the viewer's world to the patient's, mm, RAS+, on this volume's axes."""
+        shape = self.volume.light.shape
+        to_voxel = np.eye(4)
+        to_voxel[:3, 3] = self.placement.to_voxel((0.0, 0.0, 0.0), shape)
+        for axis in range(3):
+            to_voxel[:3, axis] = self.placement.to_voxel(np.eye(3)[axis], shape) - to_voxel[:3, 3]
+        matrix: NDArray[np.float64] = (
+            self.volume.light.affine.matrix @ to_voxel @ np.linalg.inv(self.placement.to_world())
+        )
+        return matrix
+
 
 def origin_of(layer: Layer) -> LayerOrigin | None:
-    """Give what stands behind a layer of this plugin; None for any other."""
+    """Return what stands behind a layer of this plugin; None for any other."""
     origin = layer.metadata.get(METADATA_KEY)
     return origin if isinstance(origin, LayerOrigin) else None
 
@@ -60,49 +80,49 @@ def image_layer_data(volume: SharedVolume, name: str) -> tuple[Any, dict[str, An
         volume: The volume.
         name: The layer's name.
     """
-    placement = place(volume.light)
-    attributes: dict[str, Any] = {
-        "name": name,
-        "metadata": {METADATA_KEY: LayerOrigin(volume, placement)},
-        **placement.transform,
-    }
-    colours = volume.colours
-    if colours is not None:
-        shown = np.stack([placement.show(colours[..., channel]) for channel in range(3)], axis=-1)
+    origin = LayerOrigin(volume, place(volume.light))
+    attributes: dict[str, Any] = {"name": name, "metadata": {METADATA_KEY: origin}, **origin.placement.transform}
+    shown = origin.shown()
+    if volume.colours is not None:
         return shown, attributes | {"rgb": True}, "image"
     low, high = start_window(volume)
     attributes |= {"colormap": "gray", "contrast_limits": (low, high), "interpolation2d": "linear"}
-    return placement.show(volume.voxels[0]), attributes, "image"
+    return shown, attributes, "image"
 
 
 def start_window(volume: SharedVolume) -> tuple[float, float]:
-    """Give the window to show a volume with at first: that of its kind, never empty."""
+    """Return the window to show a volume with at first: that of its kind, never empty."""
     windows = volume.reference.windows
     low, high = windows.get(volume.light.series.kind.value, next(iter(windows.values())))
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def layer_transform(layer: Layer, ndim: int) -> dict[str, Any]:
-    """Give the place of a layer, for another one that has to lie exactly on it.
+def layer_transform(layer: Layer, leading: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Return the place of a layer, for another one that has to lie exactly on it.
 
     Args:
         layer: The layer.
-        ndim: How many of its last axes the other one has.
+        leading: Which of its images the other one lies on: an index along the axes before the last three.
     """
-    affine = np.asarray(layer.affine.affine_matrix)
-    corner = np.arange(layer.ndim - ndim, layer.ndim + 1)
+    translate = np.array(layer.translate, dtype=float)
+    if leading:
+        start, there = np.zeros(layer.ndim), np.zeros(layer.ndim)
+        there[: len(leading)] = leading
+        shift = np.asarray(layer.data_to_world(there)) - np.asarray(layer.data_to_world(start))
+        translate += np.linalg.solve(np.asarray(layer.affine.affine_matrix)[:-1, :-1], shift)
     return {
-        "scale": layer.scale[-ndim:],
-        "translate": layer.translate[-ndim:],
-        "rotate": layer.rotate[-ndim:, -ndim:],
-        "affine": affine[np.ix_(corner, corner)],
-        "units": layer.units[-ndim:],
-        "axis_labels": layer.axis_labels[-ndim:],
+        "scale": layer.scale,
+        "translate": translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": np.asarray(layer.affine.affine_matrix),
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
     }
 
 
 def anomaly_layer_attributes(image: Layer, origin: LayerOrigin, threshold: float) -> dict[str, Any]:
-    """Give the attributes of the map's layer: lies on the image, transparent below the threshold."""
+    """Return the attributes of the map's layer: lies on the image, transparent below the threshold."""
     return {
         "name": f"anomaly map · {image.name}",
         "metadata": {METADATA_KEY: origin},
@@ -111,12 +131,12 @@ def anomaly_layer_attributes(image: Layer, origin: LayerOrigin, threshold: float
         "blending": "translucent_no_depth",
         "opacity": 0.65,
         "interpolation2d": "linear",
-        **layer_transform(image, origin.placement.ndim),
+        **layer_transform(image, origin.placement.leading),
     }
 
 
 def anomaly_contrast(threshold: float) -> tuple[float, float]:
-    """Give contrast limits that hide all scores below a threshold."""
+    """Return contrast limits that hide all scores below a threshold."""
     return (min(threshold, 1.0 - 1e-3), 1.0)
 
 
@@ -129,14 +149,53 @@ def anomaly_colormap() -> Colormap:
 
 
 def findings_layer_attributes(image: Layer, origin: LayerOrigin, colours: CyclicLabelColormap) -> dict[str, Any]:
-    """Give the attributes of the outlines' layer."""
+    """Return the attributes of the outlines' layer."""
     return {
         "name": f"findings · {image.name}",
         "metadata": {METADATA_KEY: origin},
         "opacity": 1.0,
         "colormap": colours,
-        **layer_transform(image, origin.placement.ndim),
+        **layer_transform(image, origin.placement.leading),
     }
+
+
+def edit_layer_attributes(image: Layer, origin: LayerOrigin, name: str) -> dict[str, Any]:
+    """Return the attributes of the layer on which an outline is edited."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    clear = np.zeros(4)
+    return {
+        "name": f"{name} · {image.name}",
+        "metadata": {METADATA_KEY: origin},
+        "colormap": DirectLabelColormap(color_dict={None: clear, 0: clear, 1: _EDIT_COLOUR}),
+        **layer_transform(image, origin.placement.leading),
+    }
+
+
+def diameter_lines(origin: LayerOrigin, measures: FindingMeasures) -> NDArray[np.float64]:
+    """Return a finding's diameters as napari's vectors on the image's layer, (line, start and direction, axis)."""
+    lines = [line for line in (measures.longest, measures.perpendicular) if line is not None]
+    shape = origin.volume.light.shape
+    ends = [[origin.placement.to_index(end, shape) for end in (line.start, line.stop)] for line in lines]
+    leading = len(origin.placement.leading)
+    vectors = np.zeros((len(lines), 2, leading + origin.placement.ndim))
+    for row, (start, stop) in enumerate(ends):
+        vectors[row, 0, leading:], vectors[row, 1, leading:] = start, stop - start
+    return vectors
+
+
+def image_on_same_grid(viewer: Viewer, volume: Grid) -> Image | None:
+    """Return the image layer whose voxels lie where a volume's lie; None if there is none."""
+    from napari.layers import Image
+
+    for layer in viewer.layers:
+        origin = origin_of(layer)
+        if not isinstance(layer, Image) or origin is None or origin.role != "image":
+            continue
+        other = origin.volume.light
+        if other.shape == volume.shape and np.allclose(other.affine.matrix, volume.affine.matrix, atol=_TOLERANCE_MM):
+            return layer
+    return None
 
 
 def outline_colormap(selected: int | None) -> CyclicLabelColormap:
@@ -154,7 +213,7 @@ def outline_colormap(selected: int | None) -> CyclicLabelColormap:
 
 
 def experts_layer_attributes(image: Layer, origin: LayerOrigin, level: int, shares: Sequence[float]) -> dict[str, Any]:
-    """Give the attributes of the layer that shows which expert took each patch, with names and shares."""
+    """Return the attributes of the layer that shows which expert took each patch, with names and shares."""
     from napari.utils.colormaps import DirectLabelColormap
 
     clear = np.zeros(4)
@@ -168,7 +227,7 @@ def experts_layer_attributes(image: Layer, origin: LayerOrigin, level: int, shar
         "colormap": DirectLabelColormap(color_dict=colours),
         "features": {"index": list(range(len(names))), "expert": names},
         "opacity": 0.45,
-        **layer_transform(image, origin.placement.ndim),
+        **layer_transform(image, origin.placement.leading),
     }
 
 
@@ -178,73 +237,5 @@ def expert_name(expert: int, share: float) -> str:
 
 
 def expert_colour(expert: int) -> str:
-    """Give an expert's colour, as a hexadecimal RGB string."""
+    """Return an expert's colour, as a hexadecimal RGB string."""
     return _EXPERT_COLOURS[expert % len(_EXPERT_COLOURS)]
-
-
-def adopt_layer(layer: Image, leading: tuple[int, ...] = ()) -> LayerOrigin:
-    """Make a volume of an image layer that another plugin opened.
-
-    Such a layer has no patient orientation that could be relied on, so it is scored as stored. May take seconds for
-    large or lazy data: call it in a thread.
-
-    Args:
-        layer: 2-D, 3-D or 4-D, grey or RGB.
-        leading: Which index to take along the axes before the last three.
-    """
-    data = layer.data[0] if layer.multiscale else layer.data
-    pixels = data[leading] if leading else data
-    is_flat = layer.ndim == 2  # noqa: PLR2004 - one image
-    channels = 3 if layer.rgb else 1
-    shape = (1, *pixels.shape[:2]) if is_flat else tuple(pixels.shape[:3])
-    voxels = SharedArray.create((channels, *shape), np.float32)
-    for index in range(shape[0]):
-        plane = np.asarray(pixels if is_flat else pixels[index])
-        voxels.array[:, index] = np.moveaxis(plane[..., :3], -1, 0) if layer.rgb else plane
-    scale = (1.0, *layer.scale)[-3:] if is_flat else tuple(layer.scale[-3:])
-    light = VolumeFacts(
-        shape=(shape[2], shape[1], shape[0]),
-        affine=Affine(np.diag([*np.abs(scale[::-1]), 1.0])),
-        source=SourceRef(_foreign_series(layer, shape, channels), hash_array(voxels.array)),
-        has_orientation=False,
-        notes=("This image was not opened by MoECLIP-Med: its patient orientation is not known, shown as stored.",),
-        display_range=_display_range(np.dtype(data.dtype), is_rgb=layer.rgb),
-    )
-    reference = VolumeReference(light, _PLAIN_AXES, voxels.reference)
-    volume = SharedVolume(reference, owns=False, voxels=voxels)
-    return LayerOrigin(volume, _plain_placement(is_flat=is_flat))
-
-
-def _foreign_series(layer: Image, shape: tuple[int, ...], channels: int) -> Series:
-    path = layer.source.path
-    return Series(
-        uid=layer.name,
-        format=FileFormat.IMAGE,
-        files=(Path(path),) if path is not None and Path(path).is_file() else (),
-        modality="",
-        kind=ImageKind.ENDOSCOPY if layer.rgb else ImageKind.PLAIN,
-        study_uid="",
-        shape=(shape[2], shape[1], shape[0], 1),
-        channels=channels,
-        is_clip=layer.rgb and shape[0] > 1,
-    )
-
-
-def _display_range(dtype: np.dtype[Any], *, is_rgb: bool) -> tuple[float, float] | None:
-    if dtype == np.uint8:
-        return (0.0, 255.0)
-    if not is_rgb:
-        return None
-    return (0.0, 1.0) if dtype.kind == "f" else (0.0, float(np.iinfo(dtype).max))
-
-
-def _plain_placement(*, is_flat: bool) -> Placement:
-    return Placement(
-        axes=_PLAIN_AXES,
-        flips=(False, False, False),
-        scale=(1.0, 1.0, 1.0),
-        translate=(0.0, 0.0, 0.0),
-        ends=None,
-        slice_axis=0,
-        is_flat=is_flat,
-    )

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from moeclip_transforms import Series
 
     from moeclip_med.scoring import Finding
+    from moeclip_med.scoring.measures import FindingMeasures
+    from moeclip_med.scoring.review import Review
     from napari_moeclip.shared import SharedArrayReference
     from napari_moeclip.volumes import VolumeReference
 
@@ -66,6 +68,7 @@ class ScoreRequest:
     """Score a volume with a model; `Progress` after each batch, then answered by a `RunOutcome`.
 
     Attributes:
+        run: The run's id.
         volume: What to score.
         load: The model.
         plane: The plane, by its name.
@@ -77,6 +80,7 @@ class ScoreRequest:
         routing: (level, *storage) uint8 to fill with expert + 1 (0 where no patch was), or None.
     """
 
+    run: str
     volume: VolumeReference
     load: LoadRequest
     plane: str
@@ -90,24 +94,60 @@ class ScoreRequest:
 
 @dataclass(frozen=True)
 class FindRequest:
-    """List the findings of the last run at another threshold; fills its labels; answered by a `RunOutcome`."""
+    """List the findings of a run at a threshold under a review; fills its labels; answered by a `RunOutcome`.
 
-    threshold: float
+    Attributes:
+        run: The run's id.
+        threshold: The score that a finding reaches; None keeps the run's own.
+        review: What the reader said.
+    """
+
+    run: str
+    threshold: float | None
+    review: Review
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Write results of the last run; answered by {format: path}."""
+    """Write results of a run under a review; answered by {format: path}."""
 
+    run: str
     folder: str
     formats: tuple[str, ...]
+    review: Review
 
 
 @dataclass(frozen=True)
 class OpenRunRequest:
-    """Read a finished run's folder; answered by an `OpenedRun` whose volume is the anomaly map."""
+    """Read a finished run's folder; answered by an `OpenedRun` whose volume is the anomaly map.
 
+    Attributes:
+        run: The id by which later requests name it.
+        folder: Its folder.
+    """
+
+    run: str
     folder: str
+
+
+@dataclass(frozen=True)
+class AttachRequest:
+    """Say which volume an opened run was made from, so that it can be measured and cited; answered by a `RunOutcome`.
+
+    Attributes:
+        run: The run's id.
+        volume: On the grid of the run's map.
+    """
+
+    run: str
+    volume: VolumeReference
+
+
+@dataclass(frozen=True)
+class ForgetRequest:
+    """Let go of a run that nobody shows any more; answered by None."""
+
+    run: str
 
 
 @dataclass(frozen=True)
@@ -122,7 +162,8 @@ class Progress:
     Attributes:
         plane: The plane being scored.
         axis: The volume axis its slices are counted along.
-        indices: Volume indices along that axis of the slices just scored.
+        indices: Volume indices along that axis of the slices whose scores are new.
+        n_provisional: So many of them, the first, change again when their neighbours are scored.
         done: Slices scored so far.
         total: Slices to score.
         slices_per_second: Speed so far.
@@ -131,6 +172,7 @@ class Progress:
     plane: str
     axis: int
     indices: tuple[int, ...]
+    n_provisional: int
     done: int
     total: int
     slices_per_second: float
@@ -183,9 +225,11 @@ class RunOutcome:
     """What a run gave, beside the arrays it filled.
 
     Attributes:
+        run: The run's id.
         threshold: The threshold of these findings.
         model_threshold: The model's own.
-        findings: Sorted by rank.
+        findings: Sorted by rank, rejected ones among them (their label is 0).
+        measures: Diameters and intensities, one for each finding.
         notes: What has to be said beside them, one sentence each.
         is_complete: False when the run was cancelled.
         slices_scored: Slices scored.
@@ -194,9 +238,11 @@ class RunOutcome:
         expert_shares: For each level, the share of patches that each expert took; empty if not asked for.
     """
 
+    run: str
     threshold: float
     model_threshold: float
     findings: tuple[Finding, ...]
+    measures: tuple[FindingMeasures, ...]
     notes: tuple[str, ...]
     is_complete: bool
     slices_scored: int
@@ -207,11 +253,21 @@ class RunOutcome:
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A finished run, read back."""
+    """A finished run, read back.
 
+    Attributes:
+        record_id: The id in its record, which its review names.
+        volume: Its map, as a volume.
+        outcome: Its findings under its review.
+        labels: (*storage) uint16, to be adopted.
+        review: What a reader said of it before.
+    """
+
+    record_id: str
     volume: VolumeReference
     outcome: RunOutcome
     labels: SharedArrayReference
+    review: Review
 
 
 @dataclass(frozen=True)

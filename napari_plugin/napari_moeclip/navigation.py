@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Layer
 
-    from moeclip_med.scoring import Finding
     from napari_moeclip.layers import LayerOrigin
     from napari_moeclip.session import Session
 
 _EDGES = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
 _SLICE_KEY = "moeclip_slice"
+_STATE_KEY = "moeclip_state"
 _LETTER_SIZE = 14
 _TEXT_SIZE = 8
 _PLANE_OF_AXIS = ("axial", "coronal", "sagittal")
@@ -44,6 +44,7 @@ def prepare_viewer(viewer: Viewer) -> None:
     for edge, position in _EDGES.items():
         viewer.canvas.overlays[f"moeclip_{edge}"] = TextOverlay(position=position, font_size=_LETTER_SIZE)
     viewer.canvas.overlays[_SLICE_KEY] = TextOverlay(position="top_left", font_size=_TEXT_SIZE)
+    viewer.canvas.overlays[_STATE_KEY] = TextOverlay(position="bottom_left", font_size=_TEXT_SIZE)
     viewer.layers.events.inserted.connect(partial(_on_inserted, viewer))
     update = partial(_update_texts, viewer)
     for emitter in (
@@ -59,20 +60,27 @@ def prepare_viewer(viewer: Viewer) -> None:
     _update_texts(viewer)
 
 
-def go_to(viewer: Viewer, image: Layer, origin: LayerOrigin, finding: Finding) -> None:
-    """Move all planes to a finding, and the camera where it is out of sight.
+def show_state(viewer: Viewer, text: str) -> None:
+    """Say something about the map on the picture; "" takes it away."""
+    overlay = viewer.canvas.overlays[_STATE_KEY]
+    if overlay.text != text:
+        overlay.text, overlay.visible = text, bool(text)
+
+
+def go_to(viewer: Viewer, image: Layer, origin: LayerOrigin, voxel: Sequence[float]) -> None:
+    """Move all planes to a voxel, and the camera where it is out of sight.
 
     Args:
         viewer: The viewer.
         image: The layer of the scored volume.
         origin: What stands behind it.
-        finding: Where to go.
+        voxel: Where to go, (x, y, z).
     """
-    index = origin.placement.to_index(finding.peak_voxel, origin.volume.light.shape)
-    leading = [0.0] * (image.ndim - len(index))
+    index = origin.placement.to_index(voxel, origin.volume.light.shape)
+    leading = origin.placement.leading
     world = np.asarray(image.data_to_world([*leading, *index]))
-    axes = range(viewer.dims.ndim - len(index), viewer.dims.ndim)
-    viewer.dims.set_point(axes, world[len(leading) :].tolist())  # at once: each move draws all layers
+    axes = range(viewer.dims.ndim - image.ndim, viewer.dims.ndim)
+    viewer.dims.set_point(axes, world.tolist())  # at once: each move draws all layers
     shown = [axis - (viewer.dims.ndim - image.ndim) for axis in viewer.dims.displayed]
     target = [float(world[axis]) for axis in shown]
     if not _is_in_sight(viewer, target):
@@ -82,8 +90,13 @@ def go_to(viewer: Viewer, image: Layer, origin: LayerOrigin, finding: Finding) -
 
 
 def voxel_at(viewer_point: Sequence[float], layer: Layer, origin: LayerOrigin) -> tuple[int, int, int] | None:
-    """Give the voxel (x, y, z) at a point of the viewer's world; None outside the volume."""
-    index = layer.world_to_data(viewer_point)[-origin.placement.ndim :]
+    """Return the voxel (x, y, z) at a point of the viewer's world; None outside the volume or at another time."""
+    data = np.asarray(layer.world_to_data(viewer_point))
+    index, leading = data[-origin.placement.ndim :], data[: -origin.placement.ndim]
+    if layer.ndim == origin.placement.ndim + len(origin.placement.leading) and any(
+        np.round(leading) != origin.placement.leading
+    ):
+        return None
     shape = origin.volume.light.shape
     voxel = np.round(origin.placement.to_voxel(index, shape)).astype(int)
     if (voxel < 0).any() or (voxel >= shape).any():
@@ -106,8 +119,8 @@ def describe_place(voxel: tuple[int, int, int], origin: LayerOrigin) -> str:
     """Say where a voxel lies: in the patient (mm, LPS+) where that is known, else in the image."""
     volume = origin.volume.light
     if not volume.has_orientation:
-        frame = f", frame {voxel[2]}" if volume.shape[2] > 1 else ""
-        return f"column {voxel[0]}, row {voxel[1]}{frame}"
+        frame = f", frame {voxel[2] + 1}" if volume.shape[2] > 1 else ""
+        return f"column {voxel[0] + 1}, row {voxel[1] + 1}{frame}"
     from moeclip_med.scoring.findings import voxel_to_lps
 
     x, y, z = (float(value) for value in voxel_to_lps(volume, np.asarray(voxel, dtype=float)))
@@ -118,14 +131,14 @@ def describe_place(voxel: tuple[int, int, int], origin: LayerOrigin) -> str:
 
 
 def shown_slice(viewer: Viewer, layer: Layer, axis: int) -> int:
-    """Give the layer's index on screen along one of its last three axes."""
+    """Return the layer's index on screen along one of its last three axes."""
     point = viewer.dims.point[-layer.ndim :]
     index = layer.world_to_data(point)
     return round(float(index[axis - 3]))
 
 
 def shown_volume_slice(viewer: Viewer, layer: Layer, origin: LayerOrigin, axis: int) -> int:
-    """Give the volume's index, along one of its own axes, of the slice on screen.
+    """Return the volume's index, along one of its own axes, of the slice on screen.
 
     Args:
         viewer: The viewer.
@@ -183,7 +196,7 @@ def _topmost_volume(viewer: Viewer) -> Layer | None:
 
 
 def _letters(viewer: Viewer, origin: LayerOrigin) -> dict[str, str]:
-    """Give the letter of each edge; nothing in 3-D or without orientation."""
+    """Return the letter of each edge; nothing in 3-D or without orientation."""
     ends = origin.placement.ends
     if ends is None or viewer.dims.ndisplay != 2:  # noqa: PLR2004 - a plane
         return {}
@@ -200,13 +213,16 @@ def _letters(viewer: Viewer, origin: LayerOrigin) -> dict[str, str]:
 
 
 def _slice_text(viewer: Viewer, layer: Layer) -> str:
-    """Say which slice is shown, counted as in all results: along the volume's own axis, from 0."""
+    """Say which slice is shown, as all results count: along the volume's own axis, from 1. napari's slider differs."""
     origin = cast("LayerOrigin", origin_of(layer))
     offset = viewer.dims.ndim - 3
     hidden = [axis - offset for axis in viewer.dims.not_displayed if axis >= offset]
     if viewer.dims.ndisplay != 2 or len(hidden) != 1 or origin.placement.is_flat:  # noqa: PLR2004 - a plane
         return ""
     axis = origin.placement.axes[hidden[0]]
-    number = shown_volume_slice(viewer, layer, origin, axis)
+    number, count = shown_volume_slice(viewer, layer, origin, axis) + 1, origin.volume.light.shape[axis]
+    if not 1 <= number <= count:
+        return ""
     what = "frame" if origin.placement.ends is None else _PLANE_OF_AXIS[hidden[0]]
-    return f"{what} {number} / {origin.volume.light.shape[axis] - 1}"
+    slider = viewer.dims.current_step[hidden[0] + offset]
+    return f"{what} {number} of {count}\n(slider: {slider})"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moeclip_transforms.volume import Grid
     from numpy.typing import ArrayLike, NDArray
 
-_WORLD_AXES = (("S", "I"), ("A", "P"), ("R", "L"))
+WORLD_AXES = (("S", "I"), ("A", "P"), ("R", "L"))
 """Each axis of the viewer's world by the patient directions at its start and its end."""
 
 
@@ -34,6 +34,7 @@ class Placement:
         ends: Patient directions at the start and end of each layer axis; None without orientation.
         slice_axis: The layer axis along which the volume was acquired.
         is_flat: True for one image: the layer has its last two axes only.
+        leading: Index along the layer's axes before the last three (a time point); empty where there are none.
     """
 
     axes: tuple[int, int, int]
@@ -43,10 +44,11 @@ class Placement:
     ends: tuple[tuple[str, str], ...] | None
     slice_axis: int
     is_flat: bool = False
+    leading: tuple[int, ...] = ()
 
     @property
     def ndim(self) -> int:
-        """Number of axes of the layer."""
+        """Number of spatial axes of the layer."""
         return 2 if self.is_flat else 3
 
     @property
@@ -67,20 +69,31 @@ class Placement:
             "axis_labels": _axis_labels(self.ends)[first:],
         }
 
+    def to_world(self) -> NDArray[np.float64]:
+        """Return the 4x4 matrix from the layer's index to the viewer's world, along their last three axes."""
+        first = 3 - self.ndim
+        matrix = np.eye(4)
+        for axis in range(first, 3):
+            matrix[axis, axis], matrix[axis, 3] = self.scale[axis], self.translate[axis]
+        return matrix
+
     def show(self, array: NDArray[Any]) -> NDArray[Any]:
-        """View an (x, y, z) array with the layer's axes; no copy."""
+        """View an (x, y, z) array with the layer's axes, one entry long along those of time; no copy."""
         shown = array.transpose(self.axes)
         shown = np.flip(shown, tuple(axis for axis in range(3) if self.flips[axis]))
-        return shown[0] if self.is_flat else shown
+        shown = shown[0] if self.is_flat else shown
+        stacked: NDArray[Any] = np.expand_dims(shown, tuple(range(len(self.leading))))
+        return stacked
 
     def hide(self, shown: NDArray[Any]) -> NDArray[Any]:
         """View an array with the layer's axes as (x, y, z): the inverse of `show`."""
-        stacked = shown[None] if self.is_flat else shown
-        flipped = np.flip(stacked, tuple(axis for axis in range(3) if self.flips[axis]))
+        spatial: NDArray[Any] = shown[(0,) * len(self.leading)]
+        spatial = spatial[None] if self.is_flat else spatial
+        flipped = np.flip(spatial, tuple(axis for axis in range(3) if self.flips[axis]))
         return flipped.transpose([self.axes.index(axis) for axis in range(3)])
 
     def to_voxel(self, index: ArrayLike, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-        """Give the volume's fractional index (x, y, z) for one of the layer's.
+        """Return the volume's fractional index (x, y, z) for one of the layer's.
 
         Args:
             index: Fractional index along the layer's axes (only the last ones count).
@@ -94,7 +107,7 @@ class Placement:
         return voxel
 
     def to_index(self, voxel: ArrayLike, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-        """Give the layer's fractional index for one of the volume's, (x, y, z)."""
+        """Return the layer's fractional index for one of the volume's, (x, y, z)."""
         place = np.asarray(voxel, dtype=float)
         shown = [
             shape[axis] - 1 - place[axis] if flip else place[axis]
@@ -116,7 +129,7 @@ def place(volume: Grid) -> Placement:
     directions = _acquisition_directions(affine, volume.slice_axis)
     codes = affine.axis_codes
     axes, flips, scale, translate = [], [], [], []
-    for start, end in _WORLD_AXES:
+    for start, end in WORLD_AXES:
         axis = next(axis for axis in range(3) if codes[axis] in (start, end))
         flip = codes[axis] == start
         direction = -directions[axis] if flip else directions[axis]
@@ -131,13 +144,13 @@ def place(volume: Grid) -> Placement:
         flips=(flips[0], flips[1], flips[2]),
         scale=(scale[0], scale[1], scale[2]),
         translate=(translate[0], translate[1], translate[2]),
-        ends=_WORLD_AXES,
+        ends=WORLD_AXES,
         slice_axis=axes.index(volume.slice_axis),
     )
 
 
 def _acquisition_directions(affine: Affine, slice_axis: int) -> NDArray[np.float64]:
-    """Give one orthogonal unit vector per volume axis: the slices' own axes and their normal.
+    """Return one orthogonal unit vector per volume axis: the slices' own axes and their normal.
 
     Where the gantry was tilted the slice axis is not the normal; slices are shown unsheared, one above the other.
     """

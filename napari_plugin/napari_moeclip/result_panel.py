@@ -17,20 +17,32 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QDoubleSlider
 
 from napari_moeclip.findings_table import FindingsTable
 from napari_moeclip.layers import anomaly_colormap, expert_colour, expert_name
-from napari_moeclip.threshold_slider import ThresholdSlider
+from napari_moeclip.review_panel import ReviewPanel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qtpy.QtGui import QPaintEvent
+    from qtpy.QtGui import QKeyEvent, QPaintEvent
 
     from napari_moeclip.messages import RunOutcome
 
 _DECIMALS = 3
 _STEP = 0.01
+_PAGE = 0.1
+_MOVES = {
+    Qt.Key.Key_Right: _STEP,
+    Qt.Key.Key_Up: _STEP,
+    Qt.Key.Key_Left: -_STEP,
+    Qt.Key.Key_Down: -_STEP,
+    Qt.Key.Key_PageUp: _PAGE,
+    Qt.Key.Key_PageDown: -_PAGE,
+    Qt.Key.Key_Home: -1.0,
+    Qt.Key.Key_End: 1.0,
+}
 
 
 class ResultPanel(QWidget):
@@ -66,6 +78,7 @@ class ResultPanel(QWidget):
         self.reset.setToolTip("Back to the model's own threshold")
         self.colours = ColourBar()
         self.table = FindingsTable()
+        self.review = ReviewPanel()
         self.previous = QPushButton("◀ Previous")
         self.previous.setToolTip("Previous finding (key: ,)")
         self.next = QPushButton("Next ▶")
@@ -108,6 +121,7 @@ class ResultPanel(QWidget):
         layout.addWidget(self.colours)
         layout.addWidget(self.table, stretch=1)
         layout.addLayout(walk)
+        layout.addWidget(self.review)
         layout.addLayout(actions)
         layout.addWidget(self.experts)
         layout.addWidget(self.notes)
@@ -117,7 +131,7 @@ class ResultPanel(QWidget):
         self.threshold.valueChanged.connect(self._on_threshold)
         self.exact.valueChanged.connect(self.threshold.setValue)
         self.reset.clicked.connect(lambda: self.threshold.setValue(self._model_threshold))
-        self.table.chosen.connect(self.finding_chosen)
+        self.table.chosen.connect(self._on_chosen)
         self.previous.clicked.connect(lambda: self.table.step(-1))
         self.next.clicked.connect(lambda: self.table.step(1))
         self.three_d.toggled.connect(self.volume_view)
@@ -137,15 +151,20 @@ class ResultPanel(QWidget):
 
     def show_findings(self, outcome: RunOutcome) -> None:
         """Show the findings of a moved threshold."""
-        count = len(outcome.findings)
+        kept = [finding for finding in outcome.findings if finding.label]
+        count, rejected = len(kept), len(outcome.findings) - len(kept)
         what = "No finding" if count == 0 else "1 finding" if count == 1 else f"{count} findings"
+        if count and kept[0].volume_ml is not None:
+            what += f", {sum(finding.volume_ml or 0.0 for finding in kept):.1f} ml"
+        what += f", {rejected} rejected" if rejected else ""
         share = (
             "" if outcome.is_complete else f" in the {outcome.slices_scored} of {outcome.slices_total} slices scored"
         )
         self.headline.setText(f"{what}{share}")
-        self.table.show_findings(outcome.findings)
+        self.table.show_findings(outcome.findings, outcome.measures)
+        self._show_review()
         for button in (self.previous, self.next):
-            button.setEnabled(count > 0)
+            button.setEnabled(bool(outcome.findings))
         self.notes.setText("\n".join(f"• {note}" for note in outcome.notes))
         self.notes.setVisible(bool(outcome.notes))
 
@@ -172,6 +191,14 @@ class ResultPanel(QWidget):
             )
         )
         self.experts.setVisible(bool(shares))
+
+    def _on_chosen(self, row: int) -> None:
+        self._show_review()
+        self.finding_chosen.emit(row)
+
+    def _show_review(self) -> None:
+        row = self.table.row
+        self.review.show_finding(self.table.findings[row] if 0 <= row < len(self.table.findings) else None)
 
     def _on_threshold(self, value: float) -> None:
         with QSignalBlocker(self.exact):
@@ -219,3 +246,21 @@ class ColourBar(QWidget):
         painter.drawText(middle, baseline, text)
         painter.drawText(width - metrics.horizontalAdvance("1"), baseline, "1")
         painter.end()
+
+
+class ThresholdSlider(QDoubleSlider):
+    """A slider from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
+        self.setRange(0.0, 1.0)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setToolTip("Scores from here on count as found (arrow keys: 0.01, page keys: 0.1)")
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Move by the keys of a slider, which superqt leaves out."""
+        move = _MOVES.get(Qt.Key(event.key()))
+        if move is None:
+            event.ignore()
+            return
+        self.setValue(min(1.0, max(0.0, self.value() + move)))

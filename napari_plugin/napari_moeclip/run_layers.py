@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_moeclip import layers
 from napari_moeclip.navigation import cuts_along, shown_volume_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari import Viewer
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer, Vectors
 
+    from moeclip_med.scoring.measures import FindingMeasures
     from napari_moeclip.messages import Progress
     from napari_moeclip.session import Session
 
@@ -21,6 +24,9 @@ _PLANE, _DIMENSIONS = 2, 3
 _OUTLINE_WIDTH = 2
 _SOLID_OPACITY = 0.35
 _ATTENUATION = 0.4
+_DIAMETER_COLOUR = "#ffd166"
+_DIAMETER_SHARE = 220
+"""The lines are this part of the image's longest side wide."""
 _REFRESH_MS = 30
 _REFRESH_ACROSS_MS = 400
 _REFRESH_3D_MS = 1500
@@ -31,6 +37,7 @@ class RunLayers:
 
     Attributes:
         image: The image that the last run was of; None before the first.
+        on_refresh: Called with a layer whose array was written into, for those that show the same array elsewhere.
 
     Args:
         viewer: The viewer.
@@ -38,7 +45,8 @@ class RunLayers:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._layers: dict[str, Image | Labels] = {}
+        self._layers: dict[str, Image | Labels | Vectors] = {}
+        self.on_refresh: Callable[[Layer], None] = lambda _: None
         self.image: Image | None = None
 
     @property
@@ -53,7 +61,7 @@ class RunLayers:
 
     def begin(self, image: Image, session: Session, threshold: float) -> None:
         """Put the map of a new run on its image; layers of an earlier run on the same image are used again."""
-        self._drop("experts")
+        self._drop("experts", "diameters")
         if self.image != image:  # napari wraps a layer anew each time it hands it out
             self._drop("anomaly", "findings")
         self.image = image
@@ -61,11 +69,15 @@ class RunLayers:
         if outlines is not None:
             outlines.visible = False
         data = session.show(session.scores)
+        if overlay is not None and not _lies_on(overlay, image, session):
+            self._drop("anomaly", "findings")
+            overlay = None
         if overlay is None:
             attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
             with _same_active(self._viewer):
                 overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
         else:
+            overlay.metadata = {layers.METADATA_KEY: session.origin_as("anomaly")}
             overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
 
     def refresh(self, role: str = "anomaly") -> None:
@@ -73,6 +85,7 @@ class RunLayers:
         layer = self._kept(role)
         if layer is not None:
             layer.refresh(extent=False, highlight=False)
+            self.on_refresh(layer)
 
     def refresh_pause(self, session: Session, heard: Progress) -> int | None:
         """Say how soon to draw what was just scored, ms; None where it is not on screen.
@@ -105,7 +118,9 @@ class RunLayers:
             with _same_active(self._viewer):
                 outlines = self._layers["findings"] = self._viewer.add_labels(data, visible=False, **attributes)
         else:
+            outlines.metadata = {layers.METADATA_KEY: session.origin_as("findings")}
             outlines.data, outlines.colormap = data, colours
+        outlines.editable = False  # an outline is corrected on a copy, see `editing`
         self._draw_outlines(outlines)
 
     def show_outlines(self) -> None:
@@ -119,6 +134,22 @@ class RunLayers:
         outlines = self._kept("findings")
         if outlines is not None:
             outlines.colormap = layers.outline_colormap(selected)
+
+    def show_diameters(self, session: Session, measures: FindingMeasures) -> None:
+        """Draw the diameters of a finding, in the slice where it is longest; nothing where there are no mm."""
+        lines, drawn = layers.diameter_lines(session.origin, measures), self._kept("diameters")
+        if drawn is not None:
+            drawn.data = lines
+        elif len(lines) and self.image is not None:
+            attributes = {
+                "name": f"diameters · {self.image.name}",
+                "edge_color": _DIAMETER_COLOUR,
+                "edge_width": max(session.scores.shape) / _DIAMETER_SHARE,
+                "vector_style": "line",
+                **layers.layer_transform(self.image, session.origin.placement.leading),
+            }
+            with _same_active(self._viewer):
+                self._layers["diameters"] = self._viewer.add_vectors(lines, **attributes)
 
     def show_experts(self, session: Session, level: int) -> tuple[float, ...]:
         """Show which expert took each patch at a level; -1 hides them.
@@ -168,8 +199,8 @@ class RunLayers:
     def _draw_outlines(self, outlines: Labels) -> None:
         outlines.contour, outlines.opacity = (_OUTLINE_WIDTH, 1.0) if self.shows_slices else (0, _SOLID_OPACITY)
 
-    def _kept(self, role: str) -> Image | Labels | None:
-        """Give a layer, if the user has not removed it."""
+    def _kept(self, role: str) -> Any:  # noqa: ANN401 - the layer of that role
+        """Return a layer, if the user has not removed it."""
         layer = self._layers.get(role)
         return layer if layer is not None and layer in self._viewer.layers else None
 
@@ -179,6 +210,18 @@ class RunLayers:
             if layer is not None:
                 with suppress(ValueError):  # the user removed it
                     self._viewer.layers.remove(layer)
+
+
+def _lies_on(overlay: Layer, image: Layer, session: Session) -> bool:
+    """Whether a layer of an earlier run lies where this run's map belongs: at the same time, on the same axes."""
+    if overlay.ndim != image.ndim:
+        return False
+    there = layers.layer_transform(image, session.origin.placement.leading)
+    return bool(
+        np.allclose(overlay.translate, there["translate"])
+        and np.allclose(overlay.scale, there["scale"])
+        and np.allclose(overlay.affine.affine_matrix, there["affine"])
+    )
 
 
 @contextmanager

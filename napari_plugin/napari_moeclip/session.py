@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import slice_views
+from moeclip_transforms import Plane, slice_views
 
+from moeclip_med.scoring.review import REVIEW_NAME, Review
 from napari_moeclip import messages
 from napari_moeclip.layers import LayerOrigin
 from napari_moeclip.placement import place
 from napari_moeclip.shared import SharedArray
-from napari_moeclip.volumes import unstore
+from napari_moeclip.volumes import SharedVolume, unstore
 
 if TYPE_CHECKING:
+    from moeclip_transforms import SliceView
     from numpy.typing import NDArray
 
     from moeclip_med.scoring import Finding
+    from moeclip_med.scoring.measures import FindingMeasures
     from napari_moeclip.shared import SharedArrayReference
-    from napari_moeclip.volumes import SharedVolume
 
 AUTO = "auto"
 
@@ -51,15 +56,21 @@ class Choices:
 
 
 class Session:
-    """A volume being scored or scored, with arrays that the scoring process fills.
+    """A volume being scored or scored, with arrays that the scoring process fills, and what a reader says of it.
 
     Attributes:
+        run: The id by which the scoring process knows the run.
+        record_id: The id in the run's record, which its review names.
         origin: The volume and how it is shown.
         scores: (x, y, z) float32, 0 to 1; filled while the run goes on.
         labels: (x, y, z) uint16, the finding's label.
         experts: (level, x, y, z) uint8, expert + 1; None if not kept.
         outcome: What the run gave; None before its end.
         progress: The last that was heard of the run.
+        provisional: A volume axis, and the slices along it whose scores will change with their neighbours' scores.
+        review: What the reader says of the findings.
+        folder: Where the run's results lie; None while they were not written.
+        is_autosaved: Whether that folder was chosen by the program, not by the user.
     """
 
     def __init__(
@@ -70,12 +81,18 @@ class Session:
         experts: NDArray[np.uint8] | None = None,
         references: tuple[SharedArrayReference, ...] = (),
     ) -> None:
+        self.run = self.record_id = uuid.uuid4().hex
         self.origin = origin
         self.scores = scores
         self.labels = labels
         self.experts = experts
         self.outcome: messages.RunOutcome | None = None
         self.progress: messages.Progress | None = None
+        self.provisional: tuple[int, set[int]] = (2, set())
+        self.review = Review()
+        self.folder: Path | None = None
+        self.is_autosaved = False
+        self._earlier: list[Review] = []
         self._references = references
 
     @classmethod
@@ -102,72 +119,144 @@ class Session:
         return cls(origin, unstore(scores.array, storage), unstore(labels.array, storage), experts, references)
 
     @classmethod
-    def reopen(cls, volume: SharedVolume, labels: SharedArrayReference) -> Session:
-        """Take over a finished run whose map is a volume."""
-        adopted = SharedArray.adopt(labels)
-        return cls(
-            LayerOrigin(volume, place(volume.light)),
-            volume.voxels[0],
-            unstore(adopted.array, volume.reference.storage),
-        )
+    def reopen(cls, run: str, opened: messages.OpenedRun, folder: Path) -> Session:
+        """Take over a finished run whose map is a volume.
 
-    def request(self, choices: Choices, threshold: float | None, first_index: int) -> messages.ScoreRequest:
+        Args:
+            run: The id by which it was asked for.
+            opened: What the scoring process read.
+            folder: Where it lies.
+        """
+        volume = SharedVolume(opened.volume, owns=True)
+        labels = unstore(SharedArray.adopt(opened.labels).array, opened.volume.storage)
+        session = cls(LayerOrigin(volume, place(volume.light)), volume.voxels[0], labels)
+        session.run, session.record_id = run, opened.record_id
+        session.review, session.folder = opened.review, folder
+        return session
+
+    def request(self, choices: Choices, first_index: int) -> messages.ScoreRequest:
         """Make the request that fills the arrays.
 
         Args:
             choices: What the user chose.
-            threshold: The threshold; None takes the model's.
             first_index: Volume index, along the axis of the first plane scored, of the slice to score first.
         """
         scores, labels, *experts = self._references
         return messages.ScoreRequest(
+            run=self.run,
             volume=self.origin.volume.reference,
             load=choices.load,
             plane=choices.plane,
             kind=choices.kind,
-            threshold=threshold,
+            threshold=None,
             order=self.order(choices.plane, first_index),
             scores=scores,
             labels=labels,
             routing=experts[0] if experts else None,
         )
 
+    def change(self, review: Review) -> None:
+        """Take a new review over; the one before can come back."""
+        if review != self.review:
+            self._earlier.append(self.review)
+            self.review = review
+
+    def undo(self) -> bool:
+        """Take the last change of the review back; False where there was none."""
+        if not self._earlier:
+            return False
+        self.review = self._earlier.pop()
+        return True
+
     def first_axis(self, plane: str) -> int:
-        """Give the volume axis along which the first plane is scored.
+        """Return the volume axis along which the first plane is scored.
 
         Raises:
             InputError: If the plane does not exist for this volume.
         """
-        from moeclip_transforms import Plane
-
-        return slice_views(self.origin.volume.light, Plane(plane))[0].axes[0]
+        return self._first_view(plane).axes[0]
 
     def order(self, plane: str, first_index: int) -> tuple[int, ...]:
         """Order the slices of the first plane: the one on screen, then its neighbours outward."""
-        from moeclip_transforms import Plane
-
-        view = slice_views(self.origin.volume.light, Plane(plane))[0]
+        view = self._first_view(plane)
         indices = range(view.n_slices)
         return tuple(sorted(indices, key=lambda index: abs(view.volume_index(index) - first_index)))
+
+    def _first_view(self, plane: str) -> SliceView:
+        from moeclip_med.scoring.planes import plane_to_score
+
+        volume = self.origin.volume.light
+        return slice_views(volume, plane_to_score(volume, Plane(plane)))[0]
+
+    def hear(self, heard: messages.Progress) -> None:
+        """Take over how far scoring is, and which slices are not final yet."""
+        self.progress = heard
+        waiting = set(heard.indices[: heard.n_provisional])
+        final = set(heard.indices[heard.n_provisional :])
+        axis, before = self.provisional
+        self.provisional = (heard.axis, ((before if axis == heard.axis else set()) | waiting) - final)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """The findings so far: none before the end."""
         return () if self.outcome is None else self.outcome.findings
 
+    @property
+    def measures(self) -> tuple[FindingMeasures, ...]:
+        """Diameters and intensities of the findings."""
+        return () if self.outcome is None else self.outcome.measures
+
+    def take(self, outcome: messages.RunOutcome) -> None:
+        """Take over the findings of another threshold or review; what is said of scoring itself stays."""
+        if self.outcome is not None:
+            self.outcome = replace(
+                self.outcome,
+                threshold=outcome.threshold,
+                findings=outcome.findings,
+                measures=outcome.measures,
+                notes=outcome.notes,
+            )
+
+    def voxel_to_show(self, row: int) -> tuple[float, float, float]:
+        """Return where to go for a finding: the slice of its longest diameter, else its peak."""
+        finding = self.findings[row]
+        x, y, z = (float(value) for value in finding.peak_voxel)
+        longest = self.measures[row].longest if row < len(self.measures) else None
+        if longest is None:
+            return (x, y, z)
+        middle = [(a + b) / 2 for a, b in zip(longest.start, longest.stop, strict=True)]
+        return (middle[0], middle[1], middle[2])
+
+    def rank_of(self, label: int) -> int:
+        """Return the rank of the finding whose voxels have a label."""
+        return next((finding.rank for finding in self.findings if finding.label == label), label)
+
     def show(self, array: NDArray[Any]) -> NDArray[Any]:
         """View an (x, y, z) array with the layer's axes."""
         return self.origin.placement.show(array)
 
     def origin_as(self, role: str) -> LayerOrigin:
-        """Give the origin of one of this run's layers."""
+        """Return the origin of one of this run's layers."""
         return LayerOrigin(self.origin.volume, self.origin.placement, role)
 
     def describe(self, voxel: tuple[int, int, int]) -> str:
         """Say what was found at a voxel: the score, the finding it belongs to, and the HU of a CT."""
         parts = [f"score {float(self.scores[voxel]):.3f}"]
         if label := int(self.labels[voxel]):
-            parts.append(f"finding {label}")
+            parts.append(f"finding {self.rank_of(label)}")
         if self.origin.volume.light.series.modality == "CT":
             parts.append(f"{float(self.origin.volume.voxels[0][voxel]):.0f} HU")
         return ", ".join(parts)
+
+
+def autosave_folder(record_id: str) -> Path:
+    """Return where a run is kept that the user has not saved, once something was said of it."""
+    return Path.home() / "moeclip-med-results" / f"unsaved-{record_id[:12]}"
+
+
+def remove_autosave(folder: Path) -> None:
+    """Remove a run that was kept until the user saved it elsewhere; other files in its folder stay."""
+    for name in ("anomaly.nii.gz", "run.json", REVIEW_NAME):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

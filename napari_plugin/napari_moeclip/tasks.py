@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
+    from moeclip_med.scoring.review import Review
     from napari_moeclip.shared import SharedArrayReference
 
 
@@ -30,7 +31,7 @@ class Tasks:
     def __init__(self) -> None:
         self._sources: dict[str, ImageSource] = {}
         self._detector: tuple[messages.LoadRequest, Detector] | None = None
-        self._anomaly: AnomalyVolume | None = None
+        self._runs: dict[str, _Run] = {}
         self._handed_over: list[SharedArray] = []
 
     def close(self) -> None:
@@ -99,40 +100,49 @@ class Tasks:
 
     @_answer.register
     def _(self, request: messages.FindRequest) -> messages.RunOutcome:
-        from moeclip_med.scoring import find_findings
-        from moeclip_med.scoring.record import USER_THRESHOLD
-
-        anomaly = self._last_run()
-        run = anomaly.record
-        smallest = run.settings.smallest_finding_ml
-        result = find_findings(
-            anomaly.scores, anomaly.volume, request.threshold, into=anomaly.labels, min_volume_ml=smallest
-        )
-        settings = replace(run.settings, threshold=request.threshold, threshold_source=USER_THRESHOLD)
-        outcome = replace(run.outcome, regions_too_small=result.too_small)
-        self._anomaly = replace(
-            anomaly, findings=result.findings, record=replace(run, settings=settings, outcome=outcome)
-        )
-        return _outcome(self._anomaly, request.threshold)
+        run = self._run(request.run)
+        run.find(request.threshold, request.review)
+        return run.outcome()
 
     @_answer.register
     def _(self, request: messages.ExportRequest) -> dict[str, Path]:
         from moeclip_med.results import write_results
 
-        return write_results(self._last_run(), Path(request.folder), request.formats).files
+        run = self._run(request.run)
+        if request.review != run.review:
+            run.find(None, request.review)
+        return write_results(run.reviewed, Path(request.folder), request.formats)
 
     @_answer.register
     def _(self, request: messages.OpenRunRequest) -> messages.OpenedRun:
+        from moeclip_med.scoring.review import read_review
         from napari_moeclip.sharing import open_run
 
-        anomaly = open_run(Path(request.folder))
-        reference = self._share(anomaly.volume)
+        folder = Path(request.folder)
+        found = open_run(folder)
+        review = read_review(folder, found.record.run_id, found.volume.shape)
+        reference = self._share(found.volume)
         labels = SharedArray.create(reference.voxels.shape[1:], np.uint16)
         volume = SharedVolume(reference, owns=False)
-        unstore(labels.array, reference.storage)[...] = anomaly.labels
-        self._anomaly = replace(anomaly, scores=volume.voxels[0], labels=unstore(labels.array, reference.storage))
+        unstore(labels.array, reference.storage)[...] = found.labels
+        own = unstore(labels.array, reference.storage)
+        shared = replace(found, scores=volume.voxels[0], labels=own, has_image=False)
+        run = self._runs[request.run] = _Run(request.run, shared, found.threshold)
+        run.find(None, review)
         self._handed_over.append(labels)
-        return messages.OpenedRun(reference, _outcome(anomaly, anomaly.threshold), labels.hand_over())
+        return messages.OpenedRun(found.record.run_id, reference, run.outcome(), labels.hand_over(), review)
+
+    @_answer.register
+    def _(self, request: messages.AttachRequest) -> messages.RunOutcome:
+        run, shared = self._run(request.run), SharedVolume(request.volume, owns=False)
+        volume = shared.light.with_voxels(shared.voxels, shared.padding)
+        run.found = replace(run.found, volume=volume, has_image=True)
+        run.find(None, run.review)
+        return run.outcome()
+
+    @_answer.register
+    def _(self, request: messages.ForgetRequest) -> None:
+        self._runs.pop(request.run, None)
 
     def _score(
         self,
@@ -145,38 +155,45 @@ class Tasks:
         from moeclip_med.scoring import ResultArrays, score_volume
         from napari_moeclip.models import info_of, show_experts
 
-        self._anomaly = None  # the viewer has let go of an earlier run's arrays by now
         detector = self._load(request.load)
         shared = SharedVolume(request.volume, owns=False)
-        started = time.perf_counter()
+        kind, started = ImageKind(request.kind), time.perf_counter()
 
         def show(batch: SliceScores) -> None:
             seconds = time.perf_counter() - started
             indices = tuple(batch.view.volume_index(index) for index in batch.indices)
-            axis = batch.view.axes[0]
             on_progress(
-                messages.Progress(batch.view.plane, axis, indices, batch.done, batch.total, batch.done / seconds)
+                messages.Progress(
+                    plane=batch.view.plane,
+                    axis=batch.view.axes[0],
+                    indices=indices,
+                    n_provisional=batch.n_provisional,
+                    done=batch.done,
+                    total=batch.total,
+                    slices_per_second=batch.done / seconds,
+                )
             )
 
         anomaly = score_volume(
             shared.light.with_voxels(shared.voxels, shared.padding),
             detector,
             plane=Plane(request.plane),
-            kind=ImageKind(request.kind),
+            kind=None if kind is shared.light.series.kind else kind,  # only what differs is a choice
             threshold=request.threshold,
             keep_routing=request.routing is not None,
             order=request.order,
             on_slices=show,
             should_stop=should_stop,
             into=ResultArrays(self._attach(request.scores, request), self._attach(request.labels, request)),
+            run_id=request.run,
         )
         shares: tuple[tuple[float, ...], ...] = ()
         if request.routing is not None and anomaly.routing is not None:
             into = self._attach(request.routing, request, leading=1)
             shares = show_experts(anomaly, into, info_of(detector).experts)
             anomaly = replace(anomaly, routing=into)
-        self._anomaly = anomaly
-        return replace(_outcome(anomaly, detector.metadata.threshold.value), expert_shares=shares)
+        run = self._runs[request.run] = _Run(request.run, anomaly, anomaly.threshold)
+        return replace(run.outcome(), expert_shares=shares)
 
     def _attach(
         self, reference: SharedArrayReference, request: messages.ScoreRequest, leading: int = 0
@@ -201,13 +218,13 @@ class Tasks:
             self._detector = (request, load(request))
         return self._detector[1]
 
-    def _last_run(self) -> AnomalyVolume:
+    def _run(self, name: str) -> _Run:
         from moeclip_transforms import InputError
 
-        if self._anomaly is None:
-            msg = "There is no finished run to take results from; press Run first."
+        if name not in self._runs:
+            msg = "The scoring process does not know this run (it was started again since); press Run to score anew."
             raise InputError(msg)
-        return self._anomaly
+        return self._runs[name]
 
     def _share(self, volume: Volume, *decoded: SharedArray) -> VolumeReference:
         from napari_moeclip.sharing import share
@@ -217,17 +234,56 @@ class Tasks:
         return reference
 
 
-def _outcome(anomaly: AnomalyVolume, model_threshold: float) -> messages.RunOutcome:
-    from moeclip_med.results import result_notes
+class _Run:
+    """A run that a widget shows: as the model found it, and under the reader's review.
 
-    outcome = anomaly.record.outcome
-    return messages.RunOutcome(
-        threshold=anomaly.threshold,
-        model_threshold=model_threshold,
-        findings=anomaly.findings,
-        notes=result_notes(anomaly),
-        is_complete=anomaly.scored is None,
-        slices_scored=outcome.slices_scored,
-        slices_total=outcome.slices_total,
-        seconds=outcome.seconds,
-    )
+    Attributes:
+        found: The run with the findings of its threshold; its labels are those of `reviewed`.
+        reviewed: The run with the review in effect.
+        review: What the reader said.
+    """
+
+    def __init__(self, name: str, found: AnomalyVolume, model_threshold: float) -> None:
+        from moeclip_med.scoring.review import Review
+
+        self._name = name
+        self.found = self.reviewed = found
+        self.review = Review()
+        self._model_threshold = model_threshold
+
+    def find(self, threshold: float | None, review: Review) -> None:
+        """List the findings at a threshold (None: as before) under a review."""
+        from moeclip_med.scoring import find_findings
+        from moeclip_med.scoring.record import USER_THRESHOLD
+        from moeclip_med.scoring.review import apply_review
+
+        found, record = self.found, self.found.record
+        limit = found.threshold if threshold is None else threshold
+        smallest = record.settings.smallest_finding_ml
+        result = find_findings(found.scores, found.volume, limit, into=found.labels, min_volume_ml=smallest)
+        settings = record.settings
+        if limit != settings.threshold:
+            settings = replace(settings, threshold=limit, threshold_source=USER_THRESHOLD)
+        outcome = replace(record.outcome, regions_too_small=result.too_small)
+        record = replace(record, settings=settings, outcome=outcome)
+        self.found = replace(found, findings=result.findings, record=record)
+        self.reviewed, self.review = apply_review(self.found, review), review
+
+    def outcome(self) -> messages.RunOutcome:
+        """Return what the viewer shows of it."""
+        from moeclip_med.results import result_notes
+
+        reviewed, outcome = self.reviewed, self.reviewed.record.outcome
+        rejected = reviewed.rejected
+        return messages.RunOutcome(
+            run=self._name,
+            threshold=reviewed.threshold,
+            model_threshold=self._model_threshold,
+            findings=(*reviewed.findings, *(one.finding for one in rejected)),
+            measures=(*reviewed.measures, *(one.measures for one in rejected)),
+            notes=result_notes(reviewed),
+            is_complete=reviewed.scored is None,
+            slices_scored=outcome.slices_scored,
+            slices_total=outcome.slices_total,
+            seconds=outcome.seconds,
+        )

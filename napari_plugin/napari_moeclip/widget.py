@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from moeclip_med.scoring.review import Decision
 from napari_moeclip.backend import Backend, shared_backend
 from napari_moeclip.choices_panel import ChoicesPanel
 from napari_moeclip.controller import Controller, State
 from napari_moeclip.export_dialog import RESEARCH_USE, ExportDialog, save_picture
+from napari_moeclip.planes import LinkedPlanes
 from napari_moeclip.result_panel import ResultPanel
 from napari_moeclip.run_panel import RunPanel
 
 if TYPE_CHECKING:
-    import napari
+    from collections.abc import Callable
+
+    from napari import Viewer
 
     from napari_moeclip.messages import RunOutcome
 
@@ -39,7 +43,7 @@ class AnomalyWidget(QWidget):
         backend: The scoring process; the application's own if None.
     """
 
-    def __init__(self, napari_viewer: napari.Viewer, backend: Backend | None = None) -> None:
+    def __init__(self, napari_viewer: Viewer, backend: Backend | None = None) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._backend = backend or shared_backend()
@@ -93,12 +97,62 @@ class AnomalyWidget(QWidget):
         self.results.level_chosen.connect(lambda level: self.results.show_experts(self.controller.show_experts(level)))
         self.results.volume_view.connect(lambda on: self.controller.layers.show_volume(on=on))
         self.controller.volume_shown.connect(self.results.three_d.setChecked)
+        self._connect_review()
         self.results.save.connect(self.save)
         self.results.screenshot.connect(self.save_picture)
         self.open_button.clicked.connect(self.choose_run)
-        self._viewer.bind_key(".", lambda _: self.results.table.step(1), overwrite=True)
-        self._viewer.bind_key(",", lambda _: self.results.table.step(-1), overwrite=True)
-        self.destroyed.connect(partial(_close, self.choices, self.controller, self._backend))
+        self.choices.planes.toggled.connect(self.show_planes)
+        for key, act in self._keys().items():
+            self._viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
+        self.destroyed.connect(partial(_close, self._viewer, tuple(self._keys()), self.choices, self.controller))
+
+    def _connect_review(self) -> None:
+        review, reading = self.results.review, self.controller.reading
+        review.changed.connect(reading.say)
+        review.reader_named.connect(reading.name_reader)
+        review.undone.connect(reading.undo)
+        review.edit.connect(lambda: reading.edit(self.results.table.row))
+        review.draw.connect(lambda: reading.edit(-1))
+        review.done.connect(reading.end_editing)
+        reading.editing.connect(lambda is_on: review.show_editing(is_on=is_on))
+        reading.kept.connect(review.kept.setText)
+
+    def _keys(self) -> dict[str, Callable[[], None]]:
+        """Return what each key does while the picture has the focus."""
+        review = self.results.review
+        return {
+            ".": partial(self.results.table.step, 1),
+            ",": partial(self.results.table.step, -1),
+            "a": partial(review.decide, Decision.ACCEPTED),
+            "r": partial(review.decide, Decision.REJECTED),
+            "u": self.controller.reading.undo,
+        }
+
+    @property
+    def planes(self) -> LinkedPlanes | None:
+        """The other two planes, while they are shown."""
+        return self.controller.planes
+
+    def show_planes(self, on: bool) -> None:  # noqa: FBT001 - a signal has no keywords
+        """Show the other two planes under the picture, or put them away."""
+        planes = self.controller.planes
+        if on and planes is None:
+            planes = self.controller.planes = LinkedPlanes(self._viewer)
+            dock = self._viewer.window.add_dock_widget(planes, name="Planes", area="bottom")
+            dock.destroyed.connect(self._on_planes_gone)
+            self.controller.layers.on_refresh = planes.refresh
+        elif not on and planes is not None:
+            planes.let_go()
+            self._viewer.window.remove_dock_widget(planes)
+            planes.deleteLater()
+            self._on_planes_gone()
+
+    def _on_planes_gone(self, _: object = None) -> None:
+        planes, self.controller.planes = self.controller.planes, None
+        if planes is not None and not self.controller.is_closed:
+            planes.let_go()
+            self.controller.layers.on_refresh = lambda _: None
+            self.choices.planes.setChecked(False)
 
     def run(self) -> None:
         """Score the chosen image, as the button does."""
@@ -148,14 +202,15 @@ class AnomalyWidget(QWidget):
     def _on_found(self, outcome: RunOutcome) -> None:
         self.results.show_outcome(outcome)
         self.results.show()
-        if self.results.table.findings:
-            self.results.table.step(1)
+        self.results.table.choose_first()
 
 
-def _close(choices: ChoicesPanel, controller: Controller, backend: Backend, _: object = None) -> None:
-    """Leave nothing behind when the widget goes: no callback in the viewer, no run, no process without a user."""
+def _close(
+    viewer: Viewer, keys: tuple[str, ...], choices: ChoicesPanel, controller: Controller, _: object = None
+) -> None:
+    """Leave nothing behind when the widget goes: no callback and no key in the viewer, no run, no idle process."""
+    for key in keys:
+        viewer.bind_key(key, None)
     choices.disconnect_viewer()
     controller.close()
-    backend.users -= 1
-    if backend.users == 0:
-        backend.end()
+    controller.backend.leave()

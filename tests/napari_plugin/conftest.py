@@ -83,6 +83,14 @@ def no_hidden_error():
     assert not told
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """A home folder of its own, for runs that are kept unasked."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setattr(Path, "home", lambda: folder)
+    return folder
+
+
 @pytest.fixture
 def screen():
     """Asked for by tests that look at pixels or use mouse and keys on the canvas: their viewer is shown."""

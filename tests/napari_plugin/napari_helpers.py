@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 FAKE_SERVER = str(Path(__file__).with_name("fake_scoring_server.py"))
 SHAPE = (40, 48, 30)
 BLOB = (slice(8, 16), slice(30, 40), slice(10, 18))
-SPACING = (2.0, 1.5, 3.0)
+SPACING = (2.0, 1.5, 4.0)
 
 
 def make_head():
@@ -33,6 +33,11 @@ def make_affine(oblique_degrees=0.0, axes=(0, 1, 2), signs=(1, 1, 1)):
         matrix[:3, voxel_axis] = turn @ column
     matrix[:3, 3] = (-37.0, 12.5, -61.0)
     return matrix
+
+
+def canvas_of(viewer):
+    """The widget that takes mouse and keys."""
+    return viewer.window._qt_viewer.canvas.native
 
 
 def open_widget(viewer):

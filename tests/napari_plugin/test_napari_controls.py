@@ -35,8 +35,8 @@ def pick(qtbot, combo, text):
 def test_every_choice_reaches_the_scoring_process(opened, qtbot, monkeypatch):
     _, widget = opened
     asked = []
-    ask = widget.controller._backend.ask
-    monkeypatch.setattr(widget.controller._backend, "ask", lambda request: asked.append(request) or ask(request))
+    ask = widget.controller.backend.ask
+    monkeypatch.setattr(widget.controller.backend, "ask", lambda request: asked.append(request) or ask(request))
     choices = widget.choices
     pick(qtbot, choices.kind, "other")
     pick(qtbot, choices.plane, "sagittal")

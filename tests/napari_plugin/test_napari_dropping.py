@@ -63,7 +63,7 @@ def test_a_dropped_study_opens_as_one_volume_with_its_geometry(make_napari_viewe
     (layer,) = viewer.layers
     assert not [record for record in errors if record.severity.value == "error"]
     assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
-    np.testing.assert_allclose(layer.scale, (3.0, 1.5, 2.0))
+    np.testing.assert_allclose(layer.scale, (4.0, 1.5, 2.0))
     assert layer.data.shape == (30, 48, 40)
     x, y, z = 10, 33, 12
     ras = make_affine() @ [x, y, z, 1]

@@ -107,20 +107,20 @@ def test_reader_without_a_viewer_gives_the_same_voxels_as_reading_the_file(head_
 
 
 def test_foreign_layers_keep_their_place(make_napari_viewer):
-    from napari_moeclip.layers import adopt_layer
+    from napari_moeclip.adoption import volume_on_screen
 
     viewer = make_napari_viewer()
     layer = viewer.add_image(
         np.random.default_rng(0).random((4, 9, 8)), scale=(3, 2, 1), translate=(5, 6, 7), rotate=30
     )
-    origin = adopt_layer(layer)
+    origin = volume_on_screen(layer)
     overlay = Image(np.zeros((4, 9, 8)), **anomaly_layer_attributes(layer, origin, 0.5))
     np.testing.assert_allclose(overlay.data_to_world((1, 2, 3)), layer.data_to_world((1, 2, 3)))
     np.testing.assert_array_equal(origin.placement.show(origin.volume.voxels[0]), layer.data.astype(np.float32))
 
 
 def test_foreign_layers_of_every_shape(make_napari_viewer):
-    from napari_moeclip.layers import adopt_layer
+    from napari_moeclip.adoption import volume_on_screen
 
     rng = np.random.default_rng(0)
     viewer = make_napari_viewer()
@@ -128,27 +128,29 @@ def test_foreign_layers_of_every_shape(make_napari_viewer):
     colour = viewer.add_image(rng.integers(0, 255, (9, 8, 3), dtype=np.uint8), rgb=True)
     clip = viewer.add_image(rng.integers(0, 255, (5, 9, 8, 3), dtype=np.uint8), rgb=True)
     times = viewer.add_image(rng.random((6, 5, 9, 8)))
-    origin = adopt_layer(flat)
+    origin = volume_on_screen(flat)
     assert origin.volume.light.shape == (8, 9, 1)
     assert origin.volume.light.display_range == (0.0, 255.0)
     np.testing.assert_array_equal(origin.placement.show(origin.volume.voxels[0]), flat.data)
-    assert adopt_layer(colour).volume.voxels.shape == (3, 8, 9, 1)
-    origin = adopt_layer(clip)
+    assert volume_on_screen(colour).volume.voxels.shape == (3, 8, 9, 1)
+    origin = volume_on_screen(clip)
     assert origin.volume.light.series.is_clip
     np.testing.assert_array_equal(origin.volume.voxels[1, 3, 2, 4], clip.data[4, 2, 3, 1])
-    origin = adopt_layer(times, (2,))
-    np.testing.assert_array_equal(origin.placement.show(origin.volume.voxels[0]), times.data[2].astype(np.float32))
+    origin = volume_on_screen(times, (2,))
+    np.testing.assert_array_equal(origin.placement.show(origin.volume.voxels[0])[0], times.data[2].astype(np.float32))
 
 
 def test_labels_take_the_same_transform(make_napari_viewer):
-    from napari_moeclip.layers import adopt_layer, findings_layer_attributes, outline_colormap
+    from napari_moeclip.adoption import volume_on_screen
+    from napari_moeclip.layers import findings_layer_attributes, outline_colormap
 
     viewer = make_napari_viewer()
     layer = viewer.add_image(np.zeros((2, 4, 9, 8)), scale=(1, 3, 2, 1), translate=(0, 5, 6, 7))
     labels = Labels(
-        np.zeros((4, 9, 8), int), **findings_layer_attributes(layer, adopt_layer(layer, (0,)), outline_colormap(None))
+        np.zeros((1, 4, 9, 8), int),
+        **findings_layer_attributes(layer, volume_on_screen(layer, (1,)), outline_colormap(None)),
     )
-    np.testing.assert_allclose(labels.data_to_world((1, 2, 3)), layer.data_to_world((0, 1, 2, 3))[1:])
+    np.testing.assert_allclose(labels.data_to_world((0, 1, 2, 3)), layer.data_to_world((1, 1, 2, 3)))
 
 
 def test_a_message_survives_the_pipe():

@@ -30,7 +30,7 @@ def test_dicom_folder_opens_with_spacing_and_letters(make_napari_viewer, dicom_f
     viewer = make_napari_viewer()
     (layer,) = viewer.open(str(dicom_folder), plugin="moeclip-med")
     assert layer.name == "MR SIMULATED head"
-    np.testing.assert_allclose(sorted(layer.scale), [1.5, 2.0, 3.0])
+    np.testing.assert_allclose(sorted(layer.scale), [1.5, 2.0, 4.0])
     assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
     volume = read_volume(dicom_folder)
     origin = origin_of(layer)
@@ -62,7 +62,7 @@ def test_sagittal_series_opens_in_its_own_plane(make_napari_viewer, tmp_path):
     viewer = make_napari_viewer()
     viewer.open(str(tmp_path / "sagittal.nii.gz"), plugin="moeclip-med")
     assert texts(viewer) == ["A", "P", "S", "I"]
-    assert viewer.canvas.overlays["moeclip_slice"].text == "sagittal 14 / 29"
+    assert viewer.canvas.overlays["moeclip_slice"].text == "sagittal 15 of 30\n(slider: 15)"
 
 
 def test_letters_go_with_the_image(make_napari_viewer, head_file):

@@ -5,7 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from napari_helpers import BLOB, SHAPE, wait_for_run
+from napari_helpers import BLOB, SHAPE, canvas_of, wait_for_run
 from napari_moeclip.export_dialog import ExportDialog, save_picture
 from napari_moeclip.layers import origin_of
 from PIL import Image as Picture
@@ -13,10 +13,6 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 ENDS = 30_000
-
-
-def canvas_of(viewer):
-    return viewer.window._qt_viewer.canvas.native
 
 
 def point_on_canvas(viewer, world):
@@ -37,7 +33,7 @@ def test_threshold_moves_map_and_findings_at_once_without_scoring(scored, qtbot)
     qtbot.waitUntil(lambda: widget.controller.session.labels[0, 0, 0] == 1, timeout=ENDS)
     slider.setValue(0.999)
     assert overlay.contrast_limits[0] == pytest.approx(0.999)
-    qtbot.waitUntil(lambda: widget.results.threshold.value() == 0.999 and widget.controller._finding is False)
+    qtbot.waitUntil(lambda: widget.results.threshold.value() == 0.999 and widget.controller._asked is None)
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.999), timeout=ENDS)
     widget.results.exact.setValue(0.01)
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.01), timeout=ENDS)
@@ -75,7 +71,7 @@ def test_a_click_on_a_finding_moves_all_planes_and_outlines_it(scored, qtbot):
     (finding,) = table.findings
     image = viewer.layers["head"]
     origin = origin_of(image)
-    expected = image.data_to_world(origin.placement.to_index(finding.peak_voxel, SHAPE))
+    expected = image.data_to_world(origin.placement.to_index(widget.controller.session.voxel_to_show(0), SHAPE))
     np.testing.assert_allclose(viewer.dims.point, expected, atol=1.5)
     outlines = viewer.layers["findings · head"]
     np.testing.assert_allclose(outlines.colormap.map(finding.label), (0, 1, 1, 1))
@@ -108,6 +104,7 @@ def test_hover_says_score_finding_and_place_in_the_patient(scored, qtbot):
     (finding,) = widget.results.table.findings
     image = viewer.layers["head"]
     world = image.data_to_world(origin_of(image).placement.to_index(finding.peak_voxel, SHAPE))
+    viewer.dims.set_point(range(3), world)
     canvas = canvas_of(viewer)
     target = point_on_canvas(viewer, world)
 
@@ -117,7 +114,7 @@ def test_hover_says_score_finding_and_place_in_the_patient(scored, qtbot):
         return bool(np.abs(np.asarray(viewer.cursor.position) - world).max() < 3)
 
     qtbot.waitUntil(mouse_arrived, timeout=ENDS)
-    for layer in viewer.layers:
+    for layer in list(viewer.layers)[:3]:
         viewer.layers.selection.active = layer
         viewer.update_status_from_cursor()
         text = viewer.status["coordinates"]
@@ -235,7 +232,7 @@ def test_results_are_saved_and_open_again(scored, qtbot, tmp_path, errors):
     assert not widget.is_idle
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     assert not [record for record in errors if record.severity.value == "error"]
-    assert [layer.name for layer in viewer.layers] == ["head", "anomaly map · head", "findings · head"]
+    assert [layer.name.split(" · ")[0] for layer in viewer.layers] == ["head", "anomaly map", "findings", "diameters"]
     assert widget.results.table.findings == findings
     viewer.layers.clear()
     widget.controller.open_run(str(folder))

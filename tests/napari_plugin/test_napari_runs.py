@@ -1,9 +1,10 @@
 """Scoring in a real viewer: Run, the live map, Cancel, closing, and a viewer that never waits."""
 
+import nibabel as nib
 import numpy as np
 import psutil
 import pytest
-from napari_helpers import BLOB, open_widget, wait_for_run
+from napari_helpers import BLOB, make_affine, make_head, open_widget, wait_for_run
 from napari_moeclip import messages
 from napari_moeclip.layers import METADATA_KEY, origin_of
 from qtpy.QtCore import Qt
@@ -29,13 +30,13 @@ def slow(opened):
 @pytest.mark.usefixtures("screen")
 def test_a_first_time_user_presses_only_run(scored):
     viewer, widget = scored
-    assert [layer.name for layer in viewer.layers] == ["head", "anomaly map · head", "findings · head"]
+    assert [layer.name.split(" · ")[0] for layer in viewer.layers] == ["head", "anomaly map", "findings", "diameters"]
     (finding,) = widget.results.table.findings
     for axis, part in enumerate(BLOB):
         assert part.start <= finding.centre_voxel[axis] < part.stop
     scores = widget.controller.session.scores
     assert scores[BLOB].min() >= 0.8 > scores[0, 0, 0]
-    assert widget.results.headline.text() == "1 finding"
+    assert widget.results.headline.text() == f"1 finding, {finding.volume_ml:.1f} ml"
     assert "30 slices in" in widget.runner.text.text()
     assert "The threshold is uncalibrated" in widget.results.notes.text()
 
@@ -69,6 +70,26 @@ def test_the_slice_on_screen_comes_first_then_its_neighbours(slow, qtbot):
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     assert sorted(index for part in heard for index in part.indices) == list(range(30))
     assert "slices/s" in widget.runner.text.text()
+
+
+def test_a_slice_whose_neighbours_are_still_to_come_is_called_provisional(slow, qtbot, tmp_path):
+    viewer, widget = slow
+    viewer.layers.clear()
+    thin = make_affine()
+    thin[:3, 2] /= 2  # thin slices are scored together with their neighbours
+    nib.save(nib.Nifti1Image(make_head(), thin), tmp_path / "thin.nii.gz")
+    viewer.open(str(tmp_path / "thin.nii.gz"), plugin="moeclip-med")
+    press(qtbot, widget.runner.run_button)
+    heard = []
+    widget.controller.progressed.connect(heard.append)
+    qtbot.waitUntil(lambda: len(heard) > 0, timeout=ENDS)
+    waiting = set(widget.controller.session.provisional[1])
+    assert waiting
+    viewer.dims.set_current_step(0, 29 - min(waiting))
+    assert viewer.canvas.overlays["moeclip_state"].text == "map provisional: neighbouring slices are still to come"
+    qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
+    assert viewer.canvas.overlays["moeclip_state"].text == ""
+    assert widget.controller.session.provisional[1] == set()
 
 
 @pytest.mark.usefixtures("screen")
@@ -160,11 +181,11 @@ def test_layers_of_any_plugin_are_scored_in_place(make_napari_viewer, shared, qt
     widget.runner.run_button.click()
     qtbot.waitUntil(lambda: widget.is_idle and widget.controller.session is not None, timeout=ENDS)
     overlay = next(layer for layer in viewer.layers if METADATA_KEY in layer.metadata and "anomaly" in layer.name)
-    assert overlay.ndim == min(image.ndim, 3)
+    assert overlay.ndim == image.ndim
     assert overlay.data[..., 12:18, 32:38].min() > 0.8 > overlay.data[..., :5, :5].max()
     index = np.array([0] * (overlay.ndim - 2) + [15, 35])
-    leading = [0] * (image.ndim - overlay.ndim)
-    np.testing.assert_allclose(overlay.data_to_world(index), image.data_to_world([*leading, *index])[len(leading) :])
+    there = index + np.array([2, 0, 0, 0] if image.ndim == 4 else [0] * image.ndim)
+    np.testing.assert_allclose(overlay.data_to_world(index), image.data_to_world(there))
     assert len(widget.results.table.findings) >= 1
     assert widget.results.table.findings[0].volume_ml is None
 
@@ -183,7 +204,7 @@ def test_scoring_again_uses_the_layers_again_and_keeps_what_the_user_set(scored,
     viewer.layers["anomaly map · head"].opacity = 0.3
     widget.runner.run_button.click()
     wait_for_run(qtbot, widget)
-    assert len(viewer.layers) == 3
+    assert len(viewer.layers) == 4
     assert viewer.layers["anomaly map · head"].opacity == 0.3
     assert viewer.layers["findings · head"].visible
     np.testing.assert_array_equal(
@@ -200,14 +221,14 @@ def test_layers_removed_by_hand_do_no_harm(scored, qtbot):
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.9), timeout=ENDS)
     widget.runner.run_button.click()
     wait_for_run(qtbot, widget)
-    assert len(viewer.layers) == 3
+    assert len(viewer.layers) == 4
 
 
 def test_only_what_is_on_screen_is_drawn_while_scoring(scored):
     viewer, widget = scored
 
     def pause(*slices):
-        heard = messages.Progress("axial", 2, slices, 8, 30, 10.0)
+        heard = messages.Progress("axial", 2, slices, 0, 8, 30, 10.0)
         return widget.controller.layers.refresh_pause(widget.controller.session, heard)
 
     viewer.dims.set_current_step(0, 22)  # the viewer counts from the head, the file from the feet

@@ -81,7 +81,7 @@ def test_answers_failures_and_faults_come_back_as_such(backend):
     with pytest.raises(InputError, match=r'^"/no/such/file" does not exist; check the path\.$'):
         backend.wait_for(messages.ScanRequest("/no/such/file"))
     with pytest.raises(InputError, match=r"holds no anomaly\.nii\.gz, so it is not a finished run"):
-        backend.wait_for(messages.OpenRunRequest(str(Path.cwd())))
+        backend.wait_for(messages.OpenRunRequest("a", str(Path.cwd())))
     assert backend.wait_for(messages.LoadRequest("lite")).name == "lite"
 
 

@@ -1,0 +1,50 @@
+"""What happens when something unforeseen happens: the widget is ready again, and the user hears a sentence."""
+
+from __future__ import annotations
+
+import logging
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Protocol
+
+from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+
+class Guarded(Protocol):
+    """What has methods that are guarded."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the widget is gone."""
+        ...
+
+    def fail(self, sentence: str) -> None:
+        """End what is under way, and say why."""
+        ...
+
+
+def guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """Let an exception end what is under way with a sentence, and let nothing act after the widget was closed."""
+
+    @wraps(method)
+    def call(self: Guarded, *args: Any, **options: Any) -> None:  # noqa: ANN401 - whatever the method takes
+        if self.is_closed:
+            return
+        try:
+            method(self, *args, **options)
+        except InputError as error:
+            self.fail(str(error))
+        except Exception as error:  # noqa: BLE001 - the user has to hear it, and the widget must not stay busy
+            _log.exception("the napari plugin failed")
+            self.fail(internal_error(f"{type(error).__name__}: {error}"))
+
+    return call
+
+
+def internal_error(what: object) -> str:
+    """Say that the program is at fault, and not the user's image."""
+    return f"Internal error in MoECLIP-Med: {what}. The image is not the cause; please report it."

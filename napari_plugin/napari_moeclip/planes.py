@@ -1,0 +1,249 @@
+"""The other two planes of what the viewer shows, beside it: one cursor, one window, one overlay.
+
+napari has one canvas. Two more viewers stand in a dock, as in napari's example of several viewers; their layers share
+the arrays of the main viewer's and follow its settings.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+from napari.qt import QtViewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSplitter, QVBoxLayout, QWidget
+
+from napari_moeclip.layers import layer_transform, origin_of
+from napari_moeclip.navigation import prepare_viewer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari import Viewer
+    from numpy.typing import NDArray
+
+CURSOR_LAYER = "cursor"
+_FOLLOWED = ("visible", "opacity", "contrast_limits", "colormap", "gamma", "contour", "blending", "interpolation2d")
+_DIMENSIONS = 3
+_CURSOR_COLOUR = "#4c9be8"
+_CURSOR_SHARE = 220
+"""The lines are this part of the image's longest side wide."""
+
+
+class LinkedPlanes(QWidget):
+    """Two planes beside the viewer's own.
+
+    Args:
+        viewer: The viewer that leads.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.models = (ViewerModel(title="plane 2"), ViewerModel(title="plane 3"))
+        self.views: tuple[QtViewer, ...] = tuple(QtViewer(model, show_welcome_screen=False) for model in self.models)
+        self._twins: dict[Any, tuple[Layer, ...]] = {}
+        self._links: list[tuple[Any, Callable[..., None]]] = []
+        self._image: Layer | None = None
+        self._is_moving = False
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        for view in self.views:
+            view.setMinimumSize(120, 120)
+            splitter.addWidget(view)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(splitter)
+        for layer in viewer.layers:
+            self._add(layer)
+        self._connect()
+        self._add_cursor()
+        self._turn()
+        self._follow_point()
+        self.fit()
+
+    def _connect(self) -> None:
+        viewer = self._viewer
+        for emitter, callback in (
+            (viewer.layers.events.inserted, self._on_inserted),
+            (viewer.layers.events.removed, self._on_removed),
+            (viewer.layers.events.reordered, self._on_reordered),
+            (viewer.dims.events.point, self._follow_point),
+            (viewer.dims.events.order, self._turn),
+            (viewer.events.theme, self._follow_theme),
+        ):
+            self._link(emitter, callback)
+        self._move_by_click = partial(_go_where_clicked, self._go)
+        viewer.mouse_drag_callbacks.append(self._move_by_click)
+        for model in self.models:
+            prepare_viewer(model)
+            model.canvas.background_color_override = "black"
+            model.dims.events.point.connect(partial(self._lead_point, model))
+            model.mouse_drag_callbacks.append(self._move_by_click)
+        self._follow_theme()
+
+    def refresh(self, role_layer: Layer) -> None:
+        """Show what was written into a layer's array since."""
+        for twin in self._twins.get(role_layer.unique_id, ()):
+            twin.refresh(extent=False, highlight=False)
+
+    def fit(self) -> None:
+        """Show the whole image in both planes."""
+        for model in self.models:
+            model.fit_to_view()
+
+    def let_go(self) -> None:
+        """Hear no more from the viewer, which outlives this, and close both views; again has no effect."""
+        for emitter, callback in self._links:
+            with suppress(ValueError, RuntimeError):
+                emitter.disconnect(callback)
+        self._links.clear()
+        self._twins.clear()
+        with suppress(ValueError):
+            self._viewer.mouse_drag_callbacks.remove(self._move_by_click)
+        if CURSOR_LAYER in self._viewer.layers:
+            self._viewer.layers.remove(CURSOR_LAYER)
+        views, self.views = self.views, ()
+        for view in views:
+            with suppress(RuntimeError):  # Qt's part went with the window
+                view.close()
+        for model in self.models:
+            model.layers.clear()
+
+    def _link(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's emitters
+        emitter.connect(callback)
+        self._links.append((emitter, callback))
+
+    def _add_cursor(self) -> None:
+        """Add two lines that cross where the planes meet, on the grid of the first volume."""
+        image = next((layer for layer in self._viewer.layers if origin_of(layer) or layer.ndim == _DIMENSIONS), None)
+        if image is None or CURSOR_LAYER in self._viewer.layers or self._viewer.dims.ndim != _DIMENSIONS:
+            return
+        self._image = image
+        active = self._viewer.layers.selection.active
+        self._viewer.add_vectors(
+            self._cursor_lines(self._viewer.dims.point),
+            name=CURSOR_LAYER,
+            edge_color=_CURSOR_COLOUR,
+            edge_width=max(image.data.shape) / _CURSOR_SHARE,
+            vector_style="line",
+            opacity=0.6,
+            **layer_transform(image),
+        )
+        if active is not None:
+            self._viewer.layers.selection.active = active
+
+    def _cursor_lines(self, point: Any) -> NDArray[np.float64]:  # noqa: ANN401 - numbers
+        if self._image is None:
+            return np.zeros((0, 2, _DIMENSIONS))
+        return cross_lines(np.round(self._image.world_to_data(point)), self._image.data.shape)
+
+    def _add(self, layer: Layer) -> None:
+        twins = []
+        for model in self.models:
+            data, attributes, kind = layer.as_layer_data_tuple()
+            twin = Layer.create(data, attributes, kind)
+            model.layers.append(twin)
+            twins.append(twin)
+        self._twins[layer.unique_id] = tuple(twins)
+        for name in _FOLLOWED:
+            if hasattr(layer.events, name) and hasattr(twins[0], name):
+                self._follow(layer, name)  # a layer's data tuple leaves out how labels are drawn
+                self._link(getattr(layer.events, name), partial(self._follow, layer, name))
+        self._link(layer.events.data, partial(self._follow, layer, "data"))
+
+    def _follow(self, layer: Layer, name: str, _: object = None) -> None:
+        for twin in self._twins.get(layer.unique_id, ()):
+            setattr(twin, name, getattr(layer, name))
+
+    def _on_inserted(self, event: Any) -> None:  # noqa: ANN401 - napari's events are untyped
+        self._add(event.value)
+        self._on_reordered()
+        if len(self._viewer.layers) == 1:
+            self._add_cursor()
+        self._turn()
+        self._follow_point()
+        if len(self.models[0].layers) <= 2:  # noqa: PLR2004 - the first image and the cursor
+            self.fit()
+
+    def _on_removed(self, event: Any) -> None:  # noqa: ANN401 - napari's events are untyped
+        for twin, model in zip(self._twins.pop(event.value.unique_id, ()), self.models, strict=False):
+            model.layers.remove(twin)
+
+    def _on_reordered(self, _: object = None) -> None:
+        for place, model in enumerate(self.models):
+            wanted = [self._twins[layer.unique_id][place] for layer in self._viewer.layers]
+            if wanted != list(model.layers):
+                for target, twin in enumerate(wanted):
+                    model.layers.move(model.layers.index(twin), target)
+
+    def _turn(self, _: object = None) -> None:
+        """Show in each model a plane that the viewer does not."""
+        for model, order in zip(self.models, other_orders(self._viewer.dims.order), strict=False):
+            if len(order) == model.dims.ndim:
+                model.dims.order = order
+
+    def _follow_theme(self, _: object = None) -> None:
+        for model in self.models:
+            model.theme = self._viewer.theme
+
+    def _follow_point(self, _: object = None) -> None:
+        self._go(self._viewer.dims.point)
+
+    def _lead_point(self, model: ViewerModel, _: object = None) -> None:
+        if not self._is_moving:
+            self._go(model.dims.point)
+
+    def _go(self, point: Any) -> None:  # noqa: ANN401 - a sequence of numbers
+        """Move all three planes, and the cursor, to a point of the world."""
+        if self._is_moving:
+            return
+        self._is_moving = True
+        try:
+            for viewer in (self._viewer, *self.models):
+                ndim = viewer.dims.ndim
+                if len(point) >= ndim:
+                    viewer.dims.set_point(range(ndim), [float(value) for value in point[-ndim:]])
+            if CURSOR_LAYER in self._viewer.layers and len(point) == _DIMENSIONS:
+                self._viewer.layers[CURSOR_LAYER].data = self._cursor_lines(point)
+        finally:
+            self._is_moving = False
+
+
+def other_orders(order: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the orders of axes that show the two planes which an order does not.
+
+    Args:
+        order: As napari has it: hidden axes, then rows and columns; the last three are the image's.
+    """
+    if len(order) < _DIMENSIONS:
+        return []
+    leading, spatial = order[:-_DIMENSIONS], sorted(order[-_DIMENSIONS:])
+    hidden = order[-_DIMENSIONS]
+    return [(*leading, other, *(axis for axis in spatial if axis != other)) for other in spatial if other != hidden]
+
+
+def cross_lines(index: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:  # noqa: ANN401 - numbers
+    """Return a line along each axis through a voxel, (3, 2, 3): start and direction, in voxels."""
+    lines = np.zeros((_DIMENSIONS, 2, _DIMENSIONS))
+    for axis in range(_DIMENSIONS):
+        lines[axis, 0] = index
+        lines[axis, 0, axis] = 0
+        lines[axis, 1, axis] = shape[axis] - 1
+    return lines
+
+
+def _go_where_clicked(go: Callable[[Any], None], viewer: Any, event: Any) -> Iterator[None]:  # noqa: ANN401
+    """Move to where the mouse was pressed and let go; a drag moves the camera, and a tool keeps its clicks."""
+    active = viewer.layers.selection.active
+    is_free = active is None or str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
+    start = np.asarray(event.pos)
+    yield
+    while event.type == "mouse_move":
+        yield
+    is_click = np.abs(np.asarray(event.pos) - start).max() < 4  # noqa: PLR2004 - pixels that a hand moves in a click
+    if is_free and is_click and event.button == 1 and not event.modifiers and viewer.dims.ndisplay != _DIMENSIONS:
+        go(event.position)
