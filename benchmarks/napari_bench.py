@@ -167,6 +167,27 @@ def measure_gaps(widget: AnomalyWidget, viewer: napari.Viewer, *, scroll: bool) 
     return {"seconds": round(seconds, 2)} | gaps.stop()
 
 
+def measure_scrolling(widget: AnomalyWidget, viewer: napari.Viewer) -> Record:
+    """Scroll through all slices of a scored volume; give the ms that a picture takes, in one plane and in three."""
+    from qtpy.QtWidgets import QApplication
+
+    def milliseconds() -> float:
+        times = []
+        for step in range(SLICES):
+            started = time.perf_counter()
+            viewer.dims.set_current_step(0, step)
+            QApplication.processEvents()  # draws
+            times.append((time.perf_counter() - started) * 1000)
+        return round(statistics.median(times), 1)
+
+    one = milliseconds()
+    widget.choices.planes.click()
+    wait(lambda: widget.planes is not None)
+    three = milliseconds()
+    widget.choices.planes.click()
+    return {"one_plane_ms": one, "three_planes_ms": three}
+
+
 def measure_memory(widget: AnomalyWidget, volume_mib: float) -> Record:
     """Score for the first time with a model that is loaded; give the highest memory of both processes together."""
     from napari_moeclip.backend import shared_backend
@@ -254,6 +275,7 @@ def measure_scoring(viewer: napari.Viewer, plain: Plain, path: Path, first: Path
         "slowdown": round(with_viewer / without - 1, 3),
         "gaps_idle": measure_gaps(widget, viewer, scroll=False),
         "gaps_scrolling": measure_gaps(widget, viewer, scroll=True),
+        "scrolling_after": measure_scrolling(widget, viewer),
         "memory": memory,
     }
 

@@ -6,15 +6,19 @@ Run on a screen, or on a virtual one: `make screenshots`. Nothing is drawn by ha
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import napari
 from napari.settings import get_settings
 from napari_moeclip.backend import shared_backend
 from napari_moeclip.commands import show_widget
 from qtpy.QtWidgets import QApplication
+
+from moeclip_med.scoring.review import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +58,38 @@ def run(widget: AnomalyWidget) -> None:
     wait(lambda: widget.is_idle)
 
 
+def pictures_of_reading(viewer: napari.Viewer, widget: AnomalyWidget) -> None:
+    """Decide on two findings; show three planes."""
+    review = widget.results.review
+    review.site_text.setText("Brain")
+    review.comment.setText("new since the last study")
+    review.comment.editingFinished.emit()
+    wait(2.0)
+    review.decide(Decision.ACCEPTED)
+    wait(2.0)
+    widget.results.table.step(1)
+    review.decide(Decision.REJECTED)
+    wait(2.0)
+    widget.results.table.choose_first()
+    picture(viewer, "napari-review")
+
+    widget.choices.planes.click()
+    wait(1.0)
+    widget.results.table.choose_first()
+    viewer.reset_view()
+    picture(viewer, "napari-planes")
+    widget.choices.planes.click()
+
+
+def pictures_of_experts(viewer: napari.Viewer, widget: AnomalyWidget) -> None:
+    """Show which expert took each patch, and hide it again."""
+    widget.results.levels.setCurrentIndex(1)
+    widget.results.levels.activated.emit(1)
+    picture(viewer, "napari-experts")
+    widget.results.levels.setCurrentIndex(0)
+    widget.results.levels.activated.emit(0)
+
+
 def main() -> None:
     """Make all pictures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -73,18 +109,8 @@ def main() -> None:
     wait(lambda: widget.is_idle)
     picture(viewer, "napari-findings")
 
-    widget.results.levels.setCurrentIndex(1)
-    widget.results.levels.activated.emit(1)
-    picture(viewer, "napari-experts")
-    widget.results.levels.setCurrentIndex(0)
-    widget.results.levels.activated.emit(0)
-
-    viewer.dims.order = (1, 0, 2)
-    widget.results.table.step(0)
-    viewer.reset_view()
-    picture(viewer, "napari-coronal")
-    viewer.dims.order = (0, 1, 2)
-    viewer.reset_view()
+    pictures_of_reading(viewer, widget)
+    pictures_of_experts(viewer, widget)
 
     viewer.theme = "light"
     picture(viewer, "napari-light")
@@ -111,4 +137,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as home, mock.patch.object(Path, "home", return_value=Path(home)):
+        main()  # the decisions of the pictures are kept in that home
