@@ -35,7 +35,6 @@ class FakeDetector:
             architecture=lite_architecture(),
             score_scale=ScoreScale(centre=0.0, spread=1.0),
             threshold=Threshold(0.8, "made up"),
-            threshold_for=lambda _: Threshold(0.8, "made up"),
             licence="none",
         )
 
