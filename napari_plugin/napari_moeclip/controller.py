@@ -423,14 +423,16 @@ class Controller(QObject):
         data, attributes, _ = layers.image_layer_data(session.origin.volume, f"{name} (scores)")
         return self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
 
-    def _saved(self, session: Session, folder: Path, files: dict[str, Path]) -> None:
+    def _saved(self, session: Session, folder: Path, saved: messages.Saved) -> None:
         if session.folder is not None and session.is_autosaved and session.folder != folder:
             remove_autosave(session.folder)
         session.folder, session.is_autosaved = folder, False
         if session.review != Review():
             write_review(session.review, session.record_id, folder)
-        self.ended.emit(f"Saved {len(files)} results to {folder}.")
-        show_info(f"{len(files)} results saved to {folder}.")
+        self.ended.emit(f"Saved {len(saved.formats)} results to {folder}.")
+        show_info(f"{len(saved.formats)} results saved to {folder}.")
+        for name, reason in saved.failed.items():
+            show_error(f"{name} was not written: {reason}")
 
 
 def _take_over(image: Image, leading: tuple[int, ...]) -> tuple[LayerOrigin | None, Exception | None]:

@@ -32,6 +32,7 @@ _FILES = {
 _DICOM = {
     "seg": "DICOM segmentation of the findings",
     "sr": "DICOM structured report of the measurements",
+    "rtstruct": "DICOM RT structure set of the outlines",
     "pm": "DICOM parametric map of the scores",
     "sc": "DICOM pictures with the overlay",
 }

@@ -109,7 +109,7 @@ class FindRequest:
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Write results of a run under a review; answered by {format: path}."""
+    """Write results of a run under a review; answered by `Saved`."""
 
     run: str
     folder: str
@@ -268,6 +268,19 @@ class OpenedRun:
     outcome: RunOutcome
     labels: SharedArrayReference
     review: Review
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was written.
+
+    Attributes:
+        formats: The formats that were written, by their names.
+        failed: Those that could not be, each with the reason in one sentence.
+    """
+
+    formats: tuple[str, ...]
+    failed: dict[str, str]
 
 
 @dataclass(frozen=True)

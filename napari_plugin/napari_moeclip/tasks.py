@@ -105,13 +105,14 @@ class Tasks:
         return run.outcome()
 
     @_answer.register
-    def _(self, request: messages.ExportRequest) -> dict[str, Path]:
+    def _(self, request: messages.ExportRequest) -> messages.Saved:
         from moeclip_med.results import write_results
 
         run = self._run(request.run)
         if request.review != run.review:
             run.find(None, request.review)
-        return write_results(run.reviewed, Path(request.folder), request.formats)
+        written = write_results(run.reviewed, Path(request.folder), request.formats)
+        return messages.Saved(tuple(written.files), written.failed)
 
     @_answer.register
     def _(self, request: messages.OpenRunRequest) -> messages.OpenedRun:
