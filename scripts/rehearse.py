@@ -136,8 +136,8 @@ def rehearse(folder: Path, count: int) -> list[str]:
     studies = sum(run.last_done[1] - run.first_done[1] for run in measured if run.first_done)
     seconds = sum(run.last_done[0] - run.first_done[0] for run in measured if run.first_done)
     memory = second.worker_bytes
-    sizes = {name: (output / name).stat().st_size / MIBIBYTE for name in (
-        ".batch/ledger.sqlite", ".batch/private.sqlite", "triage.html", "triage.parquet", "findings.parquet")}  # fmt: skip
+    written = (".batch/ledger.sqlite", ".batch/private.sqlite", "triage.html")
+    sizes = {name: (output / name).stat().st_size / MIBIBYTE for name in written}
     page, rows = sizes["triage.html"] / count, lists / count
     until_next = second.first_done[0] - second.started_at if second.first_done else 0.0
     driver = max(first.driver_bytes, second.driver_bytes) / MIBIBYTE
