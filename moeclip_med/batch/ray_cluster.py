@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moeclip_transforms.errors import InputError, MissingExtraError
+from moeclip_transforms.isolation import make_expendable
 
 from moeclip_med.batch.executors import Finished, Lost, Ready, Unusable
 from moeclip_med.batch.worker import THREAD_VARIABLES, be_quiet, import_everything, limit_threads, load_noticed
@@ -41,6 +42,7 @@ class ScoringActor:
         from moeclip_med.batch.study import StudyScorer
 
         be_quiet()
+        make_expendable()
         try:
             limit_threads(self._threads)
             import_everything()

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError, NoticeWarning
+from moeclip_transforms.isolation import make_expendable
 
 from moeclip_med.batch.executors import Finished, Progress, Ready, Unusable
 
@@ -45,6 +46,7 @@ def worker_main(
         scratch: A folder of its own for unpacked archives.
         threads: Threads for the network.
     """
+    make_expendable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     threading.Thread(target=_die_with_driver, daemon=True).start()
     tempfile.tempdir = str(scratch)

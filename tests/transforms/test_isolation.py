@@ -3,6 +3,7 @@ from pathlib import Path
 
 import isolated_functions as functions
 import numpy as np
+import pydicom
 import pytest
 from moeclip_transforms import InputError
 from moeclip_transforms.isolation import CallLimits, IsolatedProcess, call_isolated
@@ -62,3 +63,25 @@ def test_what_a_library_prints_does_not_disturb_the_answer(process):
 
 def test_the_shared_process_answers():
     assert call_isolated(functions.double, 4, what="")["twice"] == 8
+
+
+def test_a_codec_that_ends_its_process_costs_a_sentence_and_not_the_reader(tmp_path, monkeypatch):
+    from moeclip_transforms import isolation, read_volume
+
+    monkeypatch.setattr(isolation, "_is_expendable", False)
+    monkeypatch.setattr("moeclip_transforms.dicom_pixels._decoded", functions.die_of)
+    dataset = pydicom.dcmread(pydicom.data.get_testdata_file("examples_jpeg2k.dcm"))
+    dataset.save_as(tmp_path / "deadly.dcm")
+    with pytest.raises(InputError, match=r"deadly\.dcm.*ended the process"):
+        read_volume(tmp_path / "deadly.dcm")
+
+
+@pytest.mark.parametrize("name", ["examples_jpeg2k.dcm", "MR_small_RLE.dcm", "emri_small_jpeg_2k_lossless.dcm"])
+def test_compressed_frames_come_out_the_same_from_another_process(name, monkeypatch):
+    from moeclip_transforms import isolation, read_volume
+
+    path = pydicom.data.get_testdata_file(name)
+    monkeypatch.setattr(isolation, "_is_expendable", True)
+    here = read_volume(path).array.copy()
+    monkeypatch.setattr(isolation, "_is_expendable", False)
+    assert np.array_equal(read_volume(path).array, here)

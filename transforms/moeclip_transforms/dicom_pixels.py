@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -13,6 +15,7 @@ from moeclip_transforms.codestream import frame_sizes
 from moeclip_transforms.dicom_header import Header, encoded, number, parse_header, text
 from moeclip_transforms.dicom_values import FrameFinisher
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.isolation import call_foreign
 from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from pydicom import Dataset
 
     from moeclip_transforms.dicom_file import DicomFile
     from moeclip_transforms.dicom_values import Canvas
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 _RUST_PANIC = "PanicException"  # what codecs written in Rust raise; it is no Exception and has no public name
 _BITS_OF_PLAIN_PIXELS = (8, 16, 32)
+_DECODER_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
+                     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")  # fmt: skip
+_MOST_DEATHS = 3
+"""So many frames of a file that end the decoder mean that the others do as well."""
 
 
 def decode(file: DicomFile, wanted: Sequence[tuple[int, int]], canvas: Canvas) -> bytes:
@@ -135,16 +141,55 @@ def _compressed_frames(file: DicomFile, numbers: list[int]) -> Stored:
     dataset = dcmread(file.stream, force=True)
     errors = _wrong_sizes(file.path, dataset)
     count = int(number(dataset, "NumberOfFrames") or 1)
+    deaths = 0
     for frame in numbers:
         if frame in errors:
             yield errors[frame]
             continue
+        if deaths >= _MOST_DEATHS:
+            yield InputError(
+                f'"{file.path.name}" (frame {frame + 1}) is not decoded: {deaths} frames before it ended the decoder.'
+            )
+            continue
+        what = f'"{file.path.name}" (frame {frame + 1})'
         try:
-            stored = pixel_array(dataset, index=frame if count > 1 else None)
+            stored = call_foreign(_decoded, _single_frame(dataset, frame, count), what=what)
         except BaseException as error:  # noqa: BLE001  codecs raise whatever they trip over
+            deaths += isinstance(error, InputError)
             yield _damaged(file.path, frame, error)
         else:
             yield stored
+
+
+def _single_frame(dataset: Dataset, frame: int, count: int) -> Dataset:
+    """A data set of one compressed frame with what a decoder has to know: little to hand to another process."""
+    single = Dataset()
+    for keyword in _DECODER_KEYWORDS:
+        if keyword in dataset:
+            single[keyword] = dataset[keyword]
+    single.file_meta = FileMetaDataset()
+    single.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    if count == 1:
+        single.PixelData = dataset.PixelData
+        return single
+    offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    content = get_frame(
+        dataset.PixelData, frame, number_of_frames=count, extended_offsets=None if None in offsets else offsets
+    )
+    single.PixelData = encapsulate([content])
+    return single
+
+
+def _decoded(dataset: Dataset) -> NDArray[Any]:
+    """The stored values of a data set of one frame; raises ValueError for what a codec throws that is no exception."""
+    try:
+        return pixel_array(dataset)
+    except Exception:
+        raise
+    except BaseException as error:
+        if type(error).__name__ != _RUST_PANIC:
+            raise
+        raise ValueError(str(error)) from error
 
 
 def _ensure_transfer_syntax(dataset: Dataset) -> None:

@@ -161,6 +161,23 @@ def call_isolated(function: Callable[..., Result], *arguments: object, what: str
     return _shared.call(function, *arguments, what=what)
 
 
+_is_expendable = False
+
+
+def make_expendable() -> None:
+    """Say that this process may die: what it is asked to call foreign code for, it calls itself.
+
+    For processes that do nothing but read and score, and are watched and replaced by another one.
+    """
+    global _is_expendable  # noqa: PLW0603  a fact about the process
+    _is_expendable = True
+
+
+def call_foreign(function: Callable[..., Result], *arguments: object, what: str) -> Result:
+    """Call a function that hands a stranger's bytes to foreign code: elsewhere, unless this process is expendable."""
+    return function(*arguments) if _is_expendable else call_isolated(function, *arguments, what=what)
+
+
 def _ask(process: subprocess.Popen[bytes], request: bytes) -> tuple[bool, Any]:
     """Send a request and wait for its answer: a pickle, and beside it the buffers of its arrays."""
     assert process.stdin is not None  # noqa: S101  for the type checker: both are pipes
