@@ -156,7 +156,7 @@ def judge(event: object) -> tuple[str, int, str]:
         return "crashed", 0, str(event)
     report = event.outcome
     reasons = [report.reason, *(record.reason for record in report.series)]
-    faults = [reason for reason in reasons if "fault in moeclip-med" in reason]
+    faults = [reason for reason in reasons if "internal error" in reason]
     sizes = [
         4 * record.columns * record.rows * record.slices * record.time_points * record.channels
         for record in report.series

@@ -59,7 +59,7 @@ class Catalogue:
             )
 
     def unscanned(self) -> list[FileStamp]:
-        """Give some files whose headers have not been read; none when all have."""
+        """Return some files whose headers have not been read; none when all have."""
         with explained():
             rows = self._connection.execute(
                 "SELECT path, size, mtime_ns FROM files WHERE is_scanned = 0 LIMIT ?", (_CHUNK,)
@@ -93,7 +93,7 @@ class Catalogue:
             )  # fmt: skip
 
     def studies(self, walk: int) -> Iterator[tuple[str, str, list[FileStamp]]]:
-        """Give each study seen by a walk: pseudonym, patient's pseudonym, files sorted by path."""
+        """Return each study seen by a walk: pseudonym, patient's pseudonym, files sorted by path."""
         with explained():
             rows = self._connection.execute(
                 "SELECT files.study, patient, path, size, mtime_ns FROM files JOIN studies USING (study) "
@@ -111,7 +111,7 @@ class Catalogue:
                 yield study, patient, files
 
     def files_of(self, study: str) -> tuple[FileStamp, ...]:
-        """Give the files of one study as last seen, sorted by path."""
+        """Return the files of one study as last seen, sorted by path."""
         with explained():
             rows = self._connection.execute(
                 "SELECT path, size, mtime_ns FROM files WHERE study = ? AND walk = (SELECT max(walk) FROM files "
@@ -121,7 +121,7 @@ class Catalogue:
         return tuple(FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"]) for row in rows)
 
     def problems(self, walk: int) -> list[tuple[Path, str]]:
-        """Give the files that cannot be read, with the reason."""
+        """Return the files that cannot be read, with the reason."""
         with explained():
             rows = self._connection.execute(
                 "SELECT path, problem FROM files WHERE problem <> '' AND walk = ? ORDER BY path", (walk,)
@@ -145,7 +145,7 @@ class Catalogue:
             connection.executemany("INSERT OR REPLACE INTO details VALUES (?, ?, ?)", rows)
 
     def detail(self, item: str) -> tuple[str, str]:
-        """Give the real identifier and full message behind a pseudonym, "" where there is none."""
+        """Return the real identifier and full message behind a pseudonym, "" where there is none."""
         with explained():
             row = self._connection.execute("SELECT identifier, message FROM details WHERE item = ?", (item,)).fetchone()
         return (row["identifier"], row["message"]) if row else ("", "")
@@ -163,7 +163,7 @@ class Catalogue:
         self.add_headers([header])
 
     def identities(self) -> dict[str, dict[str, str]]:
-        """Give PatientID, AccessionNumber and UID of each study by its pseudonym: for `--identify`."""
+        """Return PatientID, AccessionNumber and UID of each study by its pseudonym: for `--identify`."""
         with explained():
             rows = self._connection.execute(
                 "SELECT study, study_uid, patient_id, accession_number FROM studies"

@@ -245,7 +245,7 @@ class _Loop:
         return write_triage(self._output, self._plan.problems, identify=self._settings.identify)
 
     def _hand_out(self, executor: Executor) -> int:
-        """Give a study to each free worker; gives how many."""
+        """Return a study to each free worker; returns how many."""
         given = 0
         for _ in range(executor.free()):
             row = self._output.ledger.claim(self._run)
@@ -338,7 +338,7 @@ def make_executor(
 
 
 def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
-    """Give what changes a result, ready for JSON; what only changes the speed is left out."""
+    """Return what changes a result, ready for JSON; what only changes the speed is left out."""
     score, model = settings.score, settings.model
     return {
         "model": model.model,

@@ -15,10 +15,10 @@ from moeclip_med.batch.catalogue import Catalogue
 from moeclip_med.batch.database import open_database
 from moeclip_med.batch.driver import settings_that_matter
 from moeclip_med.batch.ledger import Ledger
-from moeclip_med.batch.opening import open_study
 from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME, check_settings, check_usable
 from moeclip_med.batch.planning import plan
 from moeclip_med.batch.pseudonyms import Pseudonyms
+from moeclip_med.batch.reading import open_study
 from moeclip_med.batch.records import StudyState
 from moeclip_med.batch.selection import decide
 from moeclip_med.batch.study import MARK_NAME
@@ -122,7 +122,7 @@ def _lines(
     except (InputError, OSError) as error:
         problems.append((files[0].path, str(error)))
     except Exception as error:  # noqa: BLE001 - one bad study costs that study, never the list
-        problems.append((files[0].path, f"it could not be looked at because of a fault in moeclip-med ({error!r})"))
+        problems.append((files[0].path, f"it could not be looked at because of an internal error ({error!r})"))
 
 
 def _copy_state(source: Path, target: Path) -> None:

@@ -90,11 +90,11 @@ class Executor(Protocol):
         ...
 
     def submit(self, job: StudyJob) -> None:
-        """Give a study to a free worker."""
+        """Return a study to a free worker."""
         ...
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give what happened; waits until something does, at most so long."""
+        """Return what happened; waits until something does, at most so long."""
         ...
 
     def close(self) -> None:

@@ -90,5 +90,5 @@ def reason_to_leave_out(series: Series, filters: Iterable[SeriesFilter]) -> str:
         return series.skip_reason
     for condition in filters:
         if not condition.accepts(series):
-            return f"left out by --filter on {condition.field}"
+            return f"excluded by --filter on {condition.field}"
     return ""

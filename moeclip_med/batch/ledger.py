@@ -99,7 +99,7 @@ class Ledger:
         return found is not None
 
     def meta(self, name: str) -> str:
-        """Give a value kept under a name, or ""."""
+        """Return a value kept under a name, or ""."""
         with explained():
             row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return row["value"] if row else ""
@@ -110,7 +110,7 @@ class Ledger:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def start_run(self, version: str) -> int:
-        """Begin a run; what an earlier one left running is waiting again. Gives the run's number."""
+        """Begin a run; what an earlier one left running is waiting again. Returns the run's number."""
         with transaction(self._connection) as connection:
             connection.execute("UPDATE studies SET state = ? WHERE state = ?", (StudyState.WAITING, StudyState.RUNNING))
             cursor = connection.execute("INSERT INTO runs (version, started) VALUES (?, ?)", (version, time.time()))
@@ -191,7 +191,7 @@ class Ledger:
             )
 
     def give_back(self, study: str, *, died: bool) -> int:
-        """Make a study waiting again; `died` when its worker died. Gives how often that has happened."""
+        """Make a study waiting again; `died` when its worker died. Returns how often that has happened."""
         with transaction(self._connection) as connection:
             row = connection.execute(
                 "UPDATE studies SET state = ?, deaths = deaths + ? WHERE study = ? RETURNING deaths",
@@ -220,19 +220,19 @@ class Ledger:
         )
 
     def studies(self) -> Iterator[StudyRow]:
-        """Give every study, sorted by pseudonym."""
+        """Return every study, sorted by pseudonym."""
         with explained():
             for row in self._connection.execute("SELECT * FROM studies ORDER BY study"):
                 yield _study_row(row)
 
     def series(self) -> Iterable[tuple[str, SeriesRecord]]:
-        """Give the study and the record of every series, sorted by study."""
+        """Return the study and the record of every series, sorted by study."""
         with explained():
             for row in self._connection.execute("SELECT study, record FROM series ORDER BY study, series"):
                 yield row["study"], record_from_json(row["record"])
 
     def last_run(self) -> sqlite3.Row | None:
-        """Give number, version, start, end and outcome of the last run."""
+        """Return number, version, start, end and outcome of the last run."""
         with explained():
             row: sqlite3.Row | None = self._connection.execute(
                 "SELECT * FROM runs ORDER BY run DESC LIMIT 1"

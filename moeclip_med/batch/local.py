@@ -78,12 +78,12 @@ class LocalExecutor:
         return sum(worker.is_free for worker in self._workers)
 
     def submit(self, job: StudyJob) -> None:
-        """Give a study to a free worker."""
+        """Return a study to a free worker."""
         worker = next(worker for worker in self._workers if worker.is_free)
         worker.take(job)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give what happened; waits until something does, at most so long."""
+        """Return what happened; waits until something does, at most so long."""
         wait([handle for worker in self._workers for handle in worker.handles], timeout=seconds)
         return [event for index in range(len(self._workers)) for event in self._look_after(index)]
 
@@ -225,7 +225,7 @@ class WorkerProcess:
             return  # it died this moment: `trouble` will say so
 
     def hear(self) -> list[Event]:
-        """Give what it said since last time."""
+        """Return what it said since last time."""
         events: list[Event] = []
         try:
             while self._connection.poll():

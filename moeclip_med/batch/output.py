@@ -91,7 +91,7 @@ class BatchOutput:
         self._cleanup.close()
 
     def agree_on(self, settings: dict[str, Any], *, redo: bool) -> str:
-        """Check that the settings are those of earlier runs; gives the fingerprint of all that changes a result.
+        """Check that the settings are those of earlier runs; returns the fingerprint of all that changes a result.
 
         Args:
             settings: JSON-ready: what changes a result.

@@ -118,13 +118,13 @@ class RayExecutor:
         return sum(actor.is_ready and actor.answer is None for actor in self._actors)
 
     def submit(self, job: StudyJob) -> None:
-        """Give a study to a free worker."""
+        """Return a study to a free worker."""
         actor = next(actor for actor in self._actors if actor.is_ready and actor.answer is None)
         actor.job, actor.since = job, time.monotonic()
         actor.answer = actor.handle.score.remote(job)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give what happened; waits until something does, at most so long."""
+        """Return what happened; waits until something does, at most so long."""
         owed = [actor.answer for actor in self._actors if actor.answer is not None]
         done: set[Any] = set()
         if not owed:

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.batch.describing import declared_bytes, describe, refusal_note, summarise
 from moeclip_med.batch.ledger import record_from_json
-from moeclip_med.batch.opening import open_study
 from moeclip_med.batch.pseudonyms import Pseudonyms
+from moeclip_med.batch.reading import declared_bytes, describe, open_study, refusal_note, summarise
 from moeclip_med.batch.records import (
     Halt,
     PrivateDetail,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from moeclip_transforms import Series
 
-    from moeclip_med.batch.opening import StudyFiles
+    from moeclip_med.batch.reading import StudyFiles
     from moeclip_med.batch.records import StudyJob, WorkOrder
     from moeclip_med.batch.selection import Decision
     from moeclip_med.scoring import Detector, SliceScores
@@ -121,7 +120,7 @@ class StudyScorer:
         decision: Decision,
         on_progress: Callable[[str, int, int], None],
     ) -> tuple[SeriesRecord, str]:
-        """Score one series; gives its record, and the full reason of a failure for the owner alone."""
+        """Score one series; returns its record, and the full reason of a failure for the owner alone."""
         name = self._names.series(job.study, series.uid)
         record = replace(describe(name, series), rule=decision.rule, is_filtered=decision.is_filtered)
         if decision.reason:
@@ -142,7 +141,7 @@ class StudyScorer:
             return replace(record, state=SeriesState.FAILED, reason=reason), reason
         except Exception as error:  # noqa: BLE001 - one bad series costs that series, never the study
             self._raise_if_hopeless(job, error)
-            reason = f"it could not be scored because of a fault in moeclip-med ({type(error).__name__})"
+            reason = f"it could not be scored because of an internal error ({type(error).__name__})"
             return replace(record, state=SeriesState.FAILED, reason=reason), traceback.format_exc()
 
     def _write(
@@ -270,7 +269,7 @@ class StudyScorer:
             reason = f"a file cannot be read ({error.strerror or type(error).__name__})"
             full = str(error)
         else:
-            reason = f"it could not be looked at because of a fault in moeclip-med ({type(error).__name__})"
+            reason = f"it could not be looked at because of an internal error ({type(error).__name__})"
             full = traceback.format_exc()
         detail = PrivateDetail(job.study, str(job.files[0].path) if job.files else "", full)
         return StudyReport(job.study, StudyState.FAILED, reason, private=(detail,))

@@ -220,7 +220,7 @@ def test_dry_run_tells_what_would_happen_and_writes_nothing(hospital, tmp_path):
     look = look_at_archive(settings(root, output, filters=(SeriesFilter.parse("modality!=CT"),)), Recorder())
     assert not output.exists()
     assert sorted(line.reason for line in look.series) == ["", "", "", "", "a scout (localizer)",
-                                                           "left out by --filter on modality"]  # fmt: skip
+                                                           "excluded by --filter on modality"]  # fmt: skip
     assert (look.studies, look.done_before) == (5, 0)
     assert sorted(path.name for path, _ in look.problems) == ["Featherstonehaugh_broken.nii.gz", "empty.dcm"]
 
@@ -241,7 +241,7 @@ def test_a_filter_leaves_out_and_a_wider_one_takes_up_what_was_left_out(tmp_path
     rows = read_list(output)
     assert [(row["state"], row["reason"]) for row in rows] == [
         ("done", ""),
-        ("skipped", "left out by --filter on slices"),
+        ("skipped", "excluded by --filter on slices"),
     ]
     kept = output / rows[0]["folder"] / "record.json"
     written = kept.stat().st_mtime_ns

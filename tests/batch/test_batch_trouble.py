@@ -141,7 +141,7 @@ def test_a_fault_of_ours_costs_that_series_and_names_nobody(tmp_path, make_score
     report = make_scorer(Meddler(fault)).score(job_of(path), quiet)
     (record,) = report.series
     assert (record.state, record.reason) == (
-        SeriesState.FAILED, "it could not be scored because of a fault in moeclip-med (KeyError)",
+        SeriesState.FAILED, "it could not be scored because of an internal error (KeyError)",
     )  # fmt: skip
     assert "KeyError: 'Doe_Jane'" in report.private[0].message
 
@@ -222,7 +222,7 @@ def test_a_worker_that_dies_hangs_or_hogs_costs_its_study_and_is_replaced(tmp_pa
     outcome = run_batch(settings(root, output, **changes), Recorder(), load=LoadFake(misbehave=True))
     reasons = sorted(row["reason"] for row in read_list(output) if row["state"] == "failed")
     assert reasons == [
-        "it could not be scored because of a fault in moeclip-med (KeyError)",
+        "it could not be scored because of an internal error (KeyError)",
         "it took longer than the limit of 25 s; raise --time-limit to try it again",
         "it took more than the 1.3 GiB of a worker; raise --memory or use fewer --workers",
         "the process that scored it was ended by SIGSEGV",

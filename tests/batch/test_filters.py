@@ -55,5 +55,5 @@ def test_what_is_not_understood_is_said(text, message):
 
 def test_the_reason_names_the_field_and_never_the_value():
     filters = (SeriesFilter.parse("slices>=20"), SeriesFilter.parse("description=*Doe*"))
-    assert reason_to_leave_out(SERIES, filters) == "left out by --filter on description"
+    assert reason_to_leave_out(SERIES, filters) == "excluded by --filter on description"
     assert reason_to_leave_out(SERIES, filters[:1]) == ""

@@ -100,7 +100,7 @@ IDENTITY_COLUMNS = ("patient_id", "accession_number", "study_uid", "series_uid")
 
 
 def column_names(*, identify: bool) -> list[str]:
-    """Give the columns of the list, in their order."""
+    """Return the columns of the list, in their order."""
     names = [field.name for field in fields(TriageRow)]
     return names if identify else [name for name in names if name not in IDENTITY_COLUMNS]
 
@@ -113,7 +113,7 @@ def triage_rows(
     *,
     identify: bool,
 ) -> list[TriageRow]:
-    """Give every line: scored series from the highest score down, then failures, then what was skipped."""
+    """Return every line: scored series from the highest score down, then failures, then what was skipped."""
     studies = {row.study: row for row in ledger.studies()}
     identities = catalogue.identities() if identify else {}
     rows: list[TriageRow] = []
