@@ -94,7 +94,7 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
     made_from = f"{calibration.studies} healthy studies ({', '.join(sorted(scored.kinds))}, plane {plane.value})"
     _write(source_folder, output, detector, calibration, made_from)
     console = make_console()
-    console.print(f"[bold]{output}[/]: {made_from}")
+    console.print(f"{output}: {made_from}", markup=False)
     console.print(f"  {calibration.promise}\n  {calibration.limit}", markup=False)
     console.print(f"  Use it with --model {output}", markup=False)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeclip_med.cli.console import make_console, print_warning
+from moeclip_med.cli.console import cell, make_console, print_warning
 from moeclip_med.cli.options import InputArgument
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def _print_table(found: tuple[Series, ...]) -> None:
         size = f"{columns} × {rows} × {slices}" + (f" × {time_points} times" if time_points > 1 else "")
         kind = f"{series.modality} {series.kind.value}".strip()
         table.add_row(
-            series.uid,
+            cell(series.uid),
             series.format.value,
-            kind,
+            cell(kind),
             size,
             str(len(series.files)),
-            series.description,
-            f"no: {series.skip_reason}" if series.skip_reason else "yes",
+            cell(series.description),
+            cell(f"no: {series.skip_reason}" if series.skip_reason else "yes"),
         )
     make_console().print(table)

@@ -56,7 +56,7 @@ class TerminalHandler(logging.Handler):
         console = make_console(stderr=True)
         if label:
             console.print(f"[{style}]{label}:[/] ", end="")
-        console.print(printable(record.getMessage(), lines=True), markup=False, style=None if label else "dim")
+        console.print(printable(record.getMessage()), markup=False, style=None if label else "dim")
 
 
 class JsonLines(logging.Formatter):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeclip_med.cli.console import make_console, print_warning
+from moeclip_med.cli.console import cell, make_console, print_warning
 
 if TYPE_CHECKING:
     from moeclip_med.weights.metadata import ModelMetadata
@@ -62,7 +62,7 @@ def list_command(*, as_json: JsonOption = False) -> None:
     table = _table("model", "adapters", "what it is")
     for row in rows:
         state = "here" if row["is_ready"] else "not here"
-        table.add_row(row["name"], state if row["folder"] else "none needed", row["summary"])
+        table.add_row(cell(row["name"]), cell(state if row["folder"] else "none needed"), cell(row["summary"]))
     make_console().print(table)
 
 
@@ -133,7 +133,7 @@ def verify_command(model: NameArgument, *, as_json: JsonOption = False) -> None:
         return
     table = _table("check", "result")
     for check, result in report.checks.items():
-        table.add_row(check, result)
+        table.add_row(cell(check), cell(result))
     make_console().print(table)
     if not report.is_complete:
         print_warning("the tower's weights are not on this machine, so only the adapters were checked.")
@@ -164,7 +164,7 @@ def _print_metadata(metadata: ModelMetadata, folder: Path) -> None:
     }
     table = _table("", "")
     for key, value in rows.items():
-        table.add_row(key, value)
+        table.add_row(cell(key), cell(value))
     make_console().print(table)
 
 
