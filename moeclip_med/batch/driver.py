@@ -350,6 +350,8 @@ def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
         "threshold": score.threshold,
         "time point": score.time_point,
         "results": sorted(str(fmt) for fmt in score.formats),
+        "segmentation": score.dicom.segmentation.value,
+        "finding site": None if score.dicom.finding_site is None else score.dicom.finding_site.value,
     }
 
 

@@ -15,6 +15,7 @@ from moeclip_med.cli.options import (
     AbnormalOption,
     DeviceOption,
     EngineOption,
+    FindingSiteOption,
     MinVolumeOption,
     ModelOption,
     NormalOption,
@@ -23,9 +24,11 @@ from moeclip_med.cli.options import (
     PresetOption,
     PromptOption,
     QuietOption,
+    SegmentationOption,
     parse_path,
 )
 from moeclip_med.cli.score import DEFAULT_RESULTS, EXIT_SOME_FAILED, make_prompts, parse_formats
+from moeclip_med.results.formats import DicomOptions, SegmentationKind
 
 _GIBIBYTE = 2**30
 
@@ -89,8 +92,10 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
         bool, typer.Option("--follow-links", help="Follow links that lead out of the archive.")
     ] = False,
     results: Annotated[
-        str, typer.Option(help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc.")
+        str, typer.Option(help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc, rtstruct.")
     ] = DEFAULT_RESULTS,
+    seg: SegmentationOption = SegmentationKind.BINARY,
+    finding_site: FindingSiteOption = None,
     model: ModelOption = "lite",
     plane: PlaneOption = Plane.AUTO,
     preset: PresetOption = None,
@@ -138,6 +143,7 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
             threshold,
             batch_size=batch_size,
             min_volume_ml=min_volume,
+            dicom=DicomOptions.of(seg, finding_site),
         ),
         model=ModelChoice(model, device, engine, precision, make_prompts(prompt, normal, abnormal)),
         filters=tuple(SeriesFilter.parse(text) for text in only or ()),

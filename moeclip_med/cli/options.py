@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from moeclip_transforms.volume import ImageKind, Plane
 
+from moeclip_med.results.formats import SegmentationKind
+
 
 def parse_path(value: str) -> Path:
     """Read a path; an empty text, as from an unset variable, would otherwise stand for the current folder.
@@ -76,4 +78,20 @@ AbnormalOption = Annotated[
 TowerWeightsOption = Annotated[
     Path | None,
     typer.Option(help="File with the backbone's weights (safetensors or .pt), instead of the published ones."),
+]
+SegmentationOption = Annotated[
+    SegmentationKind,
+    typer.Option(
+        "--seg",
+        help="How a DICOM segmentation holds findings: a bit a voxel, one map of labels, or scores as fractions.",
+    ),
+]
+FindingSiteOption = Annotated[
+    str | None,
+    typer.Option(
+        "--finding-site",
+        help='Code of the body part in view, "SCHEME:VALUE:MEANING", recorded with each finding in DICOM results: '
+        '"SCT:39607008:Lung".',
+        show_default=False,
+    ),
 ]

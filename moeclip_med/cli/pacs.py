@@ -17,8 +17,16 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.printable import printable
 
 from moeclip_med.cli.console import make_console, print_error, print_warning
-from moeclip_med.cli.options import DeviceOption, EngineOption, ModelOption, PrecisionOption, QuietOption
+from moeclip_med.cli.options import (
+    DeviceOption,
+    EngineOption,
+    ModelOption,
+    PrecisionOption,
+    QuietOption,
+    SegmentationOption,
+)
 from moeclip_med.cli.score import EXIT_SOME_FAILED, parse_formats
+from moeclip_med.results.formats import SegmentationKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +79,7 @@ NodeOption = Annotated[
 ResultsOption = Annotated[
     str | None,
     typer.Option(
-        help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc.",
+        help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc, rtstruct.",
         show_default=f"{_STORED} to store, {_KEPT} to keep",
     ),
 ]
@@ -108,6 +116,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
     results: ResultsOption = None,
     only: FilterOption = None,
     select: SelectOption = None,
+    seg: SegmentationOption = SegmentationKind.BINARY,
     model: ModelOption = "lite",
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
@@ -132,7 +141,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
         kept = output or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-"))) / "results"
         choice = _choice(
             kept, (model, device, engine, precision), results, only, select, memory, time_limit,
-            store=store, c_store=c_store, is_kept=output is not None,
+            store=store, c_store=c_store, is_kept=output is not None, seg=seg,
         )  # fmt: skip
         job = cleanup.enter_context(_opened(choice, address))
         on_progress = cleanup.enter_context(_progress(quiet=quiet))
@@ -168,6 +177,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     results: ResultsOption = None,
     only: FilterOption = None,
     select: SelectOption = None,
+    seg: SegmentationOption = SegmentationKind.BINARY,
     model: ModelOption = "lite",
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
@@ -188,7 +198,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     address = _address(url, user, password_file, token_file, ca_bundle, client_certificate)
     choice = _choice(
         output, (model, device, engine, precision), results, only, select, memory, time_limit,
-        store=store, c_store=c_store, is_kept=True,
+        store=store, c_store=c_store, is_kept=True, seg=seg,
     )  # fmt: skip
     with ExitStack() as cleanup:
         metrics = None if metrics_port is None else Metrics(metrics_port)
@@ -302,23 +312,24 @@ def _choice(  # noqa: PLR0913 - the options in their order
     store: bool,
     c_store: str | None,
     is_kept: bool,
+    seg: SegmentationKind,
 ) -> _Choice:
     from moeclip_med.batch.driver import BatchSettings, ModelChoice
     from moeclip_med.batch.filters import SeriesFilter
     from moeclip_med.batch.selection import Selection
     from moeclip_med.pipeline import ScoreSettings
-    from moeclip_med.results.formats import DICOM_FORMATS
+    from moeclip_med.results.formats import DICOM_FORMATS, DicomOptions
 
     sends = store or c_store is not None
     wanted = results or ",".join(filter(None, [_STORED if sends else "", _KEPT if is_kept else ""]))
     formats = parse_formats(wanted, raw=False, routing=False)
     if sends and not formats & DICOM_FORMATS:
-        msg = f'--results "{wanted}" holds nothing that a PACS takes; add seg, pm, sr or sc'
+        msg = f'--results "{wanted}" holds nothing that a PACS takes; add seg, pm, sr, sc or rtstruct'
         raise InputError(msg)
     settings = BatchSettings(
         root=output,
         output=output,
-        score=ScoreSettings(formats),
+        score=ScoreSettings(formats, dicom=DicomOptions(seg)),
         model=ModelChoice(*model),
         filters=tuple(SeriesFilter.parse(text) for text in only or ()),
         workers=1,

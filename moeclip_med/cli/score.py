@@ -15,6 +15,7 @@ from moeclip_med.cli.options import (
     AbnormalOption,
     DeviceOption,
     EngineOption,
+    FindingSiteOption,
     InputArgument,
     MinVolumeOption,
     ModelOption,
@@ -25,8 +26,10 @@ from moeclip_med.cli.options import (
     PresetOption,
     PromptOption,
     QuietOption,
+    SegmentationOption,
     TowerWeightsOption,
 )
+from moeclip_med.results.formats import DicomOptions, SegmentationKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,8 +64,10 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     normal: NormalOption = None,
     abnormal: AbnormalOption = None,
     results: Annotated[
-        str, typer.Option(help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc.")
+        str, typer.Option(help="Comma-separated: nifti, json, csv, report, run, seg, pm, sr, sc, rtstruct.")
     ] = DEFAULT_RESULTS,
+    seg: SegmentationOption = SegmentationKind.BINARY,
+    finding_site: FindingSiteOption = None,
     routing: Annotated[bool, typer.Option("--routing", help="Also write which expert took each patch.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also write the network's unbounded map.")] = False,
     device: DeviceOption = "auto",
@@ -79,6 +84,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     from moeclip_transforms import open_source
 
     formats = parse_formats(results, raw=raw, routing=routing)
+    dicom = DicomOptions.of(seg, finding_site)
     _check_output(output, overwrite=overwrite)
     with open_source(path) as source:
         chosen = choose_series(source, series)
@@ -93,7 +99,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
             prompts=make_prompts(prompt, normal, abnormal),
             tower_weights=tower_weights,
         )
-        settings = ScoreSettings(formats, plane, preset, threshold, time_point, batch_size, min_volume)
+        settings = ScoreSettings(formats, plane, preset, threshold, time_point, batch_size, min_volume, dicom)
         return _score_all(source, chosen, detector, settings, output, quiet=quiet)
 
 

@@ -118,3 +118,12 @@ class DicomOptions:
 
     segmentation: SegmentationKind = SegmentationKind.BINARY
     finding_site: CodedTerm | None = None
+
+    @staticmethod
+    def of(segmentation: SegmentationKind, finding_site: str | None) -> DicomOptions:
+        """Make the options that a user gave as text.
+
+        Raises:
+            InputError: Where the finding site is no code.
+        """
+        return DicomOptions(segmentation, None if finding_site is None else CodedTerm.parse(finding_site))
