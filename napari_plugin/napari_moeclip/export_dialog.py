@@ -35,7 +35,6 @@ _DICOM = {
     "rtstruct": "DICOM RT structure set of the outlines",
     "pm": "DICOM parametric map of the scores",
     "sc": "DICOM pictures with the overlay",
-    "rtstruct": "DICOM contours of the findings (RT Structure Set)",
 }
 _ALWAYS = ("nifti", "run")
 _NOTICE_KEY = "moeclip_notice"
