@@ -82,6 +82,55 @@ def test_what_is_not_worth_scoring_says_why(tmp_path, make_slice, attributes, re
     assert scanned(tmp_path, make_slice, **attributes).skip_reason == reason
 
 
+@pytest.mark.parametrize("sop_class", [CTImageStorage, "1.3.12.2.1107.5.9.1"])
+def test_rows_without_pixels_are_no_image(tmp_path, make_slice, sop_class):
+    dataset = make_slice(sop_class=sop_class)
+    del dataset.PixelData
+    dataset.save_as(tmp_path / "image")
+    with open_source(tmp_path / "image") as source:
+        (series,) = source.series
+        assert series.skip_reason == "no image: it has no pixel data"
+        with pytest.raises(InputError, match="no pixel data"):
+            source.read(series)
+
+
+@pytest.mark.parametrize(
+    ("creator", "tag", "vr"), [("Image Private Header", 0x00651050, "DS"), ("SIEMENS MR HEADER", 0x0019100A, "US")]
+)
+def test_mosaics_that_do_not_say_so_are_set_aside(tmp_path, make_slice, creator, tag, vr):
+    dataset = make_slice(modality="MR", sop_class=MRImageStorage, ImageType=["ORIGINAL", "PRIMARY", "M", "ND"])
+    dataset.add_new((tag & 0xFFFF0000) | 0x10, "LO", creator)
+    dataset.add_new(tag, vr, 16)
+    dataset.save_as(tmp_path / "image")
+    with open_source(tmp_path / "image") as source:
+        assert source.series[0].skip_reason.startswith("a mosaic")
+
+
+@pytest.mark.parametrize(
+    ("image_type", "reason"),
+    [
+        (["ORIGINAL", "PRIMARY", "P", "ND"], "a phase image"),
+        (["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"], "a phase image"),
+        (["ORIGINAL", "PRIMARY", "R", "ND"], "the real or imaginary part"),
+        (["ORIGINAL", "PRIMARY", "B0 MAP", "B0", "UNSPECIFIED"], "a field map"),
+        (["ORIGINAL", "PRIMARY", "M", "ND"], ""),
+        (["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"], ""),
+        (["DERIVED", "PRIMARY", "DIFFUSION", "ADC"], ""),
+    ],
+)
+def test_phase_and_field_maps_are_set_aside(tmp_path, make_slice, image_type, reason):
+    series = scanned(tmp_path, make_slice, modality="MR", sop_class=MRImageStorage, ImageType=image_type)
+    assert series.skip_reason.startswith(reason)
+    assert bool(series.skip_reason) == bool(reason)
+
+
+def test_a_ct_map_in_another_unit_has_no_ct_window(tmp_path, make_slice):
+    series = scanned(tmp_path, make_slice, BodyPartExamined="HEAD", RescaleType="PCT")
+    assert series.kind is ImageKind.PLAIN
+    assert 'is "PCT", not HU' in series.notes[0]
+    assert scanned(tmp_path, make_slice, BodyPartExamined="HEAD", RescaleType="HU").kind is ImageKind.CT_BRAIN
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

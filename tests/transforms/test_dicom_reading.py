@@ -1,13 +1,24 @@
+import tracemalloc
+
+import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
-from moeclip_transforms import ImageKind, InputError, open_source, read_volume
+from moeclip_transforms import ArchiveLimits, ImageKind, InputError, open_source, read_volume
 from openjpeg.utils import encode_array
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import EnhancedMRImageStorage, HTJ2KLossless, SecondaryCaptureImageStorage, VideoEndoscopicImageStorage
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    SecondaryCaptureImageStorage,
+    VideoEndoscopicImageStorage,
+)
 
 
 def read(name):
@@ -76,6 +87,67 @@ def test_monochrome1_is_turned_so_that_bright_is_high(write_series):
 
     volume = read_volume(write_series([0], change=change, modality="CR"))
     assert volume.tensor[0, :3, 0, 0].tolist() == [4095, 4094, 4093]
+
+
+def test_monochrome1_is_turned_behind_its_modality_lut(write_series):
+    def change(_, dataset):
+        dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME1", 0
+        dataset.PixelData = (np.arange(48, dtype=np.uint16) % 4).tobytes()
+        table = Dataset()
+        table.LUTDescriptor, table.ModalityLUTType = [4, 0, 16], "US"
+        table.add_new("LUTData", "OW", np.array([100, 200, 300, 1000], np.uint16).tobytes())
+        dataset.ModalityLUTSequence = DicomSequence([table])
+
+    volume = read_volume(write_series([0], change=change, modality="CR"))
+    # PS3.3 C.11.1: stored values pass the Modality LUT first; it gives 100 to 1000, of which low is bright
+    assert volume.array[0, :4, 0, 0].tolist() == [1000, 900, 800, 100]
+
+
+def overlaid(make_slice, is_signed):
+    """A 12-bit image with an overlay in bit 12, as stored values and as what they mean."""
+    low = -2048 if is_signed else 0
+    meant = np.linspace(low, low + 4095, 64 * 48).astype(np.int16).reshape(48, 64)
+    overlay = (np.indices((48, 64)).sum(axis=0) % 7 == 0).astype(np.uint16) << 12
+    stored = (meant.astype(np.uint16) & 0x0FFF) | overlay
+    dataset = make_slice(pixels=stored)
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, int(is_signed)
+    return dataset, stored, meant
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless, JPEG2000Lossless])
+def test_overlay_bits_above_the_stored_ones_are_no_values(tmp_path, make_slice, is_signed, syntax):
+    dataset, stored, meant = overlaid(make_slice, is_signed)
+    if syntax != ExplicitVRLittleEndian:
+        dataset.file_meta.TransferSyntaxUID = syntax
+        encode = jpeg_ls.encode_array if syntax == JPEGLSLossless else encode_array
+        dataset.PixelData = encapsulate([bytes(encode(stored))])
+        dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(tmp_path / "image")
+    np.testing.assert_array_equal(read_volume(tmp_path / "image").array[0, :, :, 0].T, meant)
+
+
+def test_more_pixels_than_the_header_declares_are_told(tmp_path, make_slice):
+    dataset = make_slice(modality="US", position=None, orientation=None)
+    dataset.PixelData = dataset.PixelData * 3
+    dataset.save_as(tmp_path / "image")
+    assert any("has pixels for 3 frames" in note and "says 1" in note for note in read_volume(tmp_path / "image").notes)
+
+
+def test_a_large_radiograph_takes_little_more_memory_than_its_volume(tmp_path, make_slice):
+    pixels = np.zeros((2400, 2400), dtype=np.uint16)
+    pixels[::7] = 4000
+    dataset = make_slice(pixels=pixels, modality="DX", PixelPaddingValue=0, RescaleSlope=2, RescaleIntercept=-5)
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.save_as(tmp_path / "image")
+    with open_source(tmp_path / "image", limits=ArchiveLimits()) as source:
+        (series,) = source.series
+        tracemalloc.start()
+        volume = source.read(series)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    size = volume.array.nbytes
+    assert peak < size + pixels.nbytes + 4 * 2**20 + volume.padding_mask.nbytes + size // 2
 
 
 @pytest.mark.parametrize(
