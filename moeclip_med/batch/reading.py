@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from moeclip_transforms import Series, Volume
+    from moeclip_transforms import ImageSource, Series, Volume
+    from moeclip_transforms.discovery import Findings
 
     from moeclip_med.batch.records import FileStamp
     from moeclip_med.scoring import AnomalyVolume
@@ -27,9 +28,10 @@ MOST_LISTED = 1000
 class StudyFiles:
     """The files of a study as something to read series from, with notes that identify nobody."""
 
-    def __init__(self, series: tuple[Series, ...], unreadable: tuple[tuple[Path, str], ...], redact: Redactor) -> None:
-        self.series = series
-        self.unreadable = unreadable
+    def __init__(self, found: Findings | ImageSource, redact: Redactor) -> None:
+        self.series = found.series
+        self.unreadable = found.unreadable
+        self.excluded = found.excluded
         self.redact = redact
 
     def read(self, series: Series, *, time_point: int = 0) -> Volume:
@@ -57,13 +59,13 @@ def open_study(files: tuple[FileStamp, ...], root: Path) -> Iterator[StudyFiles]
     if len(paths) == 1 and file_type(paths[0]) is FileType.ARCHIVE:
         with ImageSource(paths[0]) as source:
             inner = [path for series in source.series for path in series.files]
-            inner += [path for path, _ in source.unreadable]
+            inner += [path for path, _ in (*source.unreadable, *source.excluded)]
             redact = Redactor.for_files([*inner, paths[0]], _identifiers(source.series))
-            yield StudyFiles(source.series, source.unreadable, redact)
+            yield StudyFiles(source, redact)
         return
     found = scan(paths)
     redact = Redactor.for_files(paths, [str(root), *_identifiers(found.series)])
-    yield StudyFiles(set_aside_label_maps(found.series), found.unreadable, redact)
+    yield StudyFiles(replace(found, series=set_aside_label_maps(found.series)), redact)
 
 
 def _identifiers(series: tuple[Series, ...]) -> list[str]:

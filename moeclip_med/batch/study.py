@@ -34,7 +34,7 @@ from moeclip_med.batch.scratch import close_to_others
 from moeclip_med.batch.selection import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from moeclip_transforms import Series
@@ -55,7 +55,7 @@ slice's, which is cut, resized, drawn and encoded. Measured; a mammogram is one 
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _OUTPUT_GONE = "the output folder is gone; mount it again, then run the same command again"
-_UNREADABLE = "unreadable files"
+_UNREADABLE, _EXCLUDED = "unreadable files", "files of no series"
 
 
 class StudyScorer:
@@ -105,8 +105,7 @@ class StudyScorer:
                 record, message = self._score_series(job, source, series, decision, on_progress)
                 records.append(record)
                 details.append(PrivateDetail(record.series, series.uid, message))
-            if source.unreadable:
-                record, detail = self._unreadable(job, source)
+            for record, detail in self._without_series(job, source):
                 records.append(record)
                 details.append(detail)
         _check_unchanged(job)
@@ -236,16 +235,18 @@ class StudyScorer:
             )
             raise InputError(msg)
 
-    def _unreadable(self, job: StudyJob, source: StudyFiles) -> tuple[SeriesRecord, PrivateDetail]:
-        """One record for the files of a study that no series could take."""
-        name = self._names.series(job.study, _UNREADABLE)
-        count = len(source.unreadable)
-        first = source.redact(source.unreadable[0][1])
-        reason = (
-            f"1 file cannot be read: {first}" if count == 1 else f"{count} files cannot be read; the first: {first}"
-        )
-        full = "\n".join(f"{path}: {why}" for path, why in source.unreadable)
-        return SeriesRecord(name, SeriesState.FAILED, reason), PrivateDetail(name, _UNREADABLE, full)
+    def _without_series(self, job: StudyJob, source: StudyFiles) -> Iterator[tuple[SeriesRecord, PrivateDetail]]:
+        """One record for the files of a study that cannot be read, and one for those that belong to no series."""
+        for group, verb, state, files in (
+            (_UNREADABLE, "cannot be read", SeriesState.FAILED, source.unreadable),
+            (_EXCLUDED, "left out", SeriesState.SKIPPED, source.excluded),
+        ):
+            if not files:
+                continue
+            name, first = self._names.series(job.study, group), source.redact(files[0][1])
+            words = f"1 file {verb}: {first}" if len(files) == 1 else f"{len(files)} files {verb}; the first: {first}"
+            full = "\n".join(f"{path}: {why}" for path, why in files)
+            yield SeriesRecord(name, state, words), PrivateDetail(name, group, full)
 
     def _raise_if_hopeless(self, job: StudyJob, error: BaseException) -> None:
         if self._halt(job, error) is not None or isinstance(error, ChangedError):

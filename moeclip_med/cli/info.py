@@ -25,11 +25,13 @@ def info_command(
     with open_source(path) as source:
         if as_json:
             unreadable = [{"file": str(file), "reason": reason} for file, reason in source.unreadable]
-            listing = {"series": [_describe(series) for series in source.series], "unreadable": unreadable}
+            excluded = [{"file": str(file), "reason": reason} for file, reason in source.excluded]
+            series = [_describe(found) for found in source.series]
+            listing = {"series": series, "unreadable": unreadable, "excluded": excluded}
             typer.echo(json.dumps(listing, indent=2))
             return
         _print_table(source.series)
-        for file, reason in source.unreadable:
+        for file, reason in (*source.unreadable, *source.excluded):
             print_warning(f'"{file.name}" is left out: {reason}')
 
 
@@ -50,6 +52,7 @@ def _describe(series: Series) -> dict[str, Any]:
         "files": len(series.files),
         "description": series.description,
         "left_out_because": series.skip_reason,
+        "notes": list(series.notes),
     }
 
 

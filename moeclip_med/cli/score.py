@@ -105,7 +105,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
 
 def choose_series(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
     """Give the series to score: the one named, or all that are worth scoring; says what is left out and why."""
-    for path, reason in source.unreadable:
+    for path, reason in (*source.unreadable, *source.excluded):
         print_warning(f'"{path.name}" is left out: {reason}')
     if uid is not None:
         named = tuple(found for found in source.series if found.uid == uid)

@@ -181,11 +181,12 @@ def numbers(dataset: Dataset, keyword: str | int, count: int) -> tuple[float, ..
 def all_numbers(dataset: Dataset, keyword: str | int) -> tuple[float, ...]:
     """An attribute as finite numbers, however many there are; empty where missing or damaged."""
     plain = _plain_text(dataset, keyword)
-    value: Any = plain.split("\\") if plain else value_of(dataset, keyword) if plain is None else None
-    if value is None or isinstance(value, str | bytes):
-        parts = [value] if isinstance(value, str) and value.strip() else []
-    else:
-        parts = list(value) if hasattr(value, "__iter__") else [value]
+    value: Any = value_of(dataset, keyword) if plain is None else plain.split("\\") if plain else None
+    if isinstance(value, str):
+        value = [value] if value.strip() else None
+    if value is None or isinstance(value, bytes):
+        return ()
+    parts = list(value) if hasattr(value, "__iter__") else [value]
     try:
         found = tuple(float(part) for part in parts)
     except DAMAGED:
