@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from moeclip_transforms.assemble import SHORTEST_BODY, longest_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,9 @@ SIGMA_MM = 3.0
 
 REACH = 3.0
 """Slices up to this many standard deviations away count."""
+
+_HUMAN_MM = 200.0
+"""The length of the images that `SIGMA_MM` was meant for."""
 
 LARGEST_GAP = 1.0
 """Stacks whose median gap is larger than this many standard deviations are left as they are: thick slices."""
@@ -61,6 +65,9 @@ def slice_positions(volume: Grid, view: SliceView) -> NDArray[np.float64]:
 def sigma_for(volume: Grid, view: SliceView, sigma_mm: float) -> float:
     """Return the standard deviation that suits a view: 0, which is no filter, for thick slices and photographs.
 
+    A slab of a few mm has no filter either, since its slices have no neighbours that count. In images that are shorter
+    than any part of a human body, of small animals, it is as much smaller as they are.
+
     Args:
         volume: The volume.
         view: The view whose slices are scored.
@@ -68,7 +75,13 @@ def sigma_for(volume: Grid, view: SliceView, sigma_mm: float) -> float:
     """
     if sigma_mm <= 0 or view.n_slices == 1 or not volume.has_orientation:
         return 0.0
-    gap = float(np.median(np.diff(slice_positions(volume, view))))
+    longest = longest_side(volume)
+    if 0 < longest < SHORTEST_BODY:
+        sigma_mm *= longest / _HUMAN_MM
+    positions = slice_positions(volume, view)
+    if positions[-1] < REACH * sigma_mm:
+        return 0.0
+    gap = float(np.median(np.diff(positions)))
     return sigma_mm if gap <= LARGEST_GAP * sigma_mm else 0.0
 
 

@@ -1,5 +1,7 @@
 """Published layouts, own folders and own volumes: what is found, and what is said of the rest."""
 
+import json
+
 import nibabel
 import numpy as np
 import pytest
@@ -179,6 +181,18 @@ def nifti(path, value=0.0):
     [
         (("a.nii.gz", "a_mask.nii.gz", "b.nii", "b_seg.nii"), {"a.nii.gz": "a_mask.nii.gz", "b.nii": "b_seg.nii"}),
         (("imagesTr/l1.nii.gz", "labelsTr/l1.nii.gz"), {"imagesTr/l1.nii.gz": "labelsTr/l1.nii.gz"}),
+        (
+            ("imagesTr/C_0000.nii.gz", "imagesTr/C_0001.nii.gz", "labelsTr/C.nii.gz"),
+            {"imagesTr/C_0000.nii.gz": "labelsTr/C.nii.gz"},
+        ),
+        (
+            (
+                "sub-1/anat/sub-1_FLAIR.nii.gz",
+                "sub-1/anat/sub-1_T1w.nii.gz",
+                "derivatives/labels/sub-1/anat/sub-1_FLAIR_lesion-manual.nii.gz",
+            ),
+            {"sub-1/anat/sub-1_FLAIR.nii.gz": "derivatives/labels/sub-1/anat/sub-1_FLAIR_lesion-manual.nii.gz"},
+        ),
         (("images/1_0000.nii.gz", "labels/1.nii.gz"), {"images/1_0000.nii.gz": "labels/1.nii.gz"}),
         (("P1/P1_flair.nii.gz", "P1/P1_t1.nii.gz", "P1/P1_seg.nii.gz"), {"P1/P1_flair.nii.gz": "P1/P1_seg.nii.gz"}),
         (("s1/FLAIR.nii.gz", "s1/GOLD_STANDARD.nii.gz"), {"s1/FLAIR.nii.gz": "s1/GOLD_STANDARD.nii.gz"}),
@@ -189,6 +203,53 @@ def test_volumes_are_paired_with_their_masks(tmp_path, files, pairs):
         nifti(tmp_path / file)
     found = {case.key: case.mask.relative_to(tmp_path).as_posix() for case in read_volumes("v", tmp_path).cases}
     assert found == pairs
+
+
+def test_the_channel_of_a_raw_data_set_is_chosen_by_its_name(tmp_path):
+    for file in ("imagesTr/C_0000.nii.gz", "imagesTr/C_0001.nii.gz", "labelsTr/C.nii.gz"):
+        nifti(tmp_path / file)
+    facts = {"channel_names": {"0": "T1", "1": "FLAIR"}, "labels": {"background": 0, "tumour": 1, "ignore": 2}}
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    first, second = read_volumes("v", tmp_path), read_volumes("v", tmp_path, channel="flair")
+    assert [case.key for case in first.cases + second.cases] == ["imagesTr/C_0000.nii.gz", "imagesTr/C_0001.nii.gz"]
+    assert ('"T1"' in first.notes[0], "FLAIR" in first.notes[0], second.notes) == (True, True, ())
+    assert first.ignore_labels == (2,)
+    with pytest.raises(InputError, match=r'no channel "T2"; choose from 0 \(T1\), 1 \(FLAIR\)'):
+        read_volumes("v", tmp_path, channel="T2")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{not json", '{"labels": 7, "channel_names": []}'])
+def test_a_damaged_dataset_json_changes_nothing(tmp_path, content):
+    for file in ("imagesTr/C_0000.nii.gz", "labelsTr/C.nii.gz"):
+        nifti(tmp_path / file)
+    (tmp_path / "dataset.json").write_text(content)
+    assert len(read_volumes("v", tmp_path).cases) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        (
+            ("test/good/1.png", "test/crack/2.png", "ground_truth/crack/2_mask.png", "train/good/3.png"),
+            {"test/good/1.png": False, "test/crack/2.png": True},
+        ),
+        (
+            ("good/1.png", "crack/2.png", "mask/crack/2.png"),
+            {"good/1.png": False, "crack/2.png": True},
+        ),
+        (
+            ("test/good/img/1.png", "test/ungood/img/2.png", "test/ungood/label/2.png", "train/good/3.png"),
+            {"test/good/img/1.png": False, "test/ungood/img/2.png": True},
+        ),
+        (("images/1.png", "images/2.png", "masks/1.png"), {"images/1.png": None, "images/2.png": False}),
+        (("1.png", "1_seg.png", "2.png"), {"1.png": None, "2.png": False}),
+    ],
+)
+def test_layouts_of_others_given_as_a_folder(tmp_path, save, files, labels):
+    make(tmp_path, save, *files)
+    dataset = read_folder("own", tmp_path)
+    assert {case.key: case.is_abnormal for case in dataset.cases} == labels
+    assert sum(case.mask is not None for case in dataset.cases) == 1
 
 
 def test_patterns_tell_image_and_mask_apart(tmp_path):

@@ -83,8 +83,14 @@ def test_no_more_slices_are_held_than_wait_for_a_neighbour():
 
 @pytest.mark.parametrize(("spacing", "expected"), [(1.0, 3.0), (3.0, 3.0), (5.0, 0.0)])
 def test_thick_slices_are_left_alone(make_volume, spacing, expected):
-    volume = make_volume(np.zeros((4, 4, 6)), affine=np.diag([1, 1, spacing, 1]))
+    volume = make_volume(np.zeros((4, 4, 16)), affine=np.diag([1, 1, spacing, 1]))
     assert sigma_for(volume, slice_views(volume)[0], 3.0) == expected
+
+
+@pytest.mark.parametrize(("shape", "spacing", "expected"), [((96, 96, 3), 1.0, 0.0), ((100, 100, 60), 0.1, 0.15)])
+def test_slabs_and_small_animals(make_volume, shape, spacing, expected):
+    volume = make_volume(np.zeros(shape), affine=np.diag([spacing, spacing, spacing, 1]))
+    assert sigma_for(volume, slice_views(volume)[0], 3.0) == pytest.approx(expected)
 
 
 def test_images_without_orientation_are_left_alone(make_volume):

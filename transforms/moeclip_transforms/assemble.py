@@ -17,12 +17,12 @@ from moeclip_transforms.volume import FileFormat, SourceRef, Volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_transforms.volume import FrameGeometry, Series
+    from moeclip_transforms.volume import FrameGeometry, Grid, Series
 
 _LONGEST_VOXEL, _ABSURD_VOXEL = 100.0, 1000.0
 """Longest to shortest side of a voxel: what is told, and what is refused. Five lines of OCT 0.25 mm apart have 128."""
 
-_SHORTEST_BODY, _LONGEST_BODY = 30.0, 3000.0
+SHORTEST_BODY, LONGEST_BODY = 30.0, 3000.0
 """Lengths in mm between which images of human body parts lie: of a finger's joint, and of a whole body."""
 
 _WHOLE_IMAGE = 32
@@ -98,14 +98,20 @@ def _proportion_notes(affine: Affine, shape: tuple[int, ...], name: str) -> tupl
     return (f"The voxels are {sides} mm: one side is {max(spacing) / min(spacing):.0f} times as long as another.",)
 
 
+def longest_side(volume: Grid) -> float:
+    """Return the length of an image along its longest axis, mm; 0 for a cut-out, whose length says nothing."""
+    if max(volume.shape) < _WHOLE_IMAGE:
+        return 0.0
+    return max(step * size for step, size in zip(volume.affine.spacing, volume.shape, strict=True))
+
+
 def _doubts(volume: Volume) -> tuple[str, ...]:
     """What makes it doubtful that this is an image of a body, where the file itself does not tell the modality."""
     if volume.series.format not in (FileFormat.NIFTI, FileFormat.ITK):
         return ()
     doubts = [] if volume.series.is_colour else [label_map_note(volume.array)]
-    longest = max(step * size for step, size in zip(volume.affine.spacing, volume.shape, strict=True))
-    is_whole = max(volume.shape) >= _WHOLE_IMAGE
-    if volume.has_spacing and is_whole and not _SHORTEST_BODY <= longest <= _LONGEST_BODY:
+    longest = longest_side(volume)
+    if volume.has_spacing and longest and not SHORTEST_BODY <= longest <= LONGEST_BODY:
         doubts.append(
             f"The image is {longest:.3g} mm long, as no human body part is: unless it shows a small animal or a "
             "specimen, its spacing or unit is wrong, and so are all volumes."
