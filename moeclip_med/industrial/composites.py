@@ -24,7 +24,7 @@ from moeclip_med.industrial.fields import (
     turn_and_shift,
     warp,
 )
-from moeclip_med.industrial.lesions import crescent, many_small, ring, spots
+from moeclip_med.industrial.lesions import crescent, many_small, ring, spots, tiny
 from moeclip_med.industrial.synthetic import LUMA, grey_of, only_if_visible
 
 if TYPE_CHECKING:
@@ -162,10 +162,14 @@ def add_midline(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float3
 def composite_mask(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
     """Where a composite's defect lies.
 
-    An irregular shape (50 %), roundish spots of any size (20 %), many small ones (15 %), a crescent (12 %), a ring.
+    An irregular shape (42 %), roundish spots of any size (18 %), many small ones (12 %), tiny ones (15 %, in half of
+    the cases doubled in the other half), a crescent (10 %), a ring.
     """
     allowed = one_half(body, rng) if chance(rng, 0.8) else body
-    kind = rng.choice(["shape", "spots", "small", "crescent", "ring"], p=[0.50, 0.20, 0.15, 0.12, 0.03])
+    kind = rng.choice(["shape", "spots", "small", "tiny", "crescent", "ring"], p=[0.42, 0.18, 0.12, 0.15, 0.10, 0.03])
+    if kind == "tiny":
+        mask = tiny(body if chance(rng, 0.7) else allowed, rng)
+        return mask | (_doubled(mask, rng) & body) if chance(rng, 0.5) else mask
     if kind == "spots":
         return spots(allowed, rng)
     if kind == "ring":
@@ -175,6 +179,12 @@ def composite_mask(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]
     if kind == "crescent":
         return crescent(body, allowed, rng)
     return defect_mask(body.shape[0], rng, allowed)
+
+
+def _doubled(mask: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
+    """The mask mirrored, shifted by up to 6 px: alike spots on both sides are defects too."""
+    shift = rng.integers(-6, 7, 2) * mask.shape[0] // 256
+    return np.roll(mask[:, ::-1], (int(shift[0]), int(shift[1])), axis=(0, 1))
 
 
 def one_half(body: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:

@@ -26,6 +26,23 @@ def many_small(allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
     return np.asarray((level > 0) & allowed, dtype=np.bool_)
 
 
+def tiny(allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
+    """2 to 25 spots of 2 to 6 pixels across at 256, in a loose group, inside `allowed`."""
+    size = allowed.shape[0]
+    scale = size / 256
+    places = np.flatnonzero(allowed)
+    if places.size == 0:
+        return np.zeros_like(allowed)
+    level = np.full((size, size), -np.inf, dtype=np.float32)
+    middle = divmod(int(rng.choice(places)), size)
+    reach = size * np.exp(rng.uniform(np.log(0.05), np.log(0.6)))
+    for _ in range(int(rng.integers(2, 26))):
+        row, column = rng.normal(middle, reach)
+        first, second = np.maximum(rng.uniform(1, 3, 2) * scale, 0.8)
+        level = np.maximum(level, ellipse_level(size, (row, column), (first, second), rng.uniform(0, np.pi)))
+    return np.asarray((level > 0) & allowed, dtype=np.bool_)
+
+
 def spots(allowed: NDArray[np.bool_], rng: Generator) -> NDArray[np.bool_]:
     """One to six roundish patches of one order of size, half-axes from 2 to 45 pixels at 256, inside `allowed`.
 

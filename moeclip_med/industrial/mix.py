@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms.errors import InputError
 
+from moeclip_med.industrial.bodies import body_composite
 from moeclip_med.industrial.composites import symmetric_composite
 from moeclip_med.industrial.crops import CropSource, cut_by_ellipse, photometric
 from moeclip_med.industrial.fields import chance
@@ -37,6 +38,7 @@ class SampleKind(IntEnum):
     REAL = 4
     ORGAN = 5
     SURFACE = 6
+    BODY = 7
 
 
 COMPOSITES = {
@@ -45,6 +47,7 @@ COMPOSITES = {
     SampleKind.LAYERED: layered_composite,
     SampleKind.ORGAN: organ_composite,
     SampleKind.SURFACE: surface_composite,
+    SampleKind.BODY: body_composite,
 }
 
 
@@ -60,15 +63,17 @@ class MixShares:
         real: Real industrial defects.
         organ: Composites of one organ on black, the prior of abdominal slices.
         surface: Composites of coloured surfaces, the prior of skin and of the eye's ground.
+        body: Composites of cross-sections, organs among organs, the prior of bodies.
     """
 
-    symmetric: float = 0.36
-    tube: float = 0.12
-    layered: float = 0.08
+    symmetric: float = 0.31
+    tube: float = 0.11
+    layered: float = 0.06
     synthetic: float = 0.12
-    real: float = 0.12
-    organ: float = 0.1
-    surface: float = 0.1
+    real: float = 0.14
+    organ: float = 0.06
+    surface: float = 0.09
+    body: float = 0.11
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares.
@@ -91,6 +96,7 @@ class MixShares:
             self.real,
             self.organ,
             self.surface,
+            self.body,
         )
 
 

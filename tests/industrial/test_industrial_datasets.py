@@ -181,10 +181,10 @@ def test_mix_is_a_function_of_seed_and_number(tmp_path):
 
 
 def test_mix_keeps_its_shares(tmp_path):
-    mix = Mix(small_set(tmp_path), size=32, seed=0, shares=MixShares(0.2, 0.1, 0.1, 0.2, 0.2, 0.1, 0.1))
+    mix = Mix(small_set(tmp_path), size=32, seed=0, shares=MixShares(0.2, 0.1, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1))
     kinds = [mix[number].kind for number in range(300)]
     shares = [np.mean([kind == wanted for kind in kinds]) for wanted in SampleKind]
-    np.testing.assert_allclose(shares, [0.2, 0.1, 0.1, 0.2, 0.2, 0.1, 0.1], atol=0.08)
+    np.testing.assert_allclose(shares, [0.2, 0.1, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1], atol=0.08)
 
 
 def test_mix_refuses_what_it_cannot_draw(tmp_path):

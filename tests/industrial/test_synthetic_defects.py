@@ -8,10 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from moeclip_med.industrial.bodies import body_composite
 from moeclip_med.industrial.composites import mirror, symmetric_composite, uneven_light
 from moeclip_med.industrial.fields import defect_mask, ellipse_level, ridges, smooth_noise, turn_and_shift, warp
 from moeclip_med.industrial.layers import layered_composite
-from moeclip_med.industrial.lesions import crescent, many_small, ring, spots
+from moeclip_med.industrial.lesions import crescent, many_small, ring, spots, tiny
 from moeclip_med.industrial.organs import organ_composite
 from moeclip_med.industrial.surfaces import add_hairs, surface_composite
 from moeclip_med.industrial.synthetic import (
@@ -36,6 +37,7 @@ makers = pytest.mark.parametrize(
         layered_composite,
         organ_composite,
         surface_composite,
+        body_composite,
     ],
 )
 
@@ -185,9 +187,21 @@ def test_small_lesions_and_crescents_lie_in_the_body(seed):
     assert not ((small | band | round_ones | ring(half, rng)) & ~half).any()
 
 
+@settings(max_examples=20)
+@given(seed=seeds)
+def test_tiny_spots_are_tiny_and_lie_in_the_body(seed):
+    body = ellipse_level(256, (128, 128), (100, 90), 0.0) > 0
+    mask = tiny(body, np.random.default_rng(seed))
+    assert not (mask & ~body).any()
+    assert mask.mean() < 0.02
+    depth = ndimage.distance_transform_edt(mask)
+    assert depth.max() <= 8  # a few may touch
+
+
 def test_no_room_gives_no_spot_and_no_ring():
     nowhere = np.zeros((SIZE, SIZE), dtype=bool)
     assert not spots(nowhere, np.random.default_rng(0)).any()
+    assert not tiny(nowhere, np.random.default_rng(0)).any()
     assert not ring(nowhere, np.random.default_rng(0)).any()
 
 
