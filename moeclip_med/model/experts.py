@@ -88,7 +88,8 @@ class ExpertMixture(nn.Module):
         mixed = functional.linear((hidden * weights.unsqueeze(-1)).flatten(-2), up) * (self.spec.alpha / self.spec.rank)
         length = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True)
         mixed_length = torch.linalg.vector_norm(mixed, dim=-1, keepdim=True)
-        matched = mixed * (length / (mixed_length + _NORM_FLOOR))
+        # On CUDA autocast gives norms in float32; what flows on keeps the tokens' type.
+        matched = (mixed * (length / (mixed_length + _NORM_FLOOR))).to(tokens.dtype)
         return ExpertsOutput(torch.lerp(tokens, matched, self.spec.mixing), probabilities, weights, hidden, self.up)
 
     def _route(self, probabilities: Tensor) -> Tensor:

@@ -66,10 +66,16 @@ def map_loss(logits: Tensor, mask: Tensor, *, corners_aligned: bool = True) -> T
 
 
 def maps_loss(levels: Sequence[Tensor], mask: Tensor, *, corners_aligned: bool = True) -> Tensor:
-    """Sum of `map_loss` over all maps: levels of (B, windows, 2, h, w) logits."""
-    losses = [
-        map_loss(window, mask, corners_aligned=corners_aligned) for logits in levels for window in logits.unbind(dim=1)
-    ]
+    """Sum of `map_loss` over all maps: levels of (B, windows, 2, h, w) logits.
+
+    A level's windows pass as one batch: every mean is over images of one size, so their sum is the mean times their
+    count, and a GPU launches a third of the kernels.
+    """
+    losses = []
+    for logits in levels:
+        count = logits.shape[1]
+        repeated = mask.unsqueeze(1).expand(-1, count, -1, -1, -1).flatten(0, 1)
+        losses.append(count * map_loss(logits.flatten(0, 1), repeated, corners_aligned=corners_aligned))
     return torch.stack(losses).sum()
 
 

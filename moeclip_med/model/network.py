@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from moeclip_med.model.aggregation import MirrorTwins, level_features, token_width
+from moeclip_med.model.axis import AXIS_CUES, AxisGate, axis_cues
 from moeclip_med.model.experts import ExpertMixture
 from moeclip_med.model.heads import (
     ConvolutionImageHead,
@@ -42,6 +43,7 @@ class MoEClip(nn.Module):
         image_head: From the last level to the image embedding.
         text_adapter: Learned adapter of text features; None with learned prompts.
         learned_prompts: Learned prompts; None with text.
+        axis_gate: Says how much the comparison with the mirror twins counts; None where that is not learned.
     """
 
     def __init__(self, architecture: Architecture, tower: Tower, *, text_width: int | None = None) -> None:
@@ -65,6 +67,7 @@ class MoEClip(nn.Module):
         has_text = architecture.prompts == "text"
         self.text_adapter = TextAdapter(text_width or width, width) if has_text else None
         self.learned_prompts = None if has_text else LearnedPrompts(width)
+        self.axis_gate = AxisGate() if architecture.has_axis_gate else None
         self.anomaly_map = AnomalyMap(
             max(tower.grids),
             architecture.map_size,
@@ -144,7 +147,17 @@ class MoEClip(nn.Module):
             self.architecture.image_logit_scale * image_logits,
             tuple(probabilities),
             tuple(grams),
+            self._axis_logits(intensity),
         )
+
+    def forward_images(self, images: Tensor) -> tuple[TrainingOutput, ...]:
+        """Compute what the losses need from normalised images (B, 3, S, S); nothing frozen is kept for the gradient."""
+        with torch.no_grad():
+            twins = self.mirrored(images)
+            intensity = self.intensity(images, twins)
+            tokens = self.first_tokens(images)
+            twin_tokens = None if twins is None else self.first_tokens(twins)
+        return (self.forward_training(tokens, intensity=intensity, twin_tokens=twin_tokens),)
 
     def first_tokens(self, images: Tensor) -> Tensor:
         """The frozen tower up to the first experts: (B, 3, S, S) → tokens of the first level.
@@ -174,6 +187,8 @@ class MoEClip(nn.Module):
     def intensity(self, images: Tensor, twins: Tensor | None = None) -> Tensor | None:
         """Brightness and colour on the finest grid, (B, h, w, channels), where the architecture asks for them.
 
+        With an axis gate the last `AXIS_CUES` channels are its cues, the same at every place.
+
         Args:
             images: (B, 3, S, S), normalised.
             twins: From `mirrored`.
@@ -181,9 +196,12 @@ class MoEClip(nn.Module):
         if "intensity" not in self.architecture.token_inputs:
             return None
         mean, std = self._scale(images)
-        return intensity_channels(
-            images * std + mean, max(self.tower.grids), None if twins is None else twins * std + mean
-        )
+        shown, shown_twins = images * std + mean, None if twins is None else twins * std + mean
+        channels = intensity_channels(shown, max(self.tower.grids), shown_twins)
+        if shown_twins is None or self.axis_gate is None:
+            return channels
+        cues = axis_cues(shown, shown_twins)[:, None, None]
+        return torch.cat([channels, cues.expand(-1, *channels.shape[1:3], -1)], dim=-1)
 
     def prompt_embeddings(self, text: Tensor | None) -> Tensor:
         """The prompts to compare with: the learned ones, or the given text.
@@ -215,6 +233,13 @@ class MoEClip(nn.Module):
             images.new_tensor(self.architecture.std)[:, None, None],
         )
 
+    def _axis_logits(self, intensity: Tensor | None) -> Tensor | None:
+        """The gate's logits (B,); None without a gate."""
+        if intensity is None or self.axis_gate is None:
+            return None
+        logits: Tensor = self.axis_gate(intensity[:, 0, 0, -AXIS_CUES:])
+        return logits
+
     def _levels(self, first_tokens: Tensor, twin_tokens: Tensor | None) -> Iterator[_Step]:
         """Walk the stages; the mirror twins walk along as the second half of the batch."""
         tokens = first_tokens if twin_tokens is None else torch.cat([first_tokens, twin_tokens])
@@ -233,7 +258,11 @@ class MoEClip(nn.Module):
         architecture, level = self.architecture, step.level
         twins = None
         if step.twins is not None:
-            weight = is_grey(intensity) if intensity is not None and architecture.has_mirror_switch else None
+            weight = None
+            if intensity is not None and architecture.has_mirror_switch:
+                weight = is_grey(intensity)
+            elif (logits := self._axis_logits(intensity)) is not None:
+                weight = logits.sigmoid()
             twins = MirrorTwins(step.twins, weight)
         around = architecture.surroundings[level] if architecture.surroundings else None
         features = level_features(

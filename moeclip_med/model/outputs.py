@@ -38,6 +38,7 @@ class TrainingOutput:
         image_logits: (B, 2), scaled.
         router_probabilities: Per level (B, ..., K), float32.
         expert_grams: Per level (B, ..., K, K), float32, cosines between all experts' outputs.
+        axis_logits: (B,), whether the image has a mirror axis; None without a gate.
     """
 
     logits: tuple[Tensor, ...]
@@ -45,6 +46,7 @@ class TrainingOutput:
     image_logits: Tensor
     router_probabilities: tuple[Tensor, ...]
     expert_grams: tuple[Tensor, ...]
+    axis_logits: Tensor | None = None
 
     def balance(self) -> Tensor:
         """The balance loss, summed over the levels; scalar."""

@@ -103,7 +103,16 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:  # 
     if value is None and type(None) in choices:
         return None
     rest = [choice for choice in choices if choice is not type(None)]
-    return _convert(rest[0], value, where)
+    fitting = [choice for choice in rest if _fits(choice, value)]
+    return _convert((fitting or rest)[0], value, where)
+
+
+def _fits(choice: Any, value: Any) -> bool:  # noqa: ANN401 - types and JSON are only known when run
+    """Whether an object has the keys of a record: every one that it needs, none that it does not know."""
+    if not (dataclasses.is_dataclass(choice) and isinstance(value, dict)):
+        return False
+    fields = dataclasses.fields(choice)
+    return {field.name for field in fields if _is_required(field)} <= set(value) <= {field.name for field in fields}
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  # noqa: ANN401

@@ -92,7 +92,7 @@ class TransformerTower(Tower):
         """
         super().__init__()
         patch, blocks = visual.patch_size[0], [fuse_attention(block) for block in visual.transformer.resblocks]
-        _check_levels(architecture, len(blocks))
+        check_levels(architecture, len(blocks))
         if architecture.image_size % patch:
             msg = (
                 f"image size {architecture.image_size} is no multiple of the {patch}-pixel patches of "
@@ -160,7 +160,7 @@ class ConvolutionalTower(Tower):
             InputError: A level lies behind the last block, or the image size is no multiple of the last stride.
         """
         super().__init__()
-        _check_levels(architecture, len(blocks))
+        check_levels(architecture, len(blocks))
         starts = (0, *architecture.levels[:-1])
         groups = [list(blocks[start:stop]) for start, stop in zip(starts, architecture.levels, strict=True)]
         groups[0].insert(0, stem)
@@ -225,21 +225,30 @@ def build_tower(network: Any, architecture: Architecture) -> Tower:  # noqa: ANN
     Raises:
         InputError: The network has no stages that experts could follow.
     """
+    from moeclip_med.model.timm_transformer import TimmTransformerTower
+
     if hasattr(network, "transformer") and hasattr(network.transformer, "resblocks"):
         return TransformerTower(network, architecture)
     trunk = getattr(network, "trunk", network)
+    if hasattr(trunk, "patch_embed") and hasattr(trunk, "num_prefix_tokens"):
+        return TimmTransformerTower(trunk, architecture)
     if hasattr(trunk, "stem") and hasattr(trunk, "stages"):  # ConvNeXt, FastViT (MobileCLIP)
         return ConvolutionalTower(trunk.stem, list(trunk.stages), architecture)
     if hasattr(trunk, "conv_stem") and hasattr(trunk, "blocks"):  # EfficientNet
         return ConvolutionalTower(nn.Sequential(trunk.conv_stem, trunk.bn1), list(trunk.blocks), architecture)
     msg = (
         f'tower "{architecture.tower.name}" ({type(trunk).__name__}) has no stages that experts could follow; '
-        "supported are OpenCLIP's vision transformers, ConvNeXt, FastViT (MobileCLIP-S) and EfficientNet."
+        "supported are vision transformers of OpenCLIP and timm, ConvNeXt, FastViT (MobileCLIP-S) and EfficientNet."
     )
     raise InputError(msg)
 
 
-def _check_levels(architecture: Architecture, block_count: int) -> None:
+def check_levels(architecture: Architecture, block_count: int) -> None:
+    """Make sure that the network has the blocks that levels sit after.
+
+    Raises:
+        InputError: It has not.
+    """
     if architecture.levels[-1] > block_count:
         msg = (
             f'architecture.levels: block {architecture.levels[-1]} of "{architecture.tower.name}", '
