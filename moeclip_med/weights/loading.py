@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from moeclip_transforms.errors import InputError, NoticeWarning
 
-from moeclip_med.model.architecture import Architecture, TowerSpec, ZeroShotArchitecture
+from moeclip_med.model.architecture import (
+    Architecture,
+    FusedArchitecture,
+    LearnedArchitecture,
+    TowerSpec,
+    ZeroShotArchitecture,
+)
+from moeclip_med.model.fused import FusedNetwork
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.model.towers import build_tower
-from moeclip_med.weights import openclip
+from moeclip_med.weights import efficientnet, openclip
 from moeclip_med.weights.cache import cache_folder, written_whole
 from moeclip_med.weights.metadata import ModelMetadata, Threshold, uncalibrated_scale
 from moeclip_med.weights.registry import ZERO_SHOT_PREFIX, find_folder
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from moeclip_med.model.text import TextTower
     from moeclip_med.model.zero_shot import ZeroShotClip
 
-    Network = MoEClip | ZeroShotClip
+    Network = MoEClip | FusedNetwork | ZeroShotClip
 
 
 _TEXT_ADAPTER = "text_adapter.linear.weight"
@@ -53,13 +60,15 @@ class LoadedModel:
         text: (width, 2) embeddings of the prompts, normal and abnormal; None with learned prompts.
         identity_hash: SHA-256 over everything that changes a score.
         notes: What the user should be told about this model, one sentence each.
+        members: The networks of a fused one by themselves, in its order; engines run each as suits it.
     """
 
-    source: Network | partial[MoEClip]
+    source: Network | partial[MoEClip] | partial[MoEClip | FusedNetwork]
     metadata: ModelMetadata
     text: Tensor | None
     identity_hash: str
     notes: tuple[str, ...] = ()
+    members: tuple[LoadedModel, ...] = ()
 
     @cached_property
     def network(self) -> Network:
@@ -109,16 +118,17 @@ def assemble(
         InputError: The adapters do not fit the tower, or the tower is not the one they were trained on.
     """
     architecture = metadata.architecture
-    if not isinstance(architecture, Architecture):
+    if isinstance(architecture, ZeroShotArchitecture):
         msg = f'model "{metadata.name}": plain CLIP has no adapters; load it by its name {ZERO_SHOT_PREFIX}….'
         raise InputError(msg)
     notes = list(metadata.notes)
-    if architecture.prompts == "learned":
+    if isinstance(architecture, FusedArchitecture) or architecture.prompts == "learned":
         if prompts is not None:
             notes.append(f'model "{metadata.name}" has learned prompts: the typed prompts are ignored.')
             warnings.warn(notes[-1], ModelWarning, stacklevel=3)
         build = partial(_build_with_learned_prompts, metadata, architecture, adapters, tower_weights)
-        return LoadedModel(build, metadata, None, metadata.identity(), tuple(notes))
+        members = _members(metadata, architecture, adapters, tower_weights)
+        return LoadedModel(build, metadata, None, metadata.identity(), tuple(notes), members)
     opened = open_network(architecture, tower_weights)
     network = _build_with_text(metadata, architecture, adapters, opened)
     used = prompts or metadata.prompts or Prompts()
@@ -133,8 +143,30 @@ def assemble(
         text = adapter(*features)
     known = replace(metadata, prompts=used, tower_sha256=opened.sha256)
     # The network just built is let go, with a gigabyte: an engine that has its compiled model needs it no more.
-    build = partial(_build_again, metadata, architecture, adapters, tower_weights)
-    return LoadedModel(build, known, text, known.identity(), tuple(notes))
+    again = partial(_build_again, metadata, architecture, adapters, tower_weights)
+    return LoadedModel(again, known, text, known.identity(), tuple(notes))
+
+
+def _members(
+    metadata: ModelMetadata, architecture: LearnedArchitecture, adapters: dict[str, Tensor], tower_weights: Path | None
+) -> tuple[LoadedModel, ...]:
+    """The networks of a fused one as models of their own; none for any other."""
+    if isinstance(architecture, Architecture):
+        return ()
+    digests = metadata.tower_sha256.split("+") if metadata.tower_sha256 else [""] * len(architecture.members)
+    models = []
+    for index, (member, digest) in enumerate(zip(architecture.members, digests, strict=True)):
+        prefix = f"members.{index}."
+        own = {name.removeprefix(prefix): tensor for name, tensor in adapters.items() if name.startswith(prefix)}
+        known = replace(metadata, architecture=member, tower_sha256=digest)
+        build = partial(_build_with_learned_prompts, known, member, own, _given(member, tower_weights))
+        models.append(LoadedModel(build, known, None, known.identity()))
+    return tuple(models)
+
+
+def _given(member: Architecture, tower_weights: Path | None) -> Path | None:
+    """The file for a member's tower, which is not the one that this package brings."""
+    return None if member.tower.name == efficientnet.TIMM_NAME else tower_weights
 
 
 def _build_with_text(
@@ -154,13 +186,44 @@ def _build_again(
 
 
 def _build_with_learned_prompts(
-    metadata: ModelMetadata, architecture: Architecture, adapters: dict[str, Tensor], tower_weights: Path | None
-) -> MoEClip:
-    opened = open_network(architecture, tower_weights)
+    metadata: ModelMetadata, architecture: LearnedArchitecture, adapters: dict[str, Tensor], tower_weights: Path | None
+) -> MoEClip | FusedNetwork:
+    network, opened = build_network(architecture, tower_weights)
     _check_tower(metadata, opened)
-    network = MoEClip(architecture, build_tower(opened.network, architecture))
     _fill(network, adapters, metadata.name)
     return network.eval()
+
+
+def build_network(
+    architecture: LearnedArchitecture, tower_weights: Path | None = None, *, seed: int = 0
+) -> tuple[MoEClip | FusedNetwork, OpenedTower]:
+    """Open the towers of a network with learned prompts and put learned parts with fresh initial values around them.
+
+    Args:
+        architecture: What to build.
+        tower_weights: A file with the tower's weights; in a fused network those of the tower that this package does
+            not bring.
+        seed: Of the initial values.
+
+    Returns:
+        The network, and its tower or towers: digests and terms joined.
+
+    Raises:
+        InputError: A tower is unknown, or its weights are missing or do not fit.
+    """
+    if isinstance(architecture, Architecture):
+        opened = open_network(architecture, tower_weights)
+        tower = build_tower(opened.network, architecture)
+        torch.manual_seed(seed)
+        return MoEClip(architecture, tower), opened
+    members: list[MoEClip | FusedNetwork] = []
+    towers: list[OpenedTower] = []
+    for member in architecture.members:
+        network, opened = build_network(member, _given(member, tower_weights), seed=seed)
+        members.append(network)
+        towers.append(opened)
+    digest, terms = "+".join(tower.sha256 for tower in towers), "; ".join(tower.terms for tower in towers)
+    return FusedNetwork(architecture, members), OpenedTower(None, digest, terms)
 
 
 def _check_tower(metadata: ModelMetadata, opened: OpenedTower) -> None:
@@ -173,7 +236,7 @@ def _check_tower(metadata: ModelMetadata, opened: OpenedTower) -> None:
         raise InputError(msg)
 
 
-def _fill(network: MoEClip, adapters: dict[str, Tensor], name: str) -> None:
+def _fill(network: MoEClip | FusedNetwork, adapters: dict[str, Tensor], name: str) -> None:
     check_state(adapters, network.learned_state(), where=f'model "{name}"')
     network.load_state_dict(adapters, strict=False)
 

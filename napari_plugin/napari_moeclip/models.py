@@ -32,12 +32,12 @@ def load(request: LoadRequest) -> Detector:
 
 def info_of(detector: Detector) -> LoadedModelInfo:
     """Say what the viewer has to know of a loaded model."""
-    from moeclip_med.model.architecture import Architecture
+    from moeclip_med.model.architecture import ZeroShotArchitecture
 
     metadata = detector.metadata
     architecture = metadata.architecture
     levels, experts = (0, 0)
-    if isinstance(architecture, Architecture):
+    if not isinstance(architecture, ZeroShotArchitecture):
         levels, experts = len(architecture.levels), architecture.experts.count
     return LoadedModelInfo(
         name=metadata.name,
@@ -52,9 +52,9 @@ def info_of(detector: Detector) -> LoadedModelInfo:
 
 def describe(name: str) -> ModelDescription:
     """Say where a model's files are, how large they are, and whether a download would start; loads nothing."""
-    from moeclip_med.weights.registry import NAMED_MODELS, find_folder
+    from moeclip_med.weights.registry import NAMED_MODELS, PACKAGED, find_folder
     from moeclip_med.weights.store import read_metadata
-    from moeclip_med.weights.towers import has_tower, weights_source
+    from moeclip_med.weights.towers import has_towers, missing_towers
 
     try:
         folder = find_folder(name)
@@ -65,14 +65,12 @@ def describe(name: str) -> ModelDescription:
         return ModelDescription(name, is_ready=False, detail=str(error), has_text_tower=has_text)
     has_text = getattr(architecture, "prompts", "text") != "learned"
     megabytes = sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 2**20
-    where = "comes with the package" if name == "lite" else str(folder)
+    where = "comes with the package" if name in PACKAGED else str(folder)
     detail = f"{where} ({megabytes:.1f} MB)"
     ready = ModelDescription(name, is_ready=True, detail=detail, has_text_tower=has_text, place=str(folder))
-    if has_tower(architecture.tower):
+    if has_towers(architecture):
         return replace(ready, detail=f"{detail}; nothing to download.")
-    source = weights_source(architecture.tower)
-    origin = source.url or source.repository
-    return replace(ready, detail=f"{detail}; the tower's weights are downloaded once, from {origin} to {source.place}.")
+    return replace(ready, detail=f"{detail}; {missing_towers(architecture)}.")
 
 
 def show_experts(anomaly: AnomalyVolume, into: NDArray[np.uint8], experts: int) -> tuple[tuple[float, ...], ...]:
