@@ -28,13 +28,18 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+_TIMM_TRANSFORMERS = ("vit_", "eva", "deit", "beit", "naflexvit_")
+
 CORRELATION_FLOOR = {Precision.F32: 0.99999, Precision.BF16: 0.9995, Precision.F16: 0.9995, Precision.INT8: 0.998}
 """The least correlation of an engine's maps with PyTorch's in float32 at which it may be used."""
 
 
 def is_transformer(architecture: AnyArchitecture) -> bool:
-    """Whether the tower is OpenCLIP's own vision transformer, whose time goes into large matrix products."""
-    return architecture.tower.kind == "openclip" and architecture.tower.activation != "native"
+    """Whether the tower is a vision transformer, whose time goes into large matrix products."""
+    tower = architecture.tower
+    if tower.kind == "timm":
+        return tower.name.startswith(_TIMM_TRANSFORMERS)
+    return tower.activation != "native"
 
 
 def suitable_batch_size(device: str, *, is_transformer: bool) -> int:

@@ -20,6 +20,7 @@ from moeclip_med.engines.base import (
     Precision,
     is_transformer,
 )
+from moeclip_med.model.architecture import FusedArchitecture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def make_engine(
     Left to choose, the device is the first GPU, else the processor; on the processor the engine is OpenVINO where it
     is installed. The precision is half on a GPU; on a processor with bf16 arithmetic it is bf16 for a transformer,
     and float32 for a convolutional tower, which is fast enough and then scores alike on every machine. int8 is never
-    chosen: it changes scores more than rounding does.
+    chosen: it changes scores more than rounding does. The members of a fused network are chosen for one by one.
 
     Args:
         model: The network and its prompts.
@@ -88,6 +89,17 @@ def make_engine(
         InputError: A wish that this machine cannot meet; the message names what is there.
         MissingExtraError: OpenVINO or quantisation was asked for and is not installed.
     """
+    architecture = model.metadata.architecture
+    if isinstance(architecture, FusedArchitecture):
+        from moeclip_med.engines.fused_engine import FusedEngine
+
+        engines = [
+            make_engine(
+                member, engine=engine, device=device, precision=precision, threads=threads, calibration=calibration
+            )
+            for member in model.members
+        ]
+        return FusedEngine(architecture, engines)
     choice = choose(model, engine=engine, device=device, precision=precision)
     request = EngineRequest(choice.device, choice.precision, choice.describe, threads, calibration)
     try:

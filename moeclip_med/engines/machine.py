@@ -54,10 +54,11 @@ def precisions(engine: str, device: str) -> list[Precision]:
         return [Precision.F32, *([Precision.BF16] if openvino_has_native_bf16() else []), Precision.INT8]
     if device == "cpu":
         return [Precision.F32, *([Precision.BF16] if torch_has_native_bf16() else [])]
-    return [Precision.F32, Precision.F16, *([Precision.BF16] if _cuda_has_bf16(device) else [])]
+    return [Precision.F32, Precision.F16, *([Precision.BF16] if has_native_bf16(device) else [])]
 
 
-def _cuda_has_bf16(device: str) -> bool:
+def has_native_bf16(device: str) -> bool:
+    """Whether a GPU computes in bf16 without emulating it."""
     import torch
 
     return device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -22,6 +22,7 @@ from moeclip_med.engines import model_cache
 from moeclip_med.engines.base import CORRELATION_FLOOR, ConversionError, EngineWarning, Precision, is_transformer
 from moeclip_med.engines.calibration import CalibrationImages
 from moeclip_med.engines.model_cache import Agreement
+from moeclip_med.engines.openvino_convert import to_openvino
 from moeclip_med.engines.openvino_import import import_nncf, openvino
 from moeclip_med.weights.tensors import fingerprint
 
@@ -187,16 +188,9 @@ def _compile(recipe: ModelRecipe) -> openvino.CompiledModel:
 def _convert(recipe: ModelRecipe) -> openvino.Model:
     model = recipe.model
     size = model.metadata.architecture.image_size
-    example = [torch.zeros(1, 3, size, size)]
-    shapes = [openvino.PartialShape([-1, 3, size, size])]
-    if model.text is not None:
-        example.append(model.text)
-        shapes.append(openvino.PartialShape(list(model.text.shape)))
+    images = torch.zeros(1, 3, size, size)
     traced = _TracedNetwork(model.network, want_routing=recipe.want_routing).eval()
-    with torch.inference_mode(), warnings.catch_warnings():
-        # Sizes are read while tracing; they are meant to be constant.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return openvino.convert_model(traced, example_input=tuple(example), input=shapes)
+    return to_openvino(traced, (images,) if model.text is None else (images, model.text))
 
 
 def _quantise(converted: openvino.Model, recipe: ModelRecipe) -> openvino.Model:

@@ -106,11 +106,11 @@ def _write_onnx(model: LoadedModel, network: ExportedNetwork, folder: Path) -> f
 
 def _write_openvino(model: LoadedModel, network: ExportedNetwork, folder: Path) -> float:
     _need("openvino", "Exporting to OpenVINO", extra="openvino")
+    from moeclip_med.engines.openvino_convert import to_openvino
     from moeclip_med.engines.openvino_import import openvino
 
     size = model.metadata.architecture.image_size
-    traced = _trace(model, network)
-    converted = openvino.convert_model(traced, example_input=probe_images(size), input=[-1, 3, size, size])
+    converted = to_openvino(network, (probe_images(size),))
     path = folder / "model.xml"
     openvino.save_model(converted, path, compress_to_fp16=False)
     compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
