@@ -20,21 +20,22 @@ import torch
 
 from moeclip_med.cli.train import read_data
 from moeclip_med.model.architecture import LITE_INPUTS, lite_architecture
-from moeclip_med.training.artefact import write_lite_model
-from moeclip_med.training.lite import LiteTask, build_lite
+from moeclip_med.training.artefact import write_learned_model
+from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
 from moeclip_med.training.run_state import BEST_FILE, load_trained_state
 from moeclip_med.training.settings import LiteSettings, LossWeights
+from moeclip_med.weights.loading import build_network
 from moeclip_med.weights.tensors import fingerprint
 
 if TYPE_CHECKING:
     from moeclip_med.model.architecture import Architecture
 
-HELD_OUT = ("leather", "road_crack", "steel_strip")
+HELD_OUT = ("aluminium", "leather", "road_crack", "steel_strip")
 NORMAL_ONLY = ("pcb",)
 LICENCE = "Apache-2.0"
-SYMMETRY = {"mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "mirror_counts", "mirror_nearest"}
-INTENSITY = {"intensity", "intensity_mirror", "mirror_counts"}
+SYMMETRY = {"mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "mirror_gate", "mirror_nearest"}
+INTENSITY = {"intensity", "intensity_mirror", "mirror_gate"}
 
 
 def architectures() -> dict[str, Architecture]:
@@ -88,7 +89,7 @@ def main() -> None:
         held_out=HELD_OUT,
         normal_only=NORMAL_ONLY,
     )
-    network = build_lite(arguments.seed, architectures()[arguments.variant])
+    network, tower = build_network(architectures()[arguments.variant], seed=arguments.seed)
     if arguments.start_from:
         state = torch.load(arguments.start_from / BEST_FILE, map_location="cpu", weights_only=True)["network"]
         load_trained_state(network, state)
@@ -110,7 +111,7 @@ def main() -> None:
             print(f"{done}/{total} loss {loss:.3f} {time.perf_counter() - start:.0f} s", flush=True)
 
     progress = run_training(task, options, fabric, report)
-    write_lite_model(task, folder, folder / "model", progress, licence=LICENCE)
+    write_learned_model(task, tower, folder, folder / "model", progress, licence=LICENCE)
     print(json.dumps(vars(progress)))
 
 

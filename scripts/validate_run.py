@@ -12,30 +12,36 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.train import read_data
 from moeclip_med.model.architecture import Architecture
-from moeclip_med.model.network import MoEClip
-from moeclip_med.training.lite import LiteTask, build_lite
+from moeclip_med.model.zero_shot import ZeroShotClip
+from moeclip_med.training.images import ImageTask
 from moeclip_med.training.run_state import BEST_FILE, SETTINGS_FILE, load_trained_state
 from moeclip_med.training.settings import LiteSettings
 from moeclip_med.weights import load_model
+from moeclip_med.weights.loading import build_network
+
+if TYPE_CHECKING:
+    from moeclip_med.model.fused import FusedNetwork
+    from moeclip_med.model.network import MoEClip
 
 
-def network_of(folder: Path) -> MoEClip:
+def network_of(folder: Path) -> MoEClip | FusedNetwork:
     """The network of a model's folder, or of a run's best checkpoint."""
     run = folder / BEST_FILE
     if not run.exists():
         network = load_model(str(folder)).network
-        if not isinstance(network, MoEClip):
+        if isinstance(network, ZeroShotClip):
             msg = f'"{folder}" holds a model without learned parts; name a run or a trained model.'
             raise InputError(msg)
         return network
     settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    network = build_lite(0, Architecture.from_json(settings["architecture"]))
+    network, _ = build_network(Architecture.from_json(settings["architecture"]))
     load_trained_state(network, torch.load(run, map_location="cpu", weights_only=True)["network"])
     return network
 
@@ -48,9 +54,7 @@ def main() -> None:
     parser.add_argument("--hold-out", action="append", required=True)
     arguments = parser.parse_args()
     settings = LiteSettings(held_out=tuple(arguments.hold_out))
-    task = LiteTask(
-        read_data(arguments.data), settings, arguments.folder / "features", network=network_of(arguments.folder)
-    )
+    task = ImageTask(read_data(arguments.data), settings, network_of(arguments.folder))
     validation = task.validate()
     print(json.dumps({"score": validation.score, **validation.values}, indent=2))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.industrial.datasets import IndustrialImage
 
-RECIPES = ("lite", "vit-l-14-336", "vit-l-14", "vit-b-16", "mobileclip-s1")
+RECIPES = ("lite", "accurate", "vit-l-14-336", "vit-l-14", "vit-b-16", "mobileclip-s1")
 
 
 def train_command(  # noqa: PLR0913 - one parameter per option of the command
@@ -31,7 +31,9 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; resumed if it holds one.")],
-    recipe: Annotated[str, typer.Option(help=f"One of: {', '.join(RECIPES)}.")] = "lite",
+    recipe: Annotated[
+        str, typer.Option(help=f"One of: {', '.join(RECIPES)}; or timm:NAME.TAG, any vision transformer of timm.")
+    ] = "lite",
     hold_out: Annotated[
         list[str] | None,
         typer.Option(help="Category never trained on, which chooses the checkpoint. May be repeated."),
@@ -55,17 +57,22 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         list[str] | None, typer.Option(help="CATEGORY=TEXT: terms of use of a category's images. May be repeated.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bf16-mixed or 32-true.", show_default="the recipe's: 32-true for lite")
+        str | None,
+        typer.Option(help="bf16-mixed or 32-true.", show_default="32-true for lite; else by what the device can"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Number of devices.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that make images beside the training (accurate, timm:).")
+    ] = 0,
     quiet: QuietOption = False,
 ) -> None:
     """Train adapters on industrial images and write a model folder that --model takes."""
-    if recipe not in RECIPES:
-        msg = f'--recipe: "{recipe}" is not a recipe; choose from {", ".join(RECIPES)}'
+    from moeclip_med.training.entry import TIMM_PREFIX, TrainRequest, parse_precision, train
+
+    if recipe not in RECIPES and not recipe.startswith(TIMM_PREFIX):
+        msg = f'--recipe: "{recipe}" is not a recipe; choose from {", ".join(RECIPES)}, {TIMM_PREFIX}NAME.TAG'
         raise InputError(msg)
-    from moeclip_med.training.entry import TrainRequest, parse_precision, train
 
     images = read_data(data)
     request = TrainRequest(
@@ -87,6 +94,7 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         precision=parse_precision(precision),
         device=device,
         devices=devices,
+        workers=workers,
     )
     with progress_bars(quiet=quiet) as (on_features, on_step):
         model = train(request, on_features=on_features, on_step=on_step)

@@ -11,7 +11,6 @@ import torch
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.training.run_state import BEST_FILE, load_trained_state
 from moeclip_med.training.validation import central_square, held_out_normal_samples
-from moeclip_med.weights import efficientnet
 from moeclip_med.weights.metadata import (
     ModelMetadata,
     ScoreScale,
@@ -29,10 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeclip_med.industrial.datasets import IndustrialImage
-    from moeclip_med.training.lite import LiteTask
+    from moeclip_med.training.lite import IndustrialTask
     from moeclip_med.training.run_state import Progress
     from moeclip_med.training.transformer import TransformerTask
     from moeclip_med.training.transformer_build import BuiltTransformer
+    from moeclip_med.weights.towers import OpenedTower
 
 MAXIMA_PERCENTILE = 95.0
 """The threshold: this percentile of the map maxima of normal images, so that one in twenty would raise a finding."""
@@ -40,7 +40,8 @@ MAXIMA_PERCENTILE = 95.0
 MEDIAN_SCORE = 0.02
 """The score that the median pixel of normal images gets."""
 
-LITE_VERSION = "5"
+VERSIONS = {"lite": "6", "accurate": "1"}
+"""The version that a recipe's models get; others count from 1."""
 
 UNKNOWN_TERMS = "not stated when the model was trained"
 
@@ -57,21 +58,39 @@ KNOWN_DATA: Mapping[str, tuple[str, str, str]] = {
         "non-commercial research (Shi et al. 2016)",
         "https://github.com/cuilimeng/CrackForest-dataset",
     ),
+    "ball_screw": (
+        "BSData, ball screw drives",
+        "CC BY-SA 4.0 (Schlagenhauf & Landwehr 2021)",
+        "https://github.com/2Obe/BSData",
+    ),
+    "concrete": ("Concrete surface cracks", "CC BY 4.0", "https://data.mendeley.com/datasets/6x4dzzrs2h"),
+    "crack_pothole": ("Cracks and potholes", "CC BY 4.0", "https://data.mendeley.com/datasets/t576ydh9v8"),
+    "aluminium": ("Aluminium surface defects", "CC BY 4.0", "https://doi.org/10.6084/m9.figshare.27778473"),
     "leather": ("MVTec AD, leather", "CC BY-NC-SA 4.0", "https://www.mvtec.com/company/research/datasets/mvtec-ad"),
 }
 """Name, terms and source of categories that are known by their folder's name."""
 
 
-def write_lite_model(
-    task: LiteTask, run: Path, folder: Path, progress: Progress, *, licence: str, terms: Mapping[str, str] | None = None
+def write_learned_model(  # noqa: PLR0913 - what is known of a run
+    task: IndustrialTask,
+    tower: OpenedTower,
+    run: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    name: str = "lite",
+    licence: str,
+    terms: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the model folder of a run's best checkpoint.
+    """Write the model folder of a run's best checkpoint, for a network with learned prompts.
 
     Args:
         task: The finished task.
+        tower: Its tower or towers.
         run: The run's folder.
         folder: Where the model goes.
         progress: How the run ended.
+        name: What the model is called; also names its recipe.
         licence: Licence of the adapters.
         terms: Terms of use by category, where `KNOWN_DATA` does not know them.
 
@@ -83,24 +102,24 @@ def write_lite_model(
     scale, threshold = measure_scale(task)
     settings = task.settings_json()
     metadata = ModelMetadata(
-        name="lite",
-        version=LITE_VERSION,
+        name=name,
+        version=VERSIONS.get(name, "1"),
         architecture=task.network.architecture,
         score_scale=scale,
         threshold=threshold,
         licence=licence,
-        tower_licence=efficientnet.TERMS,
+        tower_licence=tower.terms,
         training_data=training_data(task.trained, terms or {}),
         training={
-            "recipe": "lite",
-            **{name: str(value) for name, value in settings["settings"].items()},
+            "recipe": name,
+            **{key: str(value) for key, value in settings["settings"].items()},
             "images_sha256": settings["images"]["trained"],
             "held_out_images_sha256": settings["images"]["held_out"],
             "steps": str(progress.step),
             "chosen": chosen(progress),
         },
         start_values=describe_start_values(task.network.architecture),
-        tower_sha256=efficientnet.SHA256,
+        tower_sha256=tower.sha256,
         notes=NOTES,
         weak_kinds=WEAK_KINDS,
     )
@@ -193,7 +212,7 @@ def chosen(progress: Progress) -> str:
     )
 
 
-def measure_scale(task: LiteTask) -> tuple[ScoreScale, Threshold]:
+def measure_scale(task: IndustrialTask) -> tuple[ScoreScale, Threshold]:
     """Score scale and threshold from normal images that were never trained on.
 
     Half of the evidence are central squares of held-out normal industrial images, half are composites and crops made

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from moeclip_transforms.errors import InputError
 
@@ -12,9 +13,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_med.industrial.datasets import IndustrialImage
+    from moeclip_med.model.architecture import Architecture
+    from moeclip_med.model.network import MoEClip
+    from moeclip_med.training.images import ImageTask
+    from moeclip_med.training.lite import LiteTask
     from moeclip_med.training.loop import Precision
+    from moeclip_med.weights.towers import OpenedTower
 
 MODEL_FOLDER = "model"
+TIMM_PREFIX = "timm:"
+LARGE_SIDE = 518
+"""The input of a transformer of timm has at most this side, pixels."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,8 @@ class TrainRequest:
     """Everything a run is asked for.
 
     Attributes:
-        recipe: "lite", or the name of a tower with text, such as "vit-l-14-336".
+        recipe: "lite", "accurate", the name of a tower with text, such as "vit-l-14-336", or any vision transformer of
+            timm as "timm:NAME.TAG", such as "timm:vit_large_patch14_dinov2.lvd142m".
         images: All industrial images, held-out categories included.
         folder: Where the run keeps its files.
         seed: Of everything random.
@@ -33,10 +45,11 @@ class TrainRequest:
         changes: Settings that differ from the recipe's, by name.
         licence: Licence of the trained adapters.
         terms: Terms of use of the images by category, where they are not known.
-        precision: "bf16-mixed" or "32-true"; None takes the recipe's: float32 for lite, whose tokens are differences of
-            features, mixed for towers with text.
+        precision: "bf16-mixed" or "32-true"; None chooses: float32 for lite and the accurate model, whose tokens are
+            differences of features; for other transformers mixed where the device computes in bf16, else float32.
         device: "auto", "cpu", "cuda" or "mps".
         devices: Number of devices.
+        workers: Processes that make training images beside the training, for the accurate model and timm's.
     """
 
     recipe: str
@@ -53,6 +66,7 @@ class TrainRequest:
     precision: Precision | None = None
     device: str = "auto"
     devices: int = 1
+    workers: int = 0
 
 
 def parse_precision(name: str | None) -> Precision | None:
@@ -96,7 +110,25 @@ def train(
         raise InputError(msg)
     if request.recipe == "lite":
         return train_lite(request, on_features, on_step)
+    if request.recipe == "accurate" or request.recipe.startswith(TIMM_PREFIX):
+        return train_images(request, on_step)
     return train_transformer(request, on_step)
+
+
+def choose_precision(wish: Precision | None, device: str) -> tuple[Precision, str]:
+    """The precision of a transformer's training, and why; bf16 that a processor only emulates takes minutes a step."""
+    from moeclip_med.engines import machine
+
+    if wish is not None:
+        return wish, "as asked for"
+    found = machine.devices()[0] if device == "auto" else device
+    if found.startswith("cpu"):
+        if machine.torch_has_native_bf16():
+            return "bf16-mixed", "the processor has bf16 arithmetic"
+        return "32-true", "the processor has no bf16 arithmetic"
+    if machine.has_native_bf16(found):
+        return "bf16-mixed", f"{found} has bf16 arithmetic"
+    return "32-true", f"{found} has no bf16 arithmetic"
 
 
 def train_lite(
@@ -105,27 +137,104 @@ def train_lite(
     on_step: Callable[[int, int, float], None] | None,
 ) -> Path:
     """The lite recipe, from images to model folder."""
-    from moeclip_med.training.artefact import write_lite_model
+    from moeclip_med.model.architecture import lite_architecture
     from moeclip_med.training.lite import LiteTask
-    from moeclip_med.training.loop import RunOptions, make_fabric, run_training
     from moeclip_med.training.settings import LiteSettings
+    from moeclip_med.weights.loading import build_network
 
     settings = replace(
         LiteSettings(seed=request.seed, held_out=request.hold_out, normal_only=request.normal_only),
         **request.changes,
     )
-    task = LiteTask(request.images, settings, request.folder / "features", on_features=on_features)
+    network, tower = build_network(lite_architecture(), seed=settings.seed)
+    task = LiteTask(
+        request.images,
+        settings,
+        request.folder / "features",
+        network=cast("MoEClip", network),
+        on_features=on_features,
+    )
+    return _run(task, tower, request, "lite", request.precision or "32-true", on_step)
+
+
+def train_images(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
+    """The accurate model, or a vision transformer of timm by itself, from images to model folder."""
+    from moeclip_med.model.architecture import accurate_architecture
+    from moeclip_med.training.images import ImageTask
+    from moeclip_med.training.settings import accurate_settings
+    from moeclip_med.weights.loading import build_network
+
+    is_fused = request.recipe == "accurate"
+    architecture = accurate_architecture() if is_fused else timm_architecture(request.recipe)
+    settings = replace(
+        accurate_settings(architecture.image_size),
+        seed=request.seed,
+        held_out=request.hold_out,
+        normal_only=request.normal_only,
+        **request.changes,
+    )
+    precision: Precision = request.precision or "32-true"
+    if not is_fused:
+        precision, why = choose_precision(request.precision, request.device)
+        _log.info("precision %s: %s", precision, why)
+    network, tower = build_network(architecture, request.tower_weights, seed=settings.seed)
+    task = ImageTask(request.images, settings, network, workers=request.workers)
+    return _run(task, tower, request, request.recipe.removeprefix(TIMM_PREFIX), precision, on_step)
+
+
+def timm_architecture(recipe: str) -> Architecture:
+    """The network around a vision transformer of timm, at some 518 pixels, experts after each quarter of its blocks.
+
+    Args:
+        recipe: "timm:NAME.TAG".
+
+    Raises:
+        InputError: timm has no such model, or it is no vision transformer.
+    """
+    import timm
+    import torch
+
+    from moeclip_med.model.architecture import dino_architecture
+
+    name, _, tag = recipe.removeprefix(TIMM_PREFIX).partition(".")
+    if not timm.is_model(name):
+        similar = ", ".join(timm.list_models(f"*{name}*")[:5]) or "none"
+        msg = f'--recipe: timm has no model "{name}"; similar names: {similar}'
+        raise InputError(msg)
+    with torch.device("meta"):
+        network: Any = timm.create_model(name, pretrained=False)
+    if not hasattr(network, "patch_embed") or not hasattr(network, "num_prefix_tokens"):
+        msg = f'--recipe: "{name}" is no vision transformer ({type(network).__name__})'
+        raise InputError(msg)
+    patch = int(network.patch_embed.patch_size[0])
+    architecture = dino_architecture(name, tag, depth=len(network.blocks), patch=patch, grid=LARGE_SIDE // patch)
+    return replace(architecture, mean=tuple(network.default_cfg["mean"]), std=tuple(network.default_cfg["std"]))
+
+
+def _run(
+    task: LiteTask | ImageTask,
+    tower: OpenedTower,
+    request: TrainRequest,
+    name: str,
+    precision: Precision,
+    on_step: Callable[[int, int, float], None] | None,
+) -> Path:
+    from moeclip_med.training.artefact import write_learned_model
+    from moeclip_med.training.loop import RunOptions, make_fabric, run_training
+
     options = RunOptions(
         request.folder,
-        settings.seed,
-        task.settings_json(),
-        precision=request.precision or "32-true",
+        task.settings.seed,
+        {**task.settings_json(), "tower_sha256": tower.sha256},
+        precision=precision,
         device=request.device,
         devices=request.devices,
     )
     progress = run_training(task, options, make_fabric(options), on_step)
     model = request.folder / MODEL_FOLDER
-    return write_lite_model(task, request.folder, model, progress, licence=request.licence, terms=request.terms)
+    return write_learned_model(
+        task, tower, request.folder, model, progress, name=name, licence=request.licence, terms=request.terms
+    )
 
 
 def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
@@ -146,11 +255,13 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
     categories = sorted({image.category for image in request.images})
     built = build_transformer(request.recipe, settings, categories, request.tower_weights)
     task = TransformerTask(request.images, settings, built.network, built.text)
+    precision, why = choose_precision(request.precision, request.device)
+    _log.info("precision %s: %s", precision, why)
     options = RunOptions(
         request.folder,
         settings.seed,
         {**task.settings_json(), "tower_sha256": built.tower_sha256},
-        precision=request.precision or "bf16-mixed",
+        precision=precision,
         device=request.device,
         devices=request.devices,
     )

@@ -53,11 +53,11 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self.kinds)
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Features (B, h, w, width) bfloat16 and masks (B, m, m) bool of some images."""
+    def batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, h, w, width) bfloat16, masks (B, m, m) bool and kinds (B,) of some images."""
         ordered = np.sort(indices)  # reading forwards is kinder to the disk; order within a batch is free
         bits = torch.from_numpy(self.features[ordered].view(np.int16))
-        return bits.view(torch.bfloat16), torch.from_numpy(self.masks[ordered])
+        return bits.view(torch.bfloat16), torch.from_numpy(self.masks[ordered]), torch.from_numpy(self.kinds[ordered])
 
 
 def loss_mask(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
@@ -160,10 +160,10 @@ def stage_encoder(stage: nn.Module, size: int) -> tuple[Callable[[Tensor], Tenso
 
 def openvino_encoder(stage: nn.Module, size: int) -> Callable[[Tensor], Tensor]:
     """Compile a stage with OpenVINO; it runs in the processor's own precision (bfloat16 where it is fast)."""
+    from moeclip_med.engines.openvino_convert import to_openvino
     from moeclip_med.engines.openvino_import import openvino
 
-    example = torch.zeros(2, 3, size, size)
-    model = openvino.convert_model(stage, example_input=example, input=[-1, 3, size, size])
+    model = to_openvino(stage, (torch.zeros(2, 3, size, size),))
     compiled = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"})
 
     def encode(images: Tensor) -> Tensor:

@@ -6,22 +6,23 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from moeclip_med.industrial.datasets import images_hash, split_categories
 from moeclip_med.industrial.mix import Mix, MixShares
 from moeclip_med.model.architecture import lite_architecture
-from moeclip_med.model.losses import dice_loss, fused_margin, maps_loss, peak_loss
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.training.features import FeatureStore, open_store, stage_encoder
 from moeclip_med.training.loop import Validation
+from moeclip_med.training.losses import industrial_losses
 from moeclip_med.training.validation import (
     GroupScores,
+    ValidationGroup,
     category_groups,
     hold_out_normals,
     score_group,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.model.architecture import Architecture
+    from moeclip_med.model.fused import FusedNetwork
     from moeclip_med.model.outputs import TrainingOutput
     from moeclip_med.training.settings import LiteSettings
 
@@ -48,17 +50,96 @@ VALIDATION_SEED = 1_000_003
 
 
 def build_lite(seed: int, architecture: Architecture | None = None) -> MoEClip:
-    """The network of `lite` with fresh start values drawn from a seed."""
-    from moeclip_med.weights.efficientnet import load_network
+    """The network of `lite` with fresh initial values drawn from a seed."""
+    from moeclip_med.weights.towers import open_network
 
     architecture = architecture or lite_architecture()
-    tower = build_tower(load_network(), architecture)
+    tower = build_tower(open_network(architecture).network, architecture)
     torch.manual_seed(seed)
     return MoEClip(architecture, tower)
 
 
-class LiteTask:
-    """The lite recipe as a task for the loop."""
+class IndustrialTask:
+    """What every recipe with learned prompts shares: the split of the images, the optimizer, the validation."""
+
+    def __init__(
+        self, images: Sequence[IndustrialImage], settings: LiteSettings, network: MoEClip | FusedNetwork
+    ) -> None:
+        """Split the images.
+
+        Args:
+            images: All industrial images, held-out categories included.
+            settings: The recipe.
+            network: What to train.
+        """
+        self.settings, self.network = settings, network
+        trained, self.held_out = split_categories(images, settings.held_out)
+        self.trained, held_normals = hold_out_normals(trained, settings.held_out_normals)
+        size = network.architecture.image_size
+        self.mix = training_mix(self.trained, settings, size)
+        self.held_normals = held_normals + tuple(image for image in self.held_out if image.is_normal)
+        self.validation_mix = held_out_mix(held_normals, size)
+        learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            learned, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.steps_per_epoch, self.epochs = settings.steps_per_epoch, settings.epochs
+        self.scheduler: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, self.steps_per_epoch * self.epochs
+        )
+
+    @cached_property
+    def groups(self) -> list[ValidationGroup]:
+        """Held-out categories and synthetic images from held-out normal ones."""
+        size, settings = self.network.architecture.image_size, self.settings
+        groups = category_groups(self.held_out, size=size, most=settings.validation_images)
+        return groups + synthetic_groups(self.validation_mix, settings.validation_synthetic)
+
+    def settings_json(self) -> dict[str, Any]:
+        """Everything that shapes the run: recipe, architecture, images."""
+        return {
+            "recipe": self.recipe,
+            "settings": self.settings.to_json(),
+            "architecture": self.network.architecture.to_json(),
+            "images": {"trained": images_hash(self.trained), "held_out": images_hash(self.held_out)},
+        }
+
+    recipe = "lite"
+
+    def validate(self) -> Validation:
+        """Held-out categories and held-out synthetic defects."""
+        scores: dict[str, GroupScores] = {}
+        values: dict[str, float] = {}
+        pictures: dict[str, NDArray[np.uint8]] = {}
+        for group in self.groups:
+            scores[group.name], maps = score_group(group, self.maps_of)
+            values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}
+            low, high = np.quantile(maps, [0.02, 0.998])
+            pictures[group.name] = validation_picture(group, maps, (float(low), float(high)))
+        return Validation(selection_score(scores), values, pictures)
+
+    @torch.inference_mode()
+    def maps_of(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Raw maps (n, m, m) of images (n, size, size, 3) uint8."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        maps = []
+        for start in range(0, len(images), 16):
+            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + 16])).to(device).permute(0, 3, 1, 2)
+            maps.append(self.network(self.normalise(batch.float() / 255)).maps.float().cpu())
+        return torch.cat(maps).numpy()
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] as the network takes them."""
+        architecture = self.network.architecture
+        mean, std = images.new_tensor(architecture.mean), images.new_tensor(architecture.std)
+        return (images - mean[:, None, None]) / std[:, None, None]
+
+
+class LiteTask(IndustrialTask):
+    """The lite recipe as a task for the loop: features of the frozen first stage are kept on disk."""
+
+    network: MoEClip
 
     def __init__(
         self,
@@ -80,69 +161,28 @@ class LiteTask:
             keeps_features: Keep features of earlier drawings too: other runs may share the folder.
             on_features: Called with (images done, images in all) while features are computed.
         """
-        self.settings, self.store_folder, self.on_features = settings, store_folder, on_features
-        self.keeps_features = keeps_features
-        self.network = network or build_lite(settings.seed)
-        trained, self.held_out = split_categories(images, settings.held_out)
-        self.trained, held_normals = hold_out_normals(trained, settings.held_out_normals)
+        super().__init__(images, settings, network or build_lite(settings.seed))
+        self.store_folder, self.on_features, self.keeps_features = store_folder, on_features, keeps_features
         size = self.network.architecture.image_size
-        crop_seed = settings.seed if settings.crop_seed is None else settings.crop_seed
-        self.mix = Mix(
-            self.trained, size=size, seed=crop_seed, shares=settings.shares, normal_only=settings.normal_only
-        )
-        self.held_normals = held_normals + tuple(image for image in self.held_out if image.is_normal)
-        self.groups = category_groups(self.held_out, size=size, most=settings.validation_images)
-        self.validation_mix = held_out_mix(held_normals, size)
-        self.groups += synthetic_groups(self.validation_mix, settings.validation_synthetic)
-        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            learned, lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.steps_per_epoch, self.epochs = settings.steps_per_epoch, settings.epochs
-        self.scheduler: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.optimizer, self.steps_per_epoch * self.epochs
-        )
         self.encode_stage, self.encoder_name = stage_encoder(self.network.tower.stages[0], size)
 
-    def settings_json(self) -> dict[str, Any]:
-        """Everything that shapes the run: recipe, architecture, images."""
-        return {
-            "recipe": "lite",
-            "settings": self.settings.to_json(),
-            "architecture": self.network.architecture.to_json(),
-            "images": {"trained": images_hash(self.trained), "held_out": images_hash(self.held_out)},
-        }
-
-    def batches(self, epoch: int, first: int, fabric: Fabric) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features and masks; the order of an epoch is a function of seed and epoch."""
+    def batches(self, epoch: int, first: int, fabric: Fabric) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Features, masks and kinds; the order of an epoch is a function of seed and epoch."""
         store = self._store(self.settings.first_drawing + epoch // self.settings.fresh_every, fabric)
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(store))
         size = self.settings.batch_size
         for number in range(first, self.steps_per_epoch):
             mine = order[number * size : (number + 1) * size][fabric.global_rank :: fabric.world_size]
-            features, masks = store.batch(mine)
-            yield fabric.to_device((features, masks))
+            yield fabric.to_device(store.batch(mine))
 
-    def losses(self, network: MoEClip, batch: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], TrainingOutput]:
-        """Focal and Dice on every map, cross-entropy of the image, balance and ETF."""
-        kept, masks = batch
+    def losses(
+        self, network: MoEClip, batch: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[dict[str, Tensor], TrainingOutput]:
+        """See `industrial_losses`."""
+        kept, masks, kinds = batch
         tokens, twins, intensity = self._unpacked(kept.float())
         output: TrainingOutput = network.forward_training(tokens, intensity=intensity, twin_tokens=twins)
-        target = masks.float()
-        labels = masks.flatten(1).any(dim=1).long()
-        levels = [level.float() for level in output.logits]
-        corners, weights = self.network.architecture.corners_aligned, self.settings.losses
-        margin = fused_margin(levels, target.shape[-1], corners_aligned=corners)
-        losses = {
-            "patch": maps_loss(levels, target.unsqueeze(1), corners_aligned=corners),
-            "fused": weights.fused * functional.binary_cross_entropy_with_logits(margin, target),
-            "fused_dice": weights.fused_dice * dice_loss(margin.sigmoid(), target),
-            "peak": weights.peak * peak_loss(margin, target),
-            "image": functional.cross_entropy(output.image_logits.float(), labels),
-            "balance": weights.balance * output.balance(),
-            "etf": weights.etf * output.etf(),
-        }
-        return losses, output
+        return industrial_losses((output,), masks, kinds, self.settings.losses), output
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
@@ -158,34 +198,6 @@ class LiteTask:
         twin_width = width if self.network.architecture.has_mirror else 0
         tokens, twins, intensity = kept.split([width, twin_width, kept.shape[-1] - width - twin_width], dim=-1)
         return tokens, twins if twin_width else None, intensity if intensity.shape[-1] else None
-
-    def validate(self) -> Validation:
-        """Held-out categories and held-out synthetic defects."""
-        scores: dict[str, GroupScores] = {}
-        values: dict[str, float] = {}
-        pictures: dict[str, NDArray[np.uint8]] = {}
-        for group in self.groups:
-            scores[group.name], maps = score_group(group, self.maps_of)
-            values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}
-            low, high = np.quantile(maps, [0.02, 0.998])
-            pictures[group.name] = validation_picture(group, maps, (float(low), float(high)))
-        return Validation(selection_score(scores), values, pictures)
-
-    @torch.inference_mode()
-    def maps_of(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raw maps (n, m, m) of images (n, size, size, 3) uint8."""
-        self.network.eval()
-        device = next(self.network.parameters()).device
-        maps = []
-        for start in range(0, len(images), 16):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + 16])).permute(0, 3, 1, 2)
-            maps.append(self.network(self._normalise(batch.float() / 255).to(device)).maps.float().cpu())
-        return torch.cat(maps).numpy()
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        architecture = self.network.architecture
-        mean, std = torch.tensor(architecture.mean), torch.tensor(architecture.std)
-        return (images - mean[:, None, None]) / std[:, None, None]
 
     def _store(self, number: int, fabric: Fabric) -> FeatureStore:
         """The features of one drawing of crops; those of earlier drawings are deleted."""
@@ -214,6 +226,8 @@ class LiteTask:
             architecture.image_size,
             "intensity" in architecture.token_inputs,
             architecture.has_mirror,
+            architecture.has_axis_gate,
+            self.encoder_name,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -223,13 +237,21 @@ class LiteTask:
             self.mix,
             numbers,
             self.encode,
-            normalise=self._normalise,
+            normalise=self.normalise,
             loss_side=self.settings.loss_side,
             on_done=self.on_features,
         )
 
 
+def training_mix(trained: Sequence[IndustrialImage], settings: LiteSettings, size: int) -> Mix:
+    """The training images of a recipe, by number, at one size."""
+    seed = settings.seed if settings.crop_seed is None else settings.crop_seed
+    return Mix(trained, size=size, seed=seed, shares=settings.shares, normal_only=settings.normal_only)
+
+
 def held_out_mix(normals: Sequence[IndustrialImage], size: int) -> Mix:
     """Every kind of composite and synthetic defects, on normal images that are never trained on."""
-    shares = MixShares(symmetric=0.3, tube=0.15, layered=0.1, synthetic=0.2, real=0.0, organ=0.125, surface=0.125)
+    shares = MixShares(
+        symmetric=0.25, tube=0.125, layered=0.125, synthetic=0.15, real=0.0, organ=0.1, surface=0.125, body=0.125
+    )
     return Mix(normals, size=size, seed=VALIDATION_SEED, shares=shares)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from moeclip_med.model.fused import FusedNetwork
     from moeclip_med.model.network import MoEClip
     from moeclip_med.model.outputs import TrainingOutput
     from moeclip_med.training.logs import RunLog
@@ -55,23 +56,25 @@ class Task(Protocol):
     """A recipe made concrete: network, data and losses.
 
     Attributes:
-        network: What is trained.
         optimizer: With the learned parameters only.
         scheduler: Stepped after every optimizer step.
         steps_per_epoch: Batches per epoch.
         epochs: Epochs in all.
     """
 
-    network: MoEClip
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     steps_per_epoch: int
     epochs: int
 
+    @property
+    def network(self) -> MoEClip | FusedNetwork:
+        """What is trained."""
+
     def batches(self, epoch: int, first: int, fabric: Fabric) -> Iterator[Any]:
         """The batches of an epoch from number `first` on, this process's share of each."""
 
-    def losses(self, network: MoEClip, batch: Any) -> tuple[dict[str, Tensor], TrainingOutput]:  # noqa: ANN401
+    def losses(self, network: Any, batch: Any) -> tuple[dict[str, Tensor], TrainingOutput]:  # noqa: ANN401
         """The weighted losses, which are summed, and what they were computed from."""
 
     def validate(self) -> Validation:
@@ -143,8 +146,8 @@ def run_training(
     if resumes:
         progress = resume_run(options.folder / LAST_FILE, task.network, task.optimizer, task.scheduler)
     network, optimizer = fabric.setup(task.network, task.optimizer)
-    network.mark_forward_method("forward_training")
-    network.mark_forward_method("first_tokens")
+    for name in {"forward_training", "forward_images", "first_tokens"} & set(dir(task.network)):
+        network.mark_forward_method(name)
     log = RunLog(options.folder, resumed_step=progress.step if resumes else None) if fabric.is_global_zero else None
     total = task.steps_per_epoch * task.epochs
     while progress.step < total:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+    from moeclip_med.model.fused import FusedNetwork
     from moeclip_med.model.network import MoEClip
 
 SETTINGS_FILE = "settings.json"
@@ -81,14 +82,14 @@ def differences(first: dict[str, Any], second: dict[str, Any], prefix: str = "")
     return changed
 
 
-def load_trained_state(network: MoEClip, state: dict[str, torch.Tensor]) -> None:
+def load_trained_state(network: MoEClip | FusedNetwork, state: dict[str, torch.Tensor]) -> None:
     """Put back what `learned_state` gave.
 
     Raises:
         InputError: The state belongs to another network.
     """
     missing, unexpected = network.load_state_dict(state, strict=False)
-    missing = [name for name in missing if not name.startswith("tower.")]
+    missing = [name for name in missing if not f".{name}".count(".tower.")]
     if missing or unexpected:
         msg = (
             f"The checkpoint does not fit the network: {len(missing)} tensors missing, {len(unexpected)} unknown; "
@@ -97,7 +98,9 @@ def load_trained_state(network: MoEClip, state: dict[str, torch.Tensor]) -> None
         raise InputError(msg)
 
 
-def save_run(path: Path, network: MoEClip, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress) -> None:
+def save_run(
+    path: Path, network: MoEClip | FusedNetwork, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
+) -> None:
     """Write everything that an exact resume needs; the file appears whole or not at all."""
     state = {
         "network": network.learned_state(),
@@ -110,7 +113,7 @@ def save_run(path: Path, network: MoEClip, optimizer: Optimizer, scheduler: LRSc
     partial.replace(path)
 
 
-def resume_run(path: Path, network: MoEClip, optimizer: Optimizer, scheduler: LRScheduler) -> Progress:
+def resume_run(path: Path, network: MoEClip | FusedNetwork, optimizer: Optimizer, scheduler: LRScheduler) -> Progress:
     """Restore a run from `save_run`.
 
     No generator's state is kept: every random number of a run is a function of its seed and the step (`seed_step`).

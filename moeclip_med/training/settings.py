@@ -18,6 +18,8 @@ class LossWeights:
         fused: Of the cross-entropy of the mean of all maps, the one that is scored with.
         fused_dice: Of that map's Dice loss.
         peak: Of the cross-entropy of that map's highest cells, by which an image is judged.
+        axis: Of the cross-entropy of the gate that says whether an image has a mirror axis.
+        member: Of each network's own map where several networks' logits are added.
     """
 
     etf: float = 0.01
@@ -25,6 +27,8 @@ class LossWeights:
     fused: float = 10.0
     fused_dice: float = 2.0
     peak: float = 1.0
+    axis: float = 0.2
+    member: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,13 @@ class LiteSettings:
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
         return asdict(self)
+
+
+def accurate_settings(image_size: int) -> LiteSettings:
+    """The recipe of networks that are trained from images: loss cells of 4 pixels, every crop shown once.
+
+    Args:
+        image_size: Side of the network's input, pixels.
+    """
+    largest = next(side for side in range(image_size // 4, 0, -1) if image_size % side == 0)
+    return LiteSettings(crops=16384, epochs=1, batch_size=32, loss_side=largest)

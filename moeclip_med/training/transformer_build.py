@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from moeclip_med.model.architecture import Architecture
     from moeclip_med.training.transformer import TransformerSettings
 
 
@@ -60,7 +61,7 @@ def build_transformer(
     """
     import open_clip
 
-    architecture = NAMED_MODELS[name].architecture()
+    architecture = cast("Architecture", NAMED_MODELS[name].architecture())
     if settings.values == "released" and architecture.tower.activation == "quick_gelu":
         architecture = replace(architecture, tower=replace(architecture.tower, activation="gelu"))
     opened = open_network(architecture, weights)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
 
 from moeclip_med.metrics.binning import Binning
@@ -133,18 +134,23 @@ def score_group(
 
     Args:
         group: Images and masks.
-        maps_of: From images (n, size, size, 3) uint8 to raw anomaly maps (n, m, m); m divides size.
+        maps_of: From images (n, size, size, 3) uint8 to raw anomaly maps (n, m, m).
 
     Returns:
         The scores, and the maps.
     """
     maps = maps_of(group.images)
-    block = group.masks.shape[1] // maps.shape[1]
-    masks = group.masks.reshape(len(maps), maps.shape[1], block, maps.shape[2], block).mean(axis=(2, 4)) >= HALF
+    masks = shrunk_masks(group.masks, maps.shape[1])
     labels: NDArray[np.bool_] = np.asarray(group.masks.any(axis=(1, 2)), dtype=np.bool_)
     pixel_auroc, pixel_ap = areas(maps, masks)
     image_auroc, _ = areas(maps.max(axis=(1, 2)), labels)
     return GroupScores(pixel_auroc, pixel_ap, image_auroc), maps
+
+
+def shrunk_masks(masks: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Masks (n, size, size) at (n, side, side): where at least half of a cell is defective."""
+    cover = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(masks).float(), side)
+    return np.asarray(cover.numpy() >= HALF, dtype=np.bool_)
 
 
 def areas(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> tuple[float, float]:

@@ -160,7 +160,7 @@ def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, t
     encode, _ = stage_encoder(network.tower.stages[0], 64)
     arguments = {"normalise": lambda images: images * 2 - 1, "loss_side": 16}
     store = open_store(tmp_path / "store", mix, range(10, 20), encode, **arguments)
-    features, masks = store.batch(np.array([3, 1]))
+    features, masks, _ = store.batch(np.array([3, 1]))
     for row, number in enumerate((11, 13)):  # a batch is read in the order of the file
         image = torch.from_numpy(mix[number].image).permute(2, 0, 1)[None].float() / 255 * 2 - 1
         expected = network.tower.stages[0](image)[0]

@@ -11,7 +11,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.train import read_data, read_terms, train_command
 from moeclip_med.industrial.datasets import Layout, find_images
-from moeclip_med.training.artefact import scale_of_normals, training_data, write_lite_model
+from moeclip_med.training.artefact import scale_of_normals, training_data, write_learned_model
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
 from moeclip_med.training.run_state import BEST_FILE
@@ -19,6 +19,9 @@ from moeclip_med.training.settings import LiteSettings
 from moeclip_med.training.validation import areas, fraction, selection_score
 from moeclip_med.weights.registry import NAMED_MODELS
 from moeclip_med.weights.store import read_adapters, read_metadata
+from moeclip_med.weights.towers import OpenedTower
+
+TOWER = OpenedTower(None, "0" * 64, "made by the tests")
 
 
 def test_threshold_is_the_percentile_of_normal_maxima_and_the_median_scores_low():
@@ -49,7 +52,7 @@ def test_model_folder_holds_the_best_checkpoint(industrial_folder, tiny_network,
     task = LiteTask(images, settings, tmp_path / "features", network=tiny_network(4))
     options = RunOptions(tmp_path, 4, task.settings_json(), "32-true", "cpu")
     progress = run_training(task, options, make_fabric(options))
-    folder = write_lite_model(task, tmp_path, tmp_path / "model", progress, licence="Apache-2.0")
+    folder = write_learned_model(task, TOWER, tmp_path, tmp_path / "model", progress, licence="Apache-2.0")
     metadata = read_metadata(folder)
     best = torch.load(tmp_path / BEST_FILE, weights_only=True)["network"]
     for name, tensor in read_adapters(folder, metadata).items():
