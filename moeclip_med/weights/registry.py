@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from moeclip_med.model.architecture import Architecture, LearnedArchitecture
 
 ZERO_SHOT_PREFIX = "clip-zero-shot:"
-PACKAGED = ("lite",)
+PACKAGED = ("lite", "accurate")
 """Models whose adapters come with the package."""
 
 
