@@ -25,4 +25,7 @@ def to_openvino(module: nn.Module, example: tuple[Tensor, ...]) -> openvino.Mode
     with torch.inference_mode(), warnings.catch_warnings():
         # Sizes are read while tracing; they are meant to be constant.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        # OpenVINO traces by what PyTorch will replace one day.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
         return openvino.convert_model(module, example_input=example, input=shapes)
