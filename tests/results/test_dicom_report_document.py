@@ -22,6 +22,19 @@ def numbers(group):
     }
 
 
+def test_findings_come_with_diameters_and_attenuation(written):
+    result = written("oblique")
+    groups = hd.sr.srread(result.paths["sr"]).content.get_volumetric_roi_measurement_groups()
+    for group, measures in zip(groups, result.anomaly.measures, strict=True):
+        measured = numbers(group)
+        assert measured["Long axis", ""] == pytest.approx(measures.longest.mm, abs=1e-3)
+        assert measured["Short axis", ""] == pytest.approx(measures.perpendicular.mm, abs=1e-3)
+        values = [measured["Attenuation Coefficient", name] for name in ("Mean", "Standard Deviation", "Maximum")]
+        assert values == pytest.approx([measures.mean, measures.sd, measures.maximum], abs=1e-3)
+        units = {item.unit.value for item in group.get_measurements() if item.name.meaning == "Attenuation Coefficient"}
+        assert units == {"[hnsf'U]"}
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_findings_come_back_with_their_numbers_and_segments(written, source):
     result = written(source)

@@ -1,0 +1,97 @@
+"""Segmentations as label maps and as fractions, and the finding site."""
+
+from __future__ import annotations
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from moeclip_transforms.errors import InputError
+from result_cases import Blob, clip_volume, score
+
+from moeclip_med.results import DicomOptions, SegmentationKind, write_results
+from moeclip_med.results.formats import CodedTerm
+
+LUNG = CodedTerm("39607008", "SCT", "Lung")
+
+
+def write(anomaly, folder, kind, formats=("seg", "sr")):
+    return write_results(anomaly, folder, formats, DicomOptions(kind)).files
+
+
+def test_a_label_map_holds_the_rank_at_each_voxel(dicom_anomaly, tmp_path):
+    anomaly = dicom_anomaly("oblique")
+    paths = write(anomaly, tmp_path / "out", SegmentationKind.LABELMAP)
+    dataset = pydicom.dcmread(paths["seg"])
+    assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
+    assert dataset.SegmentationType == "LABELMAP"
+    volume = hd.seg.segread(paths["seg"]).get_volume(combine_segments=True).array
+    ranks = np.zeros(anomaly.labels.shape, int)
+    for finding in anomaly.findings:
+        ranks[anomaly.labels == finding.label] = finding.rank
+    found = volume.transpose(2, 1, 0)
+    assert any(np.array_equal(found[:, :, order], ranks) for order in (slice(None), slice(None, None, -1)))
+    (study,) = pydicom.dcmread(paths["sr"]).CurrentRequestedProcedureEvidenceSequence
+    evidence = {item.ReferencedSOPSequence[0].ReferencedSOPClassUID for item in study.ReferencedSeriesSequence}
+    assert dataset.SOPClassUID in evidence
+
+
+@pytest.mark.parametrize("source", ["axial", "clip"])
+def test_fractions_are_the_scores_inside_each_finding(dicom_anomaly, tmp_path, source):
+    if source == "clip":
+        anomaly = score(clip_volume(tmp_path), (Blob((150, 100, 2), 20, 0.8),))
+    else:
+        anomaly = dicom_anomaly(source)
+    dataset = pydicom.dcmread(write(anomaly, tmp_path / "out", SegmentationKind.FRACTIONAL, ["seg"])["seg"])
+    assert (dataset.SegmentationType, dataset.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
+    slices = {
+        (frame.sop_instance_uid, frame.frame + 1 if source == "clip" else None): z
+        for z, frame in enumerate(anomaly.volume.frames)
+    }
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    seen = 0
+    for values, groups in zip(dataset.pixel_array, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        identified = groups if "SegmentIdentificationSequence" in groups else shared
+        rank = identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        cited = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        z = slices[cited.ReferencedSOPInstanceUID, cited.get("ReferencedFrameNumber")]
+        inside = anomaly.findings[rank - 1].label == anomaly.labels[:, :, z].T
+        np.testing.assert_array_equal(values > 0, inside)
+        np.testing.assert_allclose(values[inside] / 255, anomaly.scores[:, :, z].T[inside], atol=0.5 / 255 + 1e-6)
+        seen += int(inside.sum())
+    assert seen == sum(finding.voxel_count for finding in anomaly.findings)
+
+
+def test_the_kinds_are_series_of_their_own(small_anomaly, tmp_path):
+    written = [
+        pydicom.dcmread(write(small_anomaly, tmp_path / kind, kind, ["seg"])["seg"]) for kind in SegmentationKind
+    ]
+    assert len({dataset.SeriesInstanceUID for dataset in written}) == len(written)
+    assert len({dataset.SOPInstanceUID for dataset in written}) == len(written)
+
+
+def test_fractions_say_that_scores_are_no_probabilities(small_anomaly, tmp_path):
+    paths = write(small_anomaly, tmp_path / "out", SegmentationKind.FRACTIONAL, ["seg", "json"])
+    assert "PROBABILITY" in paths["json"].read_text()
+
+
+def test_the_finding_site_is_in_segments_and_report(small_anomaly, tmp_path):
+    options = DicomOptions(finding_site=LUNG)
+    paths = write_results(small_anomaly, tmp_path / "out", ["seg", "sr"], options).files
+    (segment,) = pydicom.dcmread(paths["seg"]).SegmentSequence
+    assert segment.AnatomicRegionSequence[0].CodeValue == "39607008"
+    (group,) = hd.sr.srread(paths["sr"]).content.get_volumetric_roi_measurement_groups()
+    (site,) = group.finding_sites
+    assert (site.value.value, site.value.scheme_designator, site.value.meaning) == ("39607008", "SCT", "Lung")
+
+
+def test_a_code_is_read_from_text():
+    assert CodedTerm.parse("SCT:39607008: Lung") == LUNG
+
+
+@pytest.mark.parametrize(
+    "text", ["Lung", "SCT:39607008", "SCT::Lung", "SCT:39607008:Lünge", "SCT:1:" + "x" * 65, "a\\b:1:c"]
+)
+def test_what_is_no_code_is_refused(text):
+    with pytest.raises(InputError, match="expected"):
+        CodedTerm.parse(text)
