@@ -81,7 +81,7 @@ def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
 
 def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     from moeclip_transforms.dicom_header import read_header, text
-    from moeclip_transforms.discovery import FileType, file_type
+    from moeclip_transforms.discovery import FileType, file_type, nifti_header_of
 
     kind = file_type(path)
     if kind is FileType.EMPTY and path.suffix.lower() in _IMAGE_SUFFIXES:
@@ -89,7 +89,7 @@ def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     if kind in {FileType.EMPTY, FileType.UNKNOWN} or path.name.upper() == "DICOMDIR":
         return FileHeader(path)
     if kind not in {FileType.DICOM, FileType.DICOM_WITHOUT_PREFIX}:
-        name = str(path)
+        name = str(nifti_header_of(path) or path)  # both files of a pair are one study
         return FileHeader(path, pseudonyms.study(name), pseudonyms.patient(name), name)
     header = read_header(path, keywords=_KEYWORDS, force=kind is FileType.DICOM_WITHOUT_PREFIX)
     patient_id = text(header, "PatientID")

@@ -9,8 +9,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
+from moeclip_med.batch.headers import look_at_file
+from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import FileStamp
 from moeclip_med.batch.walking import OutsideLink, WalkProblem, walk
 
@@ -139,3 +143,12 @@ def test_ten_thousand_files_take_little_time_and_memory(tmp_path):
     assert int(count) == 10_000
     assert float(seconds) < 5
     assert int(peak) < 2 * 2**20
+
+
+def test_both_files_of_a_nifti_pair_are_one_study(tmp_path):
+    nibabel.save(nibabel.Nifti1Pair(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "a.img")
+    (tmp_path / "b.img").write_bytes(b"no header beside it")
+    names = Pseudonyms(b"k" * 32)
+    studies = {name: look_at_file(tmp_path / name, names).study for name in ("a.hdr", "a.img", "b.img")}
+    assert studies["a.hdr"] == studies["a.img"] != ""
+    assert studies["b.img"] == ""

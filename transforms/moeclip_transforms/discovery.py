@@ -207,7 +207,7 @@ def _type_of(path: Path, head: bytes) -> FileType:
         (name.startswith("._"), FileType.UNKNOWN),  # what macOS keeps beside a file on foreign disks
         (head.startswith(_POINTERS) and name.endswith(_ANY_SUFFIX), FileType.POINTER),
         (inner[128:132] == b"DICM", FileType.DICOM),
-        (name.endswith(_NIFTI_SUFFIXES) or _has_nifti_header(path), FileType.NIFTI),
+        (name.endswith(_NIFTI_SUFFIXES) or nifti_header_of(path) is not None, FileType.NIFTI),
         (name.endswith(_ITK_SUFFIXES), FileType.ITK),
         (name.endswith(_IMAGE_SUFFIXES) or head.startswith(_IMAGE_MARKS), FileType.IMAGE),
         (name.endswith(_ARCHIVE_SUFFIXES) or head.startswith(_ZIP_MARKS), FileType.ARCHIVE),
@@ -241,13 +241,14 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
-def _has_nifti_header(path: Path) -> bool:
-    """Whether a file holds the voxels of a NIfTI or Analyze pair: its header lies beside it."""
+def nifti_header_of(path: Path) -> Path | None:
+    """Return the header beside a file that holds the voxels of a NIfTI or Analyze pair; None for any other file."""
     ending = next((end for end in _VOXEL_SUFFIXES if path.name.lower().endswith(end)), None)
     if ending is None:
-        return False
+        return None
     stem, header = path.name[: -len(ending)], ".HDR" if path.name[-len(ending) :].isupper() else ".hdr"
-    return any(_is_regular(path.with_name(f"{stem}{header}{packed}")) for packed in ("", ".gz"))
+    beside = (path.with_name(f"{stem}{header}{packed}") for packed in ("", ".gz"))
+    return next((candidate for candidate in beside if _is_regular(candidate)), None)
 
 
 def _starts_like_dicom(head: bytes) -> bool:

@@ -41,7 +41,7 @@ def scan_itk(path: Path) -> Series:
         format=FileFormat.ITK,
         files=header.files,
         modality="",
-        kind=ImageKind.PLAIN if header.is_colour or z == 1 else ImageKind.MR,
+        kind=ImageKind.PLAIN if header.is_colour or (z == 1 and not header.has_orientation) else ImageKind.MR,
         study_uid="",
         shape=(x, y, z, 1 if header.is_colour else header.n_other),
         channels=3 if header.is_colour else 1,
