@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moeclip_med.cli.console import cell, make_console, print_warning
-from moeclip_med.cli.options import InputArgument
+from moeclip_med.cli.options import FollowLinksOption, InputArgument
 
 if TYPE_CHECKING:
     from moeclip_transforms import Series
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 def info_command(
     path: InputArgument,
     *,
+    follow_links: FollowLinksOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the series that a path holds, and which of them would be scored."""
     from moeclip_transforms import open_source
 
-    with open_source(path) as source:
+    with open_source(path, follow_links=follow_links) as source:
         if as_json:
             unreadable = [{"file": str(file), "reason": reason} for file, reason in source.unreadable]
             excluded = [{"file": str(file), "reason": reason} for file, reason in source.excluded]

@@ -16,6 +16,7 @@ from moeclip_med.cli.options import (
     DeviceOption,
     EngineOption,
     FindingSiteOption,
+    FollowLinksOption,
     InputArgument,
     MinVolumeOption,
     ModelOption,
@@ -78,6 +79,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
         int | None, typer.Option(min=1, help="Slices per batch.", show_default="chosen by the model")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
+    follow_links: FollowLinksOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Score every series that a path holds: anomaly map, findings and report. Research use only."""
@@ -86,7 +88,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     formats = parse_formats(results, raw=raw, routing=routing)
     dicom = DicomOptions.of(seg, finding_site)
     _check_output(output, overwrite=overwrite)
-    with open_source(path) as source:
+    with open_source(path, follow_links=follow_links) as source:
         chosen = choose_series(source, series)
         from moeclip_med.pipeline import ScoreSettings
         from moeclip_med.scoring import load_detector

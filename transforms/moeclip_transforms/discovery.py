@@ -82,17 +82,56 @@ _HEAD_BYTES = 4096
 _TAR_MARK, _TAR_PLACE = b"ustar", 257
 
 
-def iter_files(root: Path) -> Iterator[Path]:
+@dataclass
+class Skipped:
+    """What a walk through a folder left out.
+
+    Attributes:
+        links: Links that lead out of the folder; they could name any file of the machine.
+        folders: Folders that cannot be listed, each with the reason.
+    """
+
+    links: list[Path] = field(default_factory=list)
+    folders: list[tuple[Path, str]] = field(default_factory=list)
+
+    def sentences(self, root: Path) -> tuple[tuple[Path, str], ...]:
+        """Say it, each with the path it is about; all links in one sentence."""
+        said = [(path, f'The folder "{path.name}" cannot be listed ({why}).') for path, why in self.folders]
+        if self.links:
+            more = f" and {len(self.links) - 1} more files are links" if len(self.links) > 1 else " is a link"
+            first = self.links[0]
+            said.append(
+                (
+                    first,
+                    f'"{first.name}"{more} out of "{root.name}", which are not followed; with --follow-links they are.',
+                )
+            )
+        return tuple(said)
+
+
+def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool = False) -> Iterator[Path]:
     """The regular files under a folder, in a fixed order; links to folders, devices and pipes are not followed.
 
-    A link that leads nowhere and is named as an image is given too, so that `scan` reports it. A folder that cannot be
-    listed is ignored.
+    A link that leads nowhere and is named as an image is given too, so that `scan` reports it.
+
+    Args:
+        root: The folder.
+        skipped: Told what is left out.
+        follow_links: Whether links to files that lie outside the folder are followed.
     """
-    for folder, folders, names in os.walk(root, followlinks=False):
+    skipped = skipped or Skipped()
+
+    def note(error: OSError) -> None:
+        skipped.folders.append((Path(error.filename or root), error.strerror or type(error).__name__))
+
+    real_root = root.resolve()
+    for folder, folders, names in os.walk(root, followlinks=False, onerror=note):
         folders.sort()
         for name in sorted(names):
             path = Path(folder, name)
-            if _is_regular(path) or (path.is_symlink() and name.lower().endswith(_ANY_SUFFIX) and not path.exists()):
+            if not follow_links and path.is_symlink() and path.exists() and real_root not in path.resolve().parents:
+                skipped.links.append(path)
+            elif _is_regular(path) or (path.is_symlink() and name.lower().endswith(_ANY_SUFFIX) and not path.exists()):
                 yield path
 
 

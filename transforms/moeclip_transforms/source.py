@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
 from moeclip_transforms.dicom_file import KeptFiles
-from moeclip_transforms.discovery import Findings, iter_files, scan
+from moeclip_transforms.discovery import Findings, Skipped, iter_files, scan
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.label_maps import set_aside_label_maps
+from moeclip_transforms.naming import reason
 from moeclip_transforms.readers import reader_named
 from moeclip_transforms.volume import FileFormat
 
@@ -42,8 +43,9 @@ class ImageSource:
         InputError: When the path does not exist, cannot be opened, or holds nothing that is an image.
     """
 
-    def __init__(self, path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS, follow_links: bool = False) -> None:
         self.path = Path(path)
+        self._follow_links = follow_links
         self._limits = limits
         self._cleanup = ExitStack()
         self._kept = KeptFiles()
@@ -89,7 +91,9 @@ class ImageSource:
             msg = f'"{self.path}" does not exist; check the path.'
             raise InputError(msg)
         if self.path.is_dir():
-            return self._scan_with_archives(iter_files(self.path))
+            skipped = Skipped()
+            found = self._scan_with_archives(iter_files(self.path, skipped, follow_links=self._follow_links))
+            return replace(found, unreadable=found.unreadable + skipped.sentences(self.path))
         if not self.path.is_file():
             msg = f'"{self.path}" is a device or pipe; give a file or folder.'
             raise InputError(msg)
@@ -109,8 +113,9 @@ class ImageSource:
         for archive in found.archives:
             try:
                 inner = self._scan_archive(archive)
-            except InputError as error:
-                found = replace(found, unreadable=(*found.unreadable, (archive, str(error))))
+            except Exception as error:  # noqa: BLE001  whatever one archive does, it costs that archive alone
+                why = str(error) if isinstance(error, InputError) else f'"{archive.name}" is damaged ({reason(error)}).'
+                found = replace(found, unreadable=(*found.unreadable, (archive, why)))
                 continue
             found = replace(
                 found,
@@ -148,17 +153,18 @@ class ImageSource:
         raise InputError(msg)
 
 
-def open_source(path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> ImageSource:
+def open_source(path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS, follow_links: bool = False) -> ImageSource:
     """Look at what a path holds; use it in a `with` statement.
 
     Args:
         path: A file, folder, zip archive or DICOMDIR.
         limits: What a zip archive may hold.
+        follow_links: Whether links to files outside a given folder are followed.
 
     Raises:
         InputError: When there is nothing to read.
     """
-    return ImageSource(path, limits=limits)
+    return ImageSource(path, limits=limits, follow_links=follow_links)
 
 
 def read_volume(path: Path | str, *, series: str | None = None, time_point: int = 0) -> Volume:

@@ -1,0 +1,69 @@
+"""Folders with links that lead out of them, and folders nobody may list."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import pydicom
+import pytest
+from moeclip_transforms import InputError
+from moeclip_transforms.source import open_source
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows needs rights to make links")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder with one image, and an image elsewhere that links lead to."""
+    source = pydicom.data.get_testdata_file("CT_small.dcm")
+    (tmp_path / "given" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(source, tmp_path / "given" / "own.dcm")
+    dataset = pydicom.dcmread(source)
+    dataset.SeriesInstanceUID = dataset.SOPInstanceUID = "1.2.3.4"
+    dataset.save_as(tmp_path / "elsewhere" / "other.dcm")
+    return tmp_path / "given"
+
+
+def test_links_out_of_the_folder_are_told_and_followed_only_where_asked_for(tree):
+    for number in range(3):
+        (tree / "deep" / f"{number}.dcm").symlink_to(tree.parent / "elsewhere" / "other.dcm")
+    with open_source(tree) as source:
+        assert [series.files[0].name for series in source.series] == ["own.dcm"]
+        ((_, said),) = source.unreadable
+    assert "0.dcm" in said
+    assert "2 more files are links" in said
+    assert "--follow-links" in said
+    with open_source(tree, follow_links=True) as source:
+        assert len(source.series) == 2
+
+
+def test_links_inside_the_folder_are_followed(tree):
+    (tree / "deep" / "again.dcm").symlink_to(tree / "own.dcm")
+    with open_source(tree) as source:
+        assert source.unreadable == ()
+
+
+def test_a_folder_of_links_alone_says_so(tree):
+    (tree / "own.dcm").unlink()
+    (tree / "a.dcm").symlink_to(tree.parent / "elsewhere" / "other.dcm")
+    with pytest.raises(InputError, match="is a link out of"):
+        open_source(tree)
+
+
+def test_a_forbidden_folder_is_told(tree, monkeypatch):
+    real = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("deep"):  # tests may run as root, whom permissions do not stop
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with open_source(tree) as source:
+        assert len(source.series) == 1
+        ((path, said),) = source.unreadable
+    assert path.name == "deep"
+    assert "Permission denied" in said
