@@ -2,7 +2,7 @@
 
     python scripts/gpu_check.py [--json FILE]
 
-Networks have fresh values (no download, and neither speed nor agreement depends on them): lite, the accurate
+Networks have fresh values (no download, and neither speed nor agreement depends on them): lite, the duo
 model, and a ViT-L/14 at 518 pixels for one training step. Checked are scoring on CUDA against the CPU, half precision,
 `torch.compile`, copies from pinned memory, and the training step. Without a GPU it says so and ends with code 2.
 """
@@ -24,8 +24,8 @@ from moeclip_med.model.architecture import (
     Architecture,
     FusedArchitecture,
     LearnedArchitecture,
-    accurate_architecture,
     dino_architecture,
+    duo_architecture,
     lite_architecture,
 )
 from moeclip_med.model.fused import FusedNetwork
@@ -166,7 +166,7 @@ def main() -> None:
     started = time.perf_counter()
     found |= check_copies()
     found |= check_scoring("lite", build(lite_architecture()), compiled=True)
-    found |= check_scoring("accurate", build(accurate_architecture()), compiled=False)
+    found |= check_scoring("duo", build(duo_architecture()), compiled=False)
     found |= check_training()
     found["seconds in all"] = time.perf_counter() - started
     for name, value in found.items():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.industrial.datasets import IndustrialImage
 
-RECIPES = ("lite", "accurate", "vit-l-14-336", "vit-l-14", "vit-b-16", "mobileclip-s1")
+RECIPES = ("lite", "duo", "vit-l-14-336", "vit-l-14", "vit-b-16", "mobileclip-s1")
 
 
 def train_command(  # noqa: PLR0913 - one parameter per option of the command
@@ -63,7 +63,7 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Number of devices.")] = 1,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that make images beside the training (accurate, timm:).")
+        int, typer.Option(min=0, help="Processes that make images beside the training (duo, timm:).")
     ] = 0,
     quiet: QuietOption = False,
 ) -> None:

@@ -448,7 +448,7 @@ def dino_architecture(
     )
 
 
-def accurate_architecture() -> FusedArchitecture:
+def duo_architecture() -> FusedArchitecture:
     """The larger model: lite's network for fine and bright detail, DINOv2-S at 392 pixels for what a thing is."""
     lite, dino = lite_architecture(), dino_architecture()
     return FusedArchitecture(members=(lite, dino), image_size=dino.image_size, map_size=lite.map_size)

@@ -33,7 +33,7 @@ class TrainRequest:
     """Everything a run is asked for.
 
     Attributes:
-        recipe: "lite", "accurate", the name of a tower with text, such as "vit-l-14-336", or any vision transformer of
+        recipe: "lite", "duo", the name of a tower with text, such as "vit-l-14-336", or any vision transformer of
             timm as "timm:NAME.TAG", such as "timm:vit_large_patch14_dinov2.lvd142m".
         images: All industrial images, held-out categories included.
         folder: Where the run keeps its files.
@@ -45,11 +45,11 @@ class TrainRequest:
         changes: Settings that differ from the recipe's, by name.
         licence: Licence of the trained adapters.
         terms: Terms of use of the images by category, where they are not known.
-        precision: "bf16-mixed" or "32-true"; None chooses: float32 for lite and the accurate model, whose tokens are
+        precision: "bf16-mixed" or "32-true"; None chooses: float32 for lite and the model duo, whose tokens are
             differences of features; for other transformers mixed where the device computes in bf16, else float32.
         device: "auto", "cpu", "cuda" or "mps".
         devices: Number of devices.
-        workers: Processes that make training images beside the training, for the accurate model and timm's.
+        workers: Processes that make training images beside the training, for the model duo and timm's.
     """
 
     recipe: str
@@ -110,7 +110,7 @@ def train(
         raise InputError(msg)
     if request.recipe == "lite":
         return train_lite(request, on_features, on_step)
-    if request.recipe == "accurate" or request.recipe.startswith(TIMM_PREFIX):
+    if request.recipe == "duo" or request.recipe.startswith(TIMM_PREFIX):
         return train_images(request, on_step)
     return train_transformer(request, on_step)
 
@@ -158,16 +158,16 @@ def train_lite(
 
 
 def train_images(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
-    """The accurate model, or a vision transformer of timm by itself, from images to model folder."""
-    from moeclip_med.model.architecture import accurate_architecture
+    """The duo model, or a vision transformer of timm by itself, from images to model folder."""
+    from moeclip_med.model.architecture import duo_architecture
     from moeclip_med.training.images import ImageTask
-    from moeclip_med.training.settings import accurate_settings
+    from moeclip_med.training.settings import duo_settings
     from moeclip_med.weights.loading import build_network
 
-    is_fused = request.recipe == "accurate"
-    architecture = accurate_architecture() if is_fused else timm_architecture(request.recipe)
+    is_fused = request.recipe == "duo"
+    architecture = duo_architecture() if is_fused else timm_architecture(request.recipe)
     settings = replace(
-        accurate_settings(architecture.image_size),
+        duo_settings(architecture.image_size),
         seed=request.seed,
         held_out=request.hold_out,
         normal_only=request.normal_only,

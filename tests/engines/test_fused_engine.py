@@ -14,8 +14,8 @@ from moeclip_med.engines.base import is_transformer
 from moeclip_med.model.architecture import (
     ExpertsSpec,
     FusedArchitecture,
-    accurate_architecture,
     dino_architecture,
+    duo_architecture,
     lite_architecture,
 )
 from moeclip_med.model.fused import FusedNetwork
@@ -60,6 +60,6 @@ def test_images_of_another_size_are_refused(model):
 
 
 def test_a_transformer_of_timm_is_known_as_one():
-    fused = accurate_architecture()
+    fused = duo_architecture()
     assert [is_transformer(member) for member in fused.members] == [False, True]
     assert not is_transformer(lite_architecture())

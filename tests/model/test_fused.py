@@ -16,8 +16,8 @@ from moeclip_med.model.architecture import (
     FusedArchitecture,
     ProjectionSpec,
     TowerSpec,
-    accurate_architecture,
     dino_architecture,
+    duo_architecture,
     lite_architecture,
 )
 from moeclip_med.model.fused import FusedNetwork, member_images, resize_matrix
@@ -100,8 +100,8 @@ def test_what_is_learned_is_all_but_the_towers(fused):
 
 
 def test_the_architecture_survives_json():
-    architecture = accurate_architecture()
-    metadata = ModelMetadata("accurate", "1", architecture, ScoreScale(0, 1), Threshold(0.5, "a test"), "none")
+    architecture = duo_architecture()
+    metadata = ModelMetadata("duo", "1", architecture, ScoreScale(0, 1), Threshold(0.5, "a test"), "none")
     assert ModelMetadata.from_json(metadata.to_json()) == metadata
     alone = replace(metadata, architecture=lite_architecture())
     assert isinstance(ModelMetadata.from_json(alone.to_json()).architecture, Architecture)

