@@ -219,7 +219,7 @@ def test_a_mask_on_another_grid_is_left_out(tmp_path, make_detector):
     one = run(read_volumes("v", tmp_path / "volumes"), make_detector, tmp_path / "out")
     (problem,) = one.rows.progress["problems"]
     assert problem[0] == "MASK_GRID"
-    assert problem[2] == "corners up to 5.0 mm apart"
+    assert problem[2] == "corners up to 2.5 voxels (5 mm) apart"
 
 
 def test_maps_are_written_on_request(patient_folder, make_detector, tmp_path):

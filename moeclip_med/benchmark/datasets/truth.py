@@ -187,4 +187,4 @@ def _turned_as(values: NDArray[np.float32], volume: Volume, case: Case) -> NDArr
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
+    return " × ".join(map(str, shape[:2] if shape[2] == 1 else shape))
