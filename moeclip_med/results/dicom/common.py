@@ -13,8 +13,8 @@ from moeclip_med._version import __version__
 from moeclip_med.results.dicom.character_sets import UTF_8
 from moeclip_med.results.dicom.citing import cite
 from moeclip_med.results.dicom.identity import CODING_SCHEME, MANUFACTURER, Identity
+from moeclip_med.results.dicom.objects import OBJECTS
 from moeclip_med.results.dicom.stand_ins import take_out_positions
-from moeclip_med.results.formats import ResultFormat
 from moeclip_med.results.notes import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -22,24 +22,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from moeclip_med.results.dicom.sources import Sources
-    from moeclip_med.results.formats import CodedTerm
-
-SERIES_NUMBERS = {
-    ResultFormat.SEG: 9101,
-    ResultFormat.PM: 9102,
-    ResultFormat.SR: 9103,
-    ResultFormat.SC: 9104,
-    ResultFormat.RTSTRUCT: 9105,
-}
-"""Numbers that sort the results behind what a scanner makes."""
-
-SERIES_DESCRIPTIONS = {
-    ResultFormat.SEG: "Anomaly findings (research)",
-    ResultFormat.PM: "Anomaly scores (research)",
-    ResultFormat.SR: "Anomaly measurements (research)",
-    ResultFormat.SC: "Anomaly overlay (research)",
-    ResultFormat.RTSTRUCT: "Anomaly contours (research)",
-}
+    from moeclip_med.results.formats import CodedTerm, ResultFormat
 
 ANOMALY_SCORE = CodedConcept("ANOMALY_SCORE", CODING_SCHEME, "Anomaly score")
 INTENSITY = CodedConcept("INTENSITY", CODING_SCHEME, "Intensity in the image's own unit")
@@ -84,8 +67,8 @@ def series_arguments(identity: Identity, fmt: ResultFormat, result: str = "") ->
     """
     return {
         "series_instance_uid": identity.series_uid(result or fmt.value),
-        "series_number": SERIES_NUMBERS[fmt],
-        "series_description": SERIES_DESCRIPTIONS[fmt],
+        "series_number": OBJECTS[fmt].series_number,
+        "series_description": OBJECTS[fmt].series_description,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": identity.model,
         "software_versions": __version__,

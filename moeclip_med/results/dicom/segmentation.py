@@ -1,4 +1,4 @@
-"""DICOM Segmentation (PS3.3, A.51 and A.90): one segment per finding, on the source frames."""
+"""DICOM Segmentation (PS3.3, A.51): one segment per finding, on the source frames."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ from highdicom import SOPClass
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
-from moeclip_med.results.dicom.common import SERIES_DESCRIPTIONS, algorithm_text, finish, series_arguments
+from moeclip_med.results.dicom.common import algorithm_text, finish, series_arguments
 from moeclip_med.results.dicom.contours import outline
+from moeclip_med.results.dicom.objects import OBJECTS
 from moeclip_med.results.dicom.segmentation import tracking_id
 from moeclip_med.results.dicom.stand_ins import decimals
 from moeclip_med.results.formats import ResultFormat
@@ -60,7 +61,7 @@ def make_structure_set(anomaly: AnomalyVolume, sources: Sources, identity: Ident
     )
     dataset.OperatorsName = None
     dataset.StructureSetLabel = "ANOMALY"
-    dataset.StructureSetName = SERIES_DESCRIPTIONS[ResultFormat.RTSTRUCT]
+    dataset.StructureSetName = OBJECTS[ResultFormat.RTSTRUCT].series_description
     dataset.StructureSetDescription = identity.description()
     dataset.StructureSetDate, dataset.StructureSetTime = identity.created.date(), identity.created.time()
     dataset.FrameOfReferenceUID = sources.image.FrameOfReferenceUID

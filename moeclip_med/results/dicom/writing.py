@@ -11,8 +11,9 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.results.attempts import attempt, unexpected
 from moeclip_med.results.dicom.identity import make_identity
+from moeclip_med.results.dicom.objects import OBJECTS
 from moeclip_med.results.dicom.parametric_map import make_parametric_map
-from moeclip_med.results.dicom.refusal import NAMES, UncitableError, refusals
+from moeclip_med.results.dicom.refusal import UncitableError, refusals
 from moeclip_med.results.dicom.report_document import make_report_document
 from moeclip_med.results.dicom.secondary_capture import make_secondary_captures
 from moeclip_med.results.dicom.segmentation import make_segmentation
@@ -72,10 +73,10 @@ def write_dicom(
     except UncitableError as error:
         return DicomOutcome(failed | dict.fromkeys(wanted, str(error)))
     except Exception as error:  # noqa: BLE001 - headers come from strangers
-        return DicomOutcome(failed | {fmt: unexpected(f"DICOM {NAMES[fmt]}", error) for fmt in wanted})
+        return DicomOutcome(failed | {fmt: unexpected(f"DICOM {OBJECTS[fmt].name}", error) for fmt in wanted})
     writer = _Writer(anomaly, sources, make_identity(anomaly), options)
     for fmt in wanted:
-        reason = attempt(partial(writer.write, fmt), folder / RESULT_NAMES[fmt], f"DICOM {NAMES[fmt]}")
+        reason = attempt(partial(writer.write, fmt), folder / RESULT_NAMES[fmt], f"DICOM {OBJECTS[fmt].name}")
         if reason:
             failed[fmt] = reason
     return DicomOutcome(failed, sources.notes)
