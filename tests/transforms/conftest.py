@@ -79,7 +79,7 @@ def write_series(tmp_path: Path) -> Callable[..., Path]:
         **attributes: Any,
     ) -> Path:
         target = tmp_path / folder
-        target.mkdir(exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         # Names and instance numbers run against the positions: neither may decide the order.
         for index, place in enumerate(positions):
             position = (0.0, 0.0, float(place)) if np.isscalar(place) else tuple(place)

@@ -1,6 +1,7 @@
 """Damage that fuzzing found, kept as tests."""
 
 import struct
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -43,7 +44,7 @@ def test_streams_that_do_not_say_their_size(stream):
 
 
 def test_stream_that_declares_another_size_is_refused_before_it_is_decoded(tmp_path):
-    content = bytearray(open(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"), "rb").read())  # noqa: PTH123, SIM115
+    content = bytearray(Path(get_testdata_file("MR_small_jpeg_ls_lossless.dcm")).read_bytes())
     place = content.index(b"\xff\xf7")
     struct.pack_into(">HH", content, place + 5, 65000, 65000)
     (tmp_path / "image").write_bytes(content)
@@ -64,7 +65,7 @@ def test_a_damaged_length_does_not_claim_gigabytes(tmp_path, make_slice):
 
 
 def test_rle_that_makes_its_decoder_panic_is_a_damaged_slice(tmp_path):
-    content = bytearray(open(get_testdata_file("MR_small_RLE.dcm"), "rb").read())  # noqa: PTH123, SIM115
+    content = bytearray(Path(get_testdata_file("MR_small_RLE.dcm")).read_bytes())
     dataset = pydicom.dcmread(get_testdata_file("MR_small_RLE.dcm"))
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
     start = content.index(frame)
@@ -109,7 +110,7 @@ def test_a_thick_single_slice_is_not_absurd(tmp_path, make_slice):
 
 
 def test_damage_inside_a_deflated_file(tmp_path):
-    content = bytearray(open(get_testdata_file("image_dfl.dcm"), "rb").read())  # noqa: PTH123, SIM115
+    content = bytearray(Path(get_testdata_file("image_dfl.dcm")).read_bytes())
     content[400:420] = bytes(20)
     (tmp_path / "image").write_bytes(content)
     assert message_of(tmp_path / "image") == 'The DICOM header of "image" is damaged (error); copy the file again.'

@@ -71,6 +71,15 @@ def test_zip_inside_a_folder_is_found(mixed_tree, tmp_path):
         assert [path.name for path, _ in source.unreadable] == ["broken.zip"]
 
 
+@pytest.mark.parametrize("suffix", ["zip", "tar", "gztar"])
+def test_a_series_beside_its_own_archive_has_a_name_of_its_own(tmp_path, write_series, suffix):
+    folder = write_series([0, 1, 2], folder="in/series")
+    shutil.make_archive(str(tmp_path / "in" / "copy"), suffix, folder)
+    with open_source(tmp_path / "in") as source:
+        assert [series.uid for series in source.series] == ["1.2.3", "1.2.3#2"]
+        assert source.read(source.series[0]).array.tolist() == source.read(source.series[1]).array.tolist()
+
+
 def test_temporary_folder_goes_even_when_nothing_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()

@@ -165,7 +165,7 @@ def scan(paths: Iterable[Path], *, kept: KeptFiles | None = None) -> Findings:
         series = found.series + group_series(found.dicom)
     ordered = sorted(series, key=lambda one: (one.study_uid, _natural(one.uid), str(one.files[0])))
     return Findings(
-        tuple(_with_unique_uids(ordered)),
+        tuple(with_unique_uids(ordered)),
         tuple(found.unreadable),
         tuple(found.excluded),
         tuple(found.archives),
@@ -262,8 +262,8 @@ def _natural(uid: str) -> tuple[str, int]:
     return (stem, int(part)) if mark and part.isdigit() else (uid, 0)
 
 
-def _with_unique_uids(series: Iterable[Series]) -> Iterator[Series]:
-    """Files of the same name in different folders get "#2", "#3", ... behind their identifier."""
+def with_unique_uids(series: Iterable[Series]) -> Iterator[Series]:
+    """Give series of the same identifier (files of one name, copies in an archive) "#2", "#3", ... behind it."""
     from dataclasses import replace
 
     seen: dict[str, int] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
 from moeclip_transforms.dicom_file import KeptFiles
-from moeclip_transforms.discovery import Findings, Skipped, iter_files, scan
+from moeclip_transforms.discovery import Findings, Skipped, iter_files, scan, with_unique_uids
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.label_maps import set_aside_label_maps
 from moeclip_transforms.naming import reason
@@ -124,7 +124,7 @@ class ImageSource:
                 excluded=found.excluded + inner.excluded,
                 n_other=found.n_other + inner.n_other,
             )
-        return found
+        return replace(found, series=tuple(with_unique_uids(found.series)))
 
     def _scan_archive(self, archive: Path) -> Findings:
         folder = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-")))
