@@ -40,6 +40,7 @@ class Rehearsal:
 
     stop_after: int | None = None
     planned_at: float = 0.0
+    done_before: int = 0
     started_at: float = field(default_factory=time.perf_counter)
     first_done: tuple[float, int] | None = None
     last_done: tuple[float, int] = (0.0, 0)
@@ -49,9 +50,9 @@ class Rehearsal:
     def planning(self, what: str, done: int, total: int | None) -> None:
         """Not looked at."""
 
-    def planned(self, plan: object, counts: object) -> None:  # noqa: ARG002 - a watcher is told both
-        """Note when the archive was known."""
-        self.planned_at = time.perf_counter()
+    def planned(self, plan: object, counts: Any) -> None:  # noqa: ANN401, ARG002 - a watcher is told both
+        """Note when the archive was known, and how much of it was done before."""
+        self.planned_at, self.done_before = time.perf_counter(), counts.finished
 
     def warn(self, message: str) -> None:
         """Show it."""
@@ -60,7 +61,7 @@ class Rehearsal:
     def working(self, counts: Any, slices: object) -> None:  # noqa: ANN401, ARG002 - a watcher is told both
         """Note time and memory; stop where it has to."""
         now = (time.perf_counter(), counts.finished)
-        self.first_done = self.first_done or (now if counts.finished else None)
+        self.first_done = self.first_done or (now if counts.finished > self.done_before else None)
         self.last_done = now
         process = psutil.Process()
         self.driver_bytes = max(self.driver_bytes, process.memory_info().rss)
@@ -138,7 +139,7 @@ def rehearse(folder: Path, count: int) -> list[str]:
     memory = second.worker_bytes
     written = (".batch/ledger.sqlite", ".batch/private.sqlite", "triage.html")
     sizes = {name: (output / name).stat().st_size / MIBIBYTE for name in written}
-    page, rows = sizes["triage.html"] / count, lists / count
+    page = sizes["triage.html"] / count
     until_next = second.first_done[0] - second.started_at if second.first_done else 0.0
     driver = max(first.driver_bytes, second.driver_bytes) / MIBIBYTE
     early, late = memory[len(memory) // 10] / MIBIBYTE, memory[-1] / MIBIBYTE
@@ -156,8 +157,7 @@ def rehearse(folder: Path, count: int) -> list[str]:
     }
     estimate = (
         f"Measured on {os.cpu_count()} cores that other work kept busy, {time.strftime('%Y-%m')}. **Estimated** for a "
-        f"million studies, in proportion: a ledger of {ledger / count * 1e6 / 1024:.1f} GiB, lists written in "
-        f"{rows * 1e6 / 60:.0f} min (at most a twentieth of the driver's time), and a page of "
+        f"million studies, in proportion: a ledger of {ledger / count * 1e6 / 1024:.1f} GiB and a page of "
         f"{page * 1e6 / 1024:.1f} GiB, which no browser opens: read `triage.parquet` there, or divide the archive."
     )
     head = [f"| {count:,} studies of {SLICES} DICOM slices, one worker | |", "|---|--:|"]
