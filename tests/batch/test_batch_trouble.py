@@ -121,11 +121,11 @@ def test_an_output_folder_that_is_gone_stops_the_run_and_is_not_made_anew(tmp_pa
 def test_a_full_disk_stops_the_run(tmp_path, make_scorer, monkeypatch):
     path = write_nifti(tmp_path / "archive" / "one.nii.gz")
 
-    def write_to_full_disk(anomaly, target, notes):
+    def write_to_full_disk(*_):
         with open("/dev/full", "wb") as stream:  # noqa: PTH123 - the real device gives the real error
             stream.write(b"x" * 100_000)
 
-    monkeypatch.setattr("moeclip_med.results.nifti.write_scores", write_to_full_disk)
+    monkeypatch.setattr("moeclip_med.results.nifti._save", write_to_full_disk)
     assert make_scorer().score(job_of(path), quiet) == Halt(
         "study-a", "the disk is full; free some space, then run the same command again"
     )
