@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813 - the name that its own documents use
 from moeclip_transforms.errors import InputError
-from result_cases import Blob, clip_volume, score
+from result_cases import Blob, clip_volume, dicom_volume, score
 
 from moeclip_med.results import DicomOptions, SegmentationKind, write_results
 from moeclip_med.results.formats import CodedTerm
@@ -60,6 +64,26 @@ def test_fractions_are_the_scores_inside_each_finding(dicom_anomaly, tmp_path, s
         np.testing.assert_allclose(values[inside] / 255, anomaly.scores[:, :, z].T[inside], atol=0.5 / 255 + 1e-6)
         seen += int(inside.sum())
     assert seen == sum(finding.voxel_count for finding in anomaly.findings)
+
+
+@pytest.mark.skipif(shutil.which("segimage2itkimage") is None, reason="dcmqi is not installed (pip install dcmqi)")
+@pytest.mark.parametrize("kind", SegmentationKind)
+def test_dcmqi_finds_the_same_voxels_at_the_same_place(tmp_path, kind):
+    source, images = tmp_path / "in", tmp_path / "images"
+    source.mkdir()
+    images.mkdir()
+    blobs = (Blob((12, 20, 5), 5, 0.92), Blob((28, 14, 8), 4, 0.7))
+    anomaly = score(dicom_volume(source, "oblique", (40, 36, 12)), blobs)
+    path = write(anomaly, tmp_path / "out", kind, ["seg"])["seg"]
+    command = ["segimage2itkimage", "--inputDICOM", path, "--outputDirectory", images, "--outputType", "nrrd"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    for finding in anomaly.findings:
+        is_map = kind is SegmentationKind.LABELMAP
+        image = sitk.ReadImage(str(images / f"{1 if is_map else finding.rank}.nrrd"))
+        values = sitk.GetArrayFromImage(image).T
+        inside = values == finding.rank if is_map else values > 0
+        np.testing.assert_array_equal(inside, anomaly.labels == finding.label)
+        np.testing.assert_allclose(image.GetOrigin(), anomaly.volume.frame_geometry[0].position, atol=1e-3)
 
 
 def test_the_kinds_are_series_of_their_own(small_anomaly, tmp_path):
