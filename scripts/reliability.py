@@ -39,7 +39,7 @@ class Tally:
     Attributes:
         counts: By outcome: scored, left out, refused, crashed, hung.
         too_much: Files that took more memory than allowed.
-        worst_bytes: Most memory beyond an idle worker and twice the declared volume, bytes.
+        worst_bytes: Most memory beyond an idle worker and what a batch expects of the series, bytes.
         seconds: Time in all, s.
         examples: Messages of crashes, hangs and memory, for the terminal.
     """
@@ -128,26 +128,27 @@ def peak_bytes(process: int) -> int:
 def enter(tally: Tally, worker: Worker, label: str, path: Path) -> None:
     """Score one file and enter what became of it."""
     event, taken, seconds = worker.score(path)
-    outcome, declared, said = judge(event)
+    outcome, expected, said = judge(event)
     if outcome == "hung":  # what hangs does so again; a machine that was held up meanwhile does not
         event, taken, seconds = worker.score(path)
-        outcome, declared, said = judge(event)
+        outcome, expected, said = judge(event)
     tally.counts[outcome] += 1
     tally.seconds += seconds
-    beyond = taken - 2 * declared
+    beyond = taken - expected
     tally.worst_bytes = max(tally.worst_bytes, beyond)
     if outcome in {"crashed", "hung"}:
         tally.examples.append(f"{outcome}: {label}: {said}")
     if beyond > SLACK_BYTES:
         tally.too_much += 1
         tally.examples.append(
-            f"memory: {label}: {beyond / MIBIBYTE:.0f} MiB beyond, declared {declared / MIBIBYTE:.0f}"
+            f"memory: {label}: {beyond / MIBIBYTE:.0f} MiB beyond, expected {expected / MIBIBYTE:.0f}"
         )
 
 
 def judge(event: object) -> tuple[str, int, str]:
-    """Tell what became of a file: outcome, declared bytes of the largest series scored, message."""
+    """Tell what became of a file: outcome, bytes that a batch expects its largest series to take, message."""
     from moeclip_med.batch.executors import Finished, Lost
+    from moeclip_med.batch.reading import scoring_bytes
     from moeclip_med.batch.records import SeriesState, StudyReport
 
     if isinstance(event, Lost):
@@ -158,7 +159,7 @@ def judge(event: object) -> tuple[str, int, str]:
     reasons = [report.reason, *(record.reason for record in report.series)]
     faults = [reason for reason in reasons if "internal error" in reason]
     sizes = [
-        4 * record.columns * record.rows * record.slices * record.time_points * record.channels
+        scoring_bytes(record.columns, record.rows, record.slices * record.time_points, record.channels)
         for record in report.series
     ]
     states = {record.state for record in report.series}

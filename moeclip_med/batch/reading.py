@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from moeclip_med.batch.records import FileStamp
     from moeclip_med.scoring import AnomalyVolume
 
+_COPIES, _SLICE_COPIES = 4, 12
+"""Arrays of float32 alive at once: of the volume's size (image, scores, labels and one being made), and of a slice's,
+which is cut, resized, drawn and encoded. Measured; a mammogram is one slice (docs/reliability.md)."""
+
 MOST_LISTED = 1000
 """Findings of a series in the table of findings, the highest first; all are in its own results."""
 
@@ -149,7 +153,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def declared_bytes(series: Series) -> int:
-    """The size of one time point of a series as float32, from its header, bytes."""
-    columns, rows, slices, _ = series.shape
-    return columns * rows * slices * series.channels * 4
+def scoring_bytes(columns: int, rows: int, slices: int, channels: int) -> int:
+    """Estimate what scoring one time point and writing its results takes beyond an idle worker, bytes."""
+    one_slice = columns * rows * channels * 4
+    return one_slice * (slices * _COPIES + _SLICE_COPIES)

@@ -19,7 +19,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.ledger import record_from_json
 from moeclip_med.batch.pseudonyms import Pseudonyms
-from moeclip_med.batch.reading import declared_bytes, describe, open_study, refusal_note, summarise
+from moeclip_med.batch.reading import describe, open_study, refusal_note, scoring_bytes, summarise
 from moeclip_med.batch.records import (
     Halt,
     PrivateDetail,
@@ -48,10 +48,6 @@ RECORD_NAME = "record.json"
 THUMBNAIL_NAME = "thumbnail.webp"
 MARK_NAME = "key"
 """A file that an output folder in its place always holds; an unmounted one does not."""
-
-_COPIES, _SLICE_COPIES = 4, 12
-"""Arrays alive at once while scoring: of the volume's size (image, scores, labels and one being made), and of a
-slice's, which is cut, resized, drawn and encoded. Measured; a mammogram is one slice (docs/reliability.md)."""
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _OUTPUT_GONE = "the output folder is gone; mount it again, then run the same command again"
@@ -225,8 +221,8 @@ class StudyScorer:
 
     def _check_memory(self, series: Series) -> None:
         limit = self._order.memory_bytes
-        declared = declared_bytes(series)
-        needed = self._idle_bytes + declared * _COPIES + declared // max(1, series.shape[2]) * _SLICE_COPIES
+        columns, rows, slices, _ = series.shape
+        needed = self._idle_bytes + scoring_bytes(columns, rows, slices, series.channels)
         if limit is not None and needed > limit:
             msg = (
                 f"the series declares {'×'.join(map(str, series.shape))} values, which takes about "
