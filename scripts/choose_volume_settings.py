@@ -60,7 +60,7 @@ def main() -> None:
         raws.append(scored(made.image, 0.0).raw.transpose(2, 1, 0))
         masks.append(made.defect)
         print(f"stack {number + 1} of {options.with_defects}", flush=True)
-    widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS]
+    widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS if raws]
     for found in widths:
         line = "spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, per stack {mean_ap:.2f}"
         print(line.format(**found), flush=True)

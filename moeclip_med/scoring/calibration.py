@@ -2,7 +2,8 @@
 
 Split conformal prediction (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005, chapter 4) for the
 rate of healthy studies that are flagged, conformal risk control (Angelopoulos et al., ICLR 2024) for false positives
-per study. Both hold for a new healthy study that is exchangeable with those used: same scanner, protocol, kind of patient.
+per study. Both hold for a new healthy study that is exchangeable with those used: same scanner, protocol, kind of
+patient.
 They hold on average over calibrations; how far one calibration can be off is told beside it.
 """
 
