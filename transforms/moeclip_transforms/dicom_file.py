@@ -69,10 +69,15 @@ class BoundedFile(_Counted, io.BufferedReader):
 
 
 class KeptFile(_Counted, io.BytesIO):
-    """The same for a file whose bytes are in memory."""
+    """The same for a file whose bytes are in memory.
+
+    Attributes:
+        content: The bytes; `getbuffer` would copy them.
+    """
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
+        self.content = content
         self.size = len(content)
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -192,6 +197,8 @@ class DicomFile:
 
     def sha256(self) -> str:
         """The SHA-256 of the bytes as stored; puts the stream back to its beginning."""
+        if isinstance(self.stored, KeptFile):
+            return hashlib.sha256(self.stored.content).hexdigest()
         self.stored.seek(0)
         digest = hashlib.file_digest(self.stored, "sha256").hexdigest()
         self.stored.seek(0)

@@ -12,6 +12,7 @@ from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from moeclip_transforms.codestream import frame_sizes
+from moeclip_transforms.dicom_file import KeptFile
 from moeclip_transforms.dicom_header import Header, encoded, number, parse_header, text
 from moeclip_transforms.dicom_values import FrameFinisher
 from moeclip_transforms.errors import InputError
@@ -113,11 +114,15 @@ def _plain_type(header: Header) -> np.dtype[Any] | None:
 def _plain_frames(
     file: DicomFile, pixels_at: int, shape: tuple[int, int], number_type: np.dtype[Any], numbers: list[int]
 ) -> Stored:
-    n_bytes = shape[0] * shape[1] * number_type.itemsize
+    n_pixels = shape[0] * shape[1]
     for frame in numbers:
-        file.stream.seek(pixels_at + frame * n_bytes)
-        content = file.stream.read(n_bytes)
-        yield np.frombuffer(content, dtype=number_type).reshape(shape)
+        place = pixels_at + frame * n_pixels * number_type.itemsize
+        if isinstance(file.stream, KeptFile):  # without a copy
+            stored = np.frombuffer(file.stream.content, dtype=number_type, count=n_pixels, offset=place)
+        else:
+            file.stream.seek(place)
+            stored = np.frombuffer(file.stream.read(n_pixels * number_type.itemsize), dtype=number_type)
+        yield stored.reshape(shape)
 
 
 def _streamed_frames(file: DicomFile, header: Header, numbers: list[int]) -> Stored:
