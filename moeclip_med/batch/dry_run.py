@@ -38,7 +38,7 @@ class DryLine:
         path: Its first file.
         kind: Modality or format.
         size: (columns, rows, slices).
-        reason: Why it would be left out, or "".
+        reason: Why it would be skipped, or "".
         rule: The rule of `--select` that takes it, or "".
     """
 

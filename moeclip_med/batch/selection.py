@@ -181,7 +181,7 @@ def _decision(rule: Rule | None, *, is_taken: bool) -> Decision:
     if rule is None:
         return Decision(NO_RULE, is_filtered=True)
     if not rule.is_scored:
-        return Decision(f"left out by rule {rule.name}", rule.name, is_filtered=True)
+        return Decision(f"excluded by rule {rule.name}", rule.name, is_filtered=True)
     if not is_taken:
         what = "the largest of the study" if rule.take == "largest" else "the largest of its plane"
         return Decision(f"rule {rule.name} takes {what}", rule.name, is_filtered=True)

@@ -96,8 +96,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last line of defence: a user never sees a traceback
         _show_traceback()
         print_error(
-            f"this is a fault of moeclip-med {__version__}, not of your input: {type(error).__name__}: {error}; "
-            "set MOECLIP_MED_DEBUG=1 and run again for a report that helps to mend it"
+            f"internal error of moeclip-med {__version__}: {type(error).__name__}: {error}; "
+            "set MOECLIP_MED_DEBUG=1, run again, and report what it prints"
         )
         sys.exit(EXIT_INTERNAL_ERROR)
 

@@ -113,7 +113,7 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Slices per batch.", show_default="chosen by the model")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be scored and left out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be scored and skipped.")] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Score everything again, replacing earlier results.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     thumbnails: Annotated[bool, typer.Option(help="Small pictures in the triage list.")] = True,

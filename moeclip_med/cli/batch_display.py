@@ -95,7 +95,7 @@ def print_outcome(outcome: BatchOutcome) -> None:
     series, studies = outcome.counts.series, outcome.counts.studies
     console.print(
         f"[bold]{series[SeriesState.DONE]:,} series scored[/] in {studies[StudyState.DONE]:,} studies; "
-        f"{series[SeriesState.SKIPPED]:,} series left out; {series[SeriesState.FAILED]:,} series, "
+        f"{series[SeriesState.SKIPPED]:,} series skipped; {series[SeriesState.FAILED]:,} series, "
         f"{studies[StudyState.FAILED]:,} studies and {len(outcome.plan.problems):,} files failed"
     )
     _print_problems(outcome.plan.problems)
@@ -108,14 +108,14 @@ def print_dry_run(look: DryRun) -> None:
     console = make_console()
     for line in look.series:
         by = f" (rule {line.rule})" if line.rule else ""
-        what = f"left out: {line.reason}" if line.reason else f"would be scored{by}"
+        what = f"skipped: {line.reason}" if line.reason else f"would be scored{by}"
         x, y, z = line.size
         console.print(printable(f"{line.path}  {line.kind}  {x} × {y} × {z}  {what}"), markup=False)
     _print_problems(look.problems)
     reasons = Counter(line.reason for line in look.series)
     console.print(f"[bold]{reasons.pop('', 0):,} series would be scored[/] in {look.studies:,} studies")
     for reason, count in reasons.most_common():
-        console.print(f"  {count:,} left out: {printable(reason)}", markup=False)
+        console.print(f"  {count:,} skipped: {printable(reason)}", markup=False)
     if look.outside_links:
         print_warning(f"{look.outside_links:,} links lead out of the archive; --follow-links would follow them")
     if look.done_before:
@@ -138,7 +138,7 @@ def print_status(console: Console, status: Status) -> None:
         f"{studies[StudyState.RUNNING]:,} running, {studies[StudyState.WAITING]:,} waiting"
     )
     console.print(
-        f"  {series[SeriesState.DONE]:,} series scored, {series[SeriesState.SKIPPED]:,} left out, "
+        f"  {series[SeriesState.DONE]:,} series scored, {series[SeriesState.SKIPPED]:,} skipped, "
         f"{series[SeriesState.FAILED]:,} failed"
     )
     for reason, count in status.failures[:_SHOWN_PROBLEMS]:

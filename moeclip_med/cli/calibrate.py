@@ -120,22 +120,22 @@ def score_healthy(
     levels = risk_levels(scale) if wants_counts else None
     kept = HealthyStudies()
     with open_source(path) as source:
-        kept.left_out += [f'"{file.name}" is left out: {reason}' for file, reason in source.unreadable]
+        kept.left_out += [f'"{file.name}" is skipped: {reason}' for file, reason in source.unreadable]
         console = make_console(stderr=True)
         for series in track(source.series, "healthy series", console=console, disable=quiet):
             if series.skip_reason:
-                kept.left_out.append(f"a series is left out: {series.skip_reason}")
+                kept.left_out.append(f"a series is skipped: {series.skip_reason}")
                 continue
             try:
                 volume = source.read(series)
                 voxels = hash_array(volume.array)  # whatever the file's type, compression or name
                 if voxels in kept.inputs:
-                    kept.left_out.append("a series is left out: the same images were given before")
+                    kept.left_out.append("a series is skipped: the same images were given before")
                     continue
                 kept.inputs.add(voxels)
                 anomaly = score_volume(volume, detector, plane=plane, kind=kind, keep_raw=True)
             except InputError as error:
-                kept.left_out.append(f"a series is left out: {error}")
+                kept.left_out.append(f"a series is skipped: {error}")
                 continue
             _keep(kept, series.study_uid or series.uid, anomaly, scale, levels)
     return kept
@@ -149,7 +149,7 @@ def _keep(
     from moeclip_med.scoring.calibration import count_findings, flag_level
 
     if anomaly.raw is not None and not np.isfinite(anomaly.raw).all():
-        kept.left_out.append("a series is left out: its scores are not finite")
+        kept.left_out.append("a series is skipped: its scores are not finite")
         return
     kept.kinds.add(anomaly.record.settings.kind.value)
     if levels is None:

@@ -60,7 +60,7 @@ PlaneOption = Annotated[
 ]
 PresetOption = Annotated[
     ImageKind | None,
-    typer.Option(help="Kind of image, which sets the window.", show_default="from the header"),
+    typer.Option(help="Image type, which sets the window.", show_default="from the header"),
 ]
 MinVolumeOption = Annotated[
     float | None,

@@ -152,7 +152,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
     failed = sum(result.has_failed for result in done)
     make_console().print(
         f"[bold]{states.count(SeriesState.DONE)} series scored[/], {failed} failed, "
-        f"{states.count(SeriesState.SKIPPED)} left out"
+        f"{states.count(SeriesState.SKIPPED)} skipped"
     )
     return EXIT_SOME_FAILED if failed else 0
 
@@ -410,7 +410,7 @@ def _tell(result: PacsResult, prefix: str = "") -> None:
         if record.state is SeriesState.FAILED:
             print_error(f"{name}: {result.error or record.reason}")
         elif record.state is SeriesState.SKIPPED:
-            print_warning(f"{name} is left out: {record.reason}")
+            print_warning(f"{name} is skipped: {record.reason}")
         else:
             for note in record.notes:
                 print_warning(f"{name}: {note}")

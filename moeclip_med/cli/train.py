@@ -40,7 +40,7 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
     ] = None,
     normal_only: Annotated[
         list[str] | None,
-        typer.Option(help="Category whose defective images are left out (lite). May be repeated."),
+        typer.Option(help="Category whose defective images are skipped (lite). May be repeated."),
     ] = None,
     values: Annotated[
         str, typer.Option(help="The numbers for towers with text: paper, or released (the authors' scripts).")
@@ -48,7 +48,7 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
     tower_weights: Annotated[
         Path | None, typer.Option(help="A file with the tower's weights.", show_default="the published ones")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of start values, order, crops and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the initialization, order, crops and dropout.")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="the recipe's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, show_default="the recipe's")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, show_default="the recipe's")] = None,

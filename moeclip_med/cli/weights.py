@@ -156,7 +156,8 @@ def _print_metadata(metadata: ModelMetadata, folder: Path) -> None:
         "licence": metadata.licence,
         "tower's licence": metadata.tower_licence or "not recorded",
         "trained on": "\n".join(data) or "nothing",
-        "start values": "\n".join(f"{key}: {value}" for key, value in metadata.start_values.items()) or "not recorded",
+        "initial values": "\n".join(f"{key}: {value}" for key, value in metadata.start_values.items())
+        or "not recorded",
         "weak on": "\n".join(f"{kind}: {why}" for kind, why in metadata.weak_kinds.items()) or "nothing recorded",
         "notes": "\n".join(metadata.notes) or "none",
         "adapters' SHA-256": metadata.adapters_sha256,

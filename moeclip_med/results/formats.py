@@ -57,7 +57,7 @@ DICOM_FORMATS = frozenset({ResultFormat.SEG, ResultFormat.PM, ResultFormat.SR, R
 """The formats that cite DICOM source frames, and so need DICOM input."""
 
 NEED_FINDINGS = frozenset({ResultFormat.SEG, ResultFormat.RTSTRUCT})
-"""The formats that cannot be empty: without a finding they are left out, and a note says so."""
+"""The formats that cannot be empty: without a finding they are skipped, and a note says so."""
 
 
 class SegmentationKind(StrEnum):

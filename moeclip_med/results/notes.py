@@ -69,9 +69,9 @@ def _uncalibrated(anomaly: AnomalyVolume) -> str:
 
 def _too_small(count: int, smallest_ml: float | None) -> str:
     if smallest_ml is None:
-        return f"Regions above the threshold left out as too small: {count}."
+        return f"Regions above the threshold excluded as too small: {count}."
     return (
-        f"Regions above the threshold left out as too small (less than {smallest_ml:.2g} ml reach it): {count}; "
+        f"Regions above the threshold excluded as too small (less than {smallest_ml:.2g} ml reach it): {count}; "
         "--min-volume lists smaller ones."
     )
 

@@ -72,7 +72,7 @@ class ScoreRequest:
         volume: What to score.
         load: The model.
         plane: The plane, by its name.
-        kind: The kind of image, by its name.
+        kind: The image type, by its name.
         threshold: The score that a finding reaches; None takes the model's.
         order: Slices to score first.
         scores: (*storage) float32 to fill.

@@ -36,7 +36,7 @@ class Choices:
     Attributes:
         model: Name or folder.
         prompt: What to look for; "" takes the model's own.
-        kind: The kind of image, by its name.
+        kind: The image type, by its name.
         plane: The plane, by its name.
         device: Where to compute.
         keep_experts: Whether to keep which expert took each patch.

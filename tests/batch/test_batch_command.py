@@ -25,7 +25,7 @@ def test_a_batch_says_what_it_would_do_does_it_and_tells_how_it_went(command, tm
     status = command("batch", "status", output)
     assert status.returncode == 0
     assert "2 of 2 studies finished" in status.stdout
-    assert "1 series scored, 0 left out, 1 failed" in status.stdout
+    assert "1 series scored, 0 skipped, 1 failed" in status.stdout
 
     again = command("batch", root, "-o", output, "--threshold", 0.6, "--results", "json", "--quiet")
     assert again.returncode == 2

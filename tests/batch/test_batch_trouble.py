@@ -203,7 +203,7 @@ def test_one_corrupt_slice_costs_that_slice_and_is_said(tmp_path, make_scorer):
     (record,) = report.series
     assert record.state is SeriesState.DONE
     assert record.slices == 19
-    assert any("left out" in note or "missing" in note.lower() for note in record.notes), record.notes
+    assert any("skipped" in note or "missing" in note.lower() for note in record.notes), record.notes
     assert not [note for note in record.notes if paths[7].name in note]
 
 

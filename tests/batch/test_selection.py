@@ -80,7 +80,7 @@ def test_the_first_rule_that_matches_takes_it_and_a_rule_can_leave_out(study, tm
         tmp_path, "rules: [{name: no CT, where: {Modality: CT}, score: false}, {name: rest, where: {slices: {min: 4}}}]"
     )
     decisions = dict(zip(study, decide(list(study.values()), (), selection), strict=True))
-    assert decisions["ct"].reason == "left out by rule no CT"
+    assert decisions["ct"].reason == "excluded by rule no CT"
     assert decisions["axial-long"].rule == "rest"
     assert decisions["axial-short"].reason == NO_RULE
     assert decisions["axial-short"].is_filtered
@@ -126,4 +126,4 @@ def test_a_dry_run_shows_which_rule_takes_what_and_a_run_does_the_same(study, tm
     assert outcome.counts.series[SeriesState.SKIPPED] == 3
     everything = settings(root, tmp_path / "out")
     again = run_batch(everything, Recorder(), load=LoadFake())
-    assert again.counts.series[SeriesState.DONE] == 4, "other rules look again at what these left out"
+    assert again.counts.series[SeriesState.DONE] == 4, "other rules look again at what these excluded"

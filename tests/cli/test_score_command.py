@@ -141,5 +141,5 @@ def test_own_maps_are_not_scored_again(command, nifti_file, tmp_path):
     done = command("score", tmp_path, "-o", tmp_path / "out", "--quiet")
 
     assert done.returncode == 0, done.stderr
-    assert "is left out: a result of MoECLIP-Med itself" in done.stderr
+    assert "is skipped: a result of MoECLIP-Med itself" in done.stderr
     assert (tmp_path / "out" / "anomaly.nii.gz").is_file()

@@ -100,7 +100,7 @@ def test_an_early_stop_and_the_models_warnings_are_said(nifti_anomaly):
     anomaly = changed(anomaly, "outcome", weak_kind_warning="This model is weak on polyps.", regions_too_small=3)
     assert result_notes(anomaly) == (
         "This model is weak on polyps.",
-        "Regions above the threshold left out as too small: 3.",
+        "Regions above the threshold excluded as too small: 3.",
         "Scoring was stopped early: 25% of the voxels have a score, the others are 0.",
     )
 

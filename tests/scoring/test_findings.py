@@ -94,7 +94,7 @@ def test_a_finding_reaches_as_far_as_three_fifths_of_the_threshold(make_volume):
     assert not result.labels[apart].any()
     assert finding.volume_ml == pytest.approx(1.0)
     assert finding.mean_score == pytest.approx((125 * 0.7 + 875 * 0.31) / 1000)
-    assert result.too_small == 0  # what never reaches the threshold is no region that was left out
+    assert result.too_small == 0  # what never reaches the threshold is no region that was excluded
 
 
 def test_what_lies_below_the_threshold_makes_no_region_large_enough(make_volume):

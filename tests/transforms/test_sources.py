@@ -238,7 +238,7 @@ def test_one_corrupt_slice_is_left_out_and_said(write_series):
     assert 700 not in volume.tensor[0, 1, 1].tolist()
     assert not volume.is_regular
     assert volume.notes == (
-        "1 damaged slice was left out (instance number 5).",
+        "1 damaged slice was skipped (instance number 5).",
         "1 slice is missing (the gap of 2 mm is wider between slices 7 and 8).",
     )
 

@@ -171,7 +171,7 @@ def _kind(kind: ImageKind | str) -> ImageKind:
     try:
         return ImageKind(kind)
     except ValueError as error:
-        msg = f'"{kind}" is no kind of image; choose from {", ".join(ImageKind)}.'
+        msg = f'"{kind}" is no image type; choose from {", ".join(ImageKind)}.'
         raise InputError(msg) from error
 
 

@@ -145,12 +145,12 @@ def _undamaged(series: Series, stack: Sequence[Frame], canvas: Canvas) -> tuple[
     if len(errors) > _MAX_SHARE_DAMAGED * len(stack):
         msg = (
             f"{len(errors)} of {len(stack)} slices of series {series.uid} cannot be decoded, more than the tenth "
-            f"that may be left out; the first: {first_error}"
+            f"that may be skipped; the first: {first_error}"
         )
         raise InputError(msg)
     numbers = ", ".join(str(_instance_number(stack[z])) for z in sorted(errors))
     words = "slice was" if len(errors) == 1 else "slices were"
-    return kept, [f"{len(errors)} damaged {words} left out (instance number {numbers})."]
+    return kept, [f"{len(errors)} damaged {words} skipped (instance number {numbers})."]
 
 
 def _instance_number(frame: Frame) -> int:

@@ -270,7 +270,7 @@ class PacsServer:
                 else:
                     unusable += 1
             if unusable:
-                notices[f"{what} has {unusable} items without a usable UID; they are left out"] = None
+                notices[f"{what} has {unusable} items without a usable UID; they are skipped"] = None
             is_at_end = not found or len(items) == before
             if is_short and len(found) < _SMALLEST_CAP and not warning:
                 return _Listed(items, tuple(notices))
@@ -282,7 +282,7 @@ class PacsServer:
             if is_at_end:
                 return _Listed(items, tuple(notices))
             if len(items) >= MOST_ITEMS:
-                notices[f"{what} does not end after {len(items)} items; the rest is left out"] = None
+                notices[f"{what} does not end after {len(items)} items; the rest is skipped"] = None
                 return _Listed(items, tuple(notices))
 
 

@@ -91,7 +91,7 @@ const cells = {
   },
   seconds: (row) => (row[at.seconds] ? `${row[at.seconds].toFixed(1)} s` : "–"),
   state(row) {
-    const names = { done: "scored", failed: "failed", skipped: "left out" };
+    const names = { done: "scored", failed: "failed", skipped: "skipped" };
     const made = element("span", `state ${row[at.state]}`, names[row[at.state]]);
     return made;
   },

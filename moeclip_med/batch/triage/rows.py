@@ -69,7 +69,7 @@ class FindingRow:
         study: The study's pseudonym.
         series: The series' pseudonym.
         modality: DICOM modality, or "".
-        kind: The kind of image.
+        kind: The image type.
         threshold: The score that a finding reaches.
         is_calibrated: Whether that threshold was calibrated for the model.
     """
