@@ -6,6 +6,8 @@ The walk: `ImageSource.read` gives a `Volume`; `score_volume` gives an `AnomalyV
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from moeclip_transforms import ImageKind, Series, Volume
 
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
+
+_log = logging.getLogger(__name__)
 
 
 class ReadsSeries(Protocol):
@@ -99,11 +103,14 @@ def score_series(
     from moeclip_med.results import ResultFormat, refusals, write_results
     from moeclip_med.scoring import score_volume
 
+    started = time.perf_counter()
     volume = source.read(series, time_point=settings.time_point)
+    _tell("read", started, kind=str(series.kind), shape=list(volume.shape))
     refused = refusals(volume, settings.formats)
     formats = settings.formats - refused.keys()
     if not formats:
         raise InputError(next(iter(refused.values())))
+    started = time.perf_counter()
     anomaly = score_volume(
         volume,
         detector,
@@ -116,5 +123,15 @@ def score_series(
         batch_size=settings.batch_size,
         min_volume_ml=settings.min_volume_ml,
     )
+    _tell("scored", started, findings=len(anomaly.findings), engine=detector.engine.name)
+    started = time.perf_counter()
     written = write_results(anomaly, folder, formats, settings.dicom)
+    _tell("written", started, formats=sorted(written.files))
     return SeriesResult(anomaly, written.files, refused | written.failed, written.header_notes)
+
+
+def _tell(what: str, started: float, **facts: object) -> None:
+    """Log what was done with a series and how long it took; no fact may identify a patient."""
+    seconds = round(time.perf_counter() - started, 3)
+    listed = ", ".join(f"{name} {value}" for name, value in facts.items())
+    _log.info("series %s in %.1f s: %s", what, seconds, listed, extra={"facts": {"seconds": seconds, **facts}})

@@ -338,7 +338,7 @@ def make_executor(
 
 
 def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
-    """Return what changes a result, ready for JSON; what only changes the speed is left out."""
+    """Return what changes a result, ready for JSON; what only changes the speed is skipped."""
     score, model = settings.score, settings.model
     return {
         "model": model.model,
@@ -356,7 +356,7 @@ def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
 
 
 def _reconsider(output: BatchOutput, settings: BatchSettings) -> None:
-    """Make studies waiting again that other filters or rules left out."""
+    """Make studies waiting again that other filters or rules excluded."""
     rules = "" if settings.selection is None else settings.selection.text
     filters = "; ".join([*(str(condition) for condition in settings.filters), rules])
     changed = filters != output.ledger.meta("filters")

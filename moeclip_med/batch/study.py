@@ -235,7 +235,7 @@ class StudyScorer:
         """One record for the files of a study that cannot be read, and one for those that belong to no series."""
         for group, verb, state, files in (
             (_UNREADABLE, "cannot be read", SeriesState.FAILED, source.unreadable),
-            (_EXCLUDED, "left out", SeriesState.SKIPPED, source.excluded),
+            (_EXCLUDED, "skipped", SeriesState.SKIPPED, source.excluded),
         ):
             if not files:
                 continue

@@ -33,7 +33,7 @@ def info_command(
             return
         _print_table(source.series)
         for file, reason in (*source.unreadable, *source.excluded):
-            print_warning(f'"{file.name}" is left out: {reason}')
+            print_warning(f'"{file.name}" is skipped: {reason}')
 
 
 def _describe(series: Series) -> dict[str, Any]:

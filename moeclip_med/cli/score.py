@@ -106,9 +106,9 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
 
 
 def choose_series(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
-    """Give the series to score: the one named, or all that are worth scoring; says what is left out and why."""
+    """Give the series to score: the one named, or all that are worth scoring; says what is skipped and why."""
     for path, reason in (*source.unreadable, *source.excluded):
-        print_warning(f'"{path.name}" is left out: {reason}')
+        print_warning(f'"{path.name}" is skipped: {reason}')
     if uid is not None:
         named = tuple(found for found in source.series if found.uid == uid)
         if not named:
@@ -118,10 +118,10 @@ def choose_series(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
         return named
     for found in source.series:
         if found.skip_reason:
-            print_warning(f"series {found.uid} is left out: {found.skip_reason}; score it with --series {found.uid}")
+            print_warning(f"series {found.uid} is skipped: {found.skip_reason}; score it with --series {found.uid}")
     chosen = tuple(found for found in source.series if not found.skip_reason)
     if not chosen:
-        msg = f'"{source.path}" holds nothing to score; "moeclip-med info" lists what is there and why it is left out'
+        msg = f'"{source.path}" holds nothing to score; "moeclip-med info" lists what is there and why it is skipped'
         raise InputError(msg)
     return chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from moeclip_med.engines import Engine
     from moeclip_med.model import Prompts
     from moeclip_med.weights import LoadedModel, ModelMetadata
+
+_log = logging.getLogger(__name__)
 
 SCORE_OUTSIDE = 1e-6
 """The score of pixels outside the frame that the network saw: air, by construction of the frame."""
@@ -119,4 +122,6 @@ def load_detector(
         InputError: For an unknown model, missing weights, or an engine or device that is not there.
     """
     loaded = load_model(model, prompts=prompts, tower_weights=tower_weights)
-    return Detector(loaded, make_engine(loaded, engine=engine, device=device, precision=precision, threads=threads))
+    made = make_engine(loaded, engine=engine, device=device, precision=precision, threads=threads)
+    _log.info("model %s version %s on %s", loaded.metadata.name, loaded.metadata.version, made.description)
+    return Detector(loaded, made)

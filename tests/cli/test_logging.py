@@ -42,6 +42,18 @@ def test_the_log_file_holds_events_as_json_lines_and_no_identity(command, named_
     assert not [word for word in ("JANE", "DOE", "1950", "113619", str(tmp_path)) if word in text]
 
 
+@pytest.mark.slow
+def test_every_step_of_scoring_is_logged_with_its_time(command, nifti_file, tmp_path):
+    log = tmp_path / "events.jsonl"
+    done = command("score", nifti_file, "-o", tmp_path / "out", "--log-file", log, timeout=240)
+
+    assert done.returncode == 0, done.stderr
+    steps = [event for event in events(log) if event["logger"] == "moeclip_med.pipeline"]
+    assert [event["message"].split(" in ")[0] for event in steps] == ["series read", "series scored", "series written"]
+    assert all(event["seconds"] >= 0 for event in steps)
+    assert any("model lite" in event["message"] for event in events(log))
+
+
 def test_an_error_is_logged_and_the_file_is_appended_to(command, tmp_path):
     log = tmp_path / "events.jsonl"
     for _ in range(2):
