@@ -116,7 +116,7 @@ def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool
 
     Args:
         root: The folder.
-        skipped: Told what is left out.
+        skipped: Told what is skipped.
         follow_links: Whether links to files that lie outside the folder are followed.
     """
     skipped = skipped or Skipped()
