@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari import Viewer
+    from napari.components import ViewerModel
 
     from napari_moeclip.messages import RunOutcome
 
@@ -102,8 +103,7 @@ class AnomalyWidget(QWidget):
         self.results.screenshot.connect(self.save_picture)
         self.open_button.clicked.connect(self.choose_run)
         self.choices.planes.toggled.connect(self.show_planes)
-        for key, act in self._keys().items():
-            self._viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
+        self._bind_keys(self._viewer)
         self.destroyed.connect(partial(_close, self._viewer, tuple(self._keys()), self.choices, self.controller))
 
     def _connect_review(self) -> None:
@@ -128,6 +128,10 @@ class AnomalyWidget(QWidget):
             "u": self.controller.reading.undo,
         }
 
+    def _bind_keys(self, viewer: Viewer | ViewerModel) -> None:
+        for key, act in self._keys().items():
+            viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
+
     @property
     def planes(self) -> LinkedPlanes | None:
         """The other two planes, while they are shown."""
@@ -141,6 +145,8 @@ class AnomalyWidget(QWidget):
             dock = self._viewer.window.add_dock_widget(planes, name="Planes", area="bottom")
             dock.destroyed.connect(self._on_planes_gone)
             self.controller.layers.on_refresh = planes.refresh
+            for model in planes.models:
+                self._bind_keys(model)
         elif not on and planes is not None:
             planes.let_go()
             self._viewer.window.remove_dock_widget(planes)

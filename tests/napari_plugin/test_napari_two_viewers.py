@@ -5,8 +5,9 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from napari_helpers import make_affine, make_head, open_widget, wait_for_run
-from qtpy.QtCore import Qt
+from napari_helpers import canvas_of, make_affine, make_head, open_widget, wait_for_run
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
+from qtpy.QtTest import QTest
 
 ENDS = 30_000
 FORMATS = ("nifti", "csv", "json", "run")
@@ -98,6 +99,21 @@ def test_a_new_run_is_not_disturbed_by_findings_that_were_asked_for_before(opene
     assert outcome.run == widget.controller.session.run
     assert outcome.threshold == pytest.approx(0.8)
     assert widget.results.threshold.value() == pytest.approx(0.8)
+
+
+def test_closing_the_widget_alone_leaves_the_viewer_in_order(opened, qtbot):
+    viewer, widget = opened
+    widget.runner.run_button.click()
+    wait_for_run(qtbot, widget)
+    qtbot.mouseClick(widget.choices.planes, Qt.MouseButton.LeftButton)
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    viewer.dims.set_current_step(0, 4)
+    QTest.keyClick(canvas_of(viewer), Qt.Key.Key_Period)
+    viewer.layers.clear()
+    again = open_widget(viewer)
+    assert again is not widget
 
 
 def test_the_scoring_process_keeps_no_run_that_nobody_shows(two, qtbot, shared):
