@@ -105,6 +105,7 @@ def test_hover_says_score_finding_and_place_in_the_patient(scored, qtbot):
     image = viewer.layers["head"]
     world = image.data_to_world(origin_of(image).placement.to_index(finding.peak_voxel, SHAPE))
     viewer.dims.set_point(range(3), world)
+    viewer.reset_view()
     canvas = canvas_of(viewer)
     target = point_on_canvas(viewer, world)
 
