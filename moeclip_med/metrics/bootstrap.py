@@ -81,7 +81,15 @@ def macro_samples(parts: Sequence[Samples]) -> Samples:
     return averaged
 
 
-def with_interval(metric: Metric, samples: NDArray[np.float64], coarse: float, units: int, what: str) -> Metric:
+def with_interval(
+    metric: Metric,
+    samples: NDArray[np.float64],
+    coarse: float,
+    units: int,
+    what: str,
+    *,
+    highest: float = 1.0,
+) -> Metric:
     """Add a 95 % interval to a figure.
 
     Args:
@@ -91,6 +99,7 @@ def with_interval(metric: Metric, samples: NDArray[np.float64], coarse: float, u
             samples.
         units: How many units were resampled.
         what: What they are ("patients" or "images").
+        highest: The largest value that the figure can have; infinity for counts and sizes.
 
     Returns:
         The figure with its interval, or with the reason why there is none.
@@ -103,7 +112,9 @@ def with_interval(metric: Metric, samples: NDArray[np.float64], coarse: float, u
     if len(defined) < (1 - _LARGEST_UNDEFINED_SHARE) * len(samples):
         reason = f"undefined in {1 - len(defined) / len(samples):.0%} of the resamples of {units} {what}"
         return replace(metric, interval_reason=reason)
-    low, high = np.clip(np.percentile(defined, (2.5, 97.5)) + (metric.value - coarse), 0.0, 1.0)
+    low, high = np.percentile(defined, (2.5, 97.5)) + (metric.value - coarse)
+    if highest == 1.0:
+        low, high = np.clip((low, high), 0.0, 1.0)
     return replace(metric, interval=Interval(float(low), float(high), units))
 
 

@@ -1,136 +1,164 @@
-"""Detection per volume: lesions hit, false findings, and the FROC curve over thresholds.
+"""Detection: lesions hit, false positives, and the FROC curve over thresholds.
 
-Findings are the connected regions at or above a threshold that are large enough to be listed. (The product also
-joins what scores of the lower threshold connect, and counts the joined parts together.) Each is marked
-where its score is highest. A lesion is hit when a mark lies in it or right beside it (one of the 26 neighbours); a
-finding whose mark lies in no lesion is false. Were any overlap enough, one finding that covers the whole organ would
-hit every lesion and never be false.
+A finding is marked where its score is highest. A lesion is hit when a mark lies in it or right beside it (one of the 26
+neighbours, 8 in 2-D); a finding whose mark lies in no lesion is false. Were any overlap enough, one finding that covers
+the whole organ would hit every lesion and never be false.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
+from moeclip_med.metrics.bootstrap import draw, with_interval
 from moeclip_med.metrics.histogram import label_regions
 from moeclip_med.metrics.value import Metric
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""False findings per volume at which sensitivity is read (the LUNA16 challenge's seven rates)."""
+"""False positives per case at which sensitivity is read (the LUNA16 challenge's seven rates)."""
+
+_NO_LESION = "no lesion in any case"
 
 
-@dataclass
+class LesionPlaces(NamedTuple):
+    """Where the lesions of a case lie.
+
+    Attributes:
+        labels: (x, y, z) the number of the lesion, 0 outside.
+        wider: (x, y, z) the same, each lesion widened by one voxel so that marks right beside it count.
+        sizes: (lesions,) voxels of each.
+    """
+
+    labels: NDArray[np.int32]
+    wider: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+
+
+def lesion_places(mask: NDArray[np.bool_]) -> LesionPlaces:
+    """Number the lesions of a mask (x, y, z), True where abnormal."""
+    labels, count = label_regions(mask)
+    sizes = np.bincount(labels[mask], minlength=count + 1)[1:]
+    wider = labels
+    if count:
+        wider = labels.copy()
+        for number, box in enumerate(ndimage.find_objects(labels), start=1):
+            around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+            lesion = ndimage.binary_dilation(labels[around] == number, np.ones((3,) * mask.ndim, dtype=bool))
+            part = wider[around]
+            part[lesion & (labels[around] == 0)] = number
+    return LesionPlaces(labels, wider, sizes)
+
+
+def match_marks(places: LesionPlaces, marks: Iterable[NDArray[np.intp]]) -> tuple[NDArray[np.bool_], int]:
+    """Compare marks with lesions.
+
+    Args:
+        places: Of the case.
+        marks: For each finding the voxels (n, 3) of its highest score. Where several share it, one in a lesion counts.
+
+    Returns:
+        (lesions,) True where hit, and the number of findings whose mark lies in no lesion.
+    """
+    hit, false = np.zeros(len(places.sizes), dtype=bool), 0
+    for voxels in marks:
+        lesion = int(places.wider[tuple(voxels.T)].max(initial=0))
+        if lesion:
+            hit[lesion - 1] = True
+        else:
+            false += 1
+    return hit, false
+
+
+@dataclass(frozen=True)
 class Detections:
-    """Hits and false findings of volumes at several thresholds.
+    """Hits and false positives of cases at several thresholds.
 
     Attributes:
         thresholds: (thresholds,) raw scores.
-        hits: (volumes, thresholds) lesions hit.
-        false_findings: (volumes, thresholds).
-        lesions: (volumes,).
+        hits: (cases, thresholds) lesions hit.
+        false_positives: (cases, thresholds).
+        lesions: (cases,).
+        units: (cases,) the patient that each case belongs to.
     """
 
     thresholds: NDArray[np.float64]
     hits: NDArray[np.int64]
-    false_findings: NDArray[np.int64]
+    false_positives: NDArray[np.int64]
     lesions: NDArray[np.int64]
+    units: NDArray[np.str_]
 
-    @classmethod
-    def none(cls, thresholds: NDArray[np.float64]) -> Detections:
-        """No volume seen yet."""
-        empty = np.zeros((0, len(thresholds)), np.int64)
-        return cls(thresholds, empty, empty.copy(), np.zeros(0, np.int64))
-
-    def add(self, raw: NDArray[np.floating[Any]], mask: NDArray[np.bool_], smallest: int) -> None:
-        """Count one volume.
-
-        Args:
-            raw: (x, y, z), higher is more abnormal.
-            mask: Same shape, True where abnormal.
-            smallest: Findings of fewer voxels are not counted.
-        """
-        places = lesion_places(mask)
-        row = [detect(raw, threshold, places, smallest) for threshold in self.thresholds]
-        self.hits = np.vstack([self.hits, [[hits for hits, _ in row]]])
-        self.false_findings = np.vstack([self.false_findings, [[false for _, false in row]]])
-        self.lesions = np.append(self.lesions, places[1])
+    def per_unit(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Sum hits, false positives, lesions and cases over the cases of each unit."""
+        names, index = np.unique(self.units, return_inverse=True)
+        member = np.zeros((len(names), len(index)))
+        member[index, np.arange(len(index))] = 1.0
+        return member @ self.hits, member @ self.false_positives, member @ self.lesions, member.sum(axis=1)
 
 
-def lesion_places(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Number the lesions of a mask and widen each by one voxel, so that marks right beside it count.
+class Froc(NamedTuple):
+    """The FROC curve, from the highest threshold down.
 
-    Args:
-        mask: (x, y, z), True where abnormal.
-
-    Returns:
-        (x, y, z) the number of the lesion or 0; how many there are.
+    Attributes:
+        rate: (thresholds,) false positives per case.
+        sensitivity: (thresholds,) share of all lesions hit.
     """
-    labels, count = label_regions(mask)
-    if not count:
-        return labels, 0
-    wider = ndimage.grey_dilation(labels, footprint=np.ones((3,) * mask.ndim, dtype=bool), mode="nearest")
-    return np.where(labels > 0, labels, wider), count
+
+    rate: NDArray[np.float64]
+    sensitivity: NDArray[np.float64]
 
 
-def detect(
-    raw: NDArray[np.floating[Any]], threshold: float, places: tuple[NDArray[np.int32], int], smallest: int
-) -> tuple[int, int]:
-    """Compare the findings at one threshold with the lesions.
-
-    Args:
-        raw: (x, y, z), higher is more abnormal.
-        threshold: The lowest score that counts.
-        places: Of `lesion_places`.
-        smallest: Findings of fewer voxels are not counted.
-
-    Returns:
-        Lesions hit, and findings whose mark lies in none.
-    """
-    lesion_labels, _ = places
-    labels, count = label_regions(raw >= threshold)
-    found = labels.reshape(-1).nonzero()[0]
-    finding, score = labels.reshape(-1)[found], raw.reshape(-1)[found]
-    size = np.bincount(finding, minlength=count + 1)
-    highest = np.full(count + 1, -np.inf)
-    np.maximum.at(highest, finding, score)
-    is_peak = (score == highest[finding]) & (size[finding] >= smallest)
-    # Where several voxels share the highest score, the one that lies in a lesion (the highest number) is the mark.
-    mark = np.full(count + 1, -1, dtype=np.int64)
-    np.maximum.at(mark, finding[is_peak], lesion_labels.reshape(-1)[found[is_peak]])
-    marks = mark[mark >= 0]
-    return len(np.unique(marks[marks > 0])), int(np.count_nonzero(marks == 0))
-
-
-def froc(detections: Detections) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the FROC curve.
-
-    Returns:
-        (thresholds,) false findings per volume and (thresholds,) share of all lesions hit, from the highest
-        threshold down.
-    """
+def froc(detections: Detections) -> Froc:
+    """Return the FROC curve of all cases."""
     order = np.argsort(-detections.thresholds, kind="stable")
-    false_rate = detections.false_findings.mean(axis=0)[order]
-    sensitivity = detections.hits.sum(axis=0)[order] / detections.lesions.sum()
-    return false_rate, sensitivity
+    return Froc(
+        detections.false_positives.mean(axis=0)[order],
+        detections.hits.sum(axis=0)[order] / max(int(detections.lesions.sum()), 1),
+    )
 
 
-def measure_froc(detections: Detections) -> dict[str, Metric]:
-    """Read the sensitivity at each of `FROC_RATES`, and their mean ("froc_mean").
+def froc_band(detections: Detections, rates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % band of the sensitivity at rates (n,), over resampled patients: low (n,) and high (n,)."""
+    low, high = np.nanpercentile(_resampled(detections, rates), (2.5, 97.5), axis=0)
+    return low, high
 
-    The sensitivity at a rate is the best of all thresholds with no more false findings per volume: lower thresholds
-    can merge false findings, so the rate does not always rise.
+
+def measure_froc(detections: Detections, units_are: str) -> dict[str, Metric]:
+    """Read the sensitivity at each of `FROC_RATES`, and their mean ("froc_mean"), with intervals over patients.
+
+    The sensitivity at a rate is the best of all thresholds with no more false positives per case: lower thresholds
+    can merge findings, so the rate does not always rise.
     """
     names = [f"sensitivity_at_{rate:g}" for rate in FROC_RATES]
     if not detections.lesions.sum():
-        return dict.fromkeys([*names, "froc_mean"], Metric.undefined("no lesion in any volume"))
-    false_rate, sensitivity = froc(detections)
-    at_rate = [float(sensitivity[false_rate <= rate].max(initial=0.0)) for rate in FROC_RATES]
-    metrics = {name: Metric(value) for name, value in zip(names, at_rate, strict=True)}
-    metrics["froc_mean"] = Metric(float(np.mean(at_rate)))
-    return metrics
+        return dict.fromkeys([*names, "froc_mean"], Metric.undefined(_NO_LESION))
+    curve = froc(detections)
+    at_rate = [float(curve.sensitivity[curve.rate <= rate].max(initial=0.0)) for rate in FROC_RATES]
+    samples = _resampled(detections, np.asarray(FROC_RATES))
+    units = len(np.unique(detections.units))
+    values = [*at_rate, float(np.mean(at_rate))]
+    columns = [*samples.T, samples.mean(axis=1)]
+    return {
+        name: with_interval(Metric(value), column, value, units, units_are)
+        for name, value, column in zip([*names, "froc_mean"], values, columns, strict=True)
+    }
+
+
+def _resampled(detections: Detections, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sensitivity at each rate in each resample: (repeats, rates)."""
+    hits, false, lesions, cases = detections.per_unit()
+    drawn = draw(len(cases))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity = (drawn @ hits) / (drawn @ lesions)[:, None]
+        rate = (drawn @ false) / (drawn @ cases)[:, None]
+    columns = [np.where(rate <= limit, sensitivity, 0.0).max(axis=1, initial=0.0) for limit in rates]
+    at_rate = np.stack(columns, axis=1)
+    at_rate[drawn @ lesions == 0] = np.nan
+    return at_rate

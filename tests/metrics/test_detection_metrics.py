@@ -1,10 +1,9 @@
-"""Lesions hit, false findings, FROC."""
+"""Lesions hit, false positives, FROC with its intervals."""
 
 import numpy as np
 import pytest
 
-from moeclip_med.metrics.detection import Detections, detect, froc, lesion_places, measure_froc
-from moeclip_med.metrics.value import Metric
+from moeclip_med.metrics.detection import Detections, froc, froc_band, lesion_places, match_marks, measure_froc
 
 
 def boxes(*corners, shape=(20, 20, 10), side=3):
@@ -14,58 +13,64 @@ def boxes(*corners, shape=(20, 20, 10), side=3):
     return mask
 
 
-def test_hits_and_false_findings():
+def marks(*places):
+    return [np.array([place]) for place in places]
+
+
+def detections(hits, false, lesions, units=None):
+    names = np.array(units or [str(number) for number in range(len(lesions))])
+    return Detections(np.array([1.0, 2.0, 3.0]), np.array(hits), np.array(false), np.array(lesions), names)
+
+
+def test_a_mark_in_a_lesion_or_right_beside_it_hits():
     places = lesion_places(boxes((1, 1, 1), (12, 12, 2)))
-    found = boxes((2, 2, 2), (1, 14, 5), (15, 2, 6)).astype(float)
-    assert detect(found, 0.5, places, smallest=1) == (1, 2)
+    hit, false = match_marks(places, marks((2, 2, 2), (15, 15, 5), (17, 2, 7), (5, 5, 5)))
+    assert hit.tolist() == [True, True]
+    assert false == 2
 
 
-def test_one_finding_over_everything_hits_only_what_it_points_at():
-    places = lesion_places(boxes((1, 1, 1), (6, 1, 1)))
-    raw = np.ones((20, 20, 10))
-    raw[7, 2, 2] = 2.0
-    assert detect(raw, 0.5, places, smallest=1) == (1, 0)
-    raw[15, 15, 5] = 3.0
-    assert detect(raw, 0.5, places, smallest=1) == (0, 1)
+def test_two_marks_in_one_lesion_hit_it_once():
+    hit, false = match_marks(lesion_places(boxes((1, 1, 1), side=8)), marks((1, 1, 1), (8, 8, 8)))
+    assert (hit.sum(), false) == (1, 0)
 
 
-def test_two_findings_in_one_lesion_hit_it_once():
-    places = lesion_places(boxes((1, 1, 1), side=8))
-    raw = boxes((1, 1, 1), (6, 6, 5)).astype(float)
-    assert detect(raw, 0.5, places, smallest=1) == (1, 0)
-
-
-def test_a_mark_right_beside_a_lesion_counts():
-    places = lesion_places(boxes((5, 5, 5)))
-    raw = np.zeros((20, 20, 10))
-    raw[8, 8, 8] = 1.0
-    assert detect(raw, 0.5, places, smallest=1) == (1, 0)
-    assert detect(np.roll(raw, 1, axis=0), 0.5, places, smallest=1) == (0, 1)
-
-
-def test_small_findings_neither_hit_nor_count_as_false():
+def test_a_mark_shared_by_several_voxels_counts_where_one_lies_in_a_lesion():
     places = lesion_places(boxes((1, 1, 1)))
-    raw = boxes((1, 1, 1), (12, 12, 2), side=2).astype(float)
-    assert detect(raw, 0.5, places, smallest=9) == (0, 0)
-    assert detect(raw, 0.5, places, smallest=8) == (1, 1)
+    assert match_marks(places, [np.array([[18, 18, 8], [2, 2, 2]])])[1] == 0
 
 
-def test_froc_over_two_volumes():
-    detections = Detections.none(np.array([1.0, 2.0, 3.0]))
-    mask = boxes((1, 1, 1), (12, 12, 2))
-    raw = 3.0 * boxes((1, 1, 1)) + 2.0 * boxes((12, 12, 2)) + 2.0 * boxes((1, 14, 5)) + 1.0 * boxes((15, 2, 6))
-    detections.add(raw, mask, smallest=1)
-    detections.add(np.zeros(mask.shape), np.zeros(mask.shape, dtype=bool), smallest=1)
-    false_rate, sensitivity = froc(detections)
-    assert false_rate.tolist() == [0.0, 0.5, 1.0]
-    assert sensitivity.tolist() == [0.5, 1.0, 1.0]
-    metrics = measure_froc(detections)
+def test_lesions_are_widened_without_growing_into_each_other():
+    places = lesion_places(boxes((1, 1, 1), (5, 1, 1)))
+    assert places.sizes.tolist() == [27, 27]
+    assert np.array_equal(places.wider[places.labels > 0], places.labels[places.labels > 0])
+    assert set(np.unique(places.wider[4, 1:4, 1:4])) <= {1, 2}
+
+
+def test_froc_over_two_cases():
+    curve = froc(detections([[2, 2, 1], [0, 0, 0]], [[2, 1, 0], [0, 0, 0]], [2, 0]))
+    assert curve.rate.tolist() == [0.0, 0.5, 1.0]
+    assert curve.sensitivity.tolist() == [0.5, 1.0, 1.0]
+    metrics = measure_froc(detections([[2, 2, 1], [0, 0, 0]], [[2, 1, 0], [0, 0, 0]], [2, 0]), "volumes")
     assert metrics["sensitivity_at_0.25"].value == 0.5
     assert metrics["sensitivity_at_0.5"].value == 1.0
     assert metrics["froc_mean"].value == pytest.approx((2 * 0.5 + 5 * 1.0) / 7)
+    assert metrics["froc_mean"].interval is None
+    assert "needs at least 10" in metrics["froc_mean"].interval_reason
+
+
+def test_froc_intervals_are_over_patients_not_over_their_cases():
+    rng = np.random.default_rng(0)
+    found = rng.integers(0, 2, 15)
+    hits, false = np.repeat(found[:, None], 3, axis=1), np.zeros((15, 3), dtype=int)
+    one = measure_froc(detections(hits, false, [1] * 15), "volumes")["froc_mean"]
+    names = [str(number % 15) for number in range(60)]
+    four = detections(np.tile(hits, (4, 1)), np.tile(false, (4, 1)), [1] * 60, names)
+    repeated = measure_froc(four, "patients")["froc_mean"]
+    assert repeated.interval == one.interval
+    low, high = froc_band(four, np.array([0.5, 1.0]))
+    assert (low < one.value).all()
+    assert (high > one.value).all()
 
 
 def test_froc_without_lesions_is_undefined():
-    detections = Detections.none(np.array([1.0]))
-    detections.add(np.zeros((4, 4, 4)), np.zeros((4, 4, 4), dtype=bool), smallest=1)
-    assert measure_froc(detections)["froc_mean"] == Metric(None, "no lesion in any volume")
+    assert measure_froc(detections([[0, 0, 0]], [[1, 0, 0]], [0]), "volumes")["froc_mean"].reason
