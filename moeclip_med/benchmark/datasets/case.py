@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+Box = tuple[float, float, float, float]
+"""Left, top, width and height in pixels."""
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,15 +19,20 @@ class Fault(StrEnum):
     """What can be wrong with a case; every one is counted and named in the report."""
 
     MASK_MISSING = "abnormal image without its mask: counted at image level only"
-    LABEL_UNKNOWN = "image without mask in a folder that is not named normal: left out"
-    IMAGE_MISSING = "mask without its image: left out"
-    UNREADABLE = "image that cannot be read: left out"
-    MASK_UNREADABLE = "mask that cannot be read: left out"
-    MASK_SIZE = "mask of another size than its image: left out"
+    LABEL_UNKNOWN = "image without mask in a folder that is not named normal: excluded"
+    IMAGE_MISSING = "mask without its image: excluded"
+    UNREADABLE = "image that cannot be read: excluded"
+    MASK_UNREADABLE = "mask that cannot be read: excluded"
+    MASK_SIZE = "mask of another size than its image: excluded"
     MASK_VALUES = "mask whose values had to be interpreted"
-    MASK_GRID = "mask on another grid than its image: left out"
-    NOT_FINITE = "scores that are not finite: left out"
-    NOT_IN_SPLIT = "listed in the published split but not there: left out"
+    MASK_GRID = "mask on another grid than its image: excluded"
+    NOT_FINITE = "scores that are not finite: excluded"
+    MAP_MISSING = "image without a map of every program: excluded"
+    MAP_UNREADABLE = "map that cannot be read or does not fit its image: excluded"
+    LABEL_VALUE = "mask with a value that was not named: that value does not count"
+    STRATUM_UNKNOWN = "case in the file of strata that the set does not have: ignored"
+    STRATUM_MISSING = "case that the file of strata does not name: in no stratum"
+    NOT_IN_SPLIT = "listed in the published split but not there: excluded"
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class Case:
         is_abnormal: What its folder says; None where the mask decides (any value that counts makes it abnormal).
         group: The class that metrics are averaged over; "" in sets of one class.
         unit: The patient it belongs to, or its own key where no patients are known.
+        boxes: What is abnormal as boxes (x, y, width, height) in pixels, where the truth is a list of boxes; its file
+            is then the mask.
     """
 
     key: str
@@ -69,6 +79,7 @@ class Case:
     is_abnormal: bool | None
     group: str
     unit: str
+    boxes: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True)

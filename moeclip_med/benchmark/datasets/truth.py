@@ -13,7 +13,10 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.same_grid import grid_distance
 
+from moeclip_med.benchmark.datasets.boxes import box_mask
 from moeclip_med.benchmark.datasets.case import BadCaseError, Fault, Problem
+from moeclip_med.benchmark.datasets.dicom_truth import is_dicom_truth, read_dicom_truth
+from moeclip_med.benchmark.grids import onto_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,10 +145,20 @@ def read_truth(case: Case, volume: Volume, dataset: Dataset) -> Truth:
         BadCaseError: If it cannot be read, or lies on another grid.
     """
     assert case.mask is not None  # noqa: S101 - for the type checker; the caller looked
+    if case.boxes is not None:
+        return Truth(box_mask(case.boxes, volume.shape), remarks=("boxes, filled",))
+    if is_dicom_truth(case.mask):
+        try:
+            found, note = read_dicom_truth(case.mask, volume, dataset.lesion_labels)
+        except InputError as error:
+            raise BadCaseError(Problem(Fault.MASK_UNREADABLE, case.key, str(error))) from error
+        return Truth(found, remarks=(note,) if note else ())
     labels = _read(case.mask, case.key)
     values = labels.array.max(axis=0)
     if values.shape != volume.shape and not dataset.is_volumes:
         values = _turned_as(values, volume, case)
+    if values.shape != volume.shape and labels.has_orientation and volume.has_orientation:
+        return _resampled(values, labels, volume, case, dataset)
     if values.shape != volume.shape:
         found = f"image {_times(volume.shape)}, mask {_times(values.shape)}"
         raise BadCaseError(Problem(Fault.MASK_SIZE, case.key, found))
@@ -158,6 +171,19 @@ def read_truth(case: Case, volume: Volume, dataset: Dataset) -> Truth:
         remarks = ("only one of image and mask says where the patient is; they are taken for one grid",)
     truth = interpret(values, dataset.lesion_labels, dataset.ignore_labels)
     return replace(truth, remarks=remarks + truth.remarks)
+
+
+def _resampled(values: NDArray[np.float32], labels: Volume, volume: Volume, case: Case, dataset: Dataset) -> Truth:
+    """Interpret a mask on its own grid, and put what it says onto the image's grid of the same space."""
+    truth = interpret(values, dataset.lesion_labels, dataset.ignore_labels)
+    try:
+        abnormal, note = onto_grid(truth.abnormal, labels.affine, volume, nearest=True)
+        ignored = (
+            None if truth.ignored is None else onto_grid(truth.ignored, labels.affine, volume, nearest=True)[0] > 0
+        )
+    except InputError as error:
+        raise BadCaseError(Problem(Fault.MASK_GRID, case.key, str(error))) from error
+    return Truth(abnormal > 0, ignored, (*truth.remarks, note) if note else truth.remarks)
 
 
 def _read(path: Path, key: str) -> Volume:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
+from moeclip_med.benchmark.datasets.dicom_pairs import dicom_pairs
 from moeclip_med.benchmark.datasets.layouts import VOLUME_PAIRS, nnunet
 from moeclip_med.benchmark.datasets.nnunet import RawFacts, read_raw_facts
 from moeclip_med.benchmark.datasets.scan import VOLUME_ENDINGS, Scan, list_files, scan
@@ -77,7 +78,10 @@ def _by_layout(path: Path, channel: int) -> Scan:
         if any(case.mask for case in result.cases):
             return result
     bids = _bids(path)
-    return bids if bids.cases else _one_pair_per_folder(path)
+    if bids.cases:
+        return bids
+    drawn = dicom_pairs(path)
+    return drawn if drawn.cases or drawn.problems else _one_pair_per_folder(path)
 
 
 def _bids(path: Path) -> Scan:
