@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.benchmark.report.markdown import table
-from moeclip_med.benchmark.report.words import METRIC_NAMES, PROTOCOL_NAMES, percent
-from moeclip_med.benchmark.results import COMPARED, SIGNIFICANT
+from moeclip_med.benchmark.case_level import case_values
+from moeclip_med.benchmark.outcomes import ThresholdKind
+from moeclip_med.benchmark.report.tables import markdown_table
+from moeclip_med.benchmark.report.words import METRIC_NAMES, PROTOCOL_NAMES, difference, figure, p_value
+from moeclip_med.benchmark.results import COMPARED, SIGNIFICANT, Verdict, dice_verdict
 from moeclip_med.benchmark.rows import Rows
 from moeclip_med.benchmark.run import COUNTS_FOLDER
 from moeclip_med.benchmark.store import Store
 from moeclip_med.benchmark.summary import combine, pixel_part, scores_part
 from moeclip_med.metrics.bootstrap import paired_difference
+from moeclip_med.metrics.operating import measure_mean
+from moeclip_med.metrics.paired import holm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +44,7 @@ class Comparison:
         second: Of the second.
         difference: Second minus first, with its interval.
         p_value: Two-sided, paired over units; None where no test was possible.
+        corrected: The same after Holm's correction for all figures compared.
         cases: How many cases both judged.
         units: How many patients (or images, volumes) they belong to.
         units_are: What these are.
@@ -52,6 +57,7 @@ class Comparison:
     second: Metric
     difference: Metric
     p_value: float | None
+    corrected: float | None
     cases: int
     units: int
     units_are: str
@@ -83,50 +89,27 @@ def compare(first: Path, second: Path) -> list[Comparison]:
     if not comparisons:
         msg = f'"{first}" and "{second}" have no case in common; run both on the same images'
         raise InputError(msg)
-    return comparisons
+    corrected = holm([one.p_value for one in comparisons])
+    return [replace(one, corrected=value) for one, value in zip(comparisons, corrected, strict=True)]
 
 
 def to_markdown(comparisons: list[Comparison]) -> str:
     """Write the comparison as a table."""
-    header = ("set", "figure", "first", "second", "second minus first", "p, paired", "verdict", "over")
+    header = ("set", "figure", "first", "second", "second minus first", "p, paired", "p, Holm", "verdict", "over")
     rows: list[tuple[str, ...]] = []
     for one in comparisons:
+        text, between = difference(one.difference)
+        figures = (figure(one.first), figure(one.second), f"{text} ({between})" if between else text)
+        tests = (p_value(one.p_value), p_value(one.corrected)) if one.difference.value is not None else ("", "")
         over = f"{one.units} {one.units_are}"
-        if one.difference.value is None:
-            rows.append(
-                (
-                    one.dataset,
-                    one.figure,
-                    percent(one.first),
-                    percent(one.second),
-                    "n/a",
-                    "",
-                    one.difference.reason,
-                    over,
-                )
-            )
-            continue
-        bounds = one.difference.interval
-        between = "" if bounds is None else f" ({100 * bounds.low:+.1f} to {100 * bounds.high:+.1f})"
-        p_value = "no test" if one.p_value is None else f"{one.p_value:.3f}"
-        figures = (f"{100 * (metric.value or 0.0):.1f}" for metric in (one.first, one.second))
-        rows.append(
-            (
-                one.dataset,
-                one.figure,
-                *figures,
-                f"{100 * one.difference.value:+.1f}{between}",
-                p_value,
-                _verdict(one),
-                over,
-            )
-        )
+        rows.append((one.dataset, one.figure, *figures, *tests, _verdict(one), over))
     protocols = ", ".join(dict.fromkeys(PROTOCOL_NAMES[one.protocol.value] for one in comparisons))
     note = (
-        f"In percent, on the cases that both runs judged; {protocols}. Intervals (95 %) and p by resampling "
-        "patients (images or volumes, where no patients are known), both runs together."
+        f"In percent, on the cases that both runs evaluated; {protocols}. Intervals (95 %) and p by resampling "
+        "patients (images or volumes, where no patients are known), both runs together; Dice of cases by permutation. "
+        f"Holm's correction is for all {len(comparisons)} figures."
     )
-    return f"{table(header, rows)}\n\n{note}\n"
+    return f"{markdown_table(header, rows)}\n\n{note}\n"
 
 
 def _compare_set(rows: tuple[Rows, Rows], protocol: Protocol) -> list[Comparison]:
@@ -136,28 +119,52 @@ def _compare_set(rows: tuple[Rows, Rows], protocol: Protocol) -> list[Comparison
     levels = [_levels(one, protocol, kept) for one, kept in zip(rows, chosen, strict=True)]
     about = rows[0].about
     units = len(np.unique(rows[0].units[chosen[0]]))
+    over: tuple[int, int, str] = (int(chosen[0].sum()), units, str(about["units_are"]))
     comparisons = []
     for kind, name in COMPARED:
         first, second = levels[0][kind], levels[1][kind]
         none = np.full(1, np.nan)
         samples = (first.samples.get(name, none), second.samples.get(name, none))
         figures = (first.metrics[name], second.metrics[name])
-        difference, p_value = paired_difference(*figures, samples, units, about["units_are"])
-        figure = f"{kind} {METRIC_NAMES[name]}"
+        apart, p = paired_difference(*figures, samples, units, about["units_are"])
+        what = f"{kind} {METRIC_NAMES[name]}"
+        comparisons.append(Comparison(about["name"], protocol, what, figures[0], figures[1], apart, p, None, *over))
+    dice = _compare_dice(rows, protocol, chosen)
+    if dice is not None:
+        first_dice, second_dice, verdict = dice
         comparisons.append(
             Comparison(
                 about["name"],
                 protocol,
-                figure,
-                *figures,
-                difference,
-                p_value,
-                int(chosen[0].sum()),
-                units,
-                about["units_are"],
+                "case Dice",
+                first_dice,
+                second_dice,
+                verdict.difference,
+                verdict.p_value,
+                None,
+                *over,
             )
         )
     return comparisons
+
+
+def _compare_dice(
+    rows: tuple[Rows, Rows], protocol: Protocol, chosen: list[NDArray[np.bool_]]
+) -> tuple[Metric, Metric, Verdict] | None:
+    """Compare the mean Dice of cases at the stored thresholds; None where a run has none, or nothing is true."""
+    columns, units = [], None
+    for one, kept in zip(rows, chosen, strict=True):
+        system = one.systems[0]
+        values = case_values(one, system, ThresholdKind.STORED, protocol)
+        if not values:
+            return None
+        order = np.argsort(one.keys[kept], kind="stable")
+        columns.append(values["dice"][kept][order])
+        units = one.units[kept][order]
+    if units is None or all(np.isnan(column).all() for column in columns):
+        return None
+    means = [measure_mean(column, units, rows[0].about["units_are"]) for column in columns]
+    return means[0], means[1], dice_verdict(columns[0], columns[1], units)
 
 
 def _levels(rows: Rows, protocol: Protocol, kept: NDArray[np.bool_]) -> dict[str, Level]:
@@ -166,7 +173,7 @@ def _levels(rows: Rows, protocol: Protocol, kept: NDArray[np.bool_]) -> dict[str
     what = "slices" if rows.about["is_volumes"] else "images"
     for group in dict.fromkeys(rows.groups[kept].tolist()):
         chosen = kept & (rows.groups == group)
-        names, counts, _ = rows.unit_counts(system, protocol, chosen)
+        names, counts = rows.unit_counts(system, protocol, chosen)
         pixel[group] = pixel_part({}, counts, len(names))
         image[group] = scores_part(rows.image_scores(system, protocol, chosen), what)
     units_are = rows.about["units_are"]
@@ -190,6 +197,6 @@ def _load(folder: Path) -> dict[str, Rows]:
 def _verdict(one: Comparison) -> str:
     if one.difference.value is None or one.p_value is None:
         return "not tested"
-    if one.p_value >= SIGNIFICANT:
+    if (one.corrected if one.corrected is not None else one.p_value) >= SIGNIFICANT:
         return "no clear difference"
     return "second is better" if one.difference.value > 0 else "first is better"

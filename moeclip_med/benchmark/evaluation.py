@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeclip_med.benchmark.datasets.case import BadCaseError, Fault, Problem
+from moeclip_med.benchmark.maps import MapSystem
+from moeclip_med.benchmark.outcomes import CaseTruth, ThresholdKind, detect, find, measure_case
 from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.benchmark.reading import read_paper_image, read_views
-from moeclip_med.benchmark.systems import BaselineSystem
+from moeclip_med.benchmark.systems import BaselineSystem, DetectorSystem
 from moeclip_med.benchmark.tally import Tally
-from moeclip_med.metrics.detection import detect, lesion_places
-from moeclip_med.metrics.histogram import label_regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
     from moeclip_med.benchmark.datasets.case import Case, Dataset
     from moeclip_med.benchmark.reading import Views
     from moeclip_med.benchmark.store import Store
-    from moeclip_med.benchmark.systems import System, SystemMaps
+    from moeclip_med.benchmark.systems import Scored, System, SystemMaps
 
+    AnySystem = System | MapSystem
+    Thresholds = Mapping[str, Mapping[ThresholdKind, float]]
+
+_ROWS = (
+    *("key", "number", "group", "unit", "label", "has_mask", "pixels", "abnormal_pixels", "has_mm", "lesions"),
+    *("slice/label", "slice/unit"),
+)
 _SAVE_EVERY_CASES = 100
 _SAVE_EVERY_SECONDS = 30.0
 
@@ -37,13 +44,11 @@ class CaseMaps:
 
     Attributes:
         raw: (rows, columns) or (x, y, z).
-        slice_maxima: The highest raw score of each slice.
         image_score: The system's own score of the image; NaN where it has none.
         routing: (level, expert) counts of foreground pixels, or None.
     """
 
     raw: NDArray[np.float32]
-    slice_maxima: NDArray[np.float32]
     image_score: float
     routing: NDArray[np.int64] | None
 
@@ -55,6 +60,7 @@ class Evaluation:
         dataset: The set.
         systems: What to compare; detectors before baselines.
         protocols: How; the first one gives the headline figures.
+        thresholds: System to kind to raw score at which findings are measured case by case.
         store: Where counts are kept.
         maps: Folder for the maps of the first system, or None.
     """
@@ -62,8 +68,9 @@ class Evaluation:
     def __init__(
         self,
         dataset: Dataset,
-        systems: Sequence[System],
+        systems: Sequence[AnySystem],
         protocols: Sequence[Protocol],
+        thresholds: Thresholds,
         store: Store,
         maps: Path | None = None,
     ) -> None:
@@ -72,8 +79,9 @@ class Evaluation:
         self.protocols = protocols
         self.store = store
         self._maps = maps
+        self._thresholds = thresholds
         self._tallies = {
-            (system.name, protocol): Tally(system, f"{system.name}/{protocol}")
+            (system.name, protocol): Tally(system.binning, thresholds[system.name], f"{system.name}/{protocol}")
             for system in self.systems
             for protocol in protocols
         }
@@ -97,10 +105,11 @@ class Evaluation:
             for tally in self._tallies.values():
                 tally.restore(counts)
         saved_at = started = time.monotonic()
+        progress.setdefault("resampled", {})
         for number in range(progress["done"], len(cases)):
             case = cases[number]
             try:
-                self._judge(case)
+                self._evaluate(case, number)
             except BadCaseError as error:
                 problem = error.problem
                 progress["problems"].append([problem.fault.name, problem.key, problem.detail])
@@ -115,7 +124,7 @@ class Evaluation:
                 started = saved_at = time.monotonic()
             on_case(number + 1, len(cases))
 
-    def _judge(self, case: Case) -> None:
+    def _evaluate(self, case: Case, number: int) -> None:
         """Map a case with every system and count what comes of it; nothing is counted of a bad case."""
         views = paper = None
         if Protocol.NATIVE in self.protocols:
@@ -126,43 +135,80 @@ class Evaluation:
             paper = read_paper_image(case)
         mask = views.mask if views is not None else paper[1] if paper is not None else None
         label = case.is_abnormal if case.is_abnormal is not None else bool(mask is not None and mask.any())
-        detectors = [system for system in self.systems if not isinstance(system, BaselineSystem)]
-        for system in detectors:
-            system.prepare(self.dataset.prompt(case.group), is_industrial=self.dataset.is_industrial)
-        ready = {system.name: self._maps_of(system, case, views, paper) for system in detectors}
+        for system in self.systems:
+            if isinstance(system, DetectorSystem):
+                system.prepare(self.dataset.prompt(case.group), is_industrial=self.dataset.is_industrial)
+        others = [system for system in self.systems if not isinstance(system, BaselineSystem)]
+        ready = {system.name: self._maps_of(system, case, views, paper) for system in others}
+        truth = None
+        if views is not None:
+            own = views.mask if views.mask is not None or label else np.zeros(views.volume.shape, dtype=bool)
+            truth = CaseTruth.of(views.volume, own)
         for system in self.systems:
             maps = ready.pop(system.name, None) or self._maps_of(system, case, views, paper)
             self._count(system, case, maps, views, paper, label=label)
-        self._rows["key"].append(case.key)
-        self._rows["group"].append(case.group)
-        self._rows["unit"].append(case.unit)
-        self._rows["label"].append(label)
-        self._rows["has_mask"].append(mask is not None)
-        self._rows["pixels"].append(0 if mask is None else mask.size)
-        self._rows["abnormal_pixels"].append(0 if mask is None else int(mask.sum()))
-        if views is not None and self.dataset.is_volumes and mask is not None:
-            per_slice = np.moveaxis(mask, views.view.axes[0], 0).reshape(mask.shape[views.view.axes[0]], -1).max(axis=1)
-            self._rows["slice/label"].extend(per_slice.tolist())
-            self._rows["slice/unit"].extend([case.unit] * len(per_slice))
-            self._rows["lesions"].append(label_regions(mask)[1])
+            if truth is not None:
+                self._count_findings(system, maps[Protocol.NATIVE].raw, truth, number)
+        self._add_rows(case, number, mask, views, truth, label=label)
+
+    def _add_rows(
+        self,
+        case: Case,
+        number: int,
+        mask: NDArray[np.bool_] | None,
+        views: Views | None,
+        truth: CaseTruth | None,
+        *,
+        label: bool,
+    ) -> None:
+        row = {
+            "key": case.key,
+            "number": number,
+            "group": case.group,
+            "unit": case.unit,
+            "label": label,
+            "has_mask": mask is not None,
+            "pixels": 0 if mask is None else mask.size,
+            "abnormal_pixels": 0 if mask is None else int(mask.sum()),
+            "has_mm": truth is not None and truth.has_mm,
+            "lesions": 0 if truth is None or truth.places is None else len(truth.places.sizes),
+        }
+        for name, value in row.items():
+            self._rows[name].append(value)
+        if views is not None and self.dataset.is_volumes and truth is not None and truth.mask is not None:
+            axis = views.view.axes[0]
+            per_slice = truth.mask.any(axis=tuple(other for other in range(3) if other != axis))
+            self._rows["slice/label"].extend(np.asarray(per_slice).tolist())
+            self._rows["slice/unit"].extend([case.unit] * truth.mask.shape[axis])
 
     def _maps_of(
-        self, system: System, case: Case, views: Views | None, paper: tuple[Any, Any] | None
+        self, system: AnySystem, case: Case, views: Views | None, paper: tuple[Any, Any] | None
     ) -> dict[Protocol, CaseMaps]:
         maps = {}
-        if paper is not None:
-            maps[Protocol.PAPER] = _paper_maps(system.run(paper[0], None))
-        if views is not None:
-            maps[Protocol.NATIVE] = native_maps(system, views)
+        if isinstance(system, MapSystem):
+            if views is not None:
+                raw, note = system.read(case, views.volume)
+                maps[Protocol.NATIVE] = CaseMaps(raw, float("nan"), None)
+                self._tell_resampled(system.name, note)
+        else:
+            if paper is not None:
+                maps[Protocol.PAPER] = _paper_maps(system.run(paper[0], None))
+            if views is not None:
+                maps[Protocol.NATIVE] = native_maps(system, views)
         for made in maps.values():
             bad = int(np.count_nonzero(~np.isfinite(made.raw)))
             if bad:
                 raise BadCaseError(Problem(Fault.NOT_FINITE, case.key, f"{bad} scores by {system.name}"))
         return maps
 
+    def _tell_resampled(self, what: str, note: str) -> None:
+        if note:
+            told = self.store.progress["resampled"]
+            told[what] = told.get(what, 0) + 1
+
     def _count(
         self,
-        system: System,
+        system: AnySystem,
         case: Case,
         maps: dict[Protocol, CaseMaps],
         views: Views | None,
@@ -180,24 +226,35 @@ class Evaluation:
             if views is not None and protocol is not Protocol.PAPER:
                 inside = views.compared(only_foreground=protocol is Protocol.FOREGROUND)
             tally.add(made.raw, mask, inside, made.image_score)
+            if views is not None and self.dataset.is_volumes and (views.mask is not None or not label):
+                highest = _slice_maxima(made.raw, inside, views.view.axes[0])
+                self._rows.setdefault(f"{system.name}/{protocol}/slice/highest", []).extend(highest.tolist())
         made = maps[Protocol.NATIVE if views is not None else Protocol.PAPER]
         if made.routing is not None:
             total = np.asarray(self.store.progress["routing"].get(system.name, 0)) + made.routing
             self.store.progress["routing"][system.name] = total.tolist()
-        if views is not None and self.dataset.is_volumes and views.mask is not None:
-            self._rows.setdefault(f"{system.name}/slice/highest", []).extend(made.slice_maxima.tolist())
-            self._count_findings(system, made.raw, views)
         if self._maps is not None and system is self.systems[0]:
             _save_map(self._maps, case, made.raw, views)
 
-    def _count_findings(self, system: System, raw: NDArray[np.float32], views: Views) -> None:
-        assert views.mask is not None  # noqa: S101 - for the type checker; the caller looked
-        places = lesion_places(views.mask)
-        smallest = smallest_finding(views)
-        levels = [*system.froc_thresholds, *([] if system.threshold is None else [system.threshold])]
-        outcome = np.array([detect(raw, level, places, smallest) for level in levels])
-        self._rows.setdefault(f"{system.name}/hits", []).append(outcome[:, 0])
-        self._rows.setdefault(f"{system.name}/false_findings", []).append(outcome[:, 1])
+    def _count_findings(self, system: Scored, raw: NDArray[np.float32], truth: CaseTruth, number: int) -> None:
+        scores = system.scores(raw)
+        if truth.volume.padding_mask is not None:
+            scores[truth.volume.padding_mask] = 0.0
+        for kind, threshold in self._thresholds[system.name].items():
+            marks = find(system, scores, truth.volume, _score_of(system, threshold))
+            row, lesions = measure_case(truth, marks)
+            self._rows.setdefault(f"{system.name}/{kind}/outcome", []).append(row)
+            numbered = np.column_stack([np.full(len(lesions), number), lesions])
+            self._rows.setdefault(f"{system.name}/{kind}/lesion", []).extend(numbered)
+        if not counts_froc(system, is_volumes=self.dataset.is_volumes):
+            return
+        if truth.places is None:
+            counted = [(-1, -1)] * len(system.froc_thresholds)  # unknown lesions: taken out by their label
+        else:
+            levels = [_score_of(system, level) for level in system.froc_thresholds]
+            counted = [(int(hit.sum()), false) for hit, false in (detect(system, scores, truth, at) for at in levels)]
+        self._rows.setdefault(f"{system.name}/hits", []).append([hits for hits, _ in counted])
+        self._rows.setdefault(f"{system.name}/false_positives", []).append([false for _, false in counted])
 
     def _save(self) -> None:
         rows = {name: np.asarray(values) for name, values in self._rows.items() if values}
@@ -209,41 +266,56 @@ class Evaluation:
         self._reset_rows()
 
     def _reset_rows(self) -> None:
-        names = ("key", "group", "unit", "label", "has_mask", "pixels", "abnormal_pixels")
-        self._rows = {name: [] for name in (*names, "slice/label", "slice/unit", "lesions")}
+        names = (
+            "key",
+            "number",
+            "group",
+            "unit",
+            "label",
+            "has_mask",
+            "pixels",
+            "abnormal_pixels",
+            "has_mm",
+            "lesions",
+        )
+        self._rows = {name: [] for name in (*names, "slice/label", "slice/unit")}
+
+
+def counts_froc(system: Scored, *, is_volumes: bool) -> bool:
+    """Whether findings of a system are counted at many thresholds: of baselines only in volumes, to save time."""
+    return is_volumes or not isinstance(system, BaselineSystem)
 
 
 def native_maps(system: System, views: Views) -> CaseMaps:
     """Map a case on its own grid."""
     view = views.view
+    if isinstance(system, DetectorSystem) and view.n_slices > 1:
+        return CaseMaps(system.map_volume(views.volume), float("nan"), None)
     raw: NDArray[np.float32] = np.zeros(views.volume.shape, dtype=np.float32)
     image_scores: list[float] = []
-    maxima = []
     routing: NDArray[np.int64] | None = None
     for indices, slices in views.batches():
         maps = system.run(slices, views.box)
         view.put(maps.raw, indices, into=raw)
-        maxima.append(maps.raw.max(axis=(1, 2)))
         image_scores.extend([] if maps.image_score is None else maps.image_score.tolist())
         if maps.routing is not None:
             inside = view.take(views.foreground[None], indices)[:, 0]
             counted = _count_routing(maps.routing, inside)
             routing = counted if routing is None else routing + counted
-    image_score = max(image_scores) if image_scores else float("nan")
-    slice_maxima = np.concatenate(maxima)
-    if view.flips[0]:
-        slice_maxima = slice_maxima[::-1]
-    return CaseMaps(raw, slice_maxima, image_score, routing)
+    return CaseMaps(raw, max(image_scores) if image_scores else float("nan"), routing)
 
 
-def smallest_finding(views: Views) -> int:
-    """Voxels of the smallest finding that the product lists."""
-    from moeclip_med.scoring.findings import SMALLEST_AREA_PIXELS, smallest_volume
+def _slice_maxima(raw: NDArray[np.float32], inside: NDArray[np.bool_] | None, axis: int) -> NDArray[np.float32]:
+    """Return the highest score of each slice, of its foreground where one is given; the lowest of all without any."""
+    others = tuple(other for other in range(3) if other != axis)
+    if inside is None:
+        highest: NDArray[np.float32] = raw.max(axis=others)
+        return highest
+    return raw.max(axis=others, initial=raw.min(), where=inside)  # type: ignore[no-any-return]
 
-    if not views.volume.has_spacing:
-        return SMALLEST_AREA_PIXELS
-    voxel_ml = views.volume.affine.voxel_ml
-    return int(np.ceil(smallest_volume(views.volume) / voxel_ml))
+
+def _score_of(system: Scored, threshold: float) -> float:
+    return float(system.scores(np.array([threshold], dtype=np.float32))[0])
 
 
 def _paper_maps(maps: SystemMaps) -> CaseMaps:
@@ -251,7 +323,7 @@ def _paper_maps(maps: SystemMaps) -> CaseMaps:
     routing = None
     if maps.routing is not None:
         routing = _count_routing(maps.routing, np.ones(maps.routing.shape[-2:], dtype=bool)[None])
-    return CaseMaps(maps.raw[0], maps.raw.max(axis=(1, 2)), image_score, routing)
+    return CaseMaps(maps.raw[0], image_score, routing)
 
 
 _MOST_EXPERTS = 16

@@ -10,8 +10,8 @@ class Protocol(StrEnum):
 
     PAPER: every image stretched to 518 × 518, maps and masks compared there, as in the published tables.
     NATIVE: images as `moeclip-med score` sees them, maps compared on the image's own pixels or voxels.
-    FOREGROUND: the same maps, pixels of the background left out: air is easily told from a lesion, and a large black
-        surround lifts every pixel figure.
+    FOREGROUND: the same maps, pixels of the background excluded everywhere, from the score of an image too: air is
+        easily told from a lesion, and a large black surround lifts every pixel figure.
     """
 
     PAPER = "paper"
@@ -29,11 +29,11 @@ class ProtocolChoice(StrEnum):
 
 
 def protocols_for(choice: ProtocolChoice, *, in_paper: bool, is_volumes: bool) -> tuple[Protocol, ...]:
-    """Give the protocols of a set, the one that its headline figures follow first.
+    """Return the protocols of a set, the one that its headline figures follow first: foreground before whole frames.
 
     There is no published convention for volumes.
     """
-    own = (Protocol.NATIVE, Protocol.FOREGROUND)
+    own = (Protocol.FOREGROUND, Protocol.NATIVE)
     if is_volumes or choice is ProtocolChoice.NATIVE or (choice is ProtocolChoice.AUTO and not in_paper):
         return own
     if choice is ProtocolChoice.PAPER:

@@ -9,6 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SOURCE = "Park et al., MoECLIP, CVPR 2026, arXiv 2603.03101"
+ANOMALY_VFM = "AnomalyVFM DINOv2"
+SOURCES = {ANOMALY_VFM: "AnomalyVFM, CVPR 2026, results of DINOv2 in the authors' repository (MaticFuc/AnomalyVFM)"}
+"""Where the figures of a system come from, if not from `SOURCE`."""
+
 SYSTEMS = ("WinCLIP", "April-GAN", "AnomalyCLIP", "AdaCLIP", "AA-CLIP", "Bayes-PFL", "MoECLIP")
 
 
@@ -36,6 +40,12 @@ _PIXEL_PERCENT_MOECLIP = {
     "RSDD": (99.7, 35.9),
     "DTD-Synthetic": (98.8, 62.7),
 }
+_PIXEL_PERCENT_ANOMALY_VFM = {
+    "ColonDB": (83.9, 42.0),
+    "ClinicDB": (92.5, 65.2),
+    "Endo": (91.9, 69.1),
+    "Kvasir": (89.8, 66.8),
+}
 _IMAGE_PERCENT_MOECLIP = {
     "MVTec": (93.9, 96.8),
     "VisA": (83.6, 86.2),
@@ -53,7 +63,9 @@ def published_pixel(name: str) -> dict[str, Published]:
     """Pixel figures by system for a set of the paper; empty for other sets."""
     if name in _PIXEL_PERCENT:
         rows = _PIXEL_PERCENT[name]
-        return {system: _fraction(*row) for system, row in zip(SYSTEMS, rows, strict=True)}
+        found = {system: _fraction(*row) for system, row in zip(SYSTEMS, rows, strict=True)}
+        vfm = _PIXEL_PERCENT_ANOMALY_VFM.get(name)
+        return found if vfm is None else found | {ANOMALY_VFM: _fraction(*vfm)}
     if name in _PIXEL_PERCENT_MOECLIP:
         return {"MoECLIP": _fraction(*_PIXEL_PERCENT_MOECLIP[name])}
     return {}

@@ -88,14 +88,16 @@ def read_views(case: Case, dataset: Dataset) -> Views:
     Raises:
         BadCaseError: If the image or its mask cannot be used.
     """
-    from moeclip_transforms import fit_window, foreground_box, read_volume, slice_views
+    from moeclip_transforms import Plane, fit_window, foreground_box, read_volume, slice_views
+
+    from moeclip_med.scoring.planes import plane_to_score
 
     try:
         volume = read_volume(case.image, time_point=dataset.time_point)
     except (InputError, OSError) as error:
         raise BadCaseError(Problem(Fault.UNREADABLE, case.key, str(error))) from error
     window = fit_window(volume, volume.series.kind)
-    view = slice_views(volume)[0]
+    view = slice_views(volume, plane_to_score(volume, Plane.AUTO))[0]
     truth = None if case.mask is None else read_truth(case, volume, dataset)
     foreground = window.foreground(volume.tensor).any(dim=0).numpy()
     return Views(volume, view, window, foreground_box(volume, view, window), truth, foreground)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moeclip_med.benchmark.outcomes import CASE_COLUMNS, ThresholdKind
 from moeclip_med.benchmark.protocol import Protocol
+from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.detection import Detections
 from moeclip_med.metrics.histogram import COARSE_BINS, Counts
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class Rows:
         self._store = store
         self.progress: dict[str, Any] = store.progress
         self.about: dict[str, Any] = store.progress["set"]
+        self._curves: dict[tuple[str, Protocol], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -81,6 +85,11 @@ class Rows:
         """(cases,) True where the case came with a mask."""
         return self._store.column("has_mask").astype(bool)
 
+    @cached_property
+    def abnormal_pixels(self) -> NDArray[np.int64]:
+        """(cases,) how many pixels are abnormal; 0 where that is not known."""
+        return self._store.column("abnormal_pixels").astype(np.int64)
+
     def group_names(self) -> list[str]:
         """The classes, in order."""
         return list(dict.fromkeys(self.groups.tolist()))
@@ -89,9 +98,7 @@ class Rows:
         """(cases, ...) one column of a system's rows."""
         return self._store.column(f"{system}/{protocol}/{name}")
 
-    def unit_counts(
-        self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]
-    ) -> tuple[list[str], Counts, NDArray[np.int64]]:
+    def unit_counts(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> tuple[list[str], Counts]:
         """Sum the rows of each unit.
 
         Args:
@@ -100,26 +107,45 @@ class Rows:
             chosen: (cases,) True for the cases that count.
 
         Returns:
-            The units' names, sorted; counts (units, bins); decisions (units, 4).
+            The units' names, sorted; counts (units, bins).
         """
+        parts = [
+            self.per_unit(self.column(system, protocol, name), chosen)
+            for name in ("normal", "abnormal", "overlap", "regions")
+        ]
+        return np.unique(self.units[chosen]).tolist(), Counts(*parts)
+
+    def unit_decisions(
+        self, system: str, protocol: Protocol, kind: ThresholdKind, chosen: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Sum the four outcomes of pixels at a threshold over the cases of each unit: (units, 4)."""
+        return self.per_unit(self.column(system, protocol, f"decisions/{kind}"), chosen).astype(np.int64)
+
+    def per_unit(self, column: NDArray[Any], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Sum a column (cases, ...) over the chosen cases of each unit, units sorted by name."""
         names, index = np.unique(self.units[chosen], return_inverse=True)
-
-        def summed(column: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-            total = np.zeros((len(names), *shape))
-            np.add.at(total, index, self.column(system, protocol, column)[chosen])
-            return total
-
-        bins = (COARSE_BINS,)
-        counts = Counts(
-            summed("normal", bins), summed("abnormal", bins), summed("overlap", bins), summed("regions", ())
-        )
-        return names.tolist(), counts, summed("decisions", (4,)).astype(np.int64)
+        total = np.zeros((len(names), *column.shape[1:]))
+        np.add.at(total, index, column[chosen])
+        return total
 
     def all_case_counts(self, system: str, protocol: Protocol) -> Iterator[Counts]:
         """Give the counts of each case in turn."""
         columns = [self.column(system, protocol, name) for name in ("normal", "abnormal", "overlap", "regions")]
         for normal, abnormal, overlap, regions in zip(*columns, strict=True):
             yield Counts(normal.astype(np.int64), abnormal.astype(np.int64), overlap.astype(np.float64), regions)
+
+    def case_curves(self, system: str, protocol: Protocol) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return AUROC and AP of the pixels of each case, (cases,) each; NaN where undefined."""
+        if (system, protocol) in self._curves:
+            return self._curves[system, protocol]
+        figures = np.full((2, len(self.keys)), np.nan)
+        for index, counts in enumerate(self.all_case_counts(system, protocol)):
+            metrics = measure(counts)
+            figures[:, index] = [
+                np.nan if (value := metrics[name].value) is None else value for name in ("auroc", "ap")
+            ]
+        self._curves[system, protocol] = (figures[0], figures[1])
+        return figures[0], figures[1]
 
     def total_counts(self, system: str, protocol: Protocol) -> Counts:
         """Sum the counts of all cases, for curves."""
@@ -134,7 +160,7 @@ class Rows:
         without image score.
         """
         if self.about["is_volumes"]:
-            return self._slice_scores(system, chosen)
+            return self._slice_scores(system, protocol, chosen)
         highest = self.column(system, protocol, "highest")[chosen].astype(np.float64)
         image_score = self.column(system, protocol, "image_score")[chosen].astype(np.float64)
         if self.about["is_industrial"] and not np.isnan(image_score).any():
@@ -143,20 +169,68 @@ class Rows:
             highest = 0.5 * parts[0] + 0.5 * parts[1]
         return Scores(highest, self.labels[chosen], self.units[chosen])
 
-    def volume_scores(self, system: str, protocol: Protocol) -> Scores:
-        """Score whole volumes by their highest voxel."""
-        return Scores(self.column(system, protocol, "highest").astype(np.float64), self.labels, self.units)
+    def case_scores(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> Scores:
+        """Score whole cases (images or volumes) by their highest pixel."""
+        highest = self.column(system, protocol, "highest").astype(np.float64)
+        return Scores(highest[chosen], self.labels[chosen], self.units[chosen])
 
-    def findings(self, system: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Give hits (volumes, thresholds), false findings (volumes, thresholds) and lesions (volumes,)."""
-        hits, false = self._store.column(f"{system}/hits"), self._store.column(f"{system}/false_findings")
-        return hits, false, self._store.column("lesions").astype(np.int64)
+    def patient_scores(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> Scores:
+        """Score patients by the highest pixel of all their cases; abnormal where any case is."""
+        cases = self.case_scores(system, protocol, chosen)
+        names, index = np.unique(cases.units, return_inverse=True)
+        highest = np.full(len(names), -np.inf)
+        np.maximum.at(highest, index, cases.scores)
+        return Scores(highest, np.bincount(index, weights=cases.labels) > 0, names)
 
-    def _slice_scores(self, system: str, chosen: NDArray[np.bool_]) -> Scores:
+    @cached_property
+    def has_truth(self) -> NDArray[np.bool_]:
+        """(cases,) True where it is known what is abnormal: with a mask, and of normal cases."""
+        return self.has_mask | ~self.labels
+
+    @cached_property
+    def has_mm(self) -> bool:
+        """Whether sizes are in ml and mm; in pixels otherwise."""
+        return bool(self._store.column("has_mm").any())
+
+    def thresholds(self, system: str) -> dict[ThresholdKind, float]:
+        """Kind to raw score at which findings of a system were measured."""
+        stored = self.about["systems"][system]["thresholds"]
+        return {ThresholdKind(kind): value for kind, value in stored.items()}
+
+    def outcomes(self, system: str, kind: ThresholdKind) -> dict[str, NDArray[np.float64]]:
+        """`CASE_COLUMNS` to (cases,) values at a threshold; empty where findings were not measured."""
+        table = self._store.column(f"{system}/{kind}/outcome")
+        return dict(zip(CASE_COLUMNS, table.T, strict=True)) if table.size else {}
+
+    def lesion_rows(self, system: str, kind: ThresholdKind) -> NDArray[np.float64]:
+        """(lesions, 3): which row of the set the lesion's case is, its size, and 1 where it was hit."""
+        table = self._store.column(f"{system}/{kind}/lesion")
+        if not table.size:
+            return np.zeros((0, 3))
+        place = {int(number): row for row, number in enumerate(self._store.column("number"))}
+        table = table.astype(np.float64)
+        table[:, 0] = [place[int(number)] for number in table[:, 0]]
+        return table
+
+    def detections(self, system: str, chosen: NDArray[np.bool_]) -> Detections | None:
+        """Hits and false positives at many thresholds of the chosen cases with known truth; None if not counted."""
+        hits = self._store.column(f"{system}/hits")
+        if not hits.size:
+            return None
+        kept = chosen & self.has_truth
+        return Detections(
+            np.asarray(self.about["systems"][system]["froc_thresholds"]),
+            hits[kept],
+            self._store.column(f"{system}/false_positives")[kept],
+            self._store.column("lesions").astype(np.int64)[kept],
+            self.units[kept],
+        )
+
+    def _slice_scores(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> Scores:
         units = self._names("slice/unit")
         kept = np.isin(units, self.units[chosen])
         labels = self._store.column("slice/label").astype(bool)
-        scores = self._store.column(f"{system}/slice/highest").astype(np.float64)
+        scores = self._store.column(f"{system}/{protocol}/slice/highest").astype(np.float64)
         return Scores(scores[kept], labels[kept], units[kept])
 
     def _names(self, column: str) -> NDArray[np.str_]:

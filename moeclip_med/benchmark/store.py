@@ -59,11 +59,15 @@ class Store:
         before, after = self.progress["counts"], f"counts-{chunk:05d}.npz"
         _write(self.folder / after, counts)
         self.progress |= {"chunks": chunk + 1, "counts": after}
+        self.save_progress()
+        if before:
+            (self.folder / before).unlink(missing_ok=True)
+
+    def save_progress(self) -> None:
+        """Save `progress` alone."""
         beside = self.folder / f"{_PROGRESS}.new"
         beside.write_text(json.dumps(self.progress, indent=1), encoding="utf-8")
         beside.replace(self.folder / _PROGRESS)
-        if before:
-            (self.folder / before).unlink(missing_ok=True)
 
     def counts(self) -> dict[str, NDArray[Any]]:
         """Load the running counts of the last save; empty at the start."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from moeclip_med.metrics import bootstrap
 from moeclip_med.metrics.curves import measure
-from moeclip_med.metrics.detection import Detections, measure_froc
 from moeclip_med.metrics.exact import exact_counts, measure_exactly
 from moeclip_med.metrics.histogram import Counts
 from moeclip_med.metrics.threshold import THRESHOLD_METRICS, measure_at_threshold, threshold_samples
@@ -18,6 +17,7 @@ from moeclip_med.metrics.value import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from moeclip_med.benchmark.outcomes import ThresholdKind
     from moeclip_med.benchmark.protocol import Protocol
     from moeclip_med.benchmark.rows import Rows, Scores
     from moeclip_med.metrics.bootstrap import Samples
@@ -27,7 +27,7 @@ IMAGE_METRICS = ("auroc", "ap", "f1max")
 
 _RANK_BINS = 1024
 _NO_MASKS = "the set has no masks"
-_NO_THRESHOLD = "a baseline has no stored threshold"
+_NO_THRESHOLD = "it has no such threshold"
 
 
 @dataclass
@@ -56,14 +56,14 @@ class Part:
 
 
 def pixel_level(rows: Rows, system: str, protocol: Protocol) -> Level:
-    """Give AUROC, AP, F1max and AUPRO of pixels."""
+    """Return AUROC, AP, F1max and AUPRO of pixels."""
     if not rows.has_mask.any():
         return Level(dict.fromkeys(PIXEL_METRICS, Metric.undefined(_NO_MASKS)))
     parts = {}
     for group in rows.group_names():
         stored = rows.progress["groups"].get(group, {}).get(f"{system}/{protocol}", {})
         metrics = {name: Metric.from_json(stored[name]) for name in PIXEL_METRICS}
-        names, counts, _ = rows.unit_counts(system, protocol, rows.groups == group)
+        names, counts = rows.unit_counts(system, protocol, rows.groups == group)
         parts[group] = pixel_part(metrics, counts, len(names))
     return combine(parts, rows.about["units_are"])
 
@@ -83,24 +83,24 @@ def pixel_part(metrics: dict[str, Metric], counts: Counts, units: int) -> Part:
     return Part(metrics or coarse, samples, {name: _number(metric) for name, metric in coarse.items()}, units)
 
 
-def threshold_level(rows: Rows, system: str, protocol: Protocol, *, has_threshold: bool) -> Level:
-    """Give Dice, sensitivity and specificity of pixels at the stored threshold."""
-    if not has_threshold:
+def threshold_level(rows: Rows, system: str, protocol: Protocol, kind: ThresholdKind) -> Level:
+    """Return Dice, sensitivity and specificity of pixels at a threshold."""
+    if kind not in rows.thresholds(system):
         return Level(dict.fromkeys(THRESHOLD_METRICS, Metric.undefined(_NO_THRESHOLD)))
     if not rows.has_mask.any():
         return Level(dict.fromkeys(THRESHOLD_METRICS, Metric.undefined(_NO_MASKS)))
     parts = {}
     for group in rows.group_names():
-        names, _, decisions = rows.unit_counts(system, protocol, rows.groups == group)
+        decisions = rows.unit_decisions(system, protocol, kind, rows.groups == group)
         metrics = measure_at_threshold(decisions.sum(axis=0))
-        samples = threshold_samples(bootstrap.draw(len(names)) @ decisions)
+        samples = threshold_samples(bootstrap.draw(len(decisions)) @ decisions)
         coarse = {name: _number(metric) for name, metric in metrics.items()}
-        parts[group] = Part(metrics, samples, coarse, len(names))
+        parts[group] = Part(metrics, samples, coarse, len(decisions))
     return combine(parts, rows.about["units_are"])
 
 
 def image_level(rows: Rows, system: str, protocol: Protocol) -> Level:
-    """Give AUROC, AP and F1max of images (of slices, where the set is of volumes)."""
+    """Return AUROC, AP and F1max of images (of slices, where the set is of volumes)."""
     what = "slices" if rows.about["is_volumes"] else "images"
     parts = {
         group: scores_part(rows.image_scores(system, protocol, rows.groups == group), what)
@@ -110,25 +110,11 @@ def image_level(rows: Rows, system: str, protocol: Protocol) -> Level:
 
 
 def volume_level(rows: Rows, system: str, protocol: Protocol) -> Level:
-    """Give AUROC, AP and F1max of whole volumes."""
-    return combine({"": scores_part(rows.volume_scores(system, protocol), "volumes")}, "volumes")
-
-
-def froc_level(rows: Rows, system: str, thresholds: NDArray[np.float64], *, has_threshold: bool) -> Level:
-    """Give the sensitivity per lesion at the usual rates of false findings, and both at the stored threshold."""
-    hits, false, lesions = rows.findings(system)
-    steps = len(thresholds)
-    metrics = measure_froc(Detections(thresholds, hits[:, :steps], false[:, :steps], lesions))
-    total = int(lesions.sum())
-    if not has_threshold:
-        none = Metric.undefined(_NO_THRESHOLD)
-        metrics |= {"lesion_sensitivity": none, "false_findings_per_volume": none}
-    else:
-        metrics["false_findings_per_volume"] = Metric(float(false[:, steps].mean()))
-        metrics["lesion_sensitivity"] = (
-            Metric(float(hits[:, steps].sum() / total)) if total else Metric.undefined("no lesion in any volume")
-        )
-    return Level(metrics)
+    """Return AUROC, AP and F1max of whole volumes."""
+    everything = np.ones(len(rows.keys), dtype=bool)
+    return combine(
+        {"": scores_part(rows.case_scores(system, protocol, everything), "volumes")}, rows.about["units_are"]
+    )
 
 
 def scores_part(scores: Scores, what: str) -> Part:

@@ -13,7 +13,7 @@ from moeclip_med.metrics.binning import Binning
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from moeclip_transforms import SquareBox
+    from moeclip_transforms import SquareBox, Volume
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DETECTOR = "detector"
 """The key of the system under test; baselines have their own names."""
 
-_FROC_STEPS = {"detector": np.linspace(-3.0, 12.0, 25), "baseline": np.linspace(-1.6, 1.9, 15)}
+_FROC_STEPS = {"detector": np.linspace(-3.0, 12.0, 16), "baseline": np.linspace(-1.6, 1.9, 11)}
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class SystemMaps:
     routing: NDArray[np.uint8] | None = None
 
 
-class System(Protocol):
-    """A function from slices to maps, and the scale of its scores."""
+class Scored(Protocol):
+    """Whatever gives maps of raw scores, and the scale of these scores."""
 
     @property
     def name(self) -> str:
@@ -52,13 +52,23 @@ class System(Protocol):
     def binning(self) -> Binning:
         """How its raw scores are binned."""
 
-    @property
-    def threshold(self) -> float | None:
-        """The raw score from which a pixel counts as found; None where the system has no stored threshold."""
+    def threshold_for(self, *, is_volumes: bool) -> float | None:
+        """Return the raw score that a finding in a volume, or in a single image, reaches; None if none is stored."""
 
     @property
     def froc_thresholds(self) -> NDArray[np.float64]:
         """Raw scores at which findings are counted."""
+
+    @property
+    def has_lower_limit(self) -> bool:
+        """Whether its findings reach down to the product's lower limit (`low_threshold`), or end at the threshold."""
+
+    def scores(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return raw scores on a scale from 0 to 1 that keeps their order."""
+
+
+class System(Scored, Protocol):
+    """A function from slices to maps."""
 
     def prepare(self, prompt: str | None, *, is_industrial: bool) -> None:
         """Look for this class from now on, by the published rules of its domain."""
@@ -78,15 +88,23 @@ class BaselineSystem:
         """Values lie in [0, 1]."""
         return Binning(centre=0.5, spread=0.25)
 
-    @property
-    def threshold(self) -> float | None:
-        """There is none."""
+    def threshold_for(self, *, is_volumes: bool) -> float | None:  # noqa: ARG002 - there is none
+        """Return None: a baseline has no threshold."""
         return None
 
     @property
     def froc_thresholds(self) -> NDArray[np.float64]:
         """Spread over [0, 1]."""
         return self.binning.centre + self.binning.spread * _FROC_STEPS["baseline"]
+
+    @property
+    def has_lower_limit(self) -> bool:
+        """There is none."""
+        return False
+
+    def scores(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squash into 0 to 1."""
+        return squashed(raw, self.binning)
 
     def prepare(self, prompt: str | None, *, is_industrial: bool) -> None:
         """Nothing changes: there is nothing to tell."""
@@ -118,16 +136,32 @@ class DetectorSystem:
         scale = self.detector.metadata.score_scale
         return Binning(scale.centre, scale.spread)
 
-    @property
-    def threshold(self) -> float | None:
-        """The stored threshold, as a raw score."""
+    def threshold_for(self, *, is_volumes: bool) -> float | None:
+        """Return the stored threshold, as a raw score."""
         metadata = self.detector.metadata
-        return float(metadata.score_scale.raw(metadata.threshold.value))
+        return float(metadata.score_scale.raw(metadata.threshold_for(2 if is_volumes else 1).value))
+
+    def map_volume(self, volume: Volume) -> NDArray[np.float32]:
+        """Return the raw map (x, y, z) of a volume, all that `score` does to it included."""
+        from moeclip_med.scoring import score_volume
+
+        raw = score_volume(volume, self.detector, keep_raw=True).raw
+        assert raw is not None  # noqa: S101 - asked for
+        return raw
 
     @property
     def froc_thresholds(self) -> NDArray[np.float64]:
         """Spread over the score scale."""
         return self.binning.centre + self.binning.spread * _FROC_STEPS["detector"]
+
+    @property
+    def has_lower_limit(self) -> bool:
+        """Findings of the product have one."""
+        return True
+
+    def scores(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores as the product gives them."""
+        return self.detector.metadata.score_scale.score(raw)
 
     def prepare(self, prompt: str | None, *, is_industrial: bool) -> None:
         """Look for this class from now on; a model without a text tower ignores the name."""
@@ -146,6 +180,13 @@ class DetectorSystem:
         image_score = None if scores is None else scores.numpy()
         routing = None if maps.routing is None else maps.routing.numpy()
         return SystemMaps(maps.raw.numpy(), image_score, routing)
+
+
+def squashed(raw: NDArray[np.float32], binning: Binning) -> NDArray[np.float32]:
+    """Map any raw score into 0 to 1, in the same order, the centre of its binning to one half."""
+    scaled = (raw - np.float32(binning.centre)) / np.float32(binning.spread)
+    result: NDArray[np.float32] = np.float32(0.5) + np.float32(0.5) * scaled / (1 + np.abs(scaled))
+    return result
 
 
 def baseline_systems() -> list[System]:

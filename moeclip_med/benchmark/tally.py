@@ -15,21 +15,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.systems import System
+    from moeclip_med.benchmark.outcomes import ThresholdKind
+    from moeclip_med.metrics.binning import Binning
 
 
 class Tally:
     """Counts pixels of one class, system and protocol.
 
     Args:
-        system: Gives the binning and the threshold.
+        binning: Of the system's raw scores.
+        thresholds: Kind to raw score from which a pixel counts as found.
         prefix: Name of its arrays in the store.
     """
 
-    def __init__(self, system: System, prefix: str) -> None:
+    def __init__(self, binning: Binning, thresholds: Mapping[ThresholdKind, float], prefix: str) -> None:
         self.prefix = prefix
-        self._binning = system.binning
-        self._threshold = system.threshold
+        self._binning = binning
+        self._thresholds = thresholds
         self._histogram = PixelHistogram(self._binning)
         self._rows: list[dict[str, Any]] = []
 
@@ -40,24 +42,23 @@ class Tally:
         inside: NDArray[np.bool_] | None,
         image_score: float,
     ) -> None:
-        """Count one case; without a mask only its image score."""
-        if mask is None:
-            counts, decisions = Counts.zeros(COARSE_BINS), np.zeros(4, np.int64)
-        else:
+        """Count one case; without a mask only its image score. What is not `inside` counts nowhere."""
+        kept = None if inside is None else raw[inside]
+        counts = Counts.zeros(COARSE_BINS)
+        decisions = {f"decisions/{kind}": np.zeros(4, np.int64) for kind in self._thresholds}
+        if mask is not None:
             counts = self._histogram.add(raw, mask, inside=inside)
-            decisions = np.zeros(4, np.int64)
-            if self._threshold is not None:
-                found = raw >= self._threshold
-                kept = slice(None) if inside is None else inside
-                decisions = count_decisions(found[kept], mask[kept])
+            where = slice(None) if inside is None else inside
+            for kind, threshold in self._thresholds.items():
+                decisions[f"decisions/{kind}"] = count_decisions((raw >= threshold)[where], mask[where])
         self._rows.append(
             {
                 "normal": counts.normal.astype(np.uint32),
                 "abnormal": counts.abnormal.astype(np.uint32),
                 "overlap": counts.overlap.astype(np.float32),
                 "regions": counts.regions,
-                "decisions": decisions,
-                "highest": raw.max(),
+                **decisions,
+                "highest": raw.max() if kept is None else kept.max(initial=raw.min()),
                 "lowest": raw.min(),
                 "image_score": image_score,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from moeclip_med.benchmark.datasets.case import Dataset
+    from moeclip_med.benchmark.datasets.case import Dataset, Fault, Problem
     from moeclip_med.benchmark.detectors import DetectorOptions
+    from moeclip_med.benchmark.maps import MapSource
     from moeclip_med.benchmark.run import BenchmarkSettings
+
+BASELINE_NAMES = ("brightness", "inverse_brightness", "local_contrast", "centre_distance")
+_MOST_NAMED = 3
 
 benchmark_app = typer.Typer(
     help="Measure a model on data sets with known answers, beside baselines. Research use only.",
@@ -41,7 +46,7 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     ] = None,
     folder: Annotated[
         list[str] | None,
-        typer.Option(help="Own images, NAME_mask.png beside them: NAME=PATH; may be repeated."),
+        typer.Option(help="Own images, NAME_mask.png beside them: NAME=PATH, or NAME=PATH::BOXES.csv (COCO: .json)."),
     ] = None,
     volumes: Annotated[
         list[str] | None,
@@ -59,6 +64,25 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
         list[str] | None,
         typer.Option(help="Mask values of an own set that count nowhere: NAME=-1,255.", show_default="none"),
     ] = None,
+    healthy: Annotated[
+        list[str] | None,
+        typer.Option(help="Normal cases without masks beside a set of your own: NAME=PATH; may be repeated."),
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(help="Maps of another program: NAME=PATH, a file for each case; may be repeated."),
+    ] = None,
+    maps_threshold: Annotated[
+        list[str] | None,
+        typer.Option(help="Its threshold on the scale of its maps: NAME=0.5.", show_default="none"),
+    ] = None,
+    strata: Annotated[
+        list[str] | None,
+        typer.Option(help='Properties of cases: [SET=]FILE.csv with a column "case" or "patient"; may be repeated.'),
+    ] = None,
+    threshold_from: Annotated[
+        str, typer.Option(help="Choose a second threshold on this set, and apply it to the others.", metavar="SET")
+    ] = "",
     unmasked: Annotated[Unmasked, typer.Option(help="What an image without mask in --folder is.")] = Unmasked.AUTO,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder for the report; made if missing.")
@@ -67,7 +91,7 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     clip_zero_shot: Annotated[
         str,
         typer.Option(
-            help="Also judge plain CLIP: an OpenCLIP name; auto: the model's own tower, if it has text; none: not.",
+            help="Also evaluate plain CLIP: an OpenCLIP name; auto: the model's own tower, if it has text; none: not.",
             metavar="NAME",
         ),
     ] = "auto",
@@ -87,12 +111,20 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     if output is None:
         msg = "--output is missing; name the folder for the report"
         raise InputError(msg)
-    datasets, missing = gather(root, dataset, folder, volumes, channel, unmasked)
+    datasets, missing = gather(root, dataset, folder, volumes, channel, unmasked, healthy)
     datasets = with_labels(datasets, lesion_labels, ignore_labels)
     from moeclip_med.benchmark.detectors import DetectorOptions
     from moeclip_med.benchmark.run import BenchmarkSettings
 
-    settings = BenchmarkSettings(output, protocol, save_maps=save_maps, restart=restart)
+    settings = BenchmarkSettings(
+        output,
+        protocol,
+        _map_sources(maps, maps_threshold),
+        _strata_files(strata, [one.name for one in datasets]),
+        threshold_from,
+        save_maps=save_maps,
+        restart=restart,
+    )
     options = DetectorOptions(model, device, engine, precision)
     _run(datasets, missing, options, clip_zero_shot, settings, quiet=quiet)
 
@@ -105,7 +137,7 @@ def compare_command(
         Path | None, typer.Option("--output", "-o", help="Also write the comparison to this Markdown file.")
     ] = None,
 ) -> None:
-    """Compare two runs on the sets that both judged, case by case, with a paired test over patients."""
+    """Compare two runs on the sets that both evaluated, case by case, with paired tests over patients."""
     from moeclip_med.benchmark.compare import compare, to_markdown
 
     text = to_markdown(compare(first, second))
@@ -121,12 +153,14 @@ def gather(
     volumes: list[str] | None,
     channels: list[str] | None,
     unmasked: Unmasked,
+    healthy: list[str] | None = None,
 ) -> tuple[list[Dataset], list[str]]:
     """Find all sets that the options name, and say which of the paper's are missing.
 
     Raises:
         InputError: If none is named, two have one name, or one is not there.
     """
+    from moeclip_med.benchmark.datasets.boxes import read_boxes
     from moeclip_med.benchmark.datasets.catalogue import find_sets, missing_sentence, read_set
     from moeclip_med.benchmark.datasets.folder import read_folder
     from moeclip_med.benchmark.datasets.volumes import read_volumes
@@ -140,7 +174,9 @@ def gather(
         datasets += [one for one in found if one.name not in names]
         missing = [missing_sentence(facts) for facts in absent if facts.name not in names]
     datasets += given
-    datasets += [read_folder(name, Path(path), unmasked) for name, path in _pairs("--folder", folders)]
+    for name, value in _pairs("--folder", folders):
+        path, sign, boxes = value.partition("::")
+        datasets.append(read_boxes(name, Path(path), Path(boxes)) if sign else read_folder(name, Path(path), unmasked))
     chosen = dict(_pairs("--channel", channels))
     for name, value in _pairs("--volumes", volumes):
         path, *patterns = value.split("::")
@@ -160,7 +196,24 @@ def gather(
             msg = f'two data sets are named "{one.name}"; give each its own name'
             raise InputError(msg)
         names_seen.add(one.name)
-    return datasets, missing
+    return with_healthy(datasets, healthy), missing
+
+
+def with_healthy(datasets: list[Dataset], healthy: list[str] | None) -> list[Dataset]:
+    """Add normal cases to the sets that they are named for.
+
+    Raises:
+        InputError: If a set is named that is not there, or nothing lies at the path.
+    """
+    from moeclip_med.benchmark.datasets.healthy import add_healthy
+
+    for name, path in _pairs("--healthy", healthy):
+        place = next((number for number, one in enumerate(datasets) if one.name == name), None)
+        if place is None:
+            msg = f'--healthy "{name}": no set of that name; name one of the sets given'
+            raise InputError(msg)
+        datasets[place] = add_healthy(datasets[place], Path(path))
+    return datasets
 
 
 def with_labels(
@@ -197,9 +250,7 @@ def _run(
 ) -> None:
     from dataclasses import replace
 
-    from moeclip_med.benchmark.datasets.case import Fault
     from moeclip_med.benchmark.detectors import detector_maker, zero_shot_system
-    from moeclip_med.benchmark.report.files import count_problems
     from moeclip_med.benchmark.report.markdown import overview
     from moeclip_med.benchmark.report.pictures import draw_cases
     from moeclip_med.benchmark.report.words import system_name
@@ -230,8 +281,11 @@ def _run(
     console = make_console()
     console.print(overview(result.sets), markup=False)
     for one in result.sets:
-        for fault, count in count_problems(one).items():
-            print_warning(f"{one.name}: {count} × {Fault[fault.upper()].value}")
+        for fault, problems in groupby(sorted(one.problems, key=lambda problem: problem.fault), key=_fault):
+            named = list(problems)
+            first = ", ".join(" ".join(filter(None, (f'"{p.key}"', p.detail))) for p in named[:_MOST_NAMED])
+            more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+            print_warning(f"{one.name}: {len(named)} × {fault.value}: {first}{more}")
         for baseline, figures in one.beaten_by().items():
             print_warning(f"{one.name}: {system_name(baseline)} is ahead of the model in {', '.join(figures)}")
     for kind, path in written.items():
@@ -240,7 +294,7 @@ def _run(
 
 @contextmanager
 def _case_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar per set; gives the callback that moves it."""
+    """Show a progress bar per set; yield the callback that moves it."""
     if quiet:
         yield lambda _name, _done, _total: None
         return
@@ -265,6 +319,50 @@ def _pairs(option: str, values: list[str] | None) -> Iterator[tuple[str, str]]:
             msg = f'{option} "{value}": expected NAME=PATH'
             raise InputError(msg)
         yield name.strip(), path.strip()
+
+
+def _fault(problem: Problem) -> Fault:
+    return problem.fault
+
+
+def _map_sources(maps: list[str] | None, thresholds: list[str] | None) -> tuple[MapSource, ...]:
+    from moeclip_med.benchmark.maps import MapSource
+
+    limits: dict[str, float] = {}
+    for name, text in _pairs("--maps-threshold", thresholds):
+        try:
+            limits[name] = float(text)
+        except ValueError:
+            msg = f'--maps-threshold "{name}={text}": expected a number on the scale of its maps'
+            raise InputError(msg) from None
+    sources: list[MapSource] = []
+    for name, path in _pairs("--maps", maps):
+        if not Path(path).is_dir():
+            msg = f'--maps {name}: "{path}" is not a folder; name the one that holds a map for each case'
+            raise InputError(msg)
+        if name in {"detector", "clip_zero_shot", *BASELINE_NAMES, *(source.name for source in sources)}:
+            msg = f"--maps {name}: that name is taken; choose another"
+            raise InputError(msg)
+        sources.append(MapSource(name, Path(path), limits.pop(name, None)))
+    if limits:
+        msg = f'--maps-threshold names "{next(iter(limits))}", which no --maps names'
+        raise InputError(msg)
+    return tuple(sources)
+
+
+def _strata_files(strata: list[str] | None, names: list[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for value in strata or ():
+        name, sign, path = value.partition("=")
+        if sign and name.strip() in names:
+            found[name.strip()] = Path(path.strip())
+        else:
+            found[""] = Path(value)
+    for file in found.values():
+        if not file.is_file():
+            msg = f'--strata "{file}": no such file; expected FILE.csv, or SET=FILE.csv with the name of a set'
+            raise InputError(msg)
+    return found
 
 
 def _numbers(option: str, name: str, values: str) -> tuple[int, ...]:

@@ -32,7 +32,10 @@ class BlurredBrightness:
         self.bad = bad
         self.calls = 0
         self.identity = "0" * 64
-        self.engine = SimpleNamespace(name="torch", description="test engine", image_scores=None)
+        self.notes = ()
+        self.engine = SimpleNamespace(
+            name="torch", description="test engine", image_scores=None, batch_size=8, fallback_reason=""
+        )
         self.metadata = SimpleNamespace(
             name="blurred-brightness",
             version="1",
@@ -73,6 +76,14 @@ def lesion_image(rng, *, abnormal: bool, side: int = 64):
         mask[row : row + 10, column : column + 12] = 255
         image[mask > 0] += 60
     return image.clip(0, 255), mask
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_looks(tmp_path_factory):
+    """A record of looks of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOECLIP_MED_DATA", str(tmp_path_factory.mktemp("looks")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from moeclip_med.benchmark.datasets.catalogue import read_set
 from moeclip_med.benchmark.datasets.folder import read_folder
 from moeclip_med.benchmark.datasets.volumes import read_volumes
 from moeclip_med.benchmark.evaluation import Evaluation
+from moeclip_med.benchmark.outcomes import ThresholdKind
 from moeclip_med.benchmark.protocol import Protocol, ProtocolChoice, protocols_for
 from moeclip_med.benchmark.run import BenchmarkSettings, run_benchmark
 from moeclip_med.benchmark.systems import baseline_systems
@@ -41,16 +42,22 @@ def test_figures_equal_those_computed_directly(patient_folder, make_detector, tm
     padded = np.stack([ndimage.uniform_filter(image, 5, mode="constant") for image in images])
     labels = masks.any(axis=(1, 2))
     for system, maps in (("detector", padded), ("brightness", images)):
-        pixel = {name: one.metric(system, "pixel", name).value for name in ("auroc", "ap")}
+        pixel = {name: one.metric(system, "pixel", name, Protocol.NATIVE).value for name in ("auroc", "ap")}
         assert pixel["auroc"] == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-4)
         assert pixel["ap"] == pytest.approx(average_precision_score(masks.ravel(), maps.ravel()), abs=1e-3)
         highest = maps.max(axis=(1, 2))
-        assert one.metric(system, "image", "auroc").value == pytest.approx(roc_auc_score(labels, highest), abs=1e-6)
+        found = one.metric(system, "image", "auroc", Protocol.NATIVE).value
+        assert found == pytest.approx(roc_auc_score(labels, highest), abs=1e-6)
+    assert one.protocol is Protocol.FOREGROUND
     inside = images > 0.04
-    foreground = one.metric("brightness", "pixel", "auroc", Protocol.FOREGROUND).value
+    foreground = one.metric("brightness", "pixel", "auroc").value
     assert foreground == pytest.approx(roc_auc_score(masks[inside], images[inside]), abs=1e-3)
+    dark = np.where(inside, 1 - images, -1).max(axis=(1, 2))
+    assert one.metric("inverse_brightness", "image", "auroc").value == pytest.approx(
+        roc_auc_score(labels, dark), abs=1e-6
+    )
     assert one.metric("detector", "pixel", "auroc").interval.units == 12
-    assert one.metric("brightness", "threshold", "dice").reason == "a baseline has no stored threshold"
+    assert one.metric("brightness", "threshold_stored", "dice").reason == "it has no such threshold"
 
 
 def test_the_papers_convention_compares_at_518_pixels(tmp_path, save, make_detector):
@@ -87,32 +94,35 @@ def test_classes_are_averaged_and_empty_ones_said(tmp_path, save, make_detector)
     one = run(read_set("MVTec", tmp_path / "mvtec"), make_detector, tmp_path / "out", protocol=ProtocolChoice.NATIVE)
     groups = one.levels["detector"][Protocol.NATIVE]["pixel"].groups
     assert groups["tile"]["auroc"].reason == "no abnormal pixels"
-    assert one.metric("detector", "pixel", "auroc").value == pytest.approx(groups["screw"]["auroc"].value)
+    mean = one.metric("detector", "pixel", "auroc", Protocol.NATIVE).value
+    assert mean == pytest.approx(groups["screw"]["auroc"].value)
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_figures(patient_folder, make_detector, tmp_path, monkeypatch):
     dataset = read_folder("own", patient_folder)
     whole = run(dataset, make_detector, tmp_path / "whole")
     monkeypatch.setattr("moeclip_med.benchmark.evaluation._SAVE_EVERY_CASES", 10)
-    original = Evaluation._judge
+    original = Evaluation._evaluate
     seen = []
 
-    def stop_at(self, case):
+    def stop_at(self, case, number):
         if len(seen) == 37:
             raise KeyboardInterrupt
         seen.append(case.key)
-        original(self, case)
+        original(self, case, number)
 
-    monkeypatch.setattr(Evaluation, "_judge", stop_at)
+    monkeypatch.setattr(Evaluation, "_evaluate", stop_at)
     with pytest.raises(KeyboardInterrupt):
         run(dataset, make_detector, tmp_path / "stopped")
-    monkeypatch.setattr(Evaluation, "_judge", original)
+    monkeypatch.setattr(Evaluation, "_evaluate", original)
     detector = make_detector()
     result = run_benchmark([dataset], detector, baseline_systems(), BenchmarkSettings(tmp_path / "stopped"))
     assert detector.detector.calls == 60 - 30  # three chunks of ten were saved before the stop
-    for kind in ("pixel", "image", "threshold"):
-        for name, metric in whole.levels["detector"][Protocol.NATIVE][kind].metrics.items():
+    for kind in ("pixel", "image", "threshold_stored"):
+        for name, metric in whole.levels["detector"][Protocol.FOREGROUND][kind].metrics.items():
             assert result.sets[0].metric("detector", kind, name) == metric
+    assert result.sets[0].cases["detector"] == whole.cases["detector"]
+    assert result.sets[0].detections == whole.detections
     again = make_detector()
     run_benchmark([dataset], again, baseline_systems(), BenchmarkSettings(tmp_path / "stopped"))
     assert again.detector.calls == 0
@@ -161,7 +171,7 @@ def test_a_set_of_bad_cases_only_is_undefined_throughout(tmp_path, save, make_de
     save(tmp_path / "set" / "a.png", np.zeros((8, 8)))
     save(tmp_path / "set" / "a_mask.png", np.zeros((9, 9)))
     one = run(read_folder("bad", tmp_path / "set"), make_detector, tmp_path / "out")
-    assert one.metric("detector", "pixel", "auroc").reason == "no case could be judged"
+    assert one.metric("detector", "pixel", "auroc").reason == "no case could be evaluated"
     assert one.metric("detector", "image", "ap").value is None
 
 
@@ -204,10 +214,15 @@ def test_volumes_give_slices_lesions_and_froc(tmp_path, make_detector):
     assert one.metric("detector", "image", "auroc").value == 1.0
     assert int(slices.sum()) == 9
     assert one.metric("detector", "volume", "auroc").reason == "no normal volumes"
-    assert one.metric("detector", "froc", "sensitivity_at_0.125").value == 1.0
+    assert one.detections["detector"]["sensitivity_at_0.125"].value == 1.0
     # All stand out at the stored threshold, and nothing else does in either volume.
-    assert one.metric("detector", "froc", "lesion_sensitivity").value == 1.0
-    assert one.metric("detector", "froc", "false_findings_per_volume").value == 0.0
+    stored = one.cases["detector"][ThresholdKind.STORED]
+    assert stored.lesions["lesion_sensitivity"].value == 1.0
+    assert stored.lesions["false_positives_per_case"].value == 0.0
+    assert one.rows.has_mm
+    sizes = one.rows.lesion_rows("detector", ThresholdKind.STORED)
+    assert sizes[:, 0].tolist() == [0, 0, 1]
+    np.testing.assert_allclose(sizes[:, 1], 8 * 8 * 3 * 12 / 1000)
     assert one.metric("detector", "pixel", "auroc").interval_reason == "2 volumes; an interval needs at least 10"
 
 
@@ -234,11 +249,11 @@ def test_maps_are_written_on_request(patient_folder, make_detector, tmp_path):
 @pytest.mark.parametrize(
     ("choice", "in_paper", "is_volumes", "expected"),
     [
-        ("auto", True, False, ["paper", "native", "foreground"]),
-        ("auto", False, False, ["native", "foreground"]),
-        ("all", False, False, ["native", "foreground", "paper"]),
+        ("auto", True, False, ["paper", "foreground", "native"]),
+        ("auto", False, False, ["foreground", "native"]),
+        ("all", False, False, ["foreground", "native", "paper"]),
         ("paper", False, False, ["paper"]),
-        ("paper", False, True, ["native", "foreground"]),
+        ("paper", False, True, ["foreground", "native"]),
     ],
 )
 def test_protocols(choice, in_paper, is_volumes, expected):

@@ -1,4 +1,4 @@
-"""The report for machines: JSON and CSV."""
+"""The report for machines: JSON, CSV, and tables of cases and lesions."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_med.benchmark.published import SOURCE, published_image, published_pixel
+from moeclip_med.benchmark.case_level import case_values
+from moeclip_med.benchmark.published import SOURCE, SOURCES, published_image, published_pixel
+from moeclip_med.benchmark.report.methods import methods
 from moeclip_med.benchmark.summary import IMAGE_METRICS, PIXEL_METRICS
-from moeclip_med.metrics.curves import measure
+from moeclip_med.metrics.threshold import THRESHOLD_METRICS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from moeclip_med.benchmark.case_level import CaseLevel
     from moeclip_med.benchmark.results import SetResult
     from moeclip_med.benchmark.run import BenchmarkResult
     from moeclip_med.metrics.value import Metric
 
-_THRESHOLD = ("dice", "sensitivity", "specificity")
+SCHEMA_VERSION = 1
+"""Of `benchmark.schema.json`, raised whenever a reader of the JSON would have to change."""
+
+Table = dict[str, list[Any]]
 
 
 def to_json(result: BenchmarkResult) -> str:
     """Write all figures as JSON; NaN cannot occur, what is undefined is null with its reason."""
     content = {
+        "schema_version": SCHEMA_VERSION,
+        "research_use_only": True,
+        "provenance": result.provenance,
+        "methods": methods(result),
         "datasets": {one.name: _set_content(one) for one in result.sets},
         "missing_datasets": list(result.missing),
-        "provenance": result.provenance,
-        "research_use_only": True,
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -42,34 +53,95 @@ def to_csv(result: BenchmarkResult) -> str:
         for system, protocols in one.levels.items():
             for protocol, levels in protocols.items():
                 for kind, level in levels.items():
-                    rows = [("", level.metrics), *level.groups.items()]
-                    for group, metrics in rows:
-                        for name, metric in metrics.items():
-                            start = (one.name, system, protocol.value, group, kind, name)
-                            writer.writerow((*start, *_csv_cells(metric)))
+                    for group, metrics in [("", level.metrics), *level.groups.items()]:
+                        start = (one.name, system, protocol.value, group, kind)
+                        writer.writerows((*start, name, *_csv_cells(metric)) for name, metric in metrics.items())
+        for system, kinds in one.cases.items():
+            for threshold, cases in kinds.items():
+                start = (one.name, system, "native", "", f"findings_{threshold}")
+                flat = {f"{name}_median": spread.median for name, spread in cases.spreads.items()}
+                flat |= {f"{name}_mean": spread.mean for name, spread in cases.spreads.items()}
+                flat |= cases.lesions | cases.healthy
+                writer.writerows((*start, name, *_csv_cells(metric)) for name, metric in flat.items())
+        for system, metrics in one.detections.items():
+            start = (one.name, system, "native", "", "froc")
+            writer.writerows((*start, name, *_csv_cells(metric)) for name, metric in metrics.items())
     return stream.getvalue()
 
 
-def cases_to_csv(one: SetResult) -> str:
-    """Write one row per case: the file's name, its patient, label, highest raw score and own pixel figures.
+def case_table(one: SetResult) -> Table:
+    """Return one row per case: its file, patient, label, highest raw score, and all figures of each model.
 
-    This file names the set's files, so that a run can be compared with another one case by case; reports do not.
+    This table names the set's files, so that a run can be compared with another one case by case; reports do not.
     """
     rows = one.rows
+    table: Table = {
+        "case": rows.keys.tolist(),
+        "class": rows.groups.tolist(),
+        "patient": rows.units.tolist(),
+        "is_abnormal": rows.labels.tolist(),
+    }
+    if not len(rows.keys):
+        return table
+    auroc, precision = rows.case_curves(one.detector, one.protocol)
+    table["highest_raw_score"] = rows.column(one.detector, one.protocol, "highest").astype(float).tolist()
+    table["pixel_auroc"], table["pixel_ap"] = _with_none(auroc), _with_none(precision)
+    for system in one.models:
+        for kind in rows.thresholds(system):
+            values = case_values(rows, system, kind, one.protocol)
+            for name in values:
+                if name not in {"auroc", "ap"} or system != one.detector:
+                    table[f"{system}.{kind}.{name}"] = _with_none(values[name])
+    return table
+
+
+def lesion_table(one: SetResult) -> Table:
+    """Return one row per lesion, model and threshold: its case, patient, size, and whether it was hit."""
+    rows = one.rows
+    table: Table = {name: [] for name in ("case", "patient", "system", "threshold", "size", "unit", "is_hit")}
+    for system in one.models if len(rows.keys) else ():
+        for kind in rows.thresholds(system):
+            for case, size, hit in rows.lesion_rows(system, kind).tolist():
+                line = (rows.keys[int(case)], rows.units[int(case)], system, kind.value, size)
+                for name, value in zip(table, (*line, "ml" if rows.has_mm else "pixels", bool(hit)), strict=True):
+                    table[name].append(value if not isinstance(value, np.str_) else str(value))
+    return table
+
+
+def table_to_csv(table: Table) -> str:
+    """Write a table of columns as CSV; what is undefined is empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("case", "class", "patient", "is_abnormal", "highest_raw_score", "pixel_auroc", "pixel_ap"))
-    if not len(rows.keys):
-        return stream.getvalue()
-    highest = rows.column(one.detector, one.protocol, "highest")
-    for index, counts in enumerate(rows.all_case_counts(one.detector, one.protocol)):
-        metrics = measure(counts)
-        figures = [metrics[name].value for name in ("auroc", "ap")]
-        labels = (rows.keys[index], rows.groups[index], rows.units[index], bool(rows.labels[index]))
+    writer.writerow(table)
+    for line in zip(*table.values(), strict=True):
         writer.writerow(
-            (*labels, f"{highest[index]:.6g}", *("" if figure is None else f"{figure:.4f}" for figure in figures))
+            "" if value is None else f"{value:.6g}" if isinstance(value, float) else value for value in line
         )
     return stream.getvalue()
+
+
+def write_parquet(table: Table, path: Path) -> bool:
+    """Write a table of columns as Parquet; False where pyarrow is not installed."""
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.new")
+    parquet.write_table(pa.table(table), beside)
+    beside.replace(path)
+    return True
+
+
+def _with_none(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _csv_text(value: object) -> object:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _csv_cells(metric: Metric) -> tuple[str, ...]:
@@ -81,8 +153,9 @@ def _csv_cells(metric: Metric) -> tuple[str, ...]:
 def _set_content(one: SetResult) -> dict[str, Any]:
     rows = one.rows
     progress = rows.progress
+    before, models = one.looks
     content: dict[str, Any] = _figures(one, one.detector)
-    content["baselines"] = {name: _figures(one, name) for name in one.baselines}
+    content["baselines"] = {name: _figures(one, name) for name in one.others}
     content["protocol"] = one.protocol.value
     content["counts"] = {
         "cases": len(rows.keys),
@@ -90,17 +163,17 @@ def _set_content(one: SetResult) -> dict[str, Any]:
         "units": len(np.unique(rows.units)),
         "units_are": rows.about["units_are"],
     }
-    content["problems"] = count_problems(one)
+    content["size_unit"] = "ml" if len(rows.keys) and rows.has_mm else "pixels"
+    content["looks_before"] = None if before < 0 else {"count": before, "models": models}
+    content["problems"] = {fault.name.lower(): count for fault, count in one.problem_counts().items()}
     content["notes"] = rows.about["notes"]
+    content["resampled"] = progress.get("resampled", {})
     content["details"] = {
         system: {
             protocol.value: {
                 kind: {
-                    "metrics": {name: metric.to_json() for name, metric in level.metrics.items()},
-                    "classes": {
-                        group: {name: metric.to_json() for name, metric in metrics.items()}
-                        for group, metrics in level.groups.items()
-                    },
+                    "metrics": _metrics(level.metrics),
+                    "classes": {group: _metrics(metrics) for group, metrics in level.groups.items()},
                 }
                 for kind, level in levels.items()
             }
@@ -108,42 +181,89 @@ def _set_content(one: SetResult) -> dict[str, Any]:
         }
         for system, protocols in one.levels.items()
     }
-    content["against_baselines"] = {
-        baseline: {
-            f"{kind}.{name}": {"difference": v.difference.to_json(), "p_value": v.p_value, "standing": v.word}
+    content["findings"] = {
+        system: {
+            "thresholds": {kind.value: raw for kind, raw in rows.thresholds(system).items()},
+            "at_threshold": {kind.value: _level(level) for kind, level in one.cases.get(system, {}).items()},
+            "froc": _metrics(one.detections.get(system, {})),
+            "specificity": {what: _metrics(metrics) for what, metrics in one.specificity.get(system, {}).items()},
+        }
+        for system in rows.systems
+    }
+    content["comparisons"] = {
+        other: {
+            f"{kind}.{name}": {
+                "difference": v.difference.to_json(),
+                "p_value": v.p_value,
+                "p_holm": v.corrected,
+                "standing": v.word,
+            }
             for (kind, name), v in verdicts.items()
         }
-        for baseline, verdicts in one.verdicts.items()
+        for other, verdicts in one.verdicts.items()
     }
+    content["strata"] = [
+        {
+            "column": part.stratum.column,
+            "value": part.stratum.value,
+            "system": part.system,
+            "cases": int(part.stratum.chosen.sum()),
+            "abnormal": part.abnormal,
+            "units": part.stratum.units,
+            "is_small": part.stratum.is_small,
+            "metrics": {f"{kind}.{name}": metric.to_json() for (kind, name), metric in part.figures.items()},
+        }
+        for part in one.strata
+    ]
     content["routing"] = progress["routing"].get(one.detector)
     content["seconds"] = round(progress["seconds"], 1)
     published = {"pixel": published_pixel(one.name), "image": published_image(one.name)}
     if any(published.values()):
         content["published"] = {
             "source": SOURCE,
+            "other_sources": SOURCES,
             **{kind: {name: row._asdict() for name, row in table.items()} for kind, table in published.items()},
         }
     return content
 
 
-def count_problems(one: SetResult) -> dict[str, int]:
-    """Count the cases that something was wrong with, by fault."""
-    counted: dict[str, int] = {}
-    for fault, _, _ in one.rows.progress["problems"]:
-        counted[fault.lower()] = counted.get(fault.lower(), 0) + 1
-    return counted
+def _level(level: CaseLevel) -> dict[str, Any]:
+    return {
+        "cases": {
+            name: {
+                "median": spread.median.to_json(),
+                "mean": spread.mean.to_json(),
+                "quartiles": None if spread.quartiles is None else list(spread.quartiles),
+                "defined": spread.defined,
+            }
+            for name, spread in level.spreads.items()
+        },
+        "lesions": _metrics(level.lesions),
+        "lesion_sizes": [
+            {"low": band.low, "high": band.high, "lesions": band.lesions, "hit": band.hit.to_json()}
+            for band in level.bands
+        ],
+        "normal_cases": {"count": level.healthy_cases, **_metrics(level.healthy)},
+    }
+
+
+def _metrics(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    return {name: metric.to_json() for name, metric in metrics.items()}
 
 
 def _figures(one: SetResult, system: str) -> dict[str, Any]:
-    kinds = {"pixel": (*PIXEL_METRICS, *_THRESHOLD), "image": IMAGE_METRICS}
-    if one.rows.about["is_volumes"]:
-        levels = one.levels[system][one.protocol]
-        kinds |= {kind: tuple(levels[kind].metrics) for kind in ("volume", "froc") if kind in levels}
-    return {kind: _values(one, system, kind, names) for kind, names in kinds.items()}
+    kinds = {"pixel": (*PIXEL_METRICS, *THRESHOLD_METRICS), "image": IMAGE_METRICS}
+    figures = {kind: _values(one, system, kind, names) for kind, names in kinds.items()}
+    if one.rows.about["is_volumes"] and len(one.rows.keys):
+        figures["volume"] = _values(one, system, "volume", IMAGE_METRICS)
+        figures["froc"] = {name: metric.value for name, metric in one.detections.get(system, {}).items()}
+    return figures
 
 
 def _values(one: SetResult, system: str, kind: str, names: tuple[str, ...]) -> dict[str, Any]:
-    metrics = {name: one.metric(system, "threshold" if name in _THRESHOLD else kind, name) for name in names}
+    metrics = {
+        name: one.metric(system, "threshold_stored" if name in THRESHOLD_METRICS else kind, name) for name in names
+    }
     values: dict[str, Any] = {name: metric.value for name, metric in metrics.items()}
     reasons = {name: metric.reason for name, metric in metrics.items() if metric.value is None}
     return {**values, "reasons": reasons} if reasons else values

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from moeclip_med.benchmark.report.page import make_page
 from moeclip_med.benchmark.report.words import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from jinja2 import Template
 
-    from moeclip_med.benchmark.report.pictures import Picture
-    from moeclip_med.benchmark.run import BenchmarkResult
+    from moeclip_med.benchmark.report.page import Page
 
 
-def to_html(result: BenchmarkResult, pictures: Mapping[str, Mapping[str, Sequence[Picture]]]) -> str:
-    """Write the page.
+def to_html(page: Page) -> str:
+    """Write the page."""
+    return template("report.html.j2").render(page=page, research_use=RESEARCH_USE)
 
-    Args:
-        result: All figures.
-        pictures: Set to heading to pictures.
-    """
+
+@cache
+def template(name: str) -> Template:
+    """Return one of the report's templates."""
     environment = Environment(
         loader=PackageLoader("moeclip_med.benchmark.report"),
-        autoescape=True,
+        autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("report.html.j2")
-    return template.render(page=make_page(result, pictures), research_use=RESEARCH_USE)
+    return environment.get_template(name)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema (2020-12) of `benchmark.json`."""
+    text = files("moeclip_med.benchmark.report").joinpath("benchmark.schema.json").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content

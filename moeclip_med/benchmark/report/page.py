@@ -7,40 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_med.benchmark.datasets.case import Fault
-from moeclip_med.benchmark.published import SOURCE, published_image, published_pixel
-from moeclip_med.benchmark.report.charts import Chart, curves, froc_chart, score_histogram
-from moeclip_med.benchmark.report.files import count_problems
-from moeclip_med.benchmark.report.words import METRIC_NAMES, PROTOCOL_NAMES, interval, label, percent, system_name
+from moeclip_med.benchmark.case_level import case_values
+from moeclip_med.benchmark.published import published_image, published_pixel
+from moeclip_med.benchmark.report import charts
+from moeclip_med.benchmark.report.markdown import looks_text, set_notes
+from moeclip_med.benchmark.report.methods import CONVENTIONS, methods
+from moeclip_med.benchmark.report.tables import Cell, Row, Table, class_table, set_tables
+from moeclip_med.benchmark.report.words import (
+    METRIC_NAMES,
+    PROTOCOL_NAMES,
+    figure,
+    label,
+    slices_or_images,
+    system_name,
+)
 from moeclip_med.metrics.curves import measure
-from moeclip_med.metrics.detection import Detections, froc
+from moeclip_med.metrics.detection import froc, froc_band
+from moeclip_med.metrics.histogram import Counts
 from moeclip_med.metrics.points import precision_recall_points, roc_points
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from moeclip_med.benchmark.protocol import Protocol
     from moeclip_med.benchmark.report.pictures import Picture
     from moeclip_med.benchmark.results import SetResult
     from moeclip_med.benchmark.run import BenchmarkResult
-    from moeclip_med.metrics.value import Metric
 
 HEADLINE = (("pixel", "auroc"), ("pixel", "ap"), ("image", "auroc"), ("image", "ap"))
-_COLUMNS = (
-    *(("pixel", name) for name in ("auroc", "ap", "f1max", "aupro")),
-    *(("image", name) for name in ("auroc", "ap", "f1max")),
-)
 _MOST_PATIENTS = 200
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure as a table shows it: its text, its interval below, and why it is missing."""
-
-    text: str
-    below: str = ""
-    reason: str = ""
-    is_best: bool = False
+_FEWEST_LESIONS = 8
+"""With fewer lesions a curve over their size says nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class Strip:
     """A headline figure on a line from 0 to 100 %.
 
     Attributes:
+        name: What it is.
         text: The figure.
         value: 0 to 1, None where undefined.
         low: Lower end of its interval, or None.
@@ -58,6 +55,7 @@ class Strip:
         reason: Why there is none.
     """
 
+    name: str
     text: str
     value: float | None
     low: float | None
@@ -69,23 +67,11 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """One system (or class, or patient) and its figures."""
+class Chart:
+    """A chart with its title."""
 
-    name: str
-    style: int
-    cells: tuple[Cell, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a caption."""
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[TableRow, ...]
-    notes: tuple[str, ...] = ()
+    title: str
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +88,6 @@ class SetCard:
     pictures: Mapping[str, Sequence[Picture]]
     folded: tuple[Table, ...]
     notes: tuple[str, ...]
-    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -114,6 +99,8 @@ class Page:
     cards: tuple[SetCard, ...]
     missing: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
+    methods: str
+    conventions: Table
 
 
 def make_page(result: BenchmarkResult, pictures: Mapping[str, Mapping[str, Sequence[Picture]]]) -> Page:
@@ -121,48 +108,56 @@ def make_page(result: BenchmarkResult, pictures: Mapping[str, Mapping[str, Seque
     model = result.provenance["model"]
     clear = sum(not one.beaten_by() for one in result.sets)
     lead = f"Ahead of every baseline in every headline figure on {clear} of {len(result.sets)} sets."
+    rows = tuple(Row(name, tuple(map(Cell, words))) for name, *words in CONVENTIONS)
     return Page(
         title=f"{model['name']} {model['version']}",
         lead=lead,
         cards=tuple(_card(one, pictures.get(one.name, {})) for one in result.sets),
         missing=result.missing,
         provenance=tuple(_provenance(result.provenance)),
+        methods=methods(result),
+        conventions=Table(
+            "What published systems do",
+            ("score of an image", "rescaled over the test images of a category", "maps compared at"),
+            rows,
+        ),
     )
 
 
 def _card(one: SetResult, pictures: Mapping[str, Sequence[Picture]]) -> SetCard:
-    rows = one.rows
-    about = rows.about
-    units = len(np.unique(rows.units))
+    rows, about = one.rows, one.rows.about
     facts = [f"{len(rows.keys)} {'volumes' if about['is_volumes'] else 'images'}", f"{int(rows.labels.sum())} abnormal"]
     if about["units_are"] == "patients":
-        facts.append(f"{units} patients")
-    facts.append(PROTOCOL_NAMES[one.protocol.value])
-    beaten = tuple(f"{system_name(name)} is ahead in {', '.join(where)}" for name, where in one.beaten_by().items())
+        facts.append(f"{len(np.unique(rows.units))} patients")
+    facts += [PROTOCOL_NAMES[one.protocol.value], f"looks before: {looks_text(one)}"]
+    has_cases = bool(len(rows.keys))
+    folded = [class_table(one), *_patient_tables(one), *_routing_tables(one)] if has_cases else []
     return SetCard(
         name=one.name,
         facts=tuple(facts),
         strips=tuple(_strip(one, kind, name) for kind, name in HEADLINE),
-        beaten_by=beaten,
-        tables=tuple(_tables(one)),
-        charts=tuple(_charts(one)),
+        beaten_by=tuple(
+            f"{system_name(name)} is ahead in {', '.join(where)}" for name, where in one.beaten_by().items()
+        ),
+        tables=tuple(set_tables(one)),
+        charts=tuple(_charts(one)) if has_cases else (),
         legend=tuple((style, label(one, system)) for style, system in enumerate(rows.systems)),
         pictures=pictures,
-        folded=tuple(_folded(one)),
-        notes=tuple(about["notes"]),
-        problems=tuple(f"{count} × {Fault[fault.upper()].value}" for fault, count in count_problems(one).items()),
+        folded=tuple(table for table in folded if table is not None),
+        notes=tuple(set_notes(one)),
     )
 
 
 def _strip(one: SetResult, kind: str, name: str) -> Strip:
     own = one.metric(one.detector, kind, name)
-    others = {other: one.metric(other, kind, name).value for other in one.baselines}
-    known = {other: value for other, value in others.items() if value is not None}
+    values = {other: one.metric(other, kind, name).value for other in one.baselines}
+    known = {other: value for other, value in values.items() if value is not None}
     best = max(known, key=lambda other: known[other], default=None)
     tables = {"pixel": published_pixel, "image": published_image}
     paper = tables[kind](one.name).get("MoECLIP") if one.protocol.value == "paper" else None
     return Strip(
-        text=percent(own),
+        name=f"{(slices_or_images(one) if kind == 'image' else kind).capitalize()} {METRIC_NAMES[name]}",
+        text=figure(own),
         value=own.value,
         low=own.interval.low if own.interval else None,
         high=own.interval.high if own.interval else None,
@@ -173,182 +168,125 @@ def _strip(one: SetResult, kind: str, name: str) -> Strip:
     )
 
 
-def _tables(one: SetResult) -> list[Table]:
-    tables = [_protocol_table(one, protocol) for protocol in one.shown_protocols]
-    names = ("dice", "sensitivity", "specificity")
-    cells = tuple(_cell(one.metric(one.detector, "threshold", name)) for name in names)
-    header = tuple(METRIC_NAMES[name] for name in names)
-    tables.append(Table("Pixels at the stored threshold", header, (TableRow(label(one, one.detector), 0, cells),)))
-    if one.rows.about["is_volumes"] and len(one.rows.keys):
-        first = one.levels[one.detector][one.protocol]["froc"].metrics
-        header = tuple(METRIC_NAMES.get(name, name.replace("sensitivity_at_", "≤ ")) for name in first)
-        rows = []
-        for style, system in enumerate(one.rows.systems):
-            metrics = one.levels[system][one.protocol]["froc"].metrics
-            froc_cells = tuple(_cell(metrics[name], is_count=name.startswith("false")) for name in first)
-            rows.append(TableRow(label(one, system), style, froc_cells))
-        caption = "Lesions hit (%) at up to so many false findings per volume"
-        tables.append(Table(caption, header, tuple(rows)))
-    return tables
-
-
-def _protocol_table(one: SetResult, protocol: Protocol) -> Table:
-    columns = [[one.metric(system, kind, name, protocol) for system in one.rows.systems] for kind, name in _COLUMNS]
-    best = [max((m.value for m in column if m.value is not None), default=None) for column in columns]
-    rows = []
-    for style, system in enumerate(one.rows.systems):
-        cells = tuple(
-            _cell(column[style], best=highest, has_bound=style == 0)
-            for column, highest in zip(columns, best, strict=True)
-        )
-        rows.append(TableRow(label(one, system), style, cells))
-    if protocol is one.protocol and protocol.value == "paper":
-        rows += _published_rows(one.name)
-    header = tuple(f"{kind} {METRIC_NAMES[name]}" for kind, name in _COLUMNS)
-    reasons = dict.fromkeys(
-        text
-        for metric in (column[0] for column in columns)
-        for text in (metric.reason and f"n/a: {metric.reason}", metric.interval_reason)
-        if text
-    )
-    return Table(PROTOCOL_NAMES[protocol.value].capitalize(), header, tuple(rows), tuple(reasons))
-
-
-def _published_rows(name: str) -> list[TableRow]:
-    pixel, image = published_pixel(name), published_image(name)
-    rows = []
-    for system in pixel or image:
-        figures = [None] * len(_COLUMNS)
-        values: list[float | None] = list(figures)
-        if system in pixel:
-            values[0:2] = pixel[system]
-        if system in image:
-            values[4:6] = image[system]
-        cells = tuple(Cell("" if value is None else f"{100 * value:.1f}") for value in values)
-        rows.append(TableRow(system, -1, cells, f"published, {SOURCE}"))
-    return rows
-
-
-def _charts(one: SetResult) -> list[Chart]:
+def _charts(one: SetResult) -> Iterator[Chart]:
     rows = one.rows
-    charts: list[Chart] = []
-    if not len(rows.keys):
-        return charts
-    totals = {system: rows.total_counts(system, one.protocol) for system in rows.systems}
-    if all(counts.normal.any() and counts.abnormal.any() for counts in totals.values()):
-        named = [(label(one, system), counts) for system, counts in totals.items()]
-        roc = [(name, *roc_points(counts)) for name, counts in named]
-        precision = [(name, *precision_recall_points(counts)) for name, counts in named]
-        charts.append(curves("Pixel ROC", ("False positive rate", "Sensitivity"), roc, has_diagonal=True))
-        charts.append(curves("Pixel precision and recall", ("Recall", "Precision"), precision))
-    charts += _image_charts(one)
-    if rows.about["is_volumes"]:
-        named_froc = []
-        for system in rows.systems:
-            hits, false, lesions = rows.findings(system)
-            thresholds = np.asarray(rows.about["systems"][system]["froc_thresholds"])
-            steps = len(thresholds)
-            if lesions.sum():
-                found = Detections(thresholds, hits[:, :steps], false[:, :steps], lesions)
-                rate, sensitivity = froc(found)
-                # As in `measure_froc`: the best threshold with no more false findings.
-                order = np.argsort(rate, kind="stable")
-                named_froc.append((label(one, system), rate[order], np.maximum.accumulate(sensitivity[order])))
-        if named_froc:
-            charts.append(froc_chart(named_froc))
-    return charts
+    totals = [rows.total_counts(system, one.protocol) for system in rows.systems]
+    if all(counts.normal.any() and counts.abnormal.any() for counts in totals):
+        roc = [charts.Curve(style, *roc_points(counts)) for style, counts in enumerate(totals)]
+        precision = [charts.Curve(style, *precision_recall_points(counts)) for style, counts in enumerate(totals)]
+        yield Chart("Pixel ROC", charts.curves(("False positive rate", "Sensitivity"), roc, has_diagonal=True))
+        yield Chart("Pixel precision and recall", charts.curves(("Recall", "Precision"), precision))
+    yield from _image_charts(one)
+    yield from _case_charts(one)
+    named_froc = list(_froc_curves(one))
+    if named_froc:
+        yield Chart("FROC, with 95 % bands", charts.froc_chart(named_froc))
 
 
-def _image_charts(one: SetResult) -> list[Chart]:
-    from moeclip_med.metrics.exact import exact_counts
-
+def _image_charts(one: SetResult) -> Iterator[Chart]:
     rows = one.rows
     everything = np.ones(len(rows.keys), dtype=bool)
-    scored = {system: rows.image_scores(system, one.protocol, everything) for system in rows.systems}
-    own = scored[one.detector]
-    what = "slices" if rows.about["is_volumes"] else "images"
-    charts = []
-    if own.labels.any() and not own.labels.all():
-        named = [
-            (label(one, system), *roc_points(exact_counts(scores.scores, scores.labels)))
-            for system, scores in scored.items()
-        ]
-        title = f"{what.capitalize()[:-1]} ROC"
-        charts.append(curves(title, ("False positive rate", "Sensitivity"), named, has_diagonal=True))
+    what = f"{slices_or_images(one)}s"
+    scored = [rows.image_scores(system, one.protocol, everything) for system in rows.systems]
+    if not (scored[0].labels.any() and not scored[0].labels.all()):
+        return
+    lines = []
+    for style, scores in enumerate(scored):
+        distinct, index = np.unique(scores.scores, return_inverse=True)
+        size = len(distinct)
+        normal = np.bincount(index[~scores.labels], minlength=size)
+        abnormal = np.bincount(index[scores.labels], minlength=size)
+        counts = Counts(normal, abnormal, np.zeros(size), np.zeros((), np.int64))
+        lines.append(charts.Curve(style, *roc_points(counts)))
+    name = slices_or_images(one).capitalize()
+    yield Chart(f"{name} ROC", charts.curves(("False positive rate", "Sensitivity"), lines, has_diagonal=True))
     settings = rows.about["systems"][one.detector]
-    if rows.about["is_industrial"]:
-        return charts
-    scores = 1 / (1 + np.exp(-np.clip((own.scores - settings["centre"]) / settings["spread"], -60, 60)))
-    limit = settings["threshold"]
-    threshold = None
-    if limit is not None:
-        threshold = float(1 / (1 + np.exp(-(limit - settings["centre"]) / settings["spread"])))
-    charts.append(score_histogram(scores, own.labels, threshold, what))
-    return charts
+    if not rows.about["is_industrial"]:
+        shown = 1 / (1 + np.exp(-(scored[0].scores - settings["centre"]) / settings["spread"]))
+        raw = next(iter(rows.thresholds(one.detector).values()), None)
+        at = None if raw is None else float(1 / (1 + np.exp(-(raw - settings["centre"]) / settings["spread"])))
+        yield Chart(f"Scores of {what}", charts.score_histogram(shown, scored[0].labels, at, what))
 
 
-def _folded(one: SetResult) -> list[Table]:
-    tables = []
-    levels = one.levels[one.detector][one.protocol]
-    header = tuple(f"{kind} {METRIC_NAMES[name]}" for kind, name in _COLUMNS)
-    if levels["pixel"].groups or levels["image"].groups:
-        rows = []
-        for group in one.rows.group_names():
-            metrics = [levels[kind].groups.get(group, {}).get(name) for kind, name in _COLUMNS]
-            rows.append(TableRow(group, -1, tuple(Cell("") if m is None else _cell(m) for m in metrics)))
-        tables.append(Table("By class", header, tuple(rows)))
-    if one.rows.about["units_are"] in {"patients", "volumes"} and len(one.rows.keys):
-        tables.append(_patient_table(one))
-    routing = one.rows.progress["routing"].get(one.detector)
-    if routing:
-        tables.append(_routing_table(routing))
-    return tables
-
-
-def _patient_table(one: SetResult) -> Table:
+def _case_charts(one: SetResult) -> Iterator[Chart]:
     rows = one.rows
-    everything = np.ones(len(rows.keys), dtype=bool)
-    _, counts, _ = rows.unit_counts(one.detector, one.protocol, everything)
-    names, index = np.unique(rows.units, return_inverse=True)
+    strips, sizes = [], []
+    for style, system in enumerate(rows.systems):
+        for kind in list(rows.thresholds(system))[-1:]:
+            values = case_values(rows, system, kind, one.protocol)
+            if values and not np.isnan(values["dice"]).all():
+                strips.append((label(one, system), style, values["dice"]))
+            lesions = rows.lesion_rows(system, kind)
+            if len(lesions) >= _FEWEST_LESIONS:
+                sizes.append((style, lesions[:, 1], lesions[:, 2] > 0))
+    if strips:
+        yield Chart("Dice of each case; line: median", charts.strip_plot("Dice of the findings", strips))
+    if sizes:
+        yield Chart("Lesions hit by size", charts.size_chart("ml" if rows.has_mm else "pixels", sizes))
+
+
+def _froc_curves(one: SetResult) -> Iterator[charts.Curve]:
+    rates = charts.froc_rates()
+    everything = np.ones(len(one.rows.keys), dtype=bool)
+    for style, system in enumerate(one.rows.systems):
+        detections = one.rows.detections(system, everything)
+        if detections is None or not detections.lesions.sum():
+            continue
+        curve = froc(detections)
+        reached = np.array([curve.sensitivity[curve.rate <= rate].max(initial=0.0) for rate in rates])
+        if system in one.models and one.detections[system]["froc_mean"].interval is not None:
+            yield charts.Curve(style, rates, reached, *froc_band(detections, rates))
+        else:
+            yield charts.Curve(style, rates, reached)
+
+
+def _patient_tables(one: SetResult) -> Iterator[Table]:
+    rows = one.rows
+    if rows.about["units_are"] not in {"patients", "volumes"}:
+        return
+    names, counts = rows.unit_counts(one.detector, one.protocol, np.ones(len(rows.keys), dtype=bool))
+    _, index = np.unique(rows.units, return_inverse=True)
     cases, abnormal = np.bincount(index), np.bincount(index, weights=rows.labels)
+    figures = ("auroc", "ap", "f1max", "aupro")
     made = []
     for unit in range(min(len(names), _MOST_PATIENTS)):
-        from moeclip_med.metrics.histogram import Counts
-
         own = Counts(counts.normal[unit], counts.abnormal[unit], counts.overlap[unit], counts.regions[unit])
         metrics = measure(own)
-        figures = tuple(_cell(metrics[name]) for name in ("auroc", "ap", "f1max", "aupro"))
-        made.append(TableRow(str(unit + 1), -1, (Cell(str(cases[unit])), Cell(str(int(abnormal[unit]))), *figures)))
-    what = one.rows.about["units_are"][:-1]
-    header = ("cases", "abnormal", *(f"pixel {METRIC_NAMES[name]}" for name in ("auroc", "ap", "f1max", "aupro")))
+        cells = (
+            Cell(str(cases[unit])),
+            Cell(str(int(abnormal[unit]))),
+            *(Cell(figure(metrics[name])) for name in figures),
+        )
+        made.append(Row(str(unit + 1), cells))
+    header = ("cases", "abnormal", *(f"pixel {METRIC_NAMES[name]}" for name in figures))
     more = len(names) - len(made)
-    notes = (f"{more} more are in the CSV file.",) if more else ()
-    caption = f"By {what}, numbered in the order of their names; from histograms of 1024 bins"
-    return Table(caption, header, tuple(made), notes)
+    caption = f"By {rows.about['units_are'][:-1]}, numbered in the order of their names; from histograms of 1024 bins"
+    yield Table(caption, header, tuple(made), (f"{more} more are in the CSV file.",) if more else ())
 
 
-def _routing_table(routing: list[list[int]]) -> Table:
+def _routing_tables(one: SetResult) -> Iterator[Table]:
+    routing = one.rows.progress["routing"].get(one.detector)
+    if not routing:
+        return
     counts = np.asarray(routing)
     counts = counts[:, : int(np.flatnonzero(counts.sum(axis=0)).max(initial=0)) + 1]
-    rows = []
-    for level, shares in enumerate(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), start=1):
-        rows.append(TableRow(f"level {level}", -1, tuple(Cell(f"{share:.1%}") for share in shares)))
+    rows = [
+        Row(f"level {level}", tuple(Cell(f"{share:.1%}") for share in shares))
+        for level, shares in enumerate(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), start=1)
+    ]
     header = tuple(f"expert {expert + 1}" for expert in range(counts.shape[1]))
-    return Table("Which expert took the patches of the foreground", header, tuple(rows))
-
-
-def _cell(metric: Metric, best: float | None = None, *, is_count: bool = False, has_bound: bool = False) -> Cell:
-    is_best = best is not None and metric.value == best
-    return Cell(percent(metric, is_count=is_count, has_bound=has_bound), interval(metric), metric.reason, is_best)
+    yield Table("Which expert took the patches of the foreground", header, tuple(rows))
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, software = provenance["model"], provenance["software"]
+    fallback = model["fallback_reason"]
     calibrated = "calibrated" if model["is_calibrated"] else "uncalibrated"
     return [
         ("Model", f"{model['name']} {model['version']}"),
         ("SHA-256", model["sha256"]),
         ("Engine", model["engine_description"]),
+        *([("Fallback", fallback)] if fallback else []),
         ("Threshold", f"{model['threshold']:.4f}, {calibrated}: {model['threshold_source']}"),
         ("Score scale", f"centre {model['score_scale']['centre']:.6g}, spread {model['score_scale']['spread']:.6g}"),
         ("Trained on", "; ".join(model["training_data"]) or "not stated"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moeclip_med.benchmark.report.files import cases_to_csv, to_csv, to_json
+from moeclip_med.benchmark.report.files import case_table, lesion_table, table_to_csv, to_csv, to_json, write_parquet
 from moeclip_med.benchmark.report.html import to_html
 from moeclip_med.benchmark.report.markdown import to_markdown
+from moeclip_med.benchmark.report.page import make_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ def write_report(
     pictures: Mapping[str, Mapping[str, Sequence[Picture]]],
     folder_names: Mapping[str, str],
 ) -> dict[str, Path]:
-    """Write `benchmark.json`, `.csv`, `.md` and `.html`, and `cases/SET.csv` for each set.
+    """Write `benchmark.json`, `.csv`, `.md` and `.html`, and for each set `cases/SET.csv` and `lesions/SET.csv`.
+
+    Tables of cases and lesions are written as Parquet too, where pyarrow is installed (the extra `benchmark`).
 
     Args:
         result: All figures.
@@ -37,10 +40,12 @@ def write_report(
         "json": _write(folder / "benchmark.json", to_json(result)),
         "csv": _write(folder / "benchmark.csv", to_csv(result)),
         "markdown": _write(folder / "benchmark.md", to_markdown(result)),
-        "html": _write(folder / "benchmark.html", to_html(result, pictures)),
+        "html": _write(folder / "benchmark.html", to_html(make_page(result, pictures))),
     }
     for one in result.sets:
-        _write(folder / "cases" / f"{folder_names[one.name]}.csv", cases_to_csv(one))
+        for kind, table in (("cases", case_table(one)), ("lesions", lesion_table(one))):
+            path = _write(folder / kind / f"{folder_names[one.name]}.csv", table_to_csv(table))
+            write_parquet(table, path.with_suffix(".parquet"))
     return written
 
 
