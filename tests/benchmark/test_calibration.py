@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from moeclip_transforms import Affine
 from moeclip_transforms.errors import InputError
 from scipy import ndimage
 
@@ -27,9 +28,10 @@ def study(rng, side=24):
     raw *= np.float32(rng.gamma(4.0) * 4)
     volume = SimpleNamespace(
         has_orientation=True,
+        has_spacing=True,
         is_regular=True,
         frame_geometry=(),
-        affine=np.diag([3.0, 3.0, 3.0, 1.0]),
+        affine=Affine(np.diag([3.0, 3.0, 3.0, 1.0])),
         shape=raw.shape,
         slice_axis=2,
         padding_mask=None,

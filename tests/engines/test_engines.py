@@ -172,7 +172,7 @@ def test_an_engine_that_is_too_inexact_is_refused(small_transformer, monkeypatch
     with pytest.warns(EngineWarning, match="OpenVINO is not used: .* PyTorch runs the model instead"):
         made = make_engine(small_transformer, precision="f32", device="cpu", threads=1)
     assert made.name == "torch"
-    assert "OpenVINO could not run this model" in made.description
+    assert "OpenVINO is not used" in made.fallback_reason
 
 
 @pytest.fixture(scope="module")
@@ -403,7 +403,7 @@ def test_auto_takes_bf16_for_a_transformer(small_transformer, monkeypatch):
 
 def test_auto_takes_half_precision_on_a_gpu(small_transformer, monkeypatch):
     monkeypatch.setattr(machine, "devices", lambda: ["cuda:0", "cpu"])
-    monkeypatch.setattr(machine, "_cuda_has_bf16", lambda _: True)
+    monkeypatch.setattr(machine, "has_native_bf16", lambda _: True)
     picked = choice.choose(small_transformer, engine="auto", device="auto", precision="auto")
     assert (picked.engine, picked.device, picked.precision) == ("torch", "cuda:0", Precision.F16)
     assert choice.choose(small_transformer, engine="torch", device="cuda", precision="bf16").device == "cuda:0"
@@ -432,7 +432,7 @@ def test_a_missing_extra_is_named(lite, monkeypatch):
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"engine": "tensorrt"}, 'engine "tensorrt" is unknown; choose "auto", "torch", "openvino".'),
+        ({"engine": "tensorrt"}, 'engine "tensorrt" is unknown; choose "auto", "openvino", "torch".'),
         (
             {"device": "cuda:7"},
             'device "cuda:7" is not there; this machine has "cpu": choose one of them, or auto.',

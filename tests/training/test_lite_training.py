@@ -203,7 +203,9 @@ def test_kept_features_give_the_networks_own_map(industrial_folder, tiny_network
     task = LiteTask(find_images(industrial_folder, Layout.INDUSTRIAL), SETTINGS, tmp_path, network=tiny_network(0))
     network = task.network.eval()
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    _, output = task.losses(network, (task.encode(images), torch.zeros(2, 16, 16, dtype=torch.bool)))
+    _, output = task.losses(
+        network, (task.encode(images), torch.zeros(2, 16, 16, dtype=torch.bool), torch.zeros(2, dtype=torch.uint8))
+    )
     levels = [((level[:, :, 1] - level[:, :, 0] + 1) / 2).sum(dim=1) for level in output.logits]
     with torch.no_grad():
         pair = torch.stack([network.anomaly_map(levels).flatten(), network(images).maps.flatten()])

@@ -48,7 +48,8 @@ def test_load_imaged_reads_photographs_with_channels_first(tmp_path):
 def test_several_files_become_channels(tmp_path):
     for name in "ab":
         Image.fromarray(np.full((5, 7), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
-    image = LoadImage(reader=SeriesReader(), ensure_channel_first=True)([tmp_path / "a.png", tmp_path / "b.png"])
+    with pytest.warns(UserWarning, match="Every voxel has the same value"):
+        image = LoadImage(reader=SeriesReader(), ensure_channel_first=True)([tmp_path / "a.png", tmp_path / "b.png"])
     assert image[:, 0, 0, 0].tolist() == [97, 98]
 
 

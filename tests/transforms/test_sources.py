@@ -247,7 +247,9 @@ def test_many_corrupt_slices_refuse_the_series(write_series):
     folder = write_series([2 * k for k in range(12)])
     corrupt(folder, {"0003", "0005"})
     message = message_of(folder)
-    assert message.startswith("2 of 12 slices of series 1.2.3 cannot be decoded, more than the tenth that may be left")
+    assert message.startswith(
+        "2 of 12 slices of series 1.2.3 cannot be decoded, more than the tenth that may be skipped"
+    )
 
 
 def test_slice_with_a_broken_header_is_unreadable_and_missing(write_series):

@@ -61,16 +61,16 @@ def test_prompts_change_the_text_and_the_identity(folder):
 
 def test_the_network_of_a_text_model_is_let_go_until_it_is_asked_for(folder):
     gc.collect()
-    before = {id(thing) for thing in gc.get_objects() if isinstance(thing, MoEClip)}
+    before = {id(thing) for thing in gc.get_objects() if type(thing) is MoEClip}
     loaded = load_model(folder)
     gc.collect()
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, MoEClip) and id(thing) not in before]
+    assert not [thing for thing in gc.get_objects() if type(thing) is MoEClip and id(thing) not in before]
     network = loaded.network
     assert loaded.network is network
     copied = replace(loaded)
     del loaded, network
     gc.collect()
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, MoEClip) and id(thing) not in before]
+    assert not [thing for thing in gc.get_objects() if type(thing) is MoEClip and id(thing) not in before]
     assert copied.network.learned_state()
 
 
@@ -198,7 +198,9 @@ def test_named_models_without_adapters_say_how_to_get_them():
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(InputError, match='model "brain" is neither a name nor a folder; names are lite, vit-l-14-336'):
+    with pytest.raises(
+        InputError, match='model "brain" is neither a name nor a folder; names are lite, .*vit-l-14-336'
+    ):
         load_model("brain")
 
 
