@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from steps import FULL, LITE, STARTUP, Record, all_steps
+from steps import FULL, LITE, METRICS, STARTUP, Record, all_steps
 from table import OTHERS, as_markdown, rows, summarise
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Measure speed and memory.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, sizes and slices")
-    parser.add_argument("--only", nargs="+", choices=[LITE, FULL, STARTUP], help="parts to measure; all if left out")
+    parser.add_argument(
+        "--only", nargs="+", choices=[LITE, FULL, STARTUP, METRICS], help="parts to measure; all if left out"
+    )
     parser.add_argument("--minutes", type=float, help="start nothing new after so many minutes; the rest later")
     parser.add_argument(
         "--quiet-below",

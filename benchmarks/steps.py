@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
-LITE, FULL, STARTUP = "lite", "vit-l-14-336", "startup"
+LITE, FULL, STARTUP, METRICS = "lite", "vit-l-14-336", "startup", "metrics"
 ENGINES = [["openvino", "bf16"], ["openvino", "int8"], ["openvino", "f32"], ["torch", "bf16"], ["torch", "f32"]]
 BATCHES = [1, 2, 4, 8, 16]
 VOLUME_SLICES = 155
@@ -43,7 +43,16 @@ class Step(NamedTuple):
 
 def all_steps(*, quick: bool) -> list[Step]:
     """Every step, in order."""
-    return [*lite_steps(quick=quick), *full_steps(quick=quick), *startup_steps(quick=quick)]
+    metrics = Step((METRICS, "lesions", "all"), partial(lesion_metrics, cases=10 if quick else 100))
+    return [*lite_steps(quick=quick), *full_steps(quick=quick), *startup_steps(quick=quick), metrics]
+
+
+def lesion_metrics(*, cases: int) -> Record:
+    """Time lesion and surface metrics of the benchmark in a process of its own."""
+    command = [sys.executable, str(HERE / "lesion_bench.py"), "--cases", str(cases)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
+    result: Record = json.loads(done.stdout)
+    return result
 
 
 def measured(part: str, question: str, case: object, name: str, **arguments: Any) -> Step:  # noqa: ANN401 - as `child`

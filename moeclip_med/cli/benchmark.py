@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +111,9 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
         return
     if output is None:
         msg = "--output is missing; name the folder for the report"
+        raise InputError(msg)
+    if find_spec("matplotlib") is None:
+        msg = 'the report\'s charts need matplotlib; install it: pip install "moeclip-med[benchmark]"'
         raise InputError(msg)
     datasets, missing = gather(root, dataset, folder, volumes, channel, unmasked, healthy)
     datasets = with_labels(datasets, lesion_labels, ignore_labels)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +190,48 @@ def test_calibration_overwrites_no_model(save, tmp_path):
         CliRunner().invoke(
             calibrate_app, ["--healthy", str(healthy), "-o", str(tmp_path / "ours")], catch_exceptions=False
         )
+
+
+@pytest.mark.slow
+def test_thirty_cases_and_twenty_healthy_ones_in_one_command(tmp_path):
+    """The command of docs/benchmark.md, as it stands there."""
+    import nibabel
+
+    rng = np.random.default_rng(0)
+
+    def write(path, *, has_lesion):
+        image = np.zeros((24, 24, 6), np.float32)
+        image[2:22, 2:22] = rng.normal(100, 8, (20, 20, 6))
+        mask = np.zeros(image.shape, np.uint8)
+        if has_lesion:
+            x, y = rng.integers(4, 12, 2)
+            mask[x : x + 7, y : y + 7, 1:5] = 1
+            image[mask > 0] += 90
+        path.parent.mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(image, np.diag([2.0, 2, 4, 1])), path)
+        if has_lesion:
+            mask_path = path.with_name(path.name.replace(".nii", "_mask.nii"))
+            nibabel.save(nibabel.Nifti1Image(mask, np.diag([2.0, 2, 4, 1])), mask_path)
+
+    for number in range(30):
+        write(tmp_path / "cases" / f"{number:02}.nii.gz", has_lesion=True)
+    for number in range(20):
+        write(tmp_path / "healthy" / f"{number:02}.nii.gz", has_lesion=False)
+    page = Path(__file__).parents[2] / "docs" / "benchmark.md"
+    command = "moeclip-med benchmark --volumes ours=CASES --healthy ours=HEALTHY -o OUT"
+    assert command in page.read_text(encoding="utf-8")
+    words = command.replace("CASES", str(tmp_path / "cases")).replace("HEALTHY", str(tmp_path / "healthy"))
+    words = words.replace("OUT", str(tmp_path / "out")).split()[2:]
+    done = CliRunner().invoke(benchmark_app, [*words, "--engine", "torch", "-q"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    own = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))["datasets"]["ours"]
+    assert own["counts"] == {"cases": 50, "abnormal": 30, "units": 50, "units_are": "volumes"}
+    stored = own["findings"]["detector"]["at_threshold"]["stored"]
+    assert stored["normal_cases"]["count"] == 20
+    assert stored["normal_cases"]["healthy_flagged"]["interval_units"] == 20
+    assert stored["cases"]["dice"]["defined"] == 30
+    specificity = own["findings"]["detector"]["specificity"]["volumes"]
+    assert specificity["sensitivity_at_specificity_90"]["value"] is not None
+    text = (tmp_path / "out" / "benchmark.html").read_text(encoding="utf-8")
+    assert "Specificity: 20 normal cases" in text
+    assert "Cases to look at" in text

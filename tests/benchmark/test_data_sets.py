@@ -267,3 +267,15 @@ def test_lits_counts_tumour_not_liver(tmp_path):
     dataset = read_set("LiTS", tmp_path)
     assert dataset.lesion_labels == (2,)
     assert dataset.is_volumes
+
+
+def test_folders_inside_those_that_tell_labels_are_patients(tmp_path, save):
+    places = ("normal/E1", "normal/E2", "bleed/E1")
+    names = [f"{place}/{name}.png" for place in places for name in "ab"]
+    make(tmp_path, save, *names)
+    dataset = read_folder("ct", tmp_path)
+    assert dataset.units_are == "patients"
+    assert {case.key: case.unit for case in dataset.cases} == {name: name.split("/")[1] for name in names}
+    flat = tmp_path / "flat"
+    make(flat, save, "normal/a.png", "bleed/b.png")
+    assert read_folder("ct", flat).units_are == "images"

@@ -90,13 +90,28 @@ def _scan(path: Path) -> Scan:
 
 
 def _dataset(name: str, path: Path, cases: list[Case], problems: Iterable[Problem], notes: tuple[str, ...]) -> Dataset:
-    """Take sub-folders for patients, unless they are named after what they show."""
-    by_label = any(_in_normal_folder(case) for case in cases)
+    """Take sub-folders for patients; where folders tell labels, those inside them, of one name in all of them."""
+    depths = [depth for case in cases if (depth := _label_depth(case)) is not None]
+    if depths:
+        cases = [replace(case, unit=_without_label(case, min(depths))) for case in cases]
     in_folders = len({case.unit for case in cases if case.unit != case.key}) > 1
-    if by_label or not in_folders:
+    if not in_folders:
         cases = [replace(case, unit=case.key) for case in cases]
-    units_are = "images" if by_label or not in_folders else "patients"
+    cases.sort(key=lambda case: (case.group, case.unit, case.key))
+    units_are = "patients" if in_folders else "images"
     return Dataset(name, path, tuple(cases), tuple(problems), units_are=units_are, notes=notes)
+
+
+def _label_depth(case: Case) -> int | None:
+    """Return how deep the folder lies that says that a case is normal; None where none does."""
+    parts = Path(case.key).parent.parts
+    return next((depth for depth, part in enumerate(parts) if part.lower() in NORMAL_NAMES), None)
+
+
+def _without_label(case: Case, depth: int) -> str:
+    """Return the folders of a case but for the one that tells its label: "EXAM" of "normal/EXAM/1.png"."""
+    parts = Path(case.key).parent.parts
+    return "/".join((*parts[:depth], *parts[depth + 1 :])) or case.key
 
 
 def _in_normal_folder(case: Case) -> bool:

@@ -149,10 +149,10 @@ def read_truth(case: Case, volume: Volume, dataset: Dataset) -> Truth:
         return Truth(box_mask(case.boxes, volume.shape), remarks=("boxes, filled",))
     if is_dicom_truth(case.mask):
         try:
-            found, note = read_dicom_truth(case.mask, volume, dataset.lesion_labels)
+            drawn, note = read_dicom_truth(case.mask, volume, dataset.lesion_labels)
         except InputError as error:
             raise BadCaseError(Problem(Fault.MASK_UNREADABLE, case.key, str(error))) from error
-        return Truth(found, remarks=(note,) if note else ())
+        return Truth(drawn, remarks=(note,) if note else ())
     labels = _read(case.mask, case.key)
     values = labels.array.max(axis=0)
     if values.shape != volume.shape and not dataset.is_volumes:
