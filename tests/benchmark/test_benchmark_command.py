@@ -12,7 +12,7 @@ from moeclip_transforms.errors import InputError
 from typer.testing import CliRunner
 
 from moeclip_med.benchmark.detectors import INDUSTRIAL_BLUR, MEDICAL_BLUR, DetectorOptions, detector_maker
-from moeclip_med.cli.benchmark import benchmark_app, gather
+from moeclip_med.cli.benchmark import benchmark_app, gather, with_labels
 from moeclip_med.cli.calibrate import calibrate_command
 from moeclip_med.model.architecture import lite_architecture
 
@@ -127,17 +127,27 @@ def test_industrial_maps_are_blurred_less_and_come_with_an_image_score(small_cli
         ({"folders": ["just-a-path"]}, '--folder "just-a-path": expected NAME=PATH'),
         ({"published": ["Nonsense=."]}, '"Nonsense" is not a published set that is known'),
         ({"volumes": ["v=.::*image*"]}, "expected NAME=PATH or NAME=PATH::"),
-        ({"lesion_labels": ["v=2"]}, '--lesion-labels names "v", which no --volumes names'),
-        ({"lesion_labels": ["v=two"]}, "expected whole numbers such as v=2,3"),
+        ({"channels": ["v=2"]}, '--channel names "v", which no --volumes names'),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
     from moeclip_med.benchmark.datasets.folder import Unmasked
 
-    given = dict.fromkeys(("root", "published", "folders", "volumes", "lesion_labels")) | options
+    given = dict.fromkeys(("root", "published", "folders", "volumes", "channels")) | options
     with pytest.raises(InputError) as error:
         gather(*given.values(), Unmasked.AUTO)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [("v=2", '--lesion-labels names "v", which no --folder or --volumes names'), ("own=two", "expected whole numbers")],
+)
+def test_labels_that_make_no_sense_are_refused(patient_folder, labels, message):
+    from moeclip_med.benchmark.datasets.folder import read_folder
+
+    with pytest.raises(InputError, match=message):
+        with_labels([read_folder("own", patient_folder)], [labels], None)
 
 
 def test_two_sets_of_one_name_are_refused(patient_folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def curves(labels: tuple[str, str], lines: Sequence[Curve], *, has_diagonal: boo
 def froc_chart(lines: Sequence[Curve]) -> str:
     """Draw FROC curves: lesions hit over false positives per case, the latter on a logarithmic axis from 1/8."""
     figure, axes = _axes("False positives per case", "Share of lesions hit")
-    _draw(axes, lines)
+    _draw(axes, lines, is_stepped=True)
     axes.set_xscale("log", base=2)
     axes.set_xlim(_LEAST_RATE, _MOST_RATE)
     axes.set_xticks([0.125, 0.5, 2.0, 8.0], ["0.125", "0.5", "2", "8"])
@@ -156,12 +156,14 @@ def size_chart(unit: str, lines: Sequence[tuple[int, Floats, NDArray[np.bool_]]]
     return _svg(figure)
 
 
-def _draw(axes: Axes, lines: Sequence[Curve]) -> None:
+def _draw(axes: Axes, lines: Sequence[Curve], *, is_stepped: bool = False) -> None:
     for line in reversed(lines):
         colour = _SERIES[line.style % STYLES]
         if line.low is not None and line.high is not None:
-            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0)
-        axes.plot(line.x, line.y, color=colour, linewidth=_line(line.style))
+            step: Literal["post"] | None = "post" if is_stepped else None
+            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0, step=step)
+        style = "steps-post" if is_stepped else "default"
+        axes.plot(line.x, line.y, color=colour, linewidth=_line(line.style), drawstyle=style)
 
 
 def _line(style: int) -> float:

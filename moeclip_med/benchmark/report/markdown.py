@@ -60,7 +60,7 @@ def overview(sets: Sequence[SetResult]) -> str:
                 with_best_baseline(one, "pixel", "auroc", Protocol.NATIVE),
                 with_best_baseline(one, "pixel", "ap"),
                 with_best_baseline(one, "image", "auroc"),
-                *_finding_cells(one),
+                *finding_cells(one),
                 ahead or "none",
             )
         )
@@ -124,7 +124,8 @@ def set_notes(one: SetResult) -> list[str]:
     return notes
 
 
-def _finding_cells(one: SetResult) -> tuple[str, str, str]:
+def finding_cells(one: SetResult) -> tuple[str, str, str]:
+    """Return the detector's median Dice, lesions hit and false positives per case, at the last of its thresholds."""
     levels = one.cases.get(one.detector, {})
     if not levels:
         return ("", "", "")

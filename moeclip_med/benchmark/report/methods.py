@@ -10,7 +10,7 @@ from moeclip_med.metrics.lesions import BRATS_GLIOMA
 from moeclip_med.metrics.overlap import EMPTY_RULES, TOLERANCE_MM, TOLERANCE_PIXELS
 from moeclip_med.metrics.paired import RESAMPLES
 from moeclip_med.scoring.anomaly import EXTENT_SHARE
-from moeclip_med.scoring.findings import SMALLEST_AREA_PIXELS, SMALLEST_VOLUME_ML
+from moeclip_med.scoring.findings import SMALLEST_AREA_PIXELS, SMALLEST_SHARE, SMALLEST_VOLUME_ML
 
 if TYPE_CHECKING:
     from moeclip_med.benchmark.run import BenchmarkResult
@@ -25,6 +25,7 @@ def methods(result: BenchmarkResult) -> str:
         extent_share=f"{EXTENT_SHARE:g}",
         smallest_ml=f"{SMALLEST_VOLUME_ML:g}",
         smallest_pixels=SMALLEST_AREA_PIXELS,
+        smallest_share=f"{1 / SMALLEST_SHARE:.0f}",
         tolerance_mm=f"{TOLERANCE_MM:g}",
         tolerance_pixels=f"{TOLERANCE_PIXELS:g}",
         empty_rules=EMPTY_RULES,

@@ -10,7 +10,7 @@ import numpy as np
 from moeclip_med.benchmark.case_level import case_values
 from moeclip_med.benchmark.published import published_image, published_pixel
 from moeclip_med.benchmark.report import charts
-from moeclip_med.benchmark.report.markdown import looks_text, set_notes
+from moeclip_med.benchmark.report.markdown import finding_cells, looks_text, set_notes
 from moeclip_med.benchmark.report.methods import CONVENTIONS, methods
 from moeclip_med.benchmark.report.tables import Cell, Row, Table, class_table, set_tables
 from moeclip_med.benchmark.report.words import (
@@ -37,6 +37,9 @@ HEADLINE = (("pixel", "auroc"), ("pixel", "ap"), ("image", "auroc"), ("image", "
 _MOST_PATIENTS = 200
 _FEWEST_LESIONS = 8
 """With fewer lesions a curve over their size says nothing."""
+
+_LEAST_SPAN = 2.0
+"""Nor does it where the largest is not so many times the smallest."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class SetCard:
     legend: tuple[tuple[int, str], ...]
     pictures: Mapping[str, Sequence[Picture]]
     folded: tuple[Table, ...]
+    findings: tuple[str, str, str]
     notes: tuple[str, ...]
 
 
@@ -144,6 +148,7 @@ def _card(one: SetResult, pictures: Mapping[str, Sequence[Picture]]) -> SetCard:
         legend=tuple((style, label(one, system)) for style, system in enumerate(rows.systems)),
         pictures=pictures,
         folded=tuple(table for table in folded if table is not None),
+        findings=finding_cells(one),
         notes=tuple(set_notes(one)),
     )
 
@@ -217,7 +222,7 @@ def _case_charts(one: SetResult) -> Iterator[Chart]:
             if values and not np.isnan(values["dice"]).all():
                 strips.append((label(one, system), style, values["dice"]))
             lesions = rows.lesion_rows(system, kind)
-            if len(lesions) >= _FEWEST_LESIONS:
+            if len(lesions) >= _FEWEST_LESIONS and lesions[:, 1].max() > _LEAST_SPAN * lesions[:, 1].min():
                 sizes.append((style, lesions[:, 1], lesions[:, 2] > 0))
     if strips:
         yield Chart("Dice of each case; line: median", charts.strip_plot("Dice of the findings", strips))
