@@ -1,4 +1,4 @@
-"""Rehearse a large archive: small studies made on the spot, scored by a worker, stopped half-way, gone on with.
+"""Rehearse a large archive: small studies made on the spot, scored by a worker, stopped half-way, continued.
 
 What is measured is everything but the network: walk, headers, ledger, worker, results, lists. A detector of the tests
 takes the place of the model: it scores brightness in no time. Writes docs/scaling.md between its marks.
@@ -102,7 +102,7 @@ def write_studies(root: Path, count: int) -> None:
 
 
 def rehearse(folder: Path, count: int) -> list[str]:
-    """Run, stop half-way, go on, run again; gives the lines of the document."""
+    """Run, stop half-way, go on, run again; returns the lines of the document."""
     from batch_fakes import LIGHT, LoadFake
 
     from moeclip_med.batch.driver import BatchSettings, run_batch

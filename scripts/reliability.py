@@ -37,7 +37,7 @@ class Tally:
     """What became of one group of files.
 
     Attributes:
-        counts: By outcome: scored, left out, refused, crashed, hung.
+        counts: By outcome: scored, excluded, refused, crashed, hung.
         too_much: Files that took more memory than allowed.
         worst_bytes: Most memory beyond an idle worker and what a batch expects of the series, bytes.
         seconds: Time in all, s.
@@ -82,7 +82,7 @@ class Worker:
         return self.executor.workers[0].process_id
 
     def score(self, path: Path) -> tuple[object, int, float]:
-        """Score one file; gives the event that ended it, the memory taken beyond idle in bytes, and the time, s."""
+        """Score one file; returns the event that ended it, the memory taken beyond idle in bytes, and the time, s."""
         from moeclip_med.batch.executors import Finished, Lost
         from moeclip_med.batch.records import FileStamp, StudyJob
         from moeclip_med.batch.resources import resident_bytes

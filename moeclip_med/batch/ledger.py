@@ -241,7 +241,7 @@ class Ledger:
 
 
 def record_from_json(text: str) -> SeriesRecord:
-    """Read a series' record from JSON; fields that a later version adds are passed over."""
+    """Read a series' record from JSON; fields that a later version adds are ignored."""
     values = json.loads(text)
     known = {field.name for field in fields(SeriesRecord)}
     values = {name: value for name, value in values.items() if name in known}

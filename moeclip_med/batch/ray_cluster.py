@@ -177,7 +177,7 @@ class RayExecutor:
 
 
 def _check_somebody_listens(address: str) -> None:
-    """Raise an OSError where nobody listens: Ray itself would try for many minutes."""
+    """Raise an OSError where the connection is refused: Ray itself would try for many minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()

@@ -40,12 +40,12 @@ class Comparison:
         dataset: The set.
         protocol: The protocol.
         figure: "pixel AUROC" and so on.
-        first: Of the first run, on the cases that both judged.
+        first: Of the first run, on the cases that both evaluated.
         second: Of the second.
         difference: Second minus first, with its interval.
         p_value: Two-sided, paired over units; None where no test was possible.
         corrected: The same after Holm's correction for all figures compared.
-        cases: How many cases both judged.
+        cases: How many cases both evaluated.
         units: How many patients (or images, volumes) they belong to.
         units_are: What these are.
     """
@@ -66,7 +66,7 @@ class Comparison:
 def compare(first: Path, second: Path) -> list[Comparison]:
     """Compare the detectors of two runs.
 
-    Both are computed anew on the cases that both judged, from the stored histograms of 1024 bins.
+    Both are computed anew on the cases that both evaluated, from the stored histograms of 1024 bins.
 
     Args:
         first: Output folder of one run.

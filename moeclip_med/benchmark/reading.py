@@ -61,7 +61,7 @@ class Views:
         return ~ignored if inside is None else inside & ~ignored
 
     def batches(self) -> Iterator[tuple[list[int], Tensor]]:
-        """Give the slices, a few at a time: their numbers and (slices, channel, rows, columns) in [0, 1]."""
+        """Return the slices, a few at a time: their numbers and (slices, channel, rows, columns) in [0, 1]."""
         if self._is_small:
             yield from self._kept
             return

@@ -168,7 +168,7 @@ class SetResult:
         return tuple(protocol for protocol in self.rows.protocols if protocol != "foreground")
 
     def metric(self, system: str, kind: str, name: str, protocol: Protocol | None = None) -> Metric:
-        """Give one figure; undefined where the set has no such kind."""
+        """Return one figure; undefined where the set has no such kind."""
         level = self.levels[system][protocol or self.protocol].get(kind)
         if level is None or name not in level.metrics:
             return Metric.undefined("not measured for this set")

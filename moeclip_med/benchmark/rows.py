@@ -62,7 +62,7 @@ class Rows:
 
     @cached_property
     def keys(self) -> NDArray[np.str_]:
-        """(cases,) names of the cases that were judged."""
+        """(cases,) names of the cases that were evaluated."""
         return self._names("key")
 
     @cached_property
@@ -129,7 +129,7 @@ class Rows:
         return total
 
     def all_case_counts(self, system: str, protocol: Protocol) -> Iterator[Counts]:
-        """Give the counts of each case in turn."""
+        """Return the counts of each case in turn."""
         columns = [self.column(system, protocol, name) for name in ("normal", "abnormal", "overlap", "regions")]
         for normal, abnormal, overlap, regions in zip(*columns, strict=True):
             yield Counts(normal.astype(np.int64), abnormal.astype(np.int64), overlap.astype(np.float64), regions)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 COUNTS_FOLDER = "counts"
 COUNTS_VERSION = 3
-"""Raised whenever the same images would be counted otherwise: older counts are then not gone on with."""
+"""Raised whenever the same images would be counted otherwise: older counts are then not continued."""
 
 MAPS_FOLDER = "maps"
 _RECORDED_PACKAGES = ("torch", "monai", "open_clip_torch", "timm", "openvino", "numpy", "scipy")

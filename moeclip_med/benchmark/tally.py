@@ -65,14 +65,14 @@ class Tally:
         )
 
     def take_rows(self) -> dict[str, NDArray[Any]]:
-        """Give the rows since the last call, stacked, and forget them."""
+        """Return the rows since the last call, stacked, and forget them."""
         rows, self._rows = self._rows, []
         if not rows:
             return {}
         return {f"{self.prefix}/{name}": np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the histogram for the store, empty bins left out."""
+        """Return the histogram for the store, empty bins excluded."""
         counts = self._histogram.counts
         used = np.flatnonzero((counts.normal > 0) | (counts.abnormal > 0))
         return {
@@ -94,7 +94,7 @@ class Tally:
         self._histogram = PixelHistogram(self._binning, counts)
 
     def finish(self) -> dict[str, Any]:
-        """Give the pixel metrics of the class, JSON-ready, and start anew for the next class."""
+        """Return the pixel metrics of the class, JSON-ready, and start anew for the next class."""
         metrics = measure(self._histogram.counts)
         self._histogram = PixelHistogram(self._binning)
         return {name: metric.to_json() for name, metric in metrics.items()}

@@ -106,7 +106,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
 
 
 def choose_series(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
-    """Give the series to score: the one named, or all that are worth scoring; says what is skipped and why."""
+    """Return the series to score: the one named, or all that are worth scoring; says what is skipped and why."""
     for path, reason in (*source.unreadable, *source.excluded):
         print_warning(f'"{path.name}" is skipped: {reason}')
     if uid is not None:

@@ -43,7 +43,7 @@ def is_transformer(architecture: AnyArchitecture) -> bool:
 
 
 def suitable_batch_size(device: str, *, is_transformer: bool) -> int:
-    """Give the images at a time that suit a device and tower, as measured in `docs/performance.md`.
+    """Return the images at a time that suit a device and tower, as measured in `docs/performance.md`.
 
     One image fills a processor: a transformer by itself, a convolutional tower with the mirror image it may bring;
     more were a twentieth faster and took 0.06 GB each.

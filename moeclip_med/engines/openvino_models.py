@@ -88,7 +88,7 @@ class ModelRecipe:
 
 
 def compiled_model(recipe: ModelRecipe) -> tuple[openvino.CompiledModel, Agreement]:
-    """Give the compiled model: from the cache, or made now and kept there.
+    """Return the compiled model: from the cache, or made now and kept there.
 
     What the cache holds is used only if it is whole; where nothing can be kept, it is made at every start, with a
     warning (see `model_cache`).

@@ -134,7 +134,7 @@ class Mix:
             size: Edge length of a training image, pixels.
             seed: Seed of the list.
             shares: How often each kind is drawn.
-            normal_only: Categories whose defective images are left out, because their masks are too rough.
+            normal_only: Categories whose defective images are skipped, because their masks are too rough.
 
         Raises:
             InputError: There is no normal image, or no defective one though real defects are asked for.

@@ -57,8 +57,8 @@ class ExpertsSpec:
         alpha: LoRA's α; the product is scaled by α/rank (without effect beyond 1e-6: the norm is matched after it).
         mixing: Weight of the experts' output in the residual mean; the token keeps 1 - mixing.
         dropout: Dropout on the experts' input in training.
-        router_start: Standard deviation of the router's start values; 0 ties all experts.
-        expert_start: Standard deviation of the start values of each B; 0 makes the first gradients explode.
+        router_start: Standard deviation of the router's initial values; 0 ties all experts.
+        expert_start: Standard deviation of the initial values of each B; 0 makes the first gradients explode.
         disjoint: Whether each expert sees its own block of features only (FOFS); if not, each sees all of them.
     """
 

@@ -99,7 +99,7 @@ def fused_margin(levels: Sequence[Tensor], side: int, *, corners_aligned: bool) 
 
 
 def peak_loss(margin: Tensor, mask: Tensor, cells: int = 8) -> Tensor:
-    """Cross-entropy of the mean of the highest cells: an image is judged by its map's maximum.
+    """Cross-entropy of the mean of the highest cells: an image is evaluated by its map's maximum.
 
     Args:
         margin: (B, H, W) logits.

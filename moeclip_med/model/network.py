@@ -47,7 +47,7 @@ class MoEClip(nn.Module):
     """
 
     def __init__(self, architecture: Architecture, tower: Tower, *, text_width: int | None = None) -> None:
-        """Put learned parts with fresh start values around a tower.
+        """Put learned parts with a fresh initialization around a tower.
 
         Args:
             architecture: What to build.

@@ -38,7 +38,7 @@ class Tower(nn.Module, ABC):
 
     @abstractmethod
     def patches(self, level: int, tokens: Tensor) -> Tensor:
-        """The patch tokens of a level laid out as (B, h, w, width), tokens without a place left out."""
+        """The patch tokens of a level laid out as (B, h, w, width), tokens without a place excluded."""
 
     @abstractmethod
     def normalise(self, tokens: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ SMALLEST_AREA_PIXELS = 16
 """The same for images without a spacing in mm; no smaller share is taken of the others either."""
 
 MOST_FINDINGS = np.iinfo(np.uint16).max
-"""No more are listed, those with the lowest peaks left out: labels in 16 bits spare half a volume of memory."""
+"""No more are listed, those with the lowest peaks excluded: labels in 16 bits spare half a volume of memory."""
 
 
 class FindingsResult(NamedTuple):
@@ -40,7 +40,7 @@ class FindingsResult(NamedTuple):
     Attributes:
         labels: (x, y, z) uint16, 0 outside findings, else `Finding.label` (equal to its rank).
         findings: Sorted by rank.
-        too_small: How many regions reach the threshold but were left out as too small (or beyond `MOST_FINDINGS`).
+        too_small: How many regions reach the threshold but were excluded as too small (or beyond `MOST_FINDINGS`).
     """
 
     labels: NDArray[np.uint16]
@@ -74,7 +74,7 @@ def find_findings(
         min_volume_ml: Regions of which less reaches the threshold are not listed; `smallest_volume` if None.
 
     Returns:
-        The labels, the findings ranked by peak score, and the number of regions left out as too small.
+        The labels, the findings ranked by peak score, and the number of regions excluded as too small.
     """
     labels = np.zeros(scores.shape, dtype=np.uint16) if into is None else into
     components, count = _components(scores, low_threshold(threshold), _neighbourhood(volume), labels)

@@ -203,7 +203,7 @@ class Review:
         return next((entry for entry in self.entries if entry.voxel == voxel), FindingReview(voxel))
 
     def put(self, entry: FindingReview) -> Review:
-        """Return the review with one entry new or replaced; one that says nothing is left out."""
+        """Return the review with one entry new or replaced; one that says nothing is skipped."""
         if not any(known.voxel == entry.voxel for known in self.entries):
             kept = (*self.entries, entry)
         else:
@@ -324,7 +324,7 @@ class _Marked:
         return self.entry is not None and self.entry.decision is Decision.REJECTED
 
     def paint(self, labels: NDArray[np.uint16]) -> None:
-        """Give the label the voxels of the reader's outline instead of those that it had."""
+        """Move the label to the voxels of the reader's outline instead of those that it had."""
         if self.entry is None or self.entry.outline is None or self.is_rejected:
             return
         if self.finding is not None:

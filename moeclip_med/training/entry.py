@@ -41,7 +41,7 @@ class TrainRequest:
         values: "paper" or "released", for towers with text.
         tower_weights: A file with the tower's weights, instead of the published ones, for towers with text.
         hold_out: Categories never trained on; they choose the checkpoint.
-        normal_only: Categories whose defective images are left out.
+        normal_only: Categories whose defective images are skipped.
         changes: Settings that differ from the recipe's, by name.
         licence: Licence of the trained adapters.
         terms: Terms of use of the images by category, where they are not known.

@@ -157,7 +157,7 @@ class LiteTask(IndustrialTask):
             images: All industrial images, held-out categories included.
             settings: The recipe.
             store_folder: Where features are kept while they are needed.
-            network: What to train; the shipped architecture with fresh start values if None.
+            network: What to train; the shipped architecture with a fresh initialization if None.
             keeps_features: Keep features of earlier drawings too: other runs may share the folder.
             on_features: Called with (images done, images in all) while features are computed.
         """

@@ -70,7 +70,7 @@ def _map_losses(margin: Tensor, target: Tensor, weights: LossWeights) -> dict[st
 def axis_loss(logits: Tensor, kinds: Tensor) -> Tensor:
     """Cross-entropy of the gate: mirror-symmetric composites have an axis, all others none.
 
-    Bodies are left out: their outline has an axis and their contents have none, so the map's losses decide.
+    Bodies are skipped: their outline has an axis and their contents have none, so the map's losses decide.
 
     Args:
         logits: (B,).

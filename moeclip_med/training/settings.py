@@ -17,7 +17,7 @@ class LossWeights:
         balance: Of the router's balance (paper: 0.01).
         fused: Of the cross-entropy of the mean of all maps, the one that is scored with.
         fused_dice: Of that map's Dice loss.
-        peak: Of the cross-entropy of that map's highest cells, by which an image is judged.
+        peak: Of the cross-entropy of that map's highest cells, by which an image is evaluated.
         axis: Of the cross-entropy of the gate that says whether an image has a mirror axis.
         member: Of each network's own map where several networks' logits are added.
     """
@@ -36,13 +36,13 @@ class LiteSettings:
     """The recipe of the small model.
 
     Attributes:
-        seed: Of start values, order and dropout, and of the crops.
+        seed: Of initial values, order and dropout, and of the crops.
         crop_seed: Of the crops, where runs that differ in the seed share them.
         crops: Training images per epoch.
         epochs: Passes; the cosine schedule ends with the last.
         fresh_every: After how many epochs the crops are drawn anew; 1 never shows an image twice.
         first_drawing: The number of the first drawing of crops.
-        starts_from: SHA-256 of the learned weights that a run starts from; empty for fresh start values.
+        starts_from: SHA-256 of the learned weights that a run starts from; empty for a fresh initialization.
         batch_size: Images per step, over all processes.
         most_steps: Most steps per epoch, where an epoch should not show all of its crops.
         learning_rate: AdamW's, at the start of the cosine.
@@ -79,7 +79,7 @@ class LiteSettings:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps per epoch; a last incomplete batch is left out."""
+        """Optimizer steps per epoch; a last incomplete batch is skipped."""
         steps = self.crops // self.batch_size
         return steps if self.most_steps is None else min(steps, self.most_steps)
 

@@ -1,4 +1,4 @@
-"""A tower with text, its network with fresh start values, and the frozen features of every class' phrases."""
+"""A tower with text, its network with a fresh initialization, and the frozen features of every class' phrases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BuiltTransformer:
 
     Attributes:
         name: The model's name.
-        network: With fresh start values.
+        network: With a fresh initialization.
         text: Frozen features of (normal, abnormal) phrases by category, before the learned adapter.
         tower_sha256: Of the tower's weights.
         tower_terms: Their licence.

@@ -33,7 +33,7 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class ValidationGroup:
-    """Images that are judged together.
+    """Images that are evaluated together.
 
     Attributes:
         name: A held-out category, or a kind of synthetic defect.
@@ -84,7 +84,7 @@ def central_square(image: IndustrialImage, size: int) -> tuple[NDArray[np.uint8]
 def category_groups(images: Sequence[IndustrialImage], *, size: int, most: int) -> list[ValidationGroup]:
     """One group per category, of at most `most` images each, chosen by the hash of their names.
 
-    Categories without a defective image are left out: they have nothing to find.
+    Categories without a defective image are skipped: they have nothing to find.
     """
     groups = []
     for category in sorted({image.category for image in images}):

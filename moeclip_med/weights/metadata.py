@@ -220,7 +220,7 @@ class ModelMetadata:
 
 
 def describe_start_values(architecture: LearnedArchitecture) -> dict[str, str]:
-    """The start values that let every expert learn from the first step, for the metadata."""
+    """The initial values that let every expert learn from the first step, for the metadata."""
     experts = architecture.experts
     return {
         "router": f"normal, standard deviation {experts.router_start}",

@@ -82,7 +82,7 @@ class ExportDialog(QDialog):
         self.setMinimumWidth(460)
 
     def formats(self) -> tuple[str, ...]:
-        """Give the names of the formats that are ticked."""
+        """Return the names of the formats that are ticked."""
         return tuple(name for name, box in self.boxes.items() if box.isChecked())
 
     def _browse(self) -> None:

@@ -84,7 +84,7 @@ _TAR_MARK, _TAR_PLACE = b"ustar", 257
 
 @dataclass
 class Skipped:
-    """What a walk through a folder left out.
+    """What a walk through a folder excluded.
 
     Attributes:
         links: Links that lead out of the folder; they could name any file of the machine.
@@ -263,7 +263,7 @@ def _natural(uid: str) -> tuple[str, int]:
 
 
 def with_unique_uids(series: Iterable[Series]) -> Iterator[Series]:
-    """Give series of the same identifier (files of one name, copies in an archive) "#2", "#3", ... behind it."""
+    """Append "#2", "#3", ... to the identifier of series that share one (files of one name, copies in an archive)."""
     from dataclasses import replace
 
     seen: dict[str, int] = {}

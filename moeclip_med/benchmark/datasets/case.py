@@ -1,4 +1,4 @@
-"""One image or volume to be judged, the set it belongs to, and what is wrong with a set."""
+"""One image or volume to be evaluated, the set it belongs to, and what is wrong with a set."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The cases of one set, ready to be judged.
+    """The cases of one set, ready to be evaluated.
 
     Attributes:
         name: Its name in tables.
@@ -96,8 +96,8 @@ class Dataset:
         is_industrial: Whether the paper's rule for industrial images applies; the medical one does otherwise.
         units_are: "patients", "volumes" or "images".
         lesion_labels: Mask values that are lesions; empty where every value above 0 is.
-        ignore_labels: Mask values of places that were not judged: they count nowhere.
-        time_point: Which one of a 4-D volume is judged.
+        ignore_labels: Mask values of places that were not evaluated: they count nowhere.
+        time_point: Which one of a 4-D volume is evaluated.
         prompts: Class to the name typed into the prompts of models with a text tower; "" stands for every class.
         notes: What a reader of the figures has to know.
     """

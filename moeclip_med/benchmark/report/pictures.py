@@ -66,7 +66,7 @@ class Choice:
 
 
 def draw_cases(one: SetResult, dataset: Dataset, detector: DetectorSystem) -> dict[str, list[Picture]]:
-    """Draw the best and the worst cases, missed lesions, false findings, and normal cases with the highest scores.
+    """Draw the best and the worst cases, missed lesions, false positives, and normal cases with the highest scores.
 
     Args:
         one: The figures of the set.
@@ -99,7 +99,7 @@ def draw_cases(one: SetResult, dataset: Dataset, detector: DetectorSystem) -> di
 
 
 def choose_cases(one: SetResult) -> dict[str, list[Choice]]:
-    """Choose cases by their own AP, their missed lesions, false findings, and highest scores."""
+    """Choose cases by their own AP, their missed lesions, false positives, and highest scores."""
     rows = one.rows
     if not len(rows.keys):
         return {}
@@ -215,7 +215,7 @@ def _where(one: SetResult, row: int) -> str:
 
 
 def _uri(pixels: NDArray[np.floating] | NDArray[np.uint8], spacing: tuple[float, float]) -> str:
-    """Give a JPEG as a data URI, its pixels square."""
+    """Return a JPEG as a data URI, its pixels square."""
     from PIL import Image
 
     picture = Image.fromarray(np.asarray(pixels).clip(0, 255).astype(np.uint8))
