@@ -15,6 +15,9 @@ from moeclip_med import __version__
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
+APART = {"duo"}
+"""Extras that are installed by themselves: what they need does not go together with the others."""
+
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -29,8 +32,8 @@ def pins(file: str) -> dict[str, str]:
 
 def floors() -> dict[str, str]:
     """The lowest version that pyproject.toml promises for each package."""
-    extras = PROJECT["project"]["optional-dependencies"].values()
-    wanted = [*PROJECT["project"]["dependencies"], *(line for group in extras for line in group)]
+    extras = {name: lines for name, lines in PROJECT["project"]["optional-dependencies"].items() if name not in APART}
+    wanted = [*PROJECT["project"]["dependencies"], *(line for lines in extras.values() for line in lines)]
     found = re.compile(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?(?:>=|==)([0-9][^,;]*)")
     return {normal(match[1]): match[2].strip() for match in map(found.match, wanted) if match}
 

@@ -75,7 +75,7 @@ def test_only_known_languages_are_used():
         for page in PAGES
         for language in re.findall(r"^```(\S*)\n.*?^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     }
-    assert not sorted(item for item in found if item[1] not in {"sh", "python", "text", "json", "toml", "py"})
+    assert not sorted(item for item in found if item[1] not in {"sh", "python", "text", "json", "toml", "yaml", "py"})
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("docs/")])
