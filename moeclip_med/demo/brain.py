@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LESION_CENTRE_RAS_MM = (32.0, -18.0, 26.0)
 """Where the lesion's centre lies, mm, RAS+: white matter of the right hemisphere."""
 
-LESION_RADIUS_MM = 11.0
+LESION_RADIUS_MM = 15.0
 _TEMPLATE_SCALE = 1000.0
 _LESION_GAIN = 0.55
 _ROUGHNESS_MM = 3.0
