@@ -129,8 +129,7 @@ class Evaluation:
         views = paper = None
         if Protocol.NATIVE in self.protocols:
             views = read_views(case, self.dataset)
-            for remark in () if views.truth is None else views.truth.remarks:
-                self.store.progress["problems"].append([Fault.MASK_VALUES.name, case.key, remark])
+            self._tell_truth(case, views)
         if Protocol.PAPER in self.protocols:
             paper = read_paper_image(case)
         mask = views.mask if views is not None else paper[1] if paper is not None else None
@@ -143,7 +142,7 @@ class Evaluation:
         truth = None
         if views is not None:
             own = views.mask if views.mask is not None or label else np.zeros(views.volume.shape, dtype=bool)
-            truth = CaseTruth.of(views.volume, own)
+            truth = CaseTruth.of(views.volume, own, None if views.truth is None else views.truth.ignored)
         for system in self.systems:
             maps = ready.pop(system.name, None) or self._maps_of(system, case, views, paper)
             self._count(system, case, maps, views, paper, label=label)
@@ -201,6 +200,16 @@ class Evaluation:
                 raise BadCaseError(Problem(Fault.NOT_FINITE, case.key, f"{bad} scores by {system.name}"))
         return maps
 
+    def _tell_truth(self, case: Case, views: Views) -> None:
+        """Name what was not plain about a mask."""
+        if views.truth is None:
+            return
+        told = [(Fault.MASK_VALUES, remark) for remark in views.truth.remarks]
+        if views.truth.unnamed and self.dataset.facts is None:
+            told.append((Fault.LABEL_VALUE, ", ".join(map(str, views.truth.unnamed))))
+        self.store.progress["problems"] += [[fault.name, case.key, detail] for fault, detail in told]
+        self._tell_resampled("truth", views.truth.placed)
+
     def _tell_resampled(self, what: str, note: str) -> None:
         if note:
             told = self.store.progress["resampled"]
@@ -238,8 +247,9 @@ class Evaluation:
 
     def _count_findings(self, system: Scored, raw: NDArray[np.float32], truth: CaseTruth, number: int) -> None:
         scores = system.scores(raw)
-        if truth.volume.padding_mask is not None:
-            scores[truth.volume.padding_mask] = 0.0
+        for nowhere in (truth.volume.padding_mask, truth.ignored):
+            if nowhere is not None:
+                scores[nowhere] = 0.0
         for kind, threshold in self._thresholds[system.name].items():
             marks = find(system, scores, truth.volume, _score_of(system, threshold))
             row, lesions = measure_case(truth, marks)

@@ -84,16 +84,18 @@ class CaseTruth:
         volume: The image.
         mask: (x, y, z) True where abnormal; None where only the label of the case is known.
         places: Its lesions; None without a mask.
+        ignored: (x, y, z) True where nothing counts; None where there is no such place.
     """
 
     volume: Volume
     mask: Mask | None
     places: LesionPlaces | None
+    ignored: Mask | None = None
 
     @classmethod
-    def of(cls, volume: Volume, mask: Mask | None) -> CaseTruth:
+    def of(cls, volume: Volume, mask: Mask | None, ignored: Mask | None = None) -> CaseTruth:
         """Number the lesions of a mask."""
-        return cls(volume, mask, None if mask is None else lesion_places(mask))
+        return cls(volume, mask, None if mask is None else lesion_places(mask), ignored)
 
     @property
     def has_mm(self) -> bool:

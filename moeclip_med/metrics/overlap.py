@@ -24,7 +24,7 @@ TOLERANCE_PIXELS = 3.0
 """The same for images without a size in mm."""
 
 EMPTY_RULES = (
-    "Nothing true in a case: Dice, IoU, sensitivity, precision, HD95 and NSD are undefined there and left out of the "
+    "Nothing true in a case: Dice, IoU, sensitivity, precision, HD95 and NSD are undefined there and not part of the "
     "averages; the specificity table measures such cases. Something true, nothing found: Dice, IoU, sensitivity and "
     "NSD are 0, HD95 is the diagonal of the image, precision is undefined."
 )

@@ -1,6 +1,7 @@
 """One pass over a set with a detector whose maps are known: figures, resuming, bad input, volumes."""
 
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -267,3 +268,20 @@ def test_progress_on_disk_is_whole(patient_folder, make_detector, tmp_path):
     progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     assert progress["done"] == 60
     assert {path.name for path in folder.iterdir()} == {"progress.json", "rows-00000.npz", progress["counts"]}
+
+
+def test_a_mask_on_a_coarser_grid_is_resampled_and_values_not_named_are_told(tmp_path, make_detector):
+    rng = np.random.default_rng(6)
+    image, _ = volume_pair(tmp_path / "v", "a", rng, [(8, 8, 2)])
+    coarse = np.zeros((20, 20, 12), np.uint8)
+    coarse[4:8, 4:8, 2:5] = 2
+    coarse[12:14, 12:14, 2:5] = 1
+    affine = np.diag([4.0, 4.0, 3.0, 1.0])
+    affine[:2, 3] = 1.0
+    nibabel.save(nibabel.Nifti1Image(coarse, affine), tmp_path / "v" / "a_mask.nii.gz")
+    dataset = replace(read_volumes("v", tmp_path / "v"), lesion_labels=(2,))
+    one = run(dataset, make_detector, tmp_path / "out")
+    assert one.rows.progress["resampled"] == {"truth": 1}
+    assert one.rows.abnormal_pixels.tolist() == [8 * 8 * 3]
+    assert [(problem.fault.name, problem.detail) for problem in one.problems] == [("LABEL_VALUE", "1")]
+    assert image.shape == (40, 40, 12)

@@ -84,7 +84,7 @@ def read_dicom_truth(path: Path, volume: Volume, labels: tuple[int, ...]) -> tup
     """
     dataset = _read(path)
     if dataset.SOPClassUID == _STRUCTURE_SET:
-        return _structures(dataset, volume, labels), "drawn from contours"
+        return _structures(dataset, volume, labels), ""
     if dataset.SOPClassUID != _SEGMENTATION:
         msg = f"is a {dataset.SOPClassUID.name}; expected a Segmentation or an RT Structure Set"
         raise InputError(msg)

@@ -45,11 +45,15 @@ class Truth:
         abnormal: True where the lesion is, of the mask's shape.
         ignored: True where it was not evaluated; None where there is no such place.
         remarks: How its values were interpreted, where that was not plain.
+        unnamed: Values that neither count as lesion nor were said to be anything else, where lesions were named.
+        placed: How it was put onto the image's grid, where it lay on another.
     """
 
     abnormal: NDArray[np.bool_]
     ignored: NDArray[np.bool_] | None = None
     remarks: tuple[str, ...] = ()
+    unnamed: tuple[int, ...] = ()
+    placed: str = ""
 
 
 def interpret(
@@ -77,8 +81,10 @@ def interpret(
     has_span = inside.min() == inside.max() or inside.max() - inside.min() > 0.5  # noqa: PLR2004  tiny numbers are no labels
     is_whole = has_span and bool((np.abs(inside - rounded[judged]) <= _WHOLE).all())
     remarks: list[str] = []
+    unnamed: tuple[int, ...] = ()
     if lesion_labels:
         abnormal = judged & np.isin(rounded, lesion_labels)
+        unnamed = tuple(int(value) for value in np.unique(rounded[judged & ~abnormal & (rounded != 0)]))
         if not is_whole:
             remarks.append("values are no whole numbers; the nearest label counts")
     elif is_whole and _are_labels(rounded, judged):
@@ -94,7 +100,7 @@ def interpret(
     share = np.count_nonzero(abnormal) / abnormal.size
     if share > _MOST_LESION:
         remarks.append(f"{share:.0%} of the image is lesion; is the mask inverted?")
-    return Truth(abnormal, ignored, tuple(remarks))
+    return Truth(abnormal, ignored, tuple(remarks), unnamed)
 
 
 def _cut(values: NDArray[np.float32], judged: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[str]]:
@@ -146,13 +152,13 @@ def read_truth(case: Case, volume: Volume, dataset: Dataset) -> Truth:
     """
     assert case.mask is not None  # noqa: S101 - for the type checker; the caller looked
     if case.boxes is not None:
-        return Truth(box_mask(case.boxes, volume.shape), remarks=("boxes, filled",))
+        return Truth(box_mask(case.boxes, volume.shape))
     if is_dicom_truth(case.mask):
         try:
             drawn, note = read_dicom_truth(case.mask, volume, dataset.lesion_labels)
         except InputError as error:
             raise BadCaseError(Problem(Fault.MASK_UNREADABLE, case.key, str(error))) from error
-        return Truth(drawn, remarks=(note,) if note else ())
+        return Truth(drawn, placed=note)
     labels = _read(case.mask, case.key)
     values = labels.array.max(axis=0)
     if values.shape != volume.shape and not dataset.is_volumes:
@@ -183,7 +189,7 @@ def _resampled(values: NDArray[np.float32], labels: Volume, volume: Volume, case
         )
     except InputError as error:
         raise BadCaseError(Problem(Fault.MASK_GRID, case.key, str(error))) from error
-    return Truth(abnormal > 0, ignored, (*truth.remarks, note) if note else truth.remarks)
+    return replace(truth, abnormal=abnormal > 0, ignored=ignored, placed=note)
 
 
 def _read(path: Path, key: str) -> Volume:

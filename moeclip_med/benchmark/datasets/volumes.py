@@ -69,7 +69,7 @@ def _channel_notes(facts: RawFacts, number: int) -> tuple[str, ...]:
     if len(facts.channels) < 2:  # noqa: PLR2004
         return ()
     others = ", ".join(title for other, title in facts.channels.items() if other != number)
-    return (f'Of the channels, "{facts.channels[number]}" is judged; choose another ({others}) with --channel.',)
+    return (f'Of the channels, "{facts.channels[number]}" is evaluated; choose another ({others}) with --channel.',)
 
 
 def _by_layout(path: Path, channel: int) -> Scan:
