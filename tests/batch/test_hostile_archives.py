@@ -45,6 +45,7 @@ def _look_at_files(paths, key):
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_file_that_ends_the_process_that_reads_it_costs_itself_alone(monkeypatch):
     monkeypatch.setattr(headers, "_FEW", 0)
     monkeypatch.setattr(headers, "_CHUNK", 8)

@@ -76,6 +76,7 @@ def test_panoptic_quality_is_panopticas(seed, iou):
     assert own.quality == pytest.approx(quality, rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # of MONAI itself
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.booleans(), st.floats(0.3, 3.0), st.floats(0.3, 5.0))
 def test_surface_dice_is_monais(seed, is_flat, in_plane, between):

@@ -149,6 +149,7 @@ def test_what_follows_the_pixels_of_a_deflated_file_is_not_unpacked(tmp_path, ma
     np.testing.assert_array_equal(read_volume(path).array, read_volume(tmp_path / "plain").array)
 
 
+@pytest.mark.slow
 def test_a_header_of_millions_of_empty_items_is_refused(tmp_path, make_slice):
     path = tmp_path / "image"
     make_slice().save_as(path)
