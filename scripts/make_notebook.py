@@ -1,6 +1,6 @@
 """Make the notebook of the Python tutorial from its page, and run it: docs/tutorials/python.ipynb.
 
-Run after a change of docs/tutorials/python.md; a test holds the two to the same code.
+Run after a change of docs/tutorials/python.md.
 """
 
 from __future__ import annotations
