@@ -48,12 +48,12 @@ if TYPE_CHECKING:
 MODEL = "vit-l-14-336"
 CATEGORIES = ("candle", "pcb1")
 VARIANTS = {
-    "plain rendering, float32": "32-true",
+    "reference implementation, float32": "32-true",
     "product, float32": "32-true",
     "product, bf16": "bf16-mixed",
     "product, bf16, recomputed": "bf16-mixed",
 }
-PLAIN = "plain rendering, float32"
+PLAIN = "reference implementation, float32"
 KIB_PER_GB = 1e9 / 1024
 
 
