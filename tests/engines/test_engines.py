@@ -354,7 +354,6 @@ def test_weights_without_a_known_hash_are_told_apart_by_their_values(small_trans
     assert first != second
 
 
-@pytest.mark.slow
 def test_images_of_the_wrong_size_are_refused_by_both(lite):
     for engine in ("torch", "openvino"):
         made = make_engine(lite, engine=engine, device="cpu", precision="f32")
