@@ -307,17 +307,17 @@ def test_a_secret_that_would_end_a_header_is_refused(secret):
 
 
 def test_a_secret_comes_from_a_file_and_one_that_others_can_read_is_told(tmp_path, capsys, caplog):
-    from moeclip_med.cli.pacs import _secret
+    from moeclip_med.cli.pacs_options import read_secret
 
     path = tmp_path / "token"
     path.write_text("abc\n")
     path.chmod(0o644)
-    assert _secret(path, "--token-file", "NOBODY_SETS_THIS") == "abc"
+    assert read_secret(path, "--token-file", "NOBODY_SETS_THIS") == "abc"
     if os.name == "posix":
         assert "can be read by others" in caplog.text
     path.write_text("")
     with pytest.raises(InputError, match="is empty"):
-        _secret(path, "--token-file", "NOBODY_SETS_THIS")
+        read_secret(path, "--token-file", "NOBODY_SETS_THIS")
 
 
 # How much is read.
