@@ -56,10 +56,10 @@ class Worker:
 
     def __init__(self, folder: Path) -> None:
         from moeclip_med.batch.driver import ModelChoice
-        from moeclip_med.batch.executors import Ready
         from moeclip_med.batch.local import Limits, LocalExecutor
         from moeclip_med.batch.pseudonyms import Pseudonyms
         from moeclip_med.batch.records import WorkOrder
+        from moeclip_med.batch.workers import Ready
         from moeclip_med.pipeline import ScoreSettings
         from moeclip_med.results import ResultFormat
 
@@ -83,9 +83,9 @@ class Worker:
 
     def score(self, path: Path) -> tuple[object, int, float]:
         """Score one file; returns the event that ended it, the memory taken beyond idle in bytes, and the time, s."""
-        from moeclip_med.batch.executors import Finished, Lost
         from moeclip_med.batch.records import FileStamp, StudyJob
         from moeclip_med.batch.resources import resident_bytes
+        from moeclip_med.batch.workers import Finished, Lost
 
         facts = path.stat()
         stamps = (FileStamp(path, facts.st_size, facts.st_mtime_ns),)
@@ -147,9 +147,9 @@ def enter(tally: Tally, worker: Worker, label: str, path: Path) -> None:
 
 def judge(event: object) -> tuple[str, int, str]:
     """Tell what became of a file: outcome, bytes that a batch expects its largest series to take, message."""
-    from moeclip_med.batch.executors import Finished, Lost
     from moeclip_med.batch.reading import scoring_bytes
     from moeclip_med.batch.records import SeriesState, StudyReport
+    from moeclip_med.batch.workers import Finished, Lost
 
     if isinstance(event, Lost):
         return ("crashed" if event.may_retry else "hung"), 0, event.reason

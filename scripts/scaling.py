@@ -128,10 +128,10 @@ def measure_driver(folder: Path, count: int) -> dict[str, float]:
     """What the driver does per file, per study and per row, on a ledger of so many studies."""
     from moeclip_med.batch.headers import look_at_file
     from moeclip_med.batch.output import BatchOutput
+    from moeclip_med.batch.planning import walk
     from moeclip_med.batch.records import FileStamp, PrivateDetail, SeriesRecord, SeriesState, StudyJob, StudyReport
     from moeclip_med.batch.records import StudyState as State
     from moeclip_med.batch.triage import write_triage
-    from moeclip_med.batch.walking import walk
 
     found: dict[str, float] = {}
     paths = sorted((folder / "archive").rglob("*.dcm"))

@@ -1,3 +1,3 @@
 from .driver import BatchSettings as BatchSettings
 from .driver import run_batch as run_batch
-from .status import read_status as read_status
+from .overview import read_status as read_status

@@ -10,22 +10,22 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med._version import __version__
 from moeclip_med.batch.drift import drift_warning, weekly_shares
-from moeclip_med.batch.executors import Finished, Lost, Progress, Ready, Unusable
 from moeclip_med.batch.local import Limits, LocalExecutor
 from moeclip_med.batch.output import BatchOutput
 from moeclip_med.batch.planning import Archive, plan
 from moeclip_med.batch.records import Halt, PrivateDetail, StudyJob, StudyReport, StudyState, WorkOrder
 from moeclip_med.batch.resources import Resources, default_memory, share
 from moeclip_med.batch.triage import write_triage
+from moeclip_med.batch.workers import Finished, Lost, Progress, Ready, Unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from moeclip_med.batch.executors import Event, Executor, LoadsDetector
     from moeclip_med.batch.filters import SeriesFilter
     from moeclip_med.batch.ledger import Counts
     from moeclip_med.batch.planning import Plan
     from moeclip_med.batch.selection import Selection
+    from moeclip_med.batch.workers import Event, Executor, LoadsDetector
     from moeclip_med.model import Prompts
     from moeclip_med.pipeline import ScoreSettings
     from moeclip_med.scoring import Detector

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.batch.executors import Finished, Lost, Progress, Ready, Unusable
 from moeclip_med.batch.records import StudyReport, StudyState
-from moeclip_med.batch.resources import GIBIBYTE, resident_bytes
-from moeclip_med.batch.scratch import new_scratch, remove_scratch
-from moeclip_med.batch.worker import THREAD_VARIABLES, worker_main
+from moeclip_med.batch.resources import GIBIBYTE, new_scratch, remove_scratch, resident_bytes
+from moeclip_med.batch.workers import THREAD_VARIABLES, Finished, Lost, Progress, Ready, Unusable, worker_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
     from pathlib import Path
 
-    from moeclip_med.batch.executors import Event, LoadsDetector
     from moeclip_med.batch.records import Halt, StudyJob, WorkOrder
+    from moeclip_med.batch.workers import Event, LoadsDetector
 
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5

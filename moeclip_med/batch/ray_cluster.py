@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING, Any
 from moeclip_transforms.errors import InputError, MissingExtraError
 from moeclip_transforms.isolation import make_expendable
 
-from moeclip_med.batch.executors import Finished, Lost, Ready, Unusable
-from moeclip_med.batch.worker import THREAD_VARIABLES, be_quiet, import_everything, limit_threads, load_noticed
+from moeclip_med.batch.workers import (
+    THREAD_VARIABLES,
+    Finished,
+    Lost,
+    Ready,
+    Unusable,
+    be_quiet,
+    import_everything,
+    limit_threads,
+    load_noticed,
+)
 
 if TYPE_CHECKING:
-    from moeclip_med.batch.executors import Event, LoadsDetector
     from moeclip_med.batch.local import Limits
     from moeclip_med.batch.records import Halt, StudyJob, StudyReport, WorkOrder
+    from moeclip_med.batch.workers import Event, LoadsDetector
 
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10.0

@@ -29,8 +29,7 @@ from moeclip_med.batch.records import (
     StudyState,
 )
 from moeclip_med.batch.redaction import Redactor
-from moeclip_med.batch.resources import resident_bytes
-from moeclip_med.batch.scratch import close_to_others
+from moeclip_med.batch.resources import close_to_others, resident_bytes
 from moeclip_med.batch.selection import decide
 
 if TYPE_CHECKING:

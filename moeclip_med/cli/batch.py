@@ -128,8 +128,8 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
     listed in the triage list.
     """
     from moeclip_med.batch.driver import BatchSettings, ModelChoice, run_batch
-    from moeclip_med.batch.dry_run import look_at_archive
     from moeclip_med.batch.filters import SeriesFilter
+    from moeclip_med.batch.overview import look_at_archive
     from moeclip_med.batch.selection import Selection
     from moeclip_med.pipeline import ScoreSettings
 
@@ -178,7 +178,7 @@ def status_command(
     output: Annotated[Path, typer.Argument(help="The --output folder of a batch.", show_default=False)],
 ) -> int:
     """Tell how far a batch is, while it runs or afterwards; changes nothing."""
-    from moeclip_med.batch.status import read_status
+    from moeclip_med.batch.overview import read_status
 
     print_status(make_console(), read_status(output))
     return 0

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from moeclip_med.batch.driver import BatchOutcome
-    from moeclip_med.batch.dry_run import DryRun
     from moeclip_med.batch.ledger import Counts
+    from moeclip_med.batch.overview import DryRun, Status
     from moeclip_med.batch.planning import Plan
-    from moeclip_med.batch.status import Status
 
 _SHOWN_PROBLEMS = 10
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from moeclip_med.batch.driver import BatchSettings
-from moeclip_med.batch.executors import Finished, Progress, Ready
 from moeclip_med.batch.study import StudyScorer
+from moeclip_med.batch.workers import Finished, Progress, Ready
 from moeclip_med.pipeline import ScoreSettings
 from moeclip_med.results import ResultFormat
 from moeclip_med.scoring.detector import SliceMaps

@@ -17,7 +17,7 @@ from batch_fakes import LoadFake, Recorder, settings
 from hospital_files import write_nifti
 
 from moeclip_med.batch.driver import run_batch
-from moeclip_med.batch.status import read_status
+from moeclip_med.batch.overview import read_status
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a POSIX signal"),

@@ -17,11 +17,10 @@ from hospital_files import Patient, build_hospital, write_nifti, write_series
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.driver import ModelChoice, run_batch
-from moeclip_med.batch.dry_run import look_at_archive
 from moeclip_med.batch.filters import SeriesFilter
 from moeclip_med.batch.output import LEDGER_NAME, PRIVATE_NAME
+from moeclip_med.batch.overview import look_at_archive, read_status
 from moeclip_med.batch.records import StudyState
-from moeclip_med.batch.status import read_status
 from moeclip_med.pipeline import ScoreSettings
 
 

@@ -15,9 +15,9 @@ from hospital_files import Patient, write_nifti, write_series
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.driver import run_batch
+from moeclip_med.batch.overview import read_status
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import FileStamp, Halt, SeriesState, StudyJob, StudyReport, StudyState, WorkOrder
-from moeclip_med.batch.status import read_status
 from moeclip_med.batch.study import StudyScorer
 from moeclip_med.pipeline import ScoreSettings
 from moeclip_med.results import ResultFormat

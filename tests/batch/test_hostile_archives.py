@@ -22,12 +22,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from moeclip_med.batch import headers, resources
 from moeclip_med.batch.driver import run_batch
-from moeclip_med.batch.dry_run import look_at_archive
 from moeclip_med.batch.headers import HeaderScanner, look_at_file
 from moeclip_med.batch.ledger import Ledger
+from moeclip_med.batch.overview import look_at_archive
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyReport, StudyState
-from moeclip_med.batch.scratch import new_scratch
+from moeclip_med.batch.resources import new_scratch
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 KEY = b"k" * 32

@@ -12,7 +12,7 @@ from moeclip_transforms.discovery import scan
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.driver import run_batch
-from moeclip_med.batch.dry_run import look_at_archive
+from moeclip_med.batch.overview import look_at_archive
 from moeclip_med.batch.records import SeriesState
 from moeclip_med.batch.selection import NO_RULE, Selection, decide
 

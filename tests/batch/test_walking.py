@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from moeclip_med.batch.headers import look_at_file
+from moeclip_med.batch.planning import OutsideLink, WalkProblem, walk
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.records import FileStamp
-from moeclip_med.batch.walking import OutsideLink, WalkProblem, walk
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 
@@ -117,7 +117,7 @@ def test_a_folder_that_nobody_may_enter_is_told_and_the_rest_goes_on(tmp_path, m
 MEASURE = """
     import sys, time, tracemalloc
     from pathlib import Path
-    from moeclip_med.batch.walking import walk
+    from moeclip_med.batch.planning import walk
 
     tracemalloc.start()
     started = time.process_time()

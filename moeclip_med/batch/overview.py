@@ -1,9 +1,11 @@
-"""`--dry-run`: what a run would score and leave out, from headers alone; the output folder stays as it is."""
+"""A batch looked at without scoring: how far it is, and what a run would score and leave out (`--dry-run`)."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +14,14 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.catalogue import Catalogue
-from moeclip_med.batch.database import open_database
+from moeclip_med.batch.database import RunLock, open_database
 from moeclip_med.batch.driver import settings_that_matter
-from moeclip_med.batch.ledger import Ledger
+from moeclip_med.batch.ledger import Counts, Ledger
 from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME, check_settings, check_usable
 from moeclip_med.batch.planning import plan
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.reading import open_study
-from moeclip_med.batch.records import StudyState
+from moeclip_med.batch.records import SeriesState, StudyState
 from moeclip_med.batch.selection import decide
 from moeclip_med.batch.study import MARK_NAME
 
@@ -28,6 +30,72 @@ if TYPE_CHECKING:
 
     from moeclip_med.batch.driver import BatchSettings, Watcher
     from moeclip_med.batch.records import FileStamp
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a batch is.
+
+    Attributes:
+        counts: Studies and series by state.
+        is_running: Whether a run is working on it now.
+        outcome: How the last run ended: "done", "failed", "interrupted", or "" when it was killed or still runs.
+        version: The version of moeclip-med of the last run.
+        seconds: Since the last run started, or how long it took, s.
+        failures: Reasons of failures, with how often each occurs, most frequent first.
+    """
+
+    counts: Counts
+    is_running: bool
+    outcome: str
+    version: str
+    seconds: float
+    failures: tuple[tuple[str, int], ...]
+
+
+def read_status(folder: Path) -> Status:
+    """Read how far the batch in an output folder is; changes nothing.
+
+    Raises:
+        InputError: If the folder holds no batch.
+    """
+    private = folder / PRIVATE_NAME
+    if not (private / LEDGER_NAME).is_file():
+        msg = f'"{folder}" holds no batch; name the --output folder of "moeclip-med batch"'
+        raise InputError(msg)
+    ledger = Ledger(private / LEDGER_NAME, read_only=True)
+    try:
+        if not ledger.is_begun:
+            msg = (
+                f'"{folder}" holds a batch that ended before its first entry, on a full disk for example; '
+                'run "moeclip-med batch" with it again'
+            )
+            raise InputError(msg)
+        run = ledger.last_run()
+        return Status(
+            counts=ledger.counts(),
+            is_running=_is_locked(private, folder),
+            outcome=run["outcome"] if run else "",
+            version=run["version"] if run else "",
+            seconds=((run["ended"] or time.time()) - run["started"]) if run else 0.0,
+            failures=_failures(ledger),
+        )
+    finally:
+        ledger.close()
+
+
+def _failures(ledger: Ledger) -> tuple[tuple[str, int], ...]:
+    reasons = Counter(row.reason for row in ledger.studies() if row.state is StudyState.FAILED)
+    reasons.update(record.reason for _, record in ledger.series() if record.state is SeriesState.FAILED)
+    return tuple(reasons.most_common())
+
+
+def _is_locked(private: Path, folder: Path) -> bool:
+    try:
+        RunLock(private / "lock", folder).release()
+    except InputError:
+        return True
+    return False
 
 
 @dataclass(frozen=True)
