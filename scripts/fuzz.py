@@ -35,7 +35,7 @@ with atheris.instrument_imports(include=["moeclip_transforms", "moeclip_med.batc
     from moeclip_transforms.errors import InputError
     from moeclip_transforms.source import open_source
 
-    from moeclip_med.batch.pacs import server as servers
+    from moeclip_med.batch.pacs import dicomweb
     from moeclip_med.batch.pacs.http import IncompleteError, PacsAddress
     from moeclip_med.batch.pacs.multipart import boundary_of, save_parts
     from moeclip_med.batch.redaction import Redactor
@@ -74,7 +74,7 @@ def fuzz_models(folder: Path, data: bytes) -> None:
 
 def fuzz_dicomweb(folder: Path, data: bytes) -> None:
     """What a PACS answers: lists page by page, instances in parts, the answer to a store, the head."""
-    server = servers.PacsServer(PacsAddress("https://pacs.invalid/dicom-web"))
+    server = dicomweb.PacsServer(PacsAddress("https://pacs.invalid/dicom-web"))
     pages = iter([data, b"[]"])
 
     class Answer:
@@ -90,7 +90,7 @@ def fuzz_dicomweb(folder: Path, data: bytes) -> None:
             ask()
         except InputError:
             continue
-    servers._store_answer(data, "1.2")  # noqa: SLF001
+    dicomweb._store_answer(data, "1.2")  # noqa: SLF001
     boundary_of(data[:200].decode("latin-1"))
     parts = folder / "parts"
     parts.mkdir()

@@ -147,8 +147,8 @@ def enter(tally: Tally, worker: Worker, label: str, path: Path) -> None:
 
 def judge(event: object) -> tuple[str, int, str]:
     """Tell what became of a file: outcome, bytes that a batch expects its largest series to take, message."""
-    from moeclip_med.batch.reading import scoring_bytes
     from moeclip_med.batch.records import SeriesState, StudyReport
+    from moeclip_med.batch.study_files import scoring_bytes
     from moeclip_med.batch.workers import Finished, Lost
 
     if isinstance(event, Lost):

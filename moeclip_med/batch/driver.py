@@ -16,7 +16,7 @@ from moeclip_med.batch.planning import Archive, plan
 from moeclip_med.batch.records import Halt, PrivateDetail, StudyJob, StudyReport, StudyState, WorkOrder
 from moeclip_med.batch.resources import Resources, default_memory, share
 from moeclip_med.batch.triage import write_triage
-from moeclip_med.batch.workers import Finished, Lost, Progress, Ready, Unusable
+from moeclip_med.batch.workers import Finished, Lost, Ready, StudyProgress, Unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,7 +266,7 @@ class _Loop:
                 self._notices.update(notices)
             case Unusable(reason):
                 raise InputError(reason)
-            case Progress(study, done, total):
+            case StudyProgress(study, done, total):
                 self._running[study] = (done, total)
             case Finished(Halt(study, reason)):
                 self._output.ledger.give_back(study, died=False)

@@ -15,7 +15,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.records import StudyReport, StudyState
 from moeclip_med.batch.resources import GIBIBYTE, new_scratch, remove_scratch, resident_bytes
-from moeclip_med.batch.workers import THREAD_VARIABLES, Finished, Lost, Progress, Ready, Unusable, worker_main
+from moeclip_med.batch.workers import THREAD_VARIABLES, Finished, Lost, Ready, StudyProgress, Unusable, worker_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,7 +164,7 @@ class OneByOne:
         self._executor.submit(job)
         while True:
             for event in self._executor.wait(_LOOK_SECONDS):
-                if isinstance(event, Progress):
+                if isinstance(event, StudyProgress):
                     on_progress(event.study, event.done, event.total)
                 elif isinstance(event, Finished):
                     return event.outcome

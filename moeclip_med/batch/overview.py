@@ -20,10 +20,10 @@ from moeclip_med.batch.ledger import Counts, Ledger
 from moeclip_med.batch.output import CATALOGUE_NAME, LEDGER_NAME, PRIVATE_NAME, check_settings, check_usable
 from moeclip_med.batch.planning import plan
 from moeclip_med.batch.pseudonyms import Pseudonyms
-from moeclip_med.batch.reading import open_study
 from moeclip_med.batch.records import SeriesState, StudyState
 from moeclip_med.batch.selection import decide
 from moeclip_med.batch.study import MARK_NAME
+from moeclip_med.batch.study_files import open_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,7 +32,7 @@ NO_RULE = "no rule of --select takes it"
 
 
 @dataclass(frozen=True)
-class Decision:
+class SeriesDecision:
     """What becomes of one series.
 
     Attributes:
@@ -95,7 +95,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Rule:
+class SelectionRule:
     """One rule.
 
     Attributes:
@@ -120,7 +120,7 @@ class Selection:
         text: The file's text: with another one, what was skipped is looked at again.
     """
 
-    rules: tuple[Rule, ...]
+    rules: tuple[SelectionRule, ...]
     text: str
 
     @classmethod
@@ -149,7 +149,7 @@ class Selection:
         _check_schema(path, content)
         return cls(tuple(_rule(path, rule) for rule in content["rules"]), text)
 
-    def decide(self, series: Sequence[Series]) -> list[Decision]:
+    def decide(self, series: Sequence[Series]) -> list[SeriesDecision]:
         """Decide about all series of one study that are worth scoring and pass the filters."""
         fields = sorted({condition.field for rule in self.rules for condition in rule.conditions} | {"plane"})
         values = [_values(found, fields) for found in series]
@@ -163,12 +163,14 @@ class Selection:
         ]
 
 
-def decide(series: Sequence[Series], filters: Iterable[SeriesFilter], selection: Selection | None) -> list[Decision]:
+def decide(
+    series: Sequence[Series], filters: Iterable[SeriesFilter], selection: Selection | None
+) -> list[SeriesDecision]:
     """Decide which series of one study are scored: by their headers, the filters, then the rules."""
     decisions = []
     for found in series:
         reason = reason_to_leave_out(found, filters)
-        decisions.append(Decision(reason, is_filtered=bool(reason) and not found.skip_reason))
+        decisions.append(SeriesDecision(reason, is_filtered=bool(reason) and not found.skip_reason))
     if selection is None:
         return decisions
     left = [index for index, decision in enumerate(decisions) if not decision.reason]
@@ -177,19 +179,22 @@ def decide(series: Sequence[Series], filters: Iterable[SeriesFilter], selection:
     return decisions
 
 
-def _decision(rule: Rule | None, *, is_taken: bool) -> Decision:
+def _decision(rule: SelectionRule | None, *, is_taken: bool) -> SeriesDecision:
     if rule is None:
-        return Decision(NO_RULE, is_filtered=True)
+        return SeriesDecision(NO_RULE, is_filtered=True)
     if not rule.is_scored:
-        return Decision(f"excluded by rule {rule.name}", rule.name, is_filtered=True)
+        return SeriesDecision(f"excluded by rule {rule.name}", rule.name, is_filtered=True)
     if not is_taken:
         what = "the largest of the study" if rule.take == "largest" else "the largest of its plane"
-        return Decision(f"rule {rule.name} takes {what}", rule.name, is_filtered=True)
-    return Decision(rule=rule.name)
+        return SeriesDecision(f"rule {rule.name} takes {what}", rule.name, is_filtered=True)
+    return SeriesDecision(rule=rule.name)
 
 
 def _taken(
-    rule: Rule, series: Sequence[Series], owner: Sequence[Rule | None], values: Sequence[dict[str, str]]
+    rule: SelectionRule,
+    series: Sequence[Series],
+    owner: Sequence[SelectionRule | None],
+    values: Sequence[dict[str, str]],
 ) -> set[int]:
     """The indices of the series that a rule takes, of those that belong to it."""
     own = [index for index, found in enumerate(owner) if found is rule]
@@ -278,9 +283,9 @@ def _check_schema(path: Path, content: object) -> None:
         raise InputError(msg)
 
 
-def _rule(path: Path, rule: dict[str, Any]) -> Rule:
+def _rule(path: Path, rule: dict[str, Any]) -> SelectionRule:
     conditions = tuple(_condition(path, field, wanted) for field, wanted in rule.get("where", {}).items())
-    return Rule(rule["name"], conditions, rule.get("take", "all"), rule.get("score", True))
+    return SelectionRule(rule["name"], conditions, rule.get("take", "all"), rule.get("score", True))
 
 
 def _condition(path: Path, field: str, wanted: Any) -> Condition:  # noqa: ANN401 - checked by the schema

@@ -19,7 +19,6 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.batch.ledger import record_from_json
 from moeclip_med.batch.pseudonyms import Pseudonyms
-from moeclip_med.batch.reading import describe, open_study, refusal_note, scoring_bytes, summarise
 from moeclip_med.batch.records import (
     Halt,
     PrivateDetail,
@@ -31,6 +30,7 @@ from moeclip_med.batch.records import (
 from moeclip_med.batch.redaction import Redactor
 from moeclip_med.batch.resources import close_to_others, resident_bytes
 from moeclip_med.batch.selection import decide
+from moeclip_med.batch.study_files import describe, open_study, refusal_note, scoring_bytes, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from moeclip_transforms import Series
 
-    from moeclip_med.batch.reading import StudyFiles
     from moeclip_med.batch.records import StudyJob, WorkOrder
-    from moeclip_med.batch.selection import Decision
+    from moeclip_med.batch.selection import SeriesDecision
+    from moeclip_med.batch.study_files import StudyFiles
     from moeclip_med.scoring import Detector, SliceScores
 
 RECORD_NAME = "record.json"
@@ -111,7 +111,7 @@ class StudyScorer:
         job: StudyJob,
         source: StudyFiles,
         series: Series,
-        decision: Decision,
+        decision: SeriesDecision,
         on_progress: Callable[[str, int, int], None],
     ) -> tuple[SeriesRecord, str]:
         """Score one series; returns its record, and the full reason of a failure for the owner alone."""

@@ -50,7 +50,7 @@ class Unusable:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """A worker is that far.
 
     Attributes:
@@ -86,7 +86,7 @@ class Lost:
     may_retry: bool
 
 
-Event: TypeAlias = "Ready | Unusable | Progress | Finished | Lost"
+Event: TypeAlias = "Ready | Unusable | StudyProgress | Finished | Lost"
 
 
 class LoadsDetector(Protocol):
@@ -181,7 +181,7 @@ class _Reporter:
         now = time.monotonic()
         if now - self._last >= _REPORT_EVERY_SECONDS:
             self._last = now
-            event: Event = Progress(self._study, done, total)
+            event: Event = StudyProgress(self._study, done, total)
             self._connection.send(event)
 
 

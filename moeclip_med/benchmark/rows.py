@@ -12,7 +12,7 @@ from moeclip_med.benchmark.outcomes import CASE_COLUMNS, ThresholdKind
 from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.metrics.curves import measure
 from moeclip_med.metrics.detection import Detections
-from moeclip_med.metrics.histogram import COARSE_BINS, Counts
+from moeclip_med.metrics.histogram import COARSE_BINS, PixelCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ class Rows:
         """(cases, ...) one column of a system's rows."""
         return self._store.column(f"{system}/{protocol}/{name}")
 
-    def unit_counts(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> tuple[list[str], Counts]:
+    def unit_counts(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> tuple[list[str], PixelCounts]:
         """Sum the rows of each unit.
 
         Args:
@@ -113,7 +113,7 @@ class Rows:
             self.per_unit(self.column(system, protocol, name), chosen)
             for name in ("normal", "abnormal", "overlap", "regions")
         ]
-        return np.unique(self.units[chosen]).tolist(), Counts(*parts)
+        return np.unique(self.units[chosen]).tolist(), PixelCounts(*parts)
 
     def unit_decisions(
         self, system: str, protocol: Protocol, kind: ThresholdKind, chosen: NDArray[np.bool_]
@@ -128,11 +128,11 @@ class Rows:
         np.add.at(total, index, column[chosen])
         return total
 
-    def all_case_counts(self, system: str, protocol: Protocol) -> Iterator[Counts]:
+    def all_case_counts(self, system: str, protocol: Protocol) -> Iterator[PixelCounts]:
         """Return the counts of each case in turn."""
         columns = [self.column(system, protocol, name) for name in ("normal", "abnormal", "overlap", "regions")]
         for normal, abnormal, overlap, regions in zip(*columns, strict=True):
-            yield Counts(normal.astype(np.int64), abnormal.astype(np.int64), overlap.astype(np.float64), regions)
+            yield PixelCounts(normal.astype(np.int64), abnormal.astype(np.int64), overlap.astype(np.float64), regions)
 
     def case_curves(self, system: str, protocol: Protocol) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return AUROC and AP of the pixels of each case, (cases,) each; NaN where undefined."""
@@ -147,10 +147,12 @@ class Rows:
         self._curves[system, protocol] = (figures[0], figures[1])
         return figures[0], figures[1]
 
-    def total_counts(self, system: str, protocol: Protocol) -> Counts:
+    def total_counts(self, system: str, protocol: Protocol) -> PixelCounts:
         """Sum the counts of all cases, for curves."""
         normal, abnormal = (self.column(system, protocol, name).sum(axis=0) for name in ("normal", "abnormal"))
-        return Counts(normal.astype(np.int64), abnormal.astype(np.int64), np.zeros(COARSE_BINS), np.zeros((), np.int64))
+        return PixelCounts(
+            normal.astype(np.int64), abnormal.astype(np.int64), np.zeros(COARSE_BINS), np.zeros((), np.int64)
+        )
 
     def image_scores(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> Scores:
         """Score images: by the paper's rules, or slices by their highest pixel where the set is of volumes.

@@ -10,7 +10,7 @@ import numpy as np
 from moeclip_med.metrics import bootstrap
 from moeclip_med.metrics.curves import measure
 from moeclip_med.metrics.exact import exact_counts, measure_exactly
-from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.histogram import PixelCounts
 from moeclip_med.metrics.threshold import THRESHOLD_METRICS, measure_at_threshold, threshold_samples
 from moeclip_med.metrics.value import Metric
 
@@ -68,7 +68,7 @@ def pixel_level(rows: Rows, system: str, protocol: Protocol) -> Level:
     return combine(parts, rows.about["units_are"])
 
 
-def pixel_part(metrics: dict[str, Metric], counts: Counts, units: int) -> Part:
+def pixel_part(metrics: dict[str, Metric], counts: PixelCounts, units: int) -> Part:
     """Resample the pixel metrics of one class.
 
     Args:
@@ -77,7 +77,9 @@ def pixel_part(metrics: dict[str, Metric], counts: Counts, units: int) -> Part:
         units: How many there are.
     """
     coarse = measure(
-        Counts(counts.normal.sum(0), counts.abnormal.sum(0), counts.overlap.sum(0), np.asarray(counts.regions.sum()))
+        PixelCounts(
+            counts.normal.sum(0), counts.abnormal.sum(0), counts.overlap.sum(0), np.asarray(counts.regions.sum())
+        )
     )
     samples = bootstrap.curve_samples(counts, bootstrap.draw(units))
     return Part(metrics or coarse, samples, {name: _number(metric) for name, metric in coarse.items()}, units)
@@ -127,7 +129,7 @@ def scores_part(scores: Scores, what: str) -> Part:
     normal, abnormal = np.zeros(shape), np.zeros(shape)
     np.add.at(normal, (index[~scores.labels], column[~scores.labels]), 1)
     np.add.at(abnormal, (index[scores.labels], column[scores.labels]), 1)
-    counts = Counts(normal, abnormal, np.zeros(shape), np.zeros(len(names)))
+    counts = PixelCounts(normal, abnormal, np.zeros(shape), np.zeros(len(names)))
     samples = bootstrap.curve_samples(counts, bootstrap.draw(len(names)), with_regions=False)
     coarse = measure(exact_counts(binned, scores.labels), is_binned=False)
     return Part(metrics, samples, {name: _number(coarse[name]) for name in IMAGE_METRICS}, len(names))

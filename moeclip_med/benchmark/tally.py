@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeclip_med.metrics.curves import measure
-from moeclip_med.metrics.histogram import COARSE_BINS, Counts, PixelHistogram
+from moeclip_med.metrics.histogram import COARSE_BINS, PixelCounts, PixelHistogram
 from moeclip_med.metrics.threshold import count_decisions
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Tally:
     ) -> None:
         """Count one case; without a mask only its image score. What is not `inside` counts nowhere."""
         kept = None if inside is None else raw[inside]
-        counts = Counts.zeros(COARSE_BINS)
+        counts = PixelCounts.zeros(COARSE_BINS)
         decisions = {f"decisions/{kind}": np.zeros(4, np.int64) for kind in self._thresholds}
         if mask is not None:
             counts = self._histogram.add(raw, mask, inside=inside)
@@ -85,7 +85,7 @@ class Tally:
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
-        counts = Counts.zeros(self._binning.bins)
+        counts = PixelCounts.zeros(self._binning.bins)
         used = arrays[f"{self.prefix}/used"]
         counts.normal[used] = arrays[f"{self.prefix}/normal"]
         counts.abnormal[used] = arrays[f"{self.prefix}/abnormal"]

@@ -136,7 +136,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     """Score studies as they arrive: each once it holds the same at two looks. Goes on after a restart."""
     from moeclip_med.batch.output import PRIVATE_NAME
     from moeclip_med.batch.pacs.service import MEMORY_NAME, Metrics, Service
-    from moeclip_med.batch.pacs.watching import Watcher, WatchMemory, WatchQuery
+    from moeclip_med.batch.pacs.watching import PacsWatcher, WatchMemory, WatchQuery
 
     address = read_address(url, user, password_file, token_file, ca_bundle, client_certificate)
     choice = choose(
@@ -152,7 +152,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
         cleanup.callback(memory_of_watch.close)
         job = replace(job, note_own=memory_of_watch.note_own)
         listener = WatchDisplay(metrics)
-        watcher = Watcher(job, memory_of_watch, WatchQuery(days, modality), listener)
+        watcher = PacsWatcher(job, memory_of_watch, WatchQuery(days, modality), listener)
         Service(watcher, memory_of_watch, listener, interval, lambda: write_lists(job.output), metrics).run(looks)
     return 0
 

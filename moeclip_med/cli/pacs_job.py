@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_med.batch.driver import BatchSettings
-    from moeclip_med.batch.executors import Ready
     from moeclip_med.batch.pacs.http import PacsAddress
     from moeclip_med.batch.pacs.scoring import PacsJob
+    from moeclip_med.batch.workers import Ready
     from moeclip_med.results.formats import SegmentationKind
 
 _GIBIBYTE = 2**30
@@ -85,9 +85,9 @@ def open_job(choice: PacsChoice, address: PacsAddress) -> Iterator[PacsJob]:
     from moeclip_med.batch.driver import settings_that_matter, work_order
     from moeclip_med.batch.local import Limits, LocalExecutor, OneByOne
     from moeclip_med.batch.output import BatchOutput
+    from moeclip_med.batch.pacs.dicomweb import PacsServer
     from moeclip_med.batch.pacs.dimse import DicomNode
     from moeclip_med.batch.pacs.scoring import PacsJob
-    from moeclip_med.batch.pacs.server import PacsServer
     from moeclip_med.batch.resources import share
 
     settings = choice.settings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeclip_med.metrics import curves
-from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.histogram import PixelCounts
 from moeclip_med.metrics.value import Interval, Metric
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def draw(units: int, repeats: int = REPEATS, seed: int = SEED) -> NDArray[np.flo
     return rng.multinomial(units, np.full(units, 1.0 / units), size=repeats).astype(np.float64)
 
 
-def resample(counts: Counts, drawn: NDArray[np.float64]) -> Counts:
+def resample(counts: PixelCounts, drawn: NDArray[np.float64]) -> PixelCounts:
     """Sum the counts of the drawn units.
 
     Args:
@@ -51,13 +51,13 @@ def resample(counts: Counts, drawn: NDArray[np.float64]) -> Counts:
     Returns:
         (repeats, bins) and (repeats,), as floats.
     """
-    return Counts(drawn @ counts.normal, drawn @ counts.abnormal, drawn @ counts.overlap, drawn @ counts.regions)
+    return PixelCounts(drawn @ counts.normal, drawn @ counts.abnormal, drawn @ counts.overlap, drawn @ counts.regions)
 
 
-def curve_samples(counts: Counts, drawn: NDArray[np.float64], *, with_regions: bool = True) -> Samples:
+def curve_samples(counts: PixelCounts, drawn: NDArray[np.float64], *, with_regions: bool = True) -> Samples:
     """Compute AUROC, AP, F1max and, with regions, AUPRO of every resample: (repeats,) each, NaN where undefined."""
     used = counts.normal.any(axis=0) | counts.abnormal.any(axis=0)
-    counts = Counts(counts.normal[:, used], counts.abnormal[:, used], counts.overlap[:, used], counts.regions)
+    counts = PixelCounts(counts.normal[:, used], counts.abnormal[:, used], counts.overlap[:, used], counts.regions)
     resampled = resample(counts, drawn)
     samples = {
         "auroc": curves.auroc(resampled.normal, resampled.abnormal),

@@ -19,7 +19,7 @@ from moeclip_med.metrics.value import Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.metrics.histogram import Counts
+    from moeclip_med.metrics.histogram import PixelCounts
 
     Array = NDArray[np.int64] | NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def aupro(normal: Array, overlap: Array, regions: Array, limit: float = FALSE_PO
 
     Args:
         normal: (..., bins) counts.
-        overlap: (..., bins), as in `Counts`.
+        overlap: (..., bins), as in `PixelCounts`.
         regions: (...,) number of regions.
         limit: The largest false positive rate.
 
@@ -96,7 +96,7 @@ def aupro(normal: Array, overlap: Array, regions: Array, limit: float = FALSE_PO
     return area
 
 
-def measure(counts: Counts, what: str = "pixels", *, is_binned: bool = True) -> dict[str, Metric]:
+def measure(counts: PixelCounts, what: str = "pixels", *, is_binned: bool = True) -> dict[str, Metric]:
     """Compute all four metrics of one histogram, each with its error bound or its reason.
 
     Args:

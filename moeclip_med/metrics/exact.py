@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeclip_med.metrics.curves import measure
-from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.histogram import PixelCounts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moeclip_med.metrics.value import Metric
 
 
-def exact_counts(scores: NDArray[np.floating[Any]], labels: NDArray[np.bool_]) -> Counts:
+def exact_counts(scores: NDArray[np.floating[Any]], labels: NDArray[np.bool_]) -> PixelCounts:
     """Assign a bin to every distinct score.
 
     Args:
@@ -29,7 +29,7 @@ def exact_counts(scores: NDArray[np.floating[Any]], labels: NDArray[np.bool_]) -
     size = len(distinct)
     normal = np.bincount(index[~labels], minlength=size)
     abnormal = np.bincount(index[labels], minlength=size)
-    return Counts(normal, abnormal, np.zeros(size), np.zeros((), np.int64))
+    return PixelCounts(normal, abnormal, np.zeros(size), np.zeros((), np.int64))
 
 
 def measure_exactly(

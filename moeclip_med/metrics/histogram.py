@@ -23,7 +23,7 @@ _BLOCK = 1 << 22
 
 
 @dataclass
-class Counts:
+class PixelCounts:
     """Histograms over the bins of one `Binning`, lowest scores first.
 
     Attributes:
@@ -40,27 +40,27 @@ class Counts:
     regions: Array
 
     @classmethod
-    def zeros(cls, bins: int) -> Counts:
+    def zeros(cls, bins: int) -> PixelCounts:
         """No pixel seen yet."""
         return cls(
             np.zeros(bins, np.int64), np.zeros(bins, np.int64), np.zeros(bins, np.float64), np.zeros((), np.int64)
         )
 
-    def __iadd__(self, other: Counts) -> Counts:
+    def __iadd__(self, other: PixelCounts) -> PixelCounts:
         self.normal += other.normal
         self.abnormal += other.abnormal
         self.overlap += other.overlap
         self.regions += other.regions
         return self
 
-    def coarser(self, bins: int) -> Counts:
+    def coarser(self, bins: int) -> PixelCounts:
         """Merge neighbouring bins, `bins` must divide the number there is."""
 
         def merged(values: NDArray[Any]) -> NDArray[Any]:
             total: NDArray[Any] = values.reshape(*values.shape[:-1], bins, -1).sum(axis=-1)
             return total
 
-        return Counts(merged(self.normal), merged(self.abnormal), merged(self.overlap), self.regions)
+        return PixelCounts(merged(self.normal), merged(self.abnormal), merged(self.overlap), self.regions)
 
     @property
     def pixels(self) -> int:
@@ -75,9 +75,9 @@ class PixelHistogram:
         binning: Scores to bins.
     """
 
-    def __init__(self, binning: Binning, counts: Counts | None = None) -> None:
+    def __init__(self, binning: Binning, counts: PixelCounts | None = None) -> None:
         self.binning = binning
-        self._counts = Counts.zeros(binning.bins) if counts is None else counts
+        self._counts = PixelCounts.zeros(binning.bins) if counts is None else counts
         self._waiting: list[NDArray[np.int64]] = []
         self._n_waiting = 0
 
@@ -87,7 +87,7 @@ class PixelHistogram:
         mask: NDArray[np.bool_],
         *,
         inside: NDArray[np.bool_] | None = None,
-    ) -> Counts:
+    ) -> PixelCounts:
         """Count the pixels of one map.
 
         Args:
@@ -109,13 +109,13 @@ class PixelHistogram:
             keys = self.binning.index(scores[part])
             keys[flat[part]] += self.binning.bins
             both += self._count(keys if kept is None else keys[kept[part]])
-        coarse = Counts(both[:COARSE_BINS], both[COARSE_BINS:], np.zeros(COARSE_BINS), np.zeros((), np.int64))
+        coarse = PixelCounts(both[:COARSE_BINS], both[COARSE_BINS:], np.zeros(COARSE_BINS), np.zeros((), np.int64))
         if flat.any():
             self._add_overlap(coarse, raw, mask, abnormal)
         return coarse
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> PixelCounts:
         """All counts so far."""
         self._flush()
         return self._counts
@@ -148,7 +148,7 @@ class PixelHistogram:
 
     def _add_overlap(
         self,
-        coarse: Counts,
+        coarse: PixelCounts,
         raw: NDArray[np.floating[Any]],
         mask: NDArray[np.bool_],
         counted: NDArray[np.bool_],

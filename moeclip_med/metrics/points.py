@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.metrics.histogram import Counts
+    from moeclip_med.metrics.histogram import PixelCounts
 
     Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -17,7 +17,7 @@ CHART_POINTS = 200
 """Points of a curve in a report; more cannot be seen."""
 
 
-def roc_points(counts: Counts, limit: int = CHART_POINTS) -> Curve:
+def roc_points(counts: PixelCounts, limit: int = CHART_POINTS) -> Curve:
     """Return the ROC curve: false positive rate and sensitivity, from the highest threshold down.
 
     Args:
@@ -28,14 +28,14 @@ def roc_points(counts: Counts, limit: int = CHART_POINTS) -> Curve:
     return _thinned(false_positives / false_positives[-1], true_positives / true_positives[-1], limit)
 
 
-def precision_recall_points(counts: Counts, limit: int = CHART_POINTS) -> Curve:
+def precision_recall_points(counts: PixelCounts, limit: int = CHART_POINTS) -> Curve:
     """Return the precision-recall curve: recall and precision, from the highest threshold down; arguments as above."""
     true_positives, false_positives = _cumulative(counts)
     true_positives, false_positives = true_positives[1:], false_positives[1:]
     return _thinned(true_positives / true_positives[-1], true_positives / (true_positives + false_positives), limit)
 
 
-def _cumulative(counts: Counts) -> Curve:
+def _cumulative(counts: PixelCounts) -> Curve:
     used = (counts.normal > 0) | (counts.abnormal > 0)
     start = np.zeros(1)
     true_positives = np.concatenate([start, np.cumsum(counts.abnormal[used][::-1])])

@@ -17,7 +17,7 @@ import torch
 
 from moeclip_med.batch.driver import BatchSettings
 from moeclip_med.batch.study import StudyScorer
-from moeclip_med.batch.workers import Finished, Progress, Ready
+from moeclip_med.batch.workers import Finished, Ready, StudyProgress
 from moeclip_med.pipeline import ScoreSettings
 from moeclip_med.results import ResultFormat
 from moeclip_med.scoring.detector import SliceMaps
@@ -121,7 +121,7 @@ class ExecutorWithoutProcesses:
             return []
         job, self._job = self._job, None
         events = []
-        outcome = self._scorer.score(job, lambda series, done, total: events.append(Progress(job.study, done, total)))
+        outcome = self._scorer.score(job, lambda _, done, total: events.append(StudyProgress(job.study, done, total)))
         return [*events, Finished(outcome)]
 
     def close(self):

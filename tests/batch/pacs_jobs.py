@@ -9,8 +9,8 @@ from batch_fakes import FakeDetector, settings
 
 from moeclip_med.batch.driver import settings_that_matter, work_order
 from moeclip_med.batch.output import BatchOutput
+from moeclip_med.batch.pacs.dicomweb import PacsServer
 from moeclip_med.batch.pacs.scoring import PacsJob, PacsResult
-from moeclip_med.batch.pacs.server import PacsServer
 from moeclip_med.batch.resources import Resources
 from moeclip_med.batch.study import StudyScorer
 from moeclip_med.pipeline import ScoreSettings

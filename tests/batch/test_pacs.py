@@ -16,10 +16,10 @@ import pytest
 from hospital_files import Patient, write_series
 from pacs_jobs import Listener, pacs_job, states
 
+from moeclip_med.batch.pacs.dicomweb import PacsAddress, PacsError, PacsServer, RemoteSeries
 from moeclip_med.batch.pacs.dimse import DicomNode
 from moeclip_med.batch.pacs.scoring import PacsJob
-from moeclip_med.batch.pacs.server import PacsAddress, PacsError, PacsServer, RemoteSeries
-from moeclip_med.batch.pacs.watching import Watcher, WatchMemory, WatchQuery
+from moeclip_med.batch.pacs.watching import PacsWatcher, WatchMemory, WatchQuery
 from moeclip_med.batch.records import SeriesState
 from moeclip_med.results import ResultFormat
 
@@ -284,7 +284,7 @@ def test_watching_scores_each_study_once_when_it_is_complete_and_again_when_it_g
         server = connect(pacs.url)
         patient = upload(server, tmp_path / "up")
         made = replace(job(server, destination=server), note_own=memory.note_own)
-        watcher = Watcher(made, memory, WatchQuery(days=2), listener)
+        watcher = PacsWatcher(made, memory, WatchQuery(days=2), listener)
 
         def look(day: date = date(2024, 2, 29)) -> int:
             return watcher.look(day).scored

@@ -12,9 +12,9 @@ import pydicom
 import pytest
 from moeclip_transforms.errors import InputError
 
+from moeclip_med.batch.pacs.dicomweb import PacsAddress, PacsError, PacsServer, PacsUnreachableError, RemoteSeries
 from moeclip_med.batch.pacs.dimse import DicomNode
 from moeclip_med.batch.pacs.scoring import reason_not_to_fetch
-from moeclip_med.batch.pacs.server import PacsAddress, PacsError, PacsServer, PacsUnreachableError, RemoteSeries
 from moeclip_med.batch.pacs.watching import WatchQuery
 
 

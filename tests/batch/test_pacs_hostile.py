@@ -19,13 +19,12 @@ from moeclip_transforms.errors import InputError, NoticeWarning
 from pacs_jobs import Listener, pacs_job, states
 from puppet import Puppet
 
-from moeclip_med.batch.pacs import http
-from moeclip_med.batch.pacs import server as servers
+from moeclip_med.batch.pacs import dicomweb, http
+from moeclip_med.batch.pacs.dicomweb import PacsError, PacsServer, PacsUnreachableError, RemoteSeries
 from moeclip_med.batch.pacs.http import AnswerLimits, IncompleteError, PacsAddress
 from moeclip_med.batch.pacs.multipart import boundary_of, save_parts
-from moeclip_med.batch.pacs.server import PacsError, PacsServer, PacsUnreachableError, RemoteSeries
 from moeclip_med.batch.pacs.service import Metrics, Service, read_watch_status
-from moeclip_med.batch.pacs.watching import Watcher, WatchMemory, WatchQuery
+from moeclip_med.batch.pacs.watching import PacsWatcher, WatchMemory, WatchQuery
 
 DAY = date(2024, 2, 29)
 SHAPE = (64, 64, 3)
@@ -61,7 +60,7 @@ class Watch:
         opened.callback(self.memory.close)
         self.job = opened.enter_context(pacs_job(connect(puppet.url), folder / "job", **changes))
         job = replace(self.job, note_own=self.memory.note_own)
-        self.watcher = Watcher(job, self.memory, WatchQuery(), self.listener, lambda: self.now)
+        self.watcher = PacsWatcher(job, self.memory, WatchQuery(), self.listener, lambda: self.now)
 
     def look(self, day: date = DAY, after: float = 60.0):
         self.now += after
@@ -170,7 +169,7 @@ def test_a_server_that_ignores_the_offset_ends_and_is_told_where_there_may_be_mo
 
 
 def test_a_list_without_end_ends(puppet, monkeypatch):
-    monkeypatch.setattr(servers, "MOST_ITEMS", 2000)
+    monkeypatch.setattr(dicomweb, "MOST_ITEMS", 2000)
     puppet.faults.endless = True
     found = connect(puppet.url).find_studies({})
     assert len(found.uids) == 2000
@@ -354,7 +353,7 @@ def test_a_full_disk_while_fetching_is_no_fault_of_the_pacs(puppet, watch, tmp_p
         raise OSError(28, "No space left on device")
         yield
 
-    monkeypatch.setattr(servers, "save_parts", full)
+    monkeypatch.setattr(dicomweb, "save_parts", full)
     with pytest.raises(InputError, match="No space left on device") as caught:
         watch.look()
     assert not isinstance(caught.value, PacsError)
@@ -406,7 +405,7 @@ def test_the_service_goes_on_after_trouble_tells_figures_and_its_health(puppet, 
             watch = Watch(puppet, tmp_path, opened)
             memory = WatchMemory(watch.job.output.private / "watch.sqlite")
             opened.callback(memory.close)
-            watcher = Watcher(replace(watch.job, note_own=memory.note_own), memory, WatchQuery(), watch.listener)
+            watcher = PacsWatcher(replace(watch.job, note_own=memory.note_own), memory, WatchQuery(), watch.listener)
             written: list[bool] = []
             service = Service(watcher, memory, watch.listener, 0.01, lambda: written.append(True), metrics)
             puppet.faults.status["studies"] = 503

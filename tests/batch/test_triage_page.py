@@ -13,8 +13,8 @@ from PIL import Image
 
 from moeclip_med.batch.ledger import Counts
 from moeclip_med.batch.records import SeriesState, StudyState
+from moeclip_med.batch.triage.lists import render_page
 from moeclip_med.batch.triage.rows import TriageRow, column_names
-from moeclip_med.batch.triage.writing import render_page
 
 N_DONE, N_FAILED, N_SKIPPED = 4700, 100, 200
 

@@ -5,7 +5,7 @@ import pytest
 
 from moeclip_med.metrics import bootstrap
 from moeclip_med.metrics.curves import auroc, measure
-from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.histogram import PixelCounts
 from moeclip_med.metrics.value import Metric
 
 
@@ -17,11 +17,11 @@ def patients(rng, count, separation, bins=40, pixels=200):
         for target, mean in ((normal, 18), (abnormal, 18 + separation)):
             drawn = np.clip(rng.normal(mean + shift, 3, pixels), 0, bins - 1).astype(int)
             target[patient] = np.bincount(drawn, minlength=bins)
-    return Counts(normal, abnormal, abnormal / pixels, np.ones(count))
+    return PixelCounts(normal, abnormal, abnormal / pixels, np.ones(count))
 
 
 def pooled(counts):
-    return Counts(counts.normal.sum(0), counts.abnormal.sum(0), counts.overlap.sum(0), counts.regions.sum())
+    return PixelCounts(counts.normal.sum(0), counts.abnormal.sum(0), counts.overlap.sum(0), counts.regions.sum())
 
 
 def test_draws_keep_the_number_of_units_and_repeat():
@@ -87,7 +87,7 @@ def test_macro_average_leaves_out_undefined_classes():
 def test_paired_test_finds_a_small_difference_that_patients_agree_on():
     rng = np.random.default_rng(3)
     first = patients(rng, 25, 2)
-    better = Counts(first.normal, np.roll(first.abnormal, 1, axis=1), first.overlap, first.regions)
+    better = PixelCounts(first.normal, np.roll(first.abnormal, 1, axis=1), first.overlap, first.regions)
     drawn = bootstrap.draw(25)
     samples = tuple(bootstrap.curve_samples(part, drawn)["auroc"] for part in (first, better))
     values = [measure(pooled(part))["auroc"] for part in (first, better)]

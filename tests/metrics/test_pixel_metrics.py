@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 
 from moeclip_med.metrics.binning import Binning
 from moeclip_med.metrics.curves import measure
-from moeclip_med.metrics.histogram import COARSE_BINS, Counts, PixelHistogram
+from moeclip_med.metrics.histogram import COARSE_BINS, PixelCounts, PixelHistogram
 
 UNIT = Binning(centre=0.0, spread=1.0)
 
@@ -169,7 +169,7 @@ def test_small_and_large_maps_count_the_same():
 def test_coarse_counts_of_maps_add_up_to_the_whole():
     raw, masks = simulated(6, images=3, side=300)
     histogram = PixelHistogram(UNIT)
-    total = Counts.zeros(COARSE_BINS)
+    total = PixelCounts.zeros(COARSE_BINS)
     for one, mask in zip(raw, masks, strict=True):
         total += histogram.add(one, mask)
     whole = histogram.counts.coarser(COARSE_BINS)

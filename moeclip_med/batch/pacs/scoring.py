@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from moeclip_med.batch.output import BatchOutput
-    from moeclip_med.batch.pacs.server import PacsServer, RemoteSeries
+    from moeclip_med.batch.pacs.dicomweb import PacsServer, RemoteSeries
 
 _WITHOUT_PIXELS = frozenset(
     {

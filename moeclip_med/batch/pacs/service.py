@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moeclip_med.batch.pacs.scoring import PacsResult
-    from moeclip_med.batch.pacs.watching import Pending, Watcher, WatchListener
+    from moeclip_med.batch.pacs.watching import PacsWatcher, Pending, WatchListener
 
 MEMORY_NAME = "watch.sqlite"
 LONGEST_PAUSE_SECONDS = 600.0
@@ -93,7 +93,7 @@ class Service:
         metrics: Told about looks, or None.
     """
 
-    watcher: Watcher
+    watcher: PacsWatcher
     memory: WatchMemory
     listener: WatchListener
     interval: float

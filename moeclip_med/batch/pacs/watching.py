@@ -212,7 +212,7 @@ class WatchListener(Protocol):
 
 
 @dataclass(frozen=True)
-class Look:
+class LookReport:
     """What one look at the PACS came to.
 
     Attributes:
@@ -226,7 +226,7 @@ class Look:
     put_off: int
 
 
-class Watcher:
+class PacsWatcher:
     """Looks at a PACS again and again."""
 
     def __init__(
@@ -249,7 +249,7 @@ class Watcher:
         self._clock = clock
         self._told: set[str] = set()
 
-    def look(self, today: date) -> Look:
+    def look(self, today: date) -> LookReport:
         """Look once; score the studies that hold what they held at the last look, and so are complete.
 
         Args:
@@ -281,7 +281,7 @@ class Watcher:
                 if silences >= _MOST_SILENCES:
                     raise
         self._memory.keep_fact("watermark", max(today, watermark).isoformat())
-        return Look(len(found.uids), scored, put_off)
+        return LookReport(len(found.uids), scored, put_off)
 
     def _look_at(self, study_uid: str) -> bool:
         """Score a study if it is complete and not done; returns whether it was scored.

@@ -1,5 +1,5 @@
 """The triage list: every series with its score or its reason, as a page, a table and a column file."""
 
-from moeclip_med.batch.triage.writing import write_triage
+from moeclip_med.batch.triage.lists import write_triage
 
 __all__ = ["write_triage"]

@@ -23,7 +23,7 @@ from moeclip_med.benchmark.report.words import (
 )
 from moeclip_med.metrics.curves import measure
 from moeclip_med.metrics.detection import froc, froc_band
-from moeclip_med.metrics.histogram import Counts
+from moeclip_med.metrics.histogram import PixelCounts
 from moeclip_med.metrics.points import precision_recall_points, roc_points
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _image_charts(one: SetResult) -> Iterator[Chart]:
         size = len(distinct)
         normal = np.bincount(index[~scores.labels], minlength=size)
         abnormal = np.bincount(index[scores.labels], minlength=size)
-        counts = Counts(normal, abnormal, np.zeros(size), np.zeros((), np.int64))
+        counts = PixelCounts(normal, abnormal, np.zeros(size), np.zeros((), np.int64))
         lines.append(charts.Curve(style, *roc_points(counts)))
     name = slices_or_images(one).capitalize()
     yield Chart(f"{name} ROC", charts.curves(("False positive rate", "Sensitivity"), lines, has_diagonal=True))
@@ -255,7 +255,7 @@ def _patient_tables(one: SetResult) -> Iterator[Table]:
     figures = ("auroc", "ap", "f1max", "aupro")
     made = []
     for unit in range(min(len(names), _MOST_PATIENTS)):
-        own = Counts(counts.normal[unit], counts.abnormal[unit], counts.overlap[unit], counts.regions[unit])
+        own = PixelCounts(counts.normal[unit], counts.abnormal[unit], counts.overlap[unit], counts.regions[unit])
         metrics = measure(own)
         cells = (
             Cell(str(cases[unit])),
