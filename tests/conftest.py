@@ -6,6 +6,7 @@ No example has a deadline: a busy machine would fail it by chance.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -14,12 +15,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from typer.testing import CliRunner
 
+from moeclip_med.cli.logs import show_on_terminal
 from moeclip_med.demo.files import write_dicom_series, write_nifti
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_it_was():
+    """A command run in this process sets up the package's logger: the next test finds it as it was."""
+    logger = logging.getLogger("moeclip_med")
+    before = list(logger.handlers), logger.level, logger.propagate
+    yield
+    for handler in set(logger.handlers) - set(before[0]):
+        handler.close()
+    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session")
@@ -72,5 +86,18 @@ def command():
             check=False,
             **{"timeout": 120, **options},
         )
+
+    return run
+
+
+@pytest.fixture
+def invoke():
+    """Return a function that runs `moeclip-med` in this process; errors are raised, messages are in `stderr`."""
+    from moeclip_med.cli.app import app
+
+    def run(*arguments):
+        show_on_terminal()
+        words = [str(argument) for argument in arguments]
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, words, catch_exceptions=False)
 
     return run

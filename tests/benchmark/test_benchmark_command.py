@@ -7,17 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from moeclip_transforms.errors import InputError
-from typer.testing import CliRunner
 
 from moeclip_med.benchmark.detectors import INDUSTRIAL_BLUR, MEDICAL_BLUR, DetectorOptions, detector_maker
-from moeclip_med.cli.benchmark import benchmark_app, gather, with_labels
-from moeclip_med.cli.calibrate import calibrate_command
+from moeclip_med.cli.benchmark import gather, with_labels
 from moeclip_med.model.architecture import lite_architecture
-
-calibrate_app = typer.Typer(pretty_exceptions_enable=False)
-calibrate_app.command()(calibrate_command)
 
 SMALL_CLIP = {
     "embed_dim": 32,
@@ -69,10 +63,10 @@ def mvtec(root, save):
     return root
 
 
-def test_own_folder_with_the_shipped_model(write_patients, tmp_path):
+def test_own_folder_with_the_shipped_model(invoke, write_patients, tmp_path):
     patient_folder = write_patients(tmp_path / "own", patients=3)
     options = ["--folder", f"own={patient_folder}", "-o", str(tmp_path / "out"), "-q", "--engine", "torch"]
-    done = CliRunner().invoke(benchmark_app, options, catch_exceptions=False)
+    done = invoke("benchmark", *options)
     assert done.exit_code == 0, done.output
     assert "| own | 15 | 9 |" in done.output
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))
@@ -83,17 +77,15 @@ def test_own_folder_with_the_shipped_model(write_patients, tmp_path):
     assert len(shares) == len(lite_architecture().levels)
     assert len(set(shares.sum(axis=1).tolist())) == 1
     assert content["provenance"]["model"]["name"] == "lite"
-    compared = CliRunner().invoke(benchmark_app, ["compare", str(tmp_path / "out"), str(tmp_path / "out")])
+    compared = invoke("benchmark", "compare", tmp_path / "out", tmp_path / "out")
     assert compared.exit_code == 0
     assert "not tested" in compared.output  # three patients are too few
 
 
-def test_paper_path_of_an_industrial_set_with_prompts_and_image_scores(small_clip, save, tmp_path):
+def test_paper_path_of_an_industrial_set_with_prompts_and_image_scores(invoke, small_clip, save, tmp_path):
     root = mvtec(tmp_path / "data" / "mvtec_anomaly_detection", save).parent
     options = ["--root", str(root), "--model", str(small_clip), "-o", str(tmp_path / "out"), "-q"]
-    done = CliRunner().invoke(
-        benchmark_app, [*options, "--protocol", "paper", "--engine", "torch"], catch_exceptions=False
-    )
+    done = invoke("benchmark", *options, "--protocol", "paper", "--engine", "torch")
     assert done.exit_code == 0, done.output
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))
     own = content["datasets"]["MVTec"]
@@ -166,7 +158,7 @@ def healthy_folder(root, save, count):
     return root
 
 
-def test_calibrated_model_flags_no_more_healthy_studies_than_promised(save, tmp_path):
+def test_calibrated_model_flags_no_more_healthy_studies_than_promised(invoke, save, tmp_path):
     from moeclip_transforms import read_volume
 
     from moeclip_med.scoring import load_detector, score_volume
@@ -174,7 +166,7 @@ def test_calibrated_model_flags_no_more_healthy_studies_than_promised(save, tmp_
     healthy = healthy_folder(tmp_path / "healthy", save, 20)
     model = tmp_path / "ours"
     options = ["--healthy", str(healthy), "-o", str(model), "--rate", "0.1", "-q", "--engine", "torch"]
-    done = CliRunner().invoke(calibrate_app, options, catch_exceptions=False)
+    done = invoke("calibrate", *options)
     assert done.exit_code == 0, done.output
     assert "20 healthy studies (plain, plane auto)" in done.output
     detector = load_detector(str(model), engine="torch")
@@ -185,25 +177,23 @@ def test_calibrated_model_flags_no_more_healthy_studies_than_promised(save, tmp_
     assert all(anomaly.threshold == 0.5 and anomaly.is_calibrated for anomaly in anomalies)
 
 
-def test_calibration_that_cannot_promise_is_refused_before_scoring(save, tmp_path):
+def test_calibration_that_cannot_promise_is_refused_before_scoring(invoke, save, tmp_path):
     healthy = healthy_folder(tmp_path / "healthy", save, 5)
     options = ["--healthy", str(healthy), "-o", str(tmp_path / "ours"), "-q"]
     with pytest.raises(InputError, match="5 healthy studies are too few to promise a rate of"):
-        CliRunner().invoke(calibrate_app, options, catch_exceptions=False)
+        invoke("calibrate", *options)
     assert not (tmp_path / "ours").exists()
 
 
-def test_calibration_overwrites_no_model(save, tmp_path):
+def test_calibration_overwrites_no_model(invoke, save, tmp_path):
     healthy = healthy_folder(tmp_path / "healthy", save, 3)
     (tmp_path / "ours").mkdir()
     with pytest.raises(InputError, match="exists; name a new folder"):
-        CliRunner().invoke(
-            calibrate_app, ["--healthy", str(healthy), "-o", str(tmp_path / "ours")], catch_exceptions=False
-        )
+        invoke("calibrate", "--healthy", str(healthy), "-o", str(tmp_path / "ours"))
 
 
 @pytest.mark.slow
-def test_thirty_cases_and_twenty_healthy_ones_in_one_command(tmp_path):
+def test_thirty_cases_and_twenty_healthy_ones_in_one_command(invoke, tmp_path):
     """The command of docs/benchmark.md, as it stands there."""
     import nibabel
 
@@ -232,7 +222,7 @@ def test_thirty_cases_and_twenty_healthy_ones_in_one_command(tmp_path):
     assert command in page.read_text(encoding="utf-8")
     words = command.replace("CASES", str(tmp_path / "cases")).replace("HEALTHY", str(tmp_path / "healthy"))
     words = words.replace("OUT", str(tmp_path / "out")).split()[2:]
-    done = CliRunner().invoke(benchmark_app, [*words, "--engine", "torch", "-q"], catch_exceptions=False)
+    done = invoke("benchmark", *words, "--engine", "torch", "-q")
     assert done.exit_code == 0, done.output
     own = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))["datasets"]["ours"]
     assert own["counts"] == {"cases": 50, "abnormal": 30, "units": 50, "units_are": "volumes"}
