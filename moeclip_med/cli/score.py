@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +56,9 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     series: Annotated[
         str | None, typer.Option(help="Score only this SeriesInstanceUID.", show_default="all series")
     ] = None,
-    time_point: Annotated[int, typer.Option(min=0, help="Which time point of a 4-D image, from 0.")] = 0,
+    time_point: Annotated[
+        str, typer.Option(help="Which time point of a 4-D image, from 0; all: each, in a folder of its own.")
+    ] = "0",
     threshold: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Score that a finding reaches.", show_default="the model's"),
@@ -87,6 +90,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
 
     formats = parse_formats(results, raw=raw, routing=routing)
     dicom = DicomOptions.of(seg, finding_site)
+    wanted = parse_time_point(time_point)
     _check_output(output, overwrite=overwrite)
     with open_source(path, follow_links=follow_links) as source:
         chosen = choose_series(source, series)
@@ -101,8 +105,10 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
             prompts=make_prompts(prompt, normal, abnormal),
             tower_weights=tower_weights,
         )
-        settings = ScoreSettings(formats, plane, preset, threshold, time_point, batch_size, min_volume, dicom)
-        return _score_all(source, chosen, detector, settings, output, quiet=quiet)
+        settings = ScoreSettings(
+            formats, plane, preset, threshold, batch_size=batch_size, min_volume_ml=min_volume, dicom=dicom
+        )
+        return _score_all(source, list_jobs(chosen, wanted, output), detector, settings, quiet=quiet)
 
 
 def choose_series(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
@@ -135,36 +141,82 @@ def make_prompts(prompt: str | None, normal: list[str] | None, abnormal: list[st
     return Prompts.from_options(class_name=prompt, normal=normal or (), abnormal=abnormal or ())
 
 
+@dataclass(frozen=True)
+class ScoreJob:
+    """One volume to score.
+
+    Attributes:
+        series: What it belongs to.
+        time_point: Which of its time points, from 0.
+        folder: Where its results go.
+        title: What messages call it.
+    """
+
+    series: Series
+    time_point: int
+    folder: Path
+    title: str
+
+
+def parse_time_point(value: str) -> int | None:
+    """Read the value of `--time-point`: a number from 0, or None for all.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if value.strip().lower() == "all":
+        return None
+    if value.strip().isdecimal():
+        return int(value)
+    msg = f'--time-point "{value}": expected a number from 0, or all'
+    raise InputError(msg)
+
+
+def list_jobs(chosen: tuple[Series, ...], time_point: int | None, output: Path) -> list[ScoreJob]:
+    """Return the volumes to score: of each series the time point named, or each of them if None.
+
+    Several series have a folder each; several time points of one series have a folder each inside it.
+    """
+    jobs = []
+    for number, series in enumerate(chosen, start=1):
+        folder = output if len(chosen) == 1 else output / series_folder_name(number, series)
+        title = f"series {number} of {len(chosen)}"
+        count = series.shape[3]
+        if time_point is not None or count == 1:
+            jobs.append(ScoreJob(series, time_point or 0, folder, title))
+            continue
+        digits = max(3, len(str(count - 1)))
+        jobs += [
+            ScoreJob(series, point, folder / f"time-{point:0{digits}d}", f"{title}, time point {point} of {count}")
+            for point in range(count)
+        ]
+    return jobs
+
+
 def _score_all(
-    source: ImageSource,
-    chosen: tuple[Series, ...],
-    detector: Detector,
-    settings: ScoreSettings,
-    output: Path,
-    *,
-    quiet: bool,
+    source: ImageSource, jobs: list[ScoreJob], detector: Detector, settings: ScoreSettings, *, quiet: bool
 ) -> int:
     from moeclip_med.pipeline import score_series
 
     failures = 0
-    for number, series in enumerate(chosen, start=1):
-        folder = output if len(chosen) == 1 else output / series_folder_name(number, series)
+    for job in jobs:
+        own = replace(settings, time_point=job.time_point)
         try:
-            with slice_progress(f"series {number} of {len(chosen)}", quiet=quiet) as on_slices:
-                result = score_series(source, series, detector, settings, folder, on_slices=on_slices)
+            with slice_progress(job.title, quiet=quiet) as on_slices:
+                result = score_series(source, job.series, detector, own, job.folder, on_slices=on_slices)
         except InputError as error:
-            if len(chosen) == 1:
+            if len(jobs) == 1:
                 raise
             failures += 1
-            print_error(f"series {number} of {len(chosen)}: {error}")
+            print_error(f"{job.title}: {error}")
             continue
         except Exception as error:
-            if len(chosen) == 1:
+            if len(jobs) == 1:
                 raise
             failures += 1
             is_too_large = isinstance(error, MemoryError)
             fault = "needs more memory than there is" if is_too_large else f"internal error ({error!r})"
-            print_error(f"series {number} of {len(chosen)}: {fault}")
+            print_error(f"{job.title}: {fault}")
             continue
         _print_result(result)
         failures += bool(result.refused)

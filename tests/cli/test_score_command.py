@@ -9,6 +9,10 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from moeclip_transforms.errors import InputError
+from moeclip_transforms.volume import FileFormat, ImageKind, Series
+
+from moeclip_med.cli.score import list_jobs, parse_time_point
 
 
 def test_scores_a_nifti_file_onto_its_own_grid(command, nifti_file, tmp_path):
@@ -92,6 +96,39 @@ def test_bad_input_is_one_sentence_and_exit_code_2(command, tmp_path, arguments,
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_all_time_points_get_a_run_and_a_folder_each(command, tmp_path):
+    values = np.zeros((40, 40, 2, 3), dtype=np.int16)
+    values[8:32, 8:32, :, :] = np.arange(1, 4) * 100
+    nib.save(nib.Nifti1Image(values, np.diag([4.0, 4.0, 4.0, 1.0])), tmp_path / "perfusion.nii.gz")
+
+    done = command("score", tmp_path / "perfusion.nii.gz", "-o", tmp_path / "out", "--time-point", "all", "--quiet")
+
+    assert done.returncode == 0, done.stderr
+    folders = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert folders == ["time-000", "time-001", "time-002"]
+    runs = [json.loads((tmp_path / "out" / name / "run.json").read_text()) for name in folders]
+    assert [run["input"]["time_point"] for run in runs] == [0, 1, 2]
+    assert "Of 3 time points, numbered from 0, this is number 2." in done.stderr
+
+
+def test_one_time_point_or_one_volume_needs_no_folder_of_its_own(tmp_path):
+    one, several = (
+        Series(f"1.{time}", FileFormat.NIFTI, (), "", ImageKind.MR, "", (8, 8, 8, time), 1) for time in (1, 12)
+    )
+
+    assert [job.folder for job in list_jobs((one,), None, tmp_path)] == [tmp_path]
+    assert [(job.folder, job.time_point) for job in list_jobs((several,), 7, tmp_path)] == [(tmp_path, 7)]
+    both = list_jobs((one, several), None, tmp_path)
+    assert len({job.folder for job in both}) == 13
+    assert both[12].folder.name == "time-011"
+
+
+@pytest.mark.parametrize("value", ["-1", "first", "1.5", ""])
+def test_a_time_point_is_a_number_or_all(value):
+    with pytest.raises(InputError, match="expected a number from 0, or all"):
+        parse_time_point(value)
 
 
 def test_an_unknown_result_format_is_refused_with_the_known_ones(command, nifti_file, tmp_path):
