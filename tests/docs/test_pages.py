@@ -11,13 +11,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+from moeclip_med.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
-QUICK = {"README.md"}
 
 
 def lines_of(text: str) -> list[str]:
@@ -26,7 +28,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def check_elsewhere(line: str) -> None:
-    """Check a command that needs a package index, a screen or a cluster as far as it can be checked without."""
+    """Check a command that needs a package index, a screen, a cluster or a PACS as far as it can be checked without."""
     words = shlex.split(line)
     if words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -36,11 +38,21 @@ def check_elsewhere(line: str) -> None:
     assert extras <= set(PROJECT["optional-dependencies"]), line
 
 
-ELSEWHERE = ("make ", "pip ", "napari", "ray ", "python -m venv", ".venv/", "git ")
+ELSEWHERE = ("make ", "pip ", "napari", "ray ", "python -m venv", ".venv/", "git ", "moeclip-med pacs ")
+
+
+def options_fit(words: list[str]) -> None:
+    """Parse the arguments of `moeclip-med` as the command does, without running it; raise what it would refuse."""
+    root = typer.main.get_command(app)
+    commands = [root]
+    for command in commands:
+        command.callback = None
+        commands += getattr(command, "commands", {}).values()
+    root.main(words, standalone_mode=False)
 
 
 @pytest.fixture
-def run_shell(command, desk):
+def run_shell(command, desk, monkeypatch):
     """Return what evaluates a shell block: each command in a process of its own, as a user runs it."""
 
     def run(example) -> None:
@@ -49,6 +61,9 @@ def run_shell(command, desk):
                 check_elsewhere(line)
                 continue
             words = shlex.split(line)
+            if words[0] == "export":
+                monkeypatch.setenv(*words[1].split("=", 1))
+                continue
             assert words[0] == "moeclip-med", f"{example.path}: no test can run {line!r}"
             done = command(*words[1:], cwd=desk, timeout=240)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
@@ -56,9 +71,8 @@ def run_shell(command, desk):
     return run
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=() if page in QUICK else pytest.mark.slow) for page in PAGES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.timeout(900)
 def test_blocks_run(page, run_shell, desk, monkeypatch):
     monkeypatch.chdir(desk)
@@ -66,6 +80,16 @@ def test_blocks_run(page, run_shell, desk, monkeypatch):
     document = Sybil(parsers, path=str(ROOT)).parse(ROOT / page)
     for example in document.examples():
         example.evaluate()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_of_commands_exist(page, monkeypatch):
+    """Also in blocks that show a command with placeholders, which nothing can run."""
+    monkeypatch.setenv("MOECLIP_MED_PACS_URL", "https://pacs.example/dicom-web")
+    blocks = re.findall(r"^```(?:sh|text)\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    for line in (line for block in blocks for line in lines_of(block.replace("\\\n", " "))):
+        if line.startswith("moeclip-med "):
+            options_fit(re.sub(r"[][]|…", "", line).split()[1:])
 
 
 def test_only_known_languages_are_used():
