@@ -1,7 +1,7 @@
 """Judge a model on medical images that nothing was ever trained, tuned or chosen on.
 
 Reads the sets under MOECLIP_SHARED/data/medical, runs the network and three baselines (brightness, inverse
-brightness, local contrast), and prints one table. Every run of it is reported in docs/experiments.md.
+brightness, local contrast), and prints one table. Every run of it is reported in docs/research/experiments.md.
 
     MOECLIP_SHARED=... python scripts/evaluate_medical.py MODEL [--sets brain_lgg_flair ...]
 

@@ -2,7 +2,7 @@
 
     python scripts/learning_curve.py
 
-Reads docs/lite-runs.csv, the figures of docs/experiments.md by run, and writes docs/images/lite-curve.png.
+Reads docs/research/lite-runs.csv, the figures of docs/research/experiments.md by run; writes docs/images/lite-curve.png.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PANELS = (
 
 def main() -> None:
     """Draw the picture."""
-    runs = pd.read_csv(DOCS / "lite-runs.csv")
+    runs = pd.read_csv(DOCS / "research" / "lite-runs.csv")
     figure, places = plt.subplots(2, 4, figsize=(12, 5), layout="constrained", sharex=True)
     for place, panel in zip(places.flat, PANELS, strict=False):
         draw(place, panel, runs)

@@ -21,7 +21,8 @@ EXTENT_SHARE = 0.6
 """A finding reaches as far as scores stay at or above this share of the threshold; see `low_threshold`.
 
 A threshold that seldom flags a healthy image cuts most of a lesion's rim off. On held-out industrial and synthetic
-images, where the threshold is 0.5, the F1 of pixels is largest at 0.3 (docs/experiments.md); medical images had no say.
+images, where the threshold is 0.5, the F1 of pixels is largest at 0.3 (docs/research/experiments.md). Medical images
+were not used.
 """
 
 
