@@ -37,7 +37,7 @@ def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, thre
     """
     import torch
     from models import measured_model
-    from reference import plain_maps
+    from reference import reference_maps
     from subjects import industrial_images
 
     from moeclip_med.engines import make_engine
@@ -49,17 +49,17 @@ def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, thre
     made = _make(make_engine, loaded, [engine, precision], threads)
     if isinstance(made, str):
         return {"refused": made}
-    wanted = torch.cat([plain_maps(loaded.network, part, loaded.text) for part in every.split(batch)])
+    wanted = torch.cat([reference_maps(loaded.network, part, loaded.text) for part in every.split(batch)])
     found = torch.cat([made.run(part).maps for part in every.split(batch)])
     scale = loaded.metadata.score_scale
     plain, ours = [], []
     for _ in range(rounds):
-        plain.append(clock(lambda: plain_maps(loaded.network, images, loaded.text)) / batch)
+        plain.append(clock(lambda: reference_maps(loaded.network, images, loaded.text)) / batch)
         ours.append(clock(lambda: made.run(images)) / batch)
     return {
         "ratio": statistics.median(first / second for first, second in zip(plain, ours, strict=True)),
         "seconds_per_slice": statistics.median(ours),
-        "plain_seconds_per_slice": statistics.median(plain),
+        "reference_seconds_per_slice": statistics.median(plain),
         "correlation": correlation(found, wanted),
         "lowest_correlation_of_one_image": min(map(correlation, found, wanted)),
         "largest_map_difference": float((found - wanted).abs().max()),

@@ -83,7 +83,7 @@ def write_pixels(path: Path, values: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Rebuild the weights, import the checkpoint, judge the sets."""
+    """Rebuild the weights, import the checkpoint, evaluate the sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--set", action="append", dest="sets")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def plain_maps(network: MoEClip, images: Tensor, text: Tensor | None = None) -> Tensor:
+def reference_maps(network: MoEClip, images: Tensor, text: Tensor | None = None) -> Tensor:
     """Anomaly maps of images.
 
     Args:
@@ -41,7 +41,7 @@ def plain_maps(network: MoEClip, images: Tensor, text: Tensor | None = None) -> 
     prompts = network.prompt_embeddings(text)
     summed = torch.zeros(images.shape[0], architecture.map_size, architecture.map_size)
     tokens, patches = images, images
-    twins = twin_tokens = plain_twins(architecture, images) if architecture.has_mirror else None
+    twins = twin_tokens = reference_twins(architecture, images) if architecture.has_mirror else None
     for level, stage in enumerate(tower.stages):
         tokens = run_blocks(stage, tokens) if isinstance(tower, TransformerTower) else stage(tokens)
         tokens = visit_experts(network.experts[level], tokens)
@@ -58,7 +58,7 @@ def plain_maps(network: MoEClip, images: Tensor, text: Tensor | None = None) -> 
     return summed
 
 
-def plain_twins(architecture: Architecture, images: Tensor) -> Tensor:
+def reference_twins(architecture: Architecture, images: Tensor) -> Tensor:
     """Each image mirrored at its own midline, one by one, normalised as it came."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))
     shown = [image[None] for image in images * std + mean]
@@ -129,7 +129,7 @@ def token_features(
             around = neighbourhood_mean(patches, architecture.surroundings[level])
             parts.append((pooled - around) / spread)
         elif name in {"intensity", "intensity_mirror"}:
-            channels = window_mean(plain_intensity(network, level, images, twins), side)
+            channels = window_mean(reference_intensity(network, level, images, twins), side)
             parts.append(channels[..., :OWN_CHANNELS] if name == "intensity" else channels[..., OWN_CHANNELS:] * counts)
         elif name == "mirror_counts":
             parts.append(counts.expand(*pooled.shape[:3], 1))
@@ -163,11 +163,11 @@ def mirror_counts(network: MoEClip, images: Tensor) -> Tensor:
     """1 for each image whose patches are compared with their mirror twins, else 0: (B, 1, 1, 1)."""
     if not network.architecture.has_mirror_switch:
         return torch.ones(len(images), 1, 1, 1)
-    colours = plain_intensity(network, 0, images)[..., 2:4]
+    colours = reference_intensity(network, 0, images)[..., 2:4]
     return (colours.abs().mean(dim=(1, 2, 3), keepdim=True) <= GREY).float()
 
 
-def plain_intensity(network: MoEClip, level: int, images: Tensor, twins: Tensor | None = None) -> Tensor:
+def reference_intensity(network: MoEClip, level: int, images: Tensor, twins: Tensor | None = None) -> Tensor:
     """Brightness and colour by patch, (B, h, w, channels), written out image by image; lite's own features."""
     architecture, grid = network.architecture, max(network.tower.grids)
     mean, std = (torch.tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))

@@ -70,7 +70,7 @@ def lite_steps(*, quick: bool) -> Iterator[Step]:
     """The model that ships: ratio, throughput, image sizes, growth, accuracy, a volume from command to result."""
     yield Step((LITE, "phases", "all"), partial(on_volume, phases))
     yield Step((LITE, "command", "all"), partial(on_volume, partial(time_command, repeats=2 if quick else 5)))
-    yield from against_plain(LITE, rounds=3 if quick else 9, batch=4)
+    yield from against_reference(LITE, rounds=3 if quick else 9, batch=4)
     network: Record = {"model": LITE, "engine": "openvino", "precision": "f32", "rounds": 5 if quick else 15}
     for threads in (1, 2):
         yield measured(LITE, "threads", threads, "throughput", **network, batches=BATCHES, threads=threads)
@@ -82,13 +82,14 @@ def lite_steps(*, quick: bool) -> Iterator[Step]:
     yield measured(LITE, "accuracy", "all", "industrial_auroc", images=8 if quick else 40)
 
 
-def against_plain(model: str, rounds: int, batch: int) -> Iterator[Step]:
+def against_reference(model: str, rounds: int, batch: int) -> Iterator[Step]:
     """Each engine in turn with the reference implementation, those in the usual arithmetic of the model first."""
     usual = "f32" if model == LITE else "bf16"
     for engine, precision in sorted(ENGINES, key=lambda wish: wish[1] != usual):
         wish: Record = {"model": model, "engine": engine, "precision": precision}
         yield Step(
-            (model, "against_plain", f"{engine}/{precision}"), partial(prepared_ratio, wish, rounds=rounds, batch=batch)
+            (model, "against_reference", f"{engine}/{precision}"),
+            partial(prepared_ratio, wish, rounds=rounds, batch=batch),
         )
 
 
@@ -100,7 +101,7 @@ def prepared_ratio(wish: Record, *, rounds: int, batch: int) -> Record:
 
 def full_steps(*, quick: bool) -> Iterator[Step]:
     """ViT-L/14-336 at 518 pixels: ratios, image sizes, threads, growth and memory, getting ready."""
-    yield from against_plain(FULL, rounds=2 if quick else 3, batch=1)
+    yield from against_reference(FULL, rounds=2 if quick else 3, batch=1)
     network: Record = {"model": FULL, "engine": "openvino", "precision": "bf16", "rounds": 1 if quick else 3}
     for threads in (1, 2):
         batches = [1] if quick else [1, 2, 4]

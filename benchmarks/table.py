@@ -8,7 +8,7 @@ Record = dict[str, Any]
 Row = tuple[str, str, str, str, str, str]
 
 LITE, FULL = "lite", "vit-l-14-336"
-HEADER: Row = ("what", "slices/s", "seconds", "ratio to plain", "accuracy kept", "peak GB (allowed)")
+HEADER: Row = ("what", "slices/s", "seconds", "ratio to reference", "accuracy kept", "peak GB (allowed)")
 SHOWN = 110
 """Characters of a reason in the table; the record has all."""
 OTHERS = "cores_used_by_others"
@@ -19,7 +19,7 @@ def summarise(record: Record) -> None:
     """Put the figures that are asked for first beside the measurements that they come from."""
     for model in (LITE, FULL):
         part = record.get(model, {})
-        against = {name: item for name, item in part.get("against_plain", {}).items() if "ratio" in item}
+        against = {name: item for name, item in part.get("against_reference", {}).items() if "ratio" in item}
         if against:
             best = {precision: fastest(against, precision) for precision in ("f32", "bf16", "int8")}
             found = {precision: against[name] for precision, name in best.items() if name}
@@ -51,7 +51,7 @@ def rows(record: Record) -> list[tuple[str, ...]]:
         for question, write in QUESTIONS.items():
             for case, item in part.get(question, {}).items():
                 troubles = [trouble for trouble in ("failed", "refused") if isinstance(item.get(trouble), str)]
-                name = f"{model} {question.replace('_', ' ')} {case}".replace(" against plain", "")
+                name = f"{model} {question.replace('_', ' ')} {case}".replace(" against reference", "")
                 found = (
                     [(name, troubles[0], item[troubles[0]][:SHOWN], "", "", "")]
                     if troubles
@@ -161,7 +161,7 @@ def start_rows(model: str, case: str, item: Record) -> list[Row]:
 
 
 QUESTIONS: dict[str, Any] = {
-    "against_plain": engine_rows,
+    "against_reference": engine_rows,
     "accuracy": accuracy_rows,
     "threads": lambda *given: throughput_rows(*given, what="{} threads"),
     "image_size": lambda *given: throughput_rows(*given, what="{} pixels"),

@@ -76,7 +76,9 @@ def batch(size: int) -> tuple[Tensor, Tensor, list[str]]:
     return torch.stack(images), masks, list(CATEGORIES)
 
 
-def plain_loss(network: MoEClip, text_tower: TextTower, images: Tensor, masks: Tensor, categories: list[str]) -> Tensor:
+def reference_loss(
+    network: MoEClip, text_tower: TextTower, images: Tensor, masks: Tensor, categories: list[str]
+) -> Tensor:
     """The released losses, written out; balance and ETF do not act there."""
     phrases = [Prompts(class_name(category)) for category in categories]
     adapter = network.text_adapter
@@ -111,14 +113,14 @@ def steps_of(variant: str, weights: Path, size: int) -> tuple[MoEClip, Callable[
         raise ValueError(message)
     images, masks, categories = batch(size)
     if variant == PLAIN:
-        text_tower = plain_text_tower(weights)
+        text_tower = reference_text_tower(weights)
         network = built.network.eval()
         learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(learned, lr=settings.learning_rate, betas=settings.betas)
 
         def step() -> Tensor:
             optimizer.zero_grad(set_to_none=True)
-            loss = plain_loss(network, text_tower, images, masks, categories)
+            loss = reference_loss(network, text_tower, images, masks, categories)
             loss.backward()
             optimizer.step()
             return loss.detach()
@@ -142,7 +144,7 @@ def steps_of(variant: str, weights: Path, size: int) -> tuple[MoEClip, Callable[
     return built.network, product_step
 
 
-def plain_text_tower(weights: Path) -> TextTower:
+def reference_text_tower(weights: Path) -> TextTower:
     """The text tower, run in every step."""
     import open_clip
 

@@ -33,7 +33,7 @@ SIZE, SLICES, LEVELS = 192, 96, 8192
 
 
 def main() -> None:
-    """Simulate, score, judge, and print both tables."""
+    """Simulate, score, evaluate, and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of industrial images, masks beside them")
     parser.add_argument("--model", default="lite")
@@ -97,12 +97,12 @@ def row(raws, masks, spacing, sigma):  # noqa: ANN001, ANN201
         values.append(np.stack([one.raw for one in sorted(final, key=lambda one: one.index)]).ravel())
         labels.append(mask[::spacing].ravel())
         if labels[-1].any():
-            each.append(judged(values[-1], labels[-1])["ap"])
-    found = judged(np.concatenate(values), np.concatenate(labels))
+            each.append(evaluate(values[-1], labels[-1])["ap"])
+    found = evaluate(np.concatenate(values), np.concatenate(labels))
     return {"spacing": spacing, "sigma": sigma, **found, "mean_ap": float(np.mean(each))}
 
 
-def judged(scores, truth):  # noqa: ANN001, ANN201
+def evaluate(scores, truth):  # noqa: ANN001, ANN201
     """AUROC and AP, in %."""
     low, high = np.percentile(scores, [0.01, 99.999])
     steps = np.round(np.clip((scores - low) / (high - low), 0, 1) * LEVELS)

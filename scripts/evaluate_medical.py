@@ -1,4 +1,4 @@
-"""Judge a model on medical images that nothing was ever trained, tuned or chosen on.
+"""Evaluate a model on medical images that nothing was ever trained, tuned or chosen on.
 
 Reads the sets under MOECLIP_SHARED/data/medical, runs the network and three baselines (brightness, inverse
 brightness, local contrast), and prints one table. Every run of it is reported in docs/research/experiments.md.

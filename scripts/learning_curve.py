@@ -2,7 +2,7 @@
 
     python scripts/learning_curve.py
 
-Reads docs/research/lite-runs.csv, the figures of docs/research/experiments.md by run; writes docs/images/lite-curve.png.
+Reads docs/research/lite-runs.csv (figures of the experiments by run) and writes docs/images/lite-curve.png.
 """
 
 from __future__ import annotations

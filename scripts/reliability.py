@@ -128,10 +128,10 @@ def peak_bytes(process: int) -> int:
 def enter(tally: Tally, worker: Worker, label: str, path: Path) -> None:
     """Score one file and enter what became of it."""
     event, taken, seconds = worker.score(path)
-    outcome, expected, said = judge(event)
+    outcome, expected, said = classify(event)
     if outcome == "hung":  # what hangs does so again; a machine that was held up meanwhile does not
         event, taken, seconds = worker.score(path)
-        outcome, expected, said = judge(event)
+        outcome, expected, said = classify(event)
     tally.counts[outcome] += 1
     tally.seconds += seconds
     beyond = taken - expected
@@ -145,7 +145,7 @@ def enter(tally: Tally, worker: Worker, label: str, path: Path) -> None:
         )
 
 
-def judge(event: object) -> tuple[str, int, str]:
+def classify(event: object) -> tuple[str, int, str]:
     """Tell what became of a file: outcome, bytes that a batch expects its largest series to take, message."""
     from moeclip_med.batch.records import SeriesState, StudyReport
     from moeclip_med.batch.study_files import scoring_bytes

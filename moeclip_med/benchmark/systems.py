@@ -173,9 +173,9 @@ class DetectorSystem:
             self._ready_for = wanted
 
     def run(self, slices: Tensor, box: SquareBox | None) -> SystemMaps:
-        """Map the slices, framed as the model wants them."""
-        framing = box if self.detector.frames_foreground else None
-        maps = self.detector.map_slices(slices, framing, want_routing=True)
+        """Map the slices, cropped as the model expects."""
+        crop = box if self.detector.crops_foreground else None
+        maps = self.detector.map_slices(slices, crop, want_routing=True)
         scores = getattr(self.detector.engine, "image_scores", None)
         image_score = None if scores is None else scores.numpy()
         routing = None if maps.routing is None else maps.routing.numpy()

@@ -57,7 +57,7 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
     rate: Annotated[
         float | None, typer.Option(help="At most this share of healthy studies may be flagged.", show_default="0.05")
     ] = None,
-    false_findings: Annotated[
+    false_positives: Annotated[
         float | None,
         typer.Option(help="Instead: at most so many findings per healthy study, on average.", show_default="not used"),
     ] = None,
@@ -72,25 +72,25 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
     """Set a model's threshold from healthy studies of your own scanner, and write it as a new model folder."""
     from moeclip_med.scoring import load_detector
 
-    if rate is not None and false_findings is not None:
-        msg = "--rate and --false-findings exclude each other; name one"
+    if rate is not None and false_positives is not None:
+        msg = "--rate and --false-positives exclude each other; name one"
         raise InputError(msg)
     if output.exists():
         msg = f'--output "{output}" exists; name a new folder, so that no model is overwritten'
         raise InputError(msg)
     source_folder = _model_folder(model)
-    if rate is None and false_findings is None:
+    if rate is None and false_positives is None:
         rate = DEFAULT_RATE
-    _check_studies(healthy, rate, false_findings)
+    _check_studies(healthy, rate, false_positives)
     detector = load_detector(model, device=device, engine=engine, precision=precision)
     if detector.metadata.threshold.is_calibrated:
         print_warning(f"{model} is calibrated already; its threshold is set anew from these studies")
-    scored = score_healthy(healthy, detector, plane, preset, wants_counts=false_findings is not None, quiet=quiet)
+    scored = score_healthy(healthy, detector, plane, preset, wants_counts=false_positives is not None, quiet=quiet)
     for reason in scored.left_out:
         print_warning(reason)
     if len(scored.kinds) > 1:
         print_warning(f"these studies are of several kinds ({', '.join(sorted(scored.kinds))}); calibrate each apart")
-    calibration = _calibrate(scored, detector, rate, false_findings)
+    calibration = _calibrate(scored, detector, rate, false_positives)
     made_from = f"{calibration.studies} healthy studies ({', '.join(sorted(scored.kinds))}, plane {plane.value})"
     _write(source_folder, output, detector, calibration, made_from)
     console = make_console()

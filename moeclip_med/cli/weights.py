@@ -149,14 +149,14 @@ def _print_metadata(metadata: ModelMetadata, folder: Path) -> None:
         "name": f"{metadata.name}, version {metadata.version}",
         "folder": str(folder),
         "tower": f"{tower.name} ({tower.pretrained}), activation {tower.activation}",
-        "input": f"{architecture.image_size} × {architecture.image_size} pixels, {architecture.framing}",
+        "input": f"{architecture.image_size} × {architecture.image_size} pixels, {architecture.crop}",
         "score scale": f"centre {scale.centre:g}, spread {scale.spread:g} ({scale.source})",
         "threshold": f"{threshold.value:g} ({threshold.source})"
         + ("" if threshold.is_calibrated else f", {UNCALIBRATED}"),
         "licence": metadata.licence,
         "tower's licence": metadata.tower_licence or "not recorded",
         "trained on": "\n".join(data) or "nothing",
-        "initial values": "\n".join(f"{key}: {value}" for key, value in metadata.start_values.items())
+        "initialization": "\n".join(f"{key}: {value}" for key, value in metadata.initialization.items())
         or "not recorded",
         "weak on": "\n".join(f"{kind}: {why}" for kind, why in metadata.weak_kinds.items()) or "nothing recorded",
         "notes": "\n".join(metadata.notes) or "none",

@@ -120,7 +120,7 @@ class Architecture:
         corners_aligned: Whether maps are resized with aligned corners.
         mean: Channel means for the input, in [0, 1].
         std: Channel standard deviations for the input.
-        framing: What of a slice the network sees: the "whole" image, or the "foreground-square" around the body.
+        crop: What of a slice the network sees: the "whole" image, or the "foreground-square" around the body.
     """
 
     tower: TowerSpec
@@ -140,7 +140,7 @@ class Architecture:
     corners_aligned: bool = True
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
-    framing: Literal["whole", "foreground-square"] = "whole"
+    crop: Literal["whole", "foreground-square"] = "whole"
 
     def __post_init__(self) -> None:
         """Check what no single field can.
@@ -249,7 +249,7 @@ class ZeroShotArchitecture:
     corners_aligned: bool = True
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
-    framing: Literal["whole", "foreground-square"] = "whole"
+    crop: Literal["whole", "foreground-square"] = "whole"
 
     @property
     def map_count(self) -> int:
@@ -275,13 +275,13 @@ class FusedArchitecture:
     map_size: int
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    framing: Literal["whole", "foreground-square"] = "foreground-square"
+    crop: Literal["whole", "foreground-square"] = "foreground-square"
 
     def __post_init__(self) -> None:
         """Check that the members fit each other.
 
         Raises:
-            InputError: There are fewer than two, one has a text tower, or their framings differ.
+            InputError: There are fewer than two, one has a text tower, or their crops differ.
         """
         if len(self.members) < 2:  # noqa: PLR2004 - one is not fused
             msg = f"architecture.members: {len(self.members)} network; a fused network has two or more."
@@ -289,8 +289,8 @@ class FusedArchitecture:
         if any(member.prompts == "text" for member in self.members):
             msg = 'architecture.members: prompts "text" in a fused network; its members need "learned" prompts.'
             raise InputError(msg)
-        if any(member.framing != self.framing for member in self.members):
-            msg = f'architecture.members: a framing other than "{self.framing}"; all members see the same frame.'
+        if any(member.crop != self.crop for member in self.members):
+            msg = f'architecture.members: a crop other than "{self.crop}"; all members see the same crop.'
             raise InputError(msg)
 
     @property
@@ -399,7 +399,7 @@ def lite_architecture() -> Architecture:
         corners_aligned=False,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        framing="foreground-square",
+        crop="foreground-square",
     )
 
 
@@ -444,7 +444,7 @@ def dino_architecture(
         corners_aligned=False,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        framing="foreground-square",
+        crop="foreground-square",
     )
 
 

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from moeclip_med.scoring.record import ScoringRecord
     from moeclip_med.scoring.review import FindingReview
 
-EXTENT_SHARE = 0.6
-"""A finding reaches as far as scores stay at or above this share of the threshold; see `low_threshold`.
+LOW_THRESHOLD_SHARE = 0.6
+"""The low (hysteresis) threshold as a share of the threshold; see `low_threshold`.
 
-A threshold that seldom flags a healthy image cuts most of a lesion's rim off. On held-out industrial and synthetic
+A threshold that seldom flags a healthy image cuts off most of a lesion's rim. On held-out industrial and synthetic
 images, where the threshold is 0.5, the F1 of pixels is largest at 0.3 (docs/research/experiments.md). Medical images
 were not used.
 """
 
 
-_EXTENT_THRESHOLD = 0.5
-"""A threshold above it finds fewer regions, but draws them as far."""
+_HIGHEST_SCALED_THRESHOLD = 0.5
+"""Above it the low threshold stays where it is: fewer regions are found, with the same outlines."""
 
 
 def low_threshold(threshold: float) -> float:
     """Return the score down to which a finding reaches (the lower one of a hysteresis), for the one that finds it."""
-    return EXTENT_SHARE * min(threshold, _EXTENT_THRESHOLD)
+    return LOW_THRESHOLD_SHARE * min(threshold, _HIGHEST_SCALED_THRESHOLD)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.scoring.anomaly import EXTENT_SHARE
+from moeclip_med.scoring.anomaly import LOW_THRESHOLD_SHARE
 from moeclip_med.scoring.findings import find_findings
 
 if TYPE_CHECKING:
@@ -83,9 +83,11 @@ def check_enough(count: int, rate: float | None, allowed: float | None) -> None:
         _check_count(count, studies_needed(rate), f"a rate of {rate:.3g}")
     if allowed is not None:
         if not 0 < allowed < COUNTED_AT_MOST:
-            msg = f"{allowed} false findings per study make no sense; name a number above 0 and below {COUNTED_AT_MOST}"
+            msg = (
+                f"{allowed} false positives per study make no sense; name a number above 0 and below {COUNTED_AT_MOST}"
+            )
             raise InputError(msg)
-        _check_count(count, studies_needed_for_findings(allowed), f"{allowed:g} false findings per study")
+        _check_count(count, studies_needed_for_findings(allowed), f"{allowed:g} false positives per study")
 
 
 def calibrate_rate(flag_levels: Sequence[float], rate: float) -> Calibration:
@@ -135,7 +137,7 @@ def calibrate_findings(counts: NDArray[np.int64], levels: NDArray[np.float64], a
     risk = (growing.sum(axis=0) + COUNTED_AT_MOST) / (studies + 1)
     kept = np.flatnonzero(risk <= allowed)
     if not len(kept):
-        msg = "no threshold keeps the number of false findings; look at these studies with score: are they healthy?"
+        msg = "no threshold keeps the number of false positives; look at these studies with score: are they healthy?"
         raise InputError(msg)
     return Calibration(
         float(levels[kept[0]]),
@@ -240,7 +242,7 @@ def _usable_raw(anomaly: AnomalyVolume) -> NDArray[np.float32]:
 
 def _reach(scale: ScoreScale) -> float:
     """How far below a calibrated threshold, in raw scores, a finding reaches."""
-    return scale.raw(CALIBRATED_SCORE) - scale.raw(EXTENT_SHARE * CALIBRATED_SCORE)
+    return scale.raw(CALIBRATED_SCORE) - scale.raw(LOW_THRESHOLD_SHARE * CALIBRATED_SCORE)
 
 
 def _findings(raw: NDArray[np.float32], volume: Volume, reach: float, level: float) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""A model ready to run on slices: framing and resizing in, anomaly maps on the slices' own pixels out."""
+"""A model ready to run on slices: crops and resizing in, anomaly maps on the slices' own pixels out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from moeclip_med.engines import make_engine
-from moeclip_med.scoring.framing import Frame
+from moeclip_med.scoring.crop import Crop
 from moeclip_med.weights import load_model
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SCORE_OUTSIDE = 1e-6
-"""The score of pixels outside the frame that the network saw: air, by construction of the frame."""
+"""The score of pixels outside the crop that the network saw: air, by construction of the crop."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SliceMaps:
     Attributes:
         raw: (batch, rows, columns) float32, the network's unbounded map.
         routing: (batch, level, rows, columns) uint8, the expert with the largest weight counted from 1, and 0 outside
-            the frame that the network saw; None if not asked for.
+            the crop that the network saw; None if not asked for.
     """
 
     raw: Tensor
@@ -63,9 +63,9 @@ class Detector:
         self._std = torch.tensor(architecture.std).view(1, 3, 1, 1)
 
     @property
-    def frames_foreground(self) -> bool:
+    def crops_foreground(self) -> bool:
         """Whether the network sees the square around the foreground (True) or the whole slice stretched (False)."""
-        return self.metadata.architecture.framing == "foreground-square"
+        return self.metadata.architecture.crop == "foreground-square"
 
     def map_slices(self, slices: Tensor, box: SquareBox | None = None, *, want_routing: bool = False) -> SliceMaps:
         """Map the anomalies of a batch of slices.
@@ -79,21 +79,21 @@ class Detector:
         Returns:
             Maps on the slices' own pixels.
         """
-        frame = Frame.of(box, slices.shape[-2], slices.shape[-1])
-        resized = frame.to_square(slices, self._image_size)
+        crop = Crop.of(box, slices.shape[-2], slices.shape[-1])
+        resized = crop.to_square(slices, self._image_size)
         images = (resized.clamp_(0.0, 1.0).expand(-1, 3, -1, -1) - self._mean).div_(self._std)
         output = self.engine.run(images, want_routing=want_routing)
 
         outside = float(self.metadata.score_scale.raw(SCORE_OUTSIDE))
-        raw = frame.from_square(output.maps[:, None].float(), outside=outside)[:, 0]
-        return SliceMaps(raw, _routing(output.routing, frame) if want_routing else None)
+        raw = crop.from_square(output.maps[:, None].float(), outside=outside)[:, 0]
+        return SliceMaps(raw, _routing(output.routing, crop) if want_routing else None)
 
 
-def _routing(levels: tuple[Tensor, ...] | None, frame: Frame) -> Tensor | None:
+def _routing(levels: tuple[Tensor, ...] | None, crop: Crop) -> Tensor | None:
     """Put the experts' choices, 1 for the first, into slices; 0 where the network did not look."""
     if levels is None:
         return None
-    placed = [frame.from_square(level[:, None] + 1, outside=0, mode="nearest-exact") for level in levels]
+    placed = [crop.from_square(level[:, None] + 1, outside=0, mode="nearest-exact") for level in levels]
     return torch.cat(placed, dim=1)
 
 

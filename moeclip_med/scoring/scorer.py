@@ -238,7 +238,7 @@ class _Run:
     ) -> None:
         """Score every view, batch by batch, until done or told to stop."""
         for views_before, view in enumerate(self.views):
-            box = foreground_box(self._volume, view, self.window) if self._detector.frames_foreground else None
+            box = foreground_box(self._volume, view, self.window) if self._detector.crops_foreground else None
             batches = _batches(order if views_before == 0 else (), view.n_slices, batch_size)
             along = ThroughPlaneFilter(slice_positions(self._volume, view), self._sigmas[views_before])
             for indices, slices in self._prepared(view, batches):

@@ -16,7 +16,7 @@ from moeclip_med.weights.metadata import (
     ScoreScale,
     Threshold,
     TrainingData,
-    describe_start_values,
+    describe_initialization,
     uncalibrated_scale,
 )
 from moeclip_med.weights.store import save_model
@@ -118,7 +118,7 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
             "steps": str(progress.step),
             "chosen": chosen(progress),
         },
-        start_values=describe_start_values(task.network.architecture),
+        initialization=describe_initialization(task.network.architecture),
         tower_sha256=tower.sha256,
         notes=NOTES,
         weak_kinds=WEAK_KINDS,
@@ -130,13 +130,13 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
 NOTES = (
     "Trained on industrial surfaces and synthetic defects only; it has never seen a medical image.",
     "In grey images it takes what has a mirror twin for normal: lesions on the midline or on both sides may be missed.",
-    "Heads tilted by more than 12° or cut off raise false findings, for the same reason.",
+    "Heads tilted by more than 12° or cut off raise false positives, for the same reason.",
     "Of lesions of a few millimetres it finds few: on multiple sclerosis plain brightness finds more.",
     "Typed prompts are ignored: its prompts are two learned vectors that know no object.",
 )
 
 WEAK_KINDS = {
-    "endoscopy": "lite was measured on ten endoscopy frames only; glints, folds and dark ends raise false findings.",
+    "endoscopy": "lite was measured on ten endoscopy frames only; glints, folds and dark ends raise false positives.",
     "oct": "lite was never measured on OCT; its training imitated layers in one image of twelve.",
     "ct-lung": "lite was never measured on lung CT; vessels are likely to score high.",
     "ct-soft-tissue": "lite was never measured on soft-tissue CT; its training imitated organs, not a whole body.",
@@ -180,7 +180,7 @@ def write_transformer_model(
             "steps": str(progress.step),
             "chosen": chosen(progress),
         },
-        start_values=describe_start_values(task.network.architecture),
+        initialization=describe_initialization(task.network.architecture),
         tower_sha256=built.tower_sha256,
     )
     save_model(folder, state, metadata)

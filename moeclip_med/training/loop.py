@@ -78,7 +78,7 @@ class Task(Protocol):
         """The weighted losses, which are summed, and what they were computed from."""
 
     def validate(self) -> Validation:
-        """Judge the network as it is."""
+        """Evaluate the network as it is."""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def held_out_normal_samples(mix: Mix, count: int) -> NDArray[np.uint8]:
 def score_group(
     group: ValidationGroup, maps_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 ) -> tuple[GroupScores, NDArray[np.float32]]:
-    """Judge a group's maps; an image's score is its map's maximum.
+    """Evaluate a group's maps; an image's score is its map's maximum.
 
     Args:
         group: Images and masks.

@@ -88,7 +88,7 @@ def import_released(path: Path, folder: Path, name: str, options: ReleasedOption
         prompts=Prompts(),
         training_data=(_DATA,),
         training={"source": "released checkpoint", "file": path.name},
-        start_values={"router": "0", "experts.up (B)": "0", "experts.down (A)": "QR of a Gaussian, frozen"},
+        initialization={"router": "0", "experts.up (B)": "0", "experts.down (A)": "QR of a Gaussian, frozen"},
         notes=_notes(state, options),
     )
     return save_model(folder, {key: tensor.float() for key, tensor in state.items()}, metadata)

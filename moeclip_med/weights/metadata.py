@@ -150,7 +150,7 @@ class ModelMetadata:
         prompts: The prompts in use where the user gives none; None with learned prompts.
         training_data: What the adapters learned from.
         training: How they were trained: named settings and measured figures.
-        start_values: What made every expert learn from the first step: router, B and the rest.
+        initialization: What made every expert learn from the first step: router, B and the rest.
         adapters_sha256: Of the file of the adapters.
         tower_sha256: Of the tower's weights: the file for lite's tower, `tensors.fingerprint` for others, joined by
             "+" where there are several towers; "" where unknown, which leaves the tower unchecked.
@@ -169,7 +169,7 @@ class ModelMetadata:
     prompts: Prompts | None = None
     training_data: tuple[TrainingData, ...] = ()
     training: dict[str, str] = field(default_factory=dict)
-    start_values: dict[str, str] = field(default_factory=dict)
+    initialization: dict[str, str] = field(default_factory=dict)
     adapters_sha256: str = ""
     tower_sha256: str = ""
     notes: tuple[str, ...] = ()
@@ -219,7 +219,7 @@ class ModelMetadata:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def describe_start_values(architecture: LearnedArchitecture) -> dict[str, str]:
+def describe_initialization(architecture: LearnedArchitecture) -> dict[str, str]:
     """The initial values that let every expert learn from the first step, for the metadata."""
     experts = architecture.experts
     return {

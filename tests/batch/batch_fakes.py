@@ -46,7 +46,7 @@ class Scale:
 class FakeDetector:
     """Brightness as anomaly: the window's upper end scores 0.73."""
 
-    frames_foreground = False
+    crops_foreground = False
     notes = ()
 
     def __init__(self, identity: str = "f" * 64, seconds_per_slice: float = 0.0) -> None:

@@ -26,7 +26,7 @@ def save():
 class BlurredBrightness:
     """Stands in for a detector: brightness averaged over 5 x 5 pixels, its score scale around one half."""
 
-    frames_foreground = True
+    crops_foreground = True
 
     def __init__(self, bad: float | None = None):
         self.bad = bad

@@ -90,7 +90,7 @@ def test_a_perfect_program_is_perfect_in_every_figure(study):
     assert one.metric("perfect", "volume", "auroc").value == 1.0
 
 
-def test_missed_lesions_and_false_findings_are_counted_in_ml(study):
+def test_missed_lesions_and_false_positives_are_counted_in_ml(study):
     _, _, _, result = study
     level = result.sets[0].cases["half"][ThresholdKind.STORED]
     assert level.lesions["lesion_sensitivity"].value == 3 / 4

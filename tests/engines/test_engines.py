@@ -74,7 +74,7 @@ def images_for(model, count=6):
     return torch.from_numpy(np.concatenate(list(batches)))
 
 
-def plain_maps(model, images):
+def reference_maps(model, images):
     with torch.inference_mode():
         return model.network(images, model.text).maps
 
@@ -92,7 +92,7 @@ def test_float32_scores_are_within_1e_4(engine, name, request):
     made = make_engine(model, engine=engine, device="cpu", precision="f32")
     assert made.name == engine
     scale = model.metadata.score_scale
-    found, wanted = (scale.score(maps.numpy()) for maps in (made.run(images).maps, plain_maps(model, images)))
+    found, wanted = (scale.score(maps.numpy()) for maps in (made.run(images).maps, reference_maps(model, images)))
     assert np.abs(found - wanted).max() < 1e-4
     assert wanted.std() > 1e-3  # the images do make a difference
 
@@ -121,7 +121,7 @@ def test_bf16_keeps_the_order(engine, name, request):
     images = images_for(model)
     maps = make_engine(model, engine=engine, device="cpu", precision="bf16").run(images).maps
     assert maps.dtype == torch.float32
-    assert correlation(maps, plain_maps(model, images)) >= CORRELATION_FLOOR[Precision.BF16]
+    assert correlation(maps, reference_maps(model, images)) >= CORRELATION_FLOOR[Precision.BF16]
 
 
 @needs_bf16
@@ -133,7 +133,7 @@ def test_lite_runs_in_bf16_only_where_many_images_keep_their_order(lite):
     except ConversionError as refused:
         reason = str(refused)
     else:
-        assert correlation(made.run(images).maps, plain_maps(lite, images)) >= CORRELATION_FLOOR[Precision.BF16]
+        assert correlation(made.run(images).maps, reference_maps(lite, images)) >= CORRELATION_FLOOR[Precision.BF16]
         return
     assert reason.endswith("0.9995 is wanted; use --precision f32 or --engine torch.")
 
@@ -142,9 +142,11 @@ def test_lite_runs_in_bf16_only_where_many_images_keep_their_order(lite):
 def test_int8_keeps_the_order_and_is_made_of_industrial_images(small_transformer):
     made = make_engine(small_transformer, engine="openvino", precision="int8")
     images = images_for(small_transformer)
-    assert correlation(made.run(images).maps, plain_maps(small_transformer, images)) >= 0.998
+    assert correlation(made.run(images).maps, reference_maps(small_transformer, images)) >= 0.998
     assert made.description.endswith("calibrated on 32 synthetic images")
-    assert correlation(made.run(images).maps, plain_maps(small_transformer, images)) < 0.9999999  # it is not float32
+    assert (
+        correlation(made.run(images).maps, reference_maps(small_transformer, images)) < 0.9999999
+    )  # it is not float32
 
 
 @pytest.mark.slow
@@ -206,7 +208,7 @@ def test_lite_finds_industrial_defects_as_well(lite, made_defects, engine, preci
     def auroc(maps):
         return roc_auc_score(truth.ravel(), maps.numpy().ravel())
 
-    plain = auroc(plain_maps(lite, batch))
+    plain = auroc(reference_maps(lite, batch))
     assert plain > 0.8  # the data can tell good maps from bad
     made = make_engine(lite, engine=engine, device="cpu", precision=precision)
     assert abs(auroc(made.run(batch).maps) - plain) <= 0.002

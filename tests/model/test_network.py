@@ -175,7 +175,7 @@ def test_the_experts_own_losses_reach_the_experts(loss, make_tiny, tiny_text):
         assert getattr(mixture, part).grad.norm() > 0
 
 
-def test_zero_start_values_as_released_leave_experts_without_gradient(make_tiny, tiny_text):
+def test_zero_initialization_as_released_leave_experts_without_gradient(make_tiny, tiny_text):
     """Why the initial values are not zero: with a zero router the same experts win every token."""
     network = make_tiny(experts=ExpertsSpec(rank=4, router_start=0.0, expert_start=0.02)).train()
     output = network.forward_training(network.first_tokens(noise(2, 3, 64, 64)), tiny_text)

@@ -18,7 +18,7 @@ class FakeDetector:
 
     identity = "0" * 64
     notes = ()
-    frames_foreground = False
+    crops_foreground = False
     engine = SimpleNamespace(name="fake", description="no network", batch_size=8, fallback_reason="")
 
     def __init__(self, name):

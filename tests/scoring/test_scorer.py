@@ -35,11 +35,11 @@ class BrightnessEngine:
         return NetworkOutput(maps=maps, routing=routing)
 
 
-def make_detector(framing="whole"):
+def make_detector(crop="whole"):
     metadata = SimpleNamespace(
         name="brightness",
         version="1",
-        architecture=SimpleNamespace(image_size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), framing=framing),
+        architecture=SimpleNamespace(image_size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop=crop),
         score_scale=ScoreScale(centre=0.5, spread=0.1),
         threshold=Threshold(0.6, "test"),
         threshold_for=lambda _: Threshold(0.6, "test"),
@@ -205,9 +205,9 @@ def test_routing_is_a_volume_of_experts(make_volume, blob):
 
 
 def test_outside_the_frame_no_expert_took_a_patch(make_volume, blob):
-    framed = score_volume(make_volume(blob), make_detector("foreground-square"), keep_routing=True)
+    cropped = score_volume(make_volume(blob), make_detector("foreground-square"), keep_routing=True)
 
-    assert set(np.unique(framed.routing)) == {0, 1, 2}
+    assert set(np.unique(cropped.routing)) == {0, 1, 2}
 
 
 def test_nan_and_infinity_are_not_passed_on(make_volume, blob):

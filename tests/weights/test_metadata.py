@@ -15,7 +15,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.model.architecture import lite_architecture, paper_architecture
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.weights import ModelMetadata, ScoreScale, Threshold, TrainingData
-from moeclip_med.weights.metadata import describe_start_values, uncalibrated_scale
+from moeclip_med.weights.metadata import describe_initialization, uncalibrated_scale
 from moeclip_med.weights.store import read_metadata, write_metadata
 
 
@@ -76,7 +76,7 @@ def metadata():
         prompts=Prompts("scan", abnormal=("a lesion",)),
         training_data=(TrainingData("Magnetic tiles", "CC BY 4.0", "https://example.org", 952),),
         training={"steps": "650"},
-        start_values=describe_start_values(architecture),
+        initialization=describe_initialization(architecture),
         weak_kinds={"endoscopy": "glints and folds look abnormal to it"},
     )
 
@@ -94,9 +94,9 @@ def test_missing_keys_are_named(metadata):
         ModelMetadata.from_json(data, "here")
 
 
-def test_start_values_say_what_lets_every_expert_learn(metadata):
-    assert metadata.start_values["router"] == "normal, standard deviation 0.02"
-    assert metadata.start_values["experts.up (B)"] == "normal, standard deviation 0.02"
+def test_the_initialization_says_what_lets_every_expert_learn(metadata):
+    assert metadata.initialization["router"] == "normal, standard deviation 0.02"
+    assert metadata.initialization["experts.up (B)"] == "normal, standard deviation 0.02"
     json.dumps(metadata.to_json())
 
 

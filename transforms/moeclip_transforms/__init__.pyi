@@ -8,8 +8,8 @@ from .dictionary import WindowIntensityd as WindowIntensityd
 from .errors import InputError as InputError
 from .errors import MissingExtraError as MissingExtraError
 from .errors import NoticeWarning as NoticeWarning
-from .framing import SquareBox as SquareBox
-from .framing import foreground_box as foreground_box
+from .foreground import SquareBox as SquareBox
+from .foreground import foreground_box as foreground_box
 from .geometry import Affine as Affine
 from .geometry import resample_to_orthogonal as resample_to_orthogonal
 from .intensity import Window as Window

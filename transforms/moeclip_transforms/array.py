@@ -14,7 +14,7 @@ from monai.transforms.transform import Transform
 from monai.utils.enums import TraceKeys, TransformBackends
 
 from moeclip_transforms.conversion import KIND_KEY, ORIENTATION_KEY, REGULAR_KEY, SLICE_AXIS_KEY
-from moeclip_transforms.framing import foreground_square
+from moeclip_transforms.foreground import foreground_square
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.intensity import Window, fit_image_window
 from moeclip_transforms.slice_axis import likely_slice_axis

@@ -72,30 +72,30 @@ def interpret(
     finite = np.isfinite(values)
     rounded = np.rint(np.where(finite, values, 0.0))
     ignored = finite & np.isin(rounded, ignore_labels) if ignore_labels else None
-    judged = finite if ignored is None else finite & ~ignored
+    counted = finite if ignored is None else finite & ~ignored
     if ignored is not None and not ignored.any():
         ignored = None
-    if not judged.any():
+    if not counted.any():
         return Truth(np.zeros(values.shape, dtype=bool), ignored, ("no value that is a number",))
-    inside = values[judged]
+    inside = values[counted]
     has_span = inside.min() == inside.max() or inside.max() - inside.min() > 0.5  # noqa: PLR2004  tiny numbers are no labels
-    is_whole = has_span and bool((np.abs(inside - rounded[judged]) <= _WHOLE).all())
+    is_whole = has_span and bool((np.abs(inside - rounded[counted]) <= _WHOLE).all())
     remarks: list[str] = []
     unnamed: tuple[int, ...] = ()
     if lesion_labels:
-        abnormal = judged & np.isin(rounded, lesion_labels)
-        unnamed = tuple(int(value) for value in np.unique(rounded[judged & ~abnormal & (rounded != 0)]))
+        abnormal = counted & np.isin(rounded, lesion_labels)
+        unnamed = tuple(int(value) for value in np.unique(rounded[counted & ~abnormal & (rounded != 0)]))
         if not is_whole:
             remarks.append("values are no whole numbers; the nearest label counts")
-    elif is_whole and _are_labels(rounded, judged):
-        abnormal = judged & (rounded > 0)
+    elif is_whole and _are_labels(rounded, counted):
+        abnormal = counted & (rounded > 0)
         below = np.unique(inside[inside < -_WHOLE])
         if _VOID in rounded[abnormal] and np.unique(rounded[abnormal]).size > 1:
             remarks.append(f"the value {_VOID} counts as lesion; name it with --ignore-labels if it is unknown")
         if len(below):
             remarks.append(f"the value {below[-1]:g} counts as outside; name it with --ignore-labels if it is unknown")
     else:
-        abnormal, words = _cut(values, judged)
+        abnormal, words = _cut(values, counted)
         remarks += words
     share = np.count_nonzero(abnormal) / abnormal.size
     if share > _MOST_LESION:
@@ -103,25 +103,25 @@ def interpret(
     return Truth(abnormal, ignored, tuple(remarks), unnamed)
 
 
-def _cut(values: NDArray[np.float32], judged: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[str]]:
-    inside = values[judged]
+def _cut(values: NDArray[np.float32], counted: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[str]]:
+    inside = values[counted]
     low, high = float(inside.min()), float(inside.max())
     middle = (low + high) / 2
     if low == high:
-        return judged & (values > 0), []
-    abnormal: NDArray[np.bool_] = judged & (values > middle)
+        return counted & (values > 0), []
+    abnormal: NDArray[np.bool_] = counted & (values > middle)
     if np.isin(inside, (low, high)).all():
         return abnormal, []
     return abnormal, [f"values from {low:.3g} to {high:.3g}, not few whole numbers; cut at {middle:.3g}"]
 
 
-def _are_labels(rounded: NDArray[np.float32], judged: NDArray[np.bool_]) -> bool:
+def _are_labels(rounded: NDArray[np.float32], counted: NDArray[np.bool_]) -> bool:
     """Whether whole numbers are labels rather than a binary mask with soft edges or the ringing of JPEG.
 
     Labels fill areas: a value between the ends of the range with a flat patch of its own is one. Near the ends that is
     not enough, since ringing is flat in places; there, labels are told by an upper end that is a single value.
     """
-    levels = np.unique(rounded[judged])
+    levels = np.unique(rounded[counted])
     low, high = float(levels[0]), float(levels[-1])
     if len(levels) <= 2 or high <= _LABEL_TOP:  # noqa: PLR2004
         return not (len(levels) == 2 and low > 0)  # noqa: PLR2004

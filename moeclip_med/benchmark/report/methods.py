@@ -9,7 +9,7 @@ from moeclip_med.metrics.bootstrap import MINIMUM_UNITS, REPEATS
 from moeclip_med.metrics.lesions import BRATS_GLIOMA
 from moeclip_med.metrics.overlap import EMPTY_RULES, TOLERANCE_MM, TOLERANCE_PIXELS
 from moeclip_med.metrics.paired import RESAMPLES
-from moeclip_med.scoring.anomaly import EXTENT_SHARE
+from moeclip_med.scoring.anomaly import LOW_THRESHOLD_SHARE
 from moeclip_med.scoring.findings import SMALLEST_AREA_PIXELS, SMALLEST_SHARE, SMALLEST_VOLUME_ML
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def methods(result: BenchmarkResult) -> str:
         model=result.provenance["model"],
         software=result.provenance["software"],
         source=result.provenance["settings"]["threshold_from"],
-        extent_share=f"{EXTENT_SHARE:g}",
+        low_threshold_share=f"{LOW_THRESHOLD_SHARE:g}",
         smallest_ml=f"{SMALLEST_VOLUME_ML:g}",
         smallest_pixels=SMALLEST_AREA_PIXELS,
         smallest_share=f"{1 / SMALLEST_SHARE:.0f}",

@@ -14,7 +14,7 @@ from moeclip_med.results.dicom.character_sets import UTF_8
 from moeclip_med.results.dicom.citing import cite
 from moeclip_med.results.dicom.identity import CODING_SCHEME, MANUFACTURER, Identity
 from moeclip_med.results.dicom.objects import OBJECTS
-from moeclip_med.results.dicom.stand_ins import take_out_positions
+from moeclip_med.results.dicom.placeholders import take_out_positions
 from moeclip_med.results.notes import RESEARCH_USE
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def make_parametric_map(anomaly: AnomalyVolume, sources: Sources, identity: Iden
         quantity_definition=codes.DCM.ClassActivation,
     )
     parametric_map = ParametricMap(
-        source_images=sources.stand_ins,
+        source_images=sources.placeholders,
         pixel_array=to_frames(anomaly.scores).astype(np.float32, copy=False),
         sop_instance_uid=identity.instance_uid(ResultFormat.PM),
         instance_number=1,

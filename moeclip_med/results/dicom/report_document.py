@@ -76,7 +76,7 @@ def make_report_document(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    evidence: list[Dataset] = [*sources.stand_ins, *([segmentation] if segmentation is not None else [])]
+    evidence: list[Dataset] = [*sources.placeholders, *([segmentation] if segmentation is not None else [])]
     arguments = common.series_arguments(identity, ResultFormat.SR)
     document = sr.Comprehensive3DSR(
         evidence=evidence,

@@ -15,7 +15,7 @@ from pydicom.uid import RLELossless
 from skimage.segmentation import find_boundaries
 
 from moeclip_med.results.dicom.common import finish, series_arguments, to_frames
-from moeclip_med.results.dicom.stand_ins import decimals
+from moeclip_med.results.dicom.placeholders import decimals
 from moeclip_med.results.formats import ResultFormat
 from moeclip_med.results.notes import RESEARCH_USE
 from moeclip_med.results.overlay import blend
@@ -110,7 +110,7 @@ def _capture(
     geometry = anomaly.volume.frame_geometry[index] if sources.has_position else None
     spacing = _spacing(anomaly, factor) if geometry else None
     capture = SCImage.from_ref_dataset(
-        ref_dataset=sources.stand_ins[index],
+        ref_dataset=sources.placeholders[index],
         pixel_array=pixels,
         photometric_interpretation="RGB",
         bits_allocated=8,

@@ -52,7 +52,7 @@ def make_segmentation(
     result = segmentation_result(kind)
     is_fractional = kind is SegmentationKind.FRACTIONAL
     segmentation = Segmentation(
-        source_images=sources.stand_ins,
+        source_images=sources.placeholders,
         pixel_array=to_frames(_ranks(anomaly)),
         segmentation_type=SegmentationTypeValues[kind.name],
         segment_descriptions=[_description(finding, identity, options) for finding in anomaly.findings],

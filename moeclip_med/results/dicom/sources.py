@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from moeclip_med.results.dicom.attributes import IMAGE_ATTRIBUTES, SUBJECT_ATTRIBUTES
 from moeclip_med.results.dicom.citing import Citer
 from moeclip_med.results.dicom.cleaning import Change, HeaderCleaner, describe_changes
-from moeclip_med.results.dicom.stand_ins import make_stand_ins
+from moeclip_med.results.dicom.placeholders import make_placeholders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Sources:
     """A source as the results need it.
 
     Attributes:
-        stand_ins: One single-frame header per slice in the order of the volume, for highdicom.
+        placeholders: One single-frame header per slice in the order of the volume, for highdicom.
         citations: What each slice really is.
         subject: Attributes of patient and study, all valid.
         image: Attributes of the images that some results repeat: `IMAGE_ATTRIBUTES` and FrameOfReferenceUID.
@@ -39,7 +39,7 @@ class Sources:
         notes: What was corrected in or excluded from the source's header, one sentence each, without a value.
     """
 
-    stand_ins: tuple[Dataset, ...] = field(repr=False)
+    placeholders: tuple[Dataset, ...] = field(repr=False)
     citations: tuple[Citation, ...]
     subject: Dataset = field(repr=False)
     image: Dataset = field(repr=False)
@@ -57,7 +57,7 @@ class Sources:
     @cached_property
     def slice_of_stand_in(self) -> dict[str, int]:
         """The index of the slice by the SOPInstanceUID of its placeholder."""
-        return {str(header.SOPInstanceUID): index for index, header in enumerate(self.stand_ins)}
+        return {str(header.SOPInstanceUID): index for index, header in enumerate(self.placeholders)}
 
     @cached_property
     def citation_of_stand_in(self) -> dict[str, Citation]:
@@ -107,7 +107,9 @@ def load_sources(volume: Volume) -> Sources:
     has_position = volume.has_orientation and bool(volume.frame_geometry)
     thickness = _thickness(headers[0], source.frames[0].frame, cleaner) or volume.affine.spacing[2]
     return Sources(
-        stand_ins=make_stand_ins(volume, study_uid, files[0].series_uid, str(image.FrameOfReferenceUID), thickness),
+        placeholders=make_placeholders(
+            volume, study_uid, files[0].series_uid, str(image.FrameOfReferenceUID), thickness
+        ),
         citations=tuple(
             files[file].frame(frame.frame + 1) if names_frames[file] else files[file]
             for file, frame in zip(file_of_slice, source.frames, strict=True)

@@ -16,8 +16,8 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 from moeclip_med.results.dicom.common import algorithm_text, finish, series_arguments
 from moeclip_med.results.dicom.contours import outline
 from moeclip_med.results.dicom.objects import OBJECTS
+from moeclip_med.results.dicom.placeholders import decimals
 from moeclip_med.results.dicom.segmentation import tracking_id
-from moeclip_med.results.dicom.stand_ins import decimals
 from moeclip_med.results.formats import ResultFormat
 
 if TYPE_CHECKING:

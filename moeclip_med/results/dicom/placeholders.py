@@ -36,7 +36,7 @@ _SUBJECT = (
 )
 
 
-def make_stand_ins(
+def make_placeholders(
     volume: Volume, study_uid: str, series_uid: str, frame_of_reference_uid: str, thickness: float
 ) -> tuple[Dataset, ...]:
     """Make one single-frame header per slice, in the order of the volume.
@@ -61,7 +61,7 @@ def make_stand_ins(
     for index, position in enumerate(positions):
         header = Dataset()
         header.SOPClassUID = CTImageStorage
-        header.SOPInstanceUID = make_uid("stand-in", series_uid, str(index))
+        header.SOPInstanceUID = make_uid("placeholder", series_uid, str(index))
         header.StudyInstanceUID, header.SeriesInstanceUID = study_uid, series_uid
         header.FrameOfReferenceUID, header.PositionReferenceIndicator = frame_of_reference_uid, None
         header.Rows, header.Columns, header.Modality = y, x, "OT"

@@ -22,14 +22,14 @@ from moeclip_med.weights import load_model
 @pytest.fixture(scope="module")
 def reference():
     path = Path(__file__).parents[2] / "benchmarks" / "reference.py"
-    spec = importlib.util.spec_from_file_location("plain_reference", path)
+    spec = importlib.util.spec_from_file_location("reference_implementation", path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["plain_reference"] = module
+    sys.modules["reference_implementation"] = module
     spec.loader.exec_module(module)
     return module
 
 
-def test_plain_transformer_equals_the_product(reference):
+def test_reference_transformer_equals_the_product(reference):
     torch.manual_seed(5)
     visual = open_clip.transformer.VisionTransformer(
         image_size=126, patch_size=14, width=128, layers=4, heads=4, mlp_ratio=4, output_dim=64
@@ -42,14 +42,16 @@ def test_plain_transformer_equals_the_product(reference):
     with torch.inference_mode():
         wanted = network(images, text).maps
     assert wanted.std() > 0.1
-    torch.testing.assert_close(reference.plain_maps(network, images, text), wanted, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(reference.reference_maps(network, images, text), wanted, rtol=1e-5, atol=1e-4)
 
 
-def test_plain_lite_equals_the_product(reference):
+def test_reference_lite_equals_the_product(reference):
     model = load_model("lite")
     batches = CalibrationImages(None, 2).batches(model.metadata.architecture)
     images = torch.from_numpy(np.concatenate(list(batches)))
     with torch.inference_mode():
         wanted = model.network(images).maps
     scale = model.metadata.score_scale.spread
-    torch.testing.assert_close(reference.plain_maps(model.network, images) / scale, wanted / scale, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        reference.reference_maps(model.network, images) / scale, wanted / scale, rtol=0, atol=1e-4
+    )

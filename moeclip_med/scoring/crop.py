@@ -18,7 +18,7 @@ _LONG = 4
 """A square this many times the area of its slice is made axis by axis."""
 
 
-class Frame(NamedTuple):
+class Crop(NamedTuple):
     """The part of a slice that a network sees.
 
     Attributes:
@@ -38,8 +38,8 @@ class Frame(NamedTuple):
     bottom: int = 0
 
     @classmethod
-    def of(cls, box: SquareBox | None, rows: int, columns: int) -> Frame:
-        """Return the frame of a box in slices of a size; all of the slice without one."""
+    def of(cls, box: SquareBox | None, rows: int, columns: int) -> Crop:
+        """Return the crop of a box in slices of a size; all of the slice without one."""
         if box is None:
             return cls(rows, columns)
         return cls(rows, columns, -box.column_start, box.column_stop - columns, -box.row_start, box.row_stop - rows)
