@@ -1,3 +1,4 @@
+import gzip
 import io
 import shutil
 import stat
@@ -5,9 +6,10 @@ import struct
 import tarfile
 import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
-from moeclip_transforms import ArchiveLimits, InputError
+from moeclip_transforms import ArchiveLimits, InputError, isolation
 from moeclip_transforms.archives import unpack
 
 
@@ -215,6 +217,7 @@ def test_a_damaged_lzma_member_is_told(tmp_path):
 
 
 def test_an_archive_larger_than_the_temporary_folder_is_told_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolation, "_is_expendable", True)  # only this process's disk is said to be full
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000, 900, 100))
     archive = make_zip(tmp_path / "study.zip", {"image": b"1" * 101})
@@ -222,4 +225,23 @@ def test_an_archive_larger_than_the_temporary_folder_is_told_before_it_is_unpack
     assert "unpacks to 101 bytes" in message
     assert "has 100 bytes left" in message
     assert "TMPDIR" in message
+    assert contents(tmp_path / "out") == {}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited on Linux alone")
+def test_a_header_of_a_tar_archive_that_claims_gigabytes(tmp_path):
+    """What tarfile reads whole: a member with the names of the next one."""
+    header = tarfile.TarInfo("names")
+    header.type, header.size = tarfile.XHDTYPE, 2 << 30
+    archive = tmp_path / "study.tar.gz"
+    with gzip.open(archive, "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(128):
+            file.write(bytes(16 << 20))
+    assert refusal(archive, tmp_path / "out").startswith('"study.tar.gz" needs more memory to read than the 1024 MiB')
+
+
+def test_folders_nested_without_end_are_refused(tmp_path):
+    archive = make_zip(tmp_path / "study.zip", {"a/" * depth + "image": b"1" for depth in (1, 400, 800, 1200)})
+    assert "levels deep; at most 100" in refusal(archive, tmp_path / "out")
     assert contents(tmp_path / "out") == {}

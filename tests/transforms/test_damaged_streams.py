@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from moeclip_transforms import ImageKind, InputError, fit_window, read_volume
-from moeclip_transforms.codestream import declared_size, frame_sizes
+from moeclip_transforms.codestream import StreamSize, declared_size, frame_sizes
 from moeclip_transforms.dicom_file import BoundedFile
 from pydicom.data import get_testdata_file
 
@@ -35,12 +35,44 @@ def message_of(path):
 def test_size_in_the_stream_is_the_size_in_the_header(name):
     dataset = pydicom.dcmread(get_testdata_file(name))
     count = int(dataset.get("NumberOfFrames", 1))
-    assert list(frame_sizes(dataset, count)) == [(dataset.Rows, dataset.Columns)] * count
+    expected = StreamSize(dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
+    assert list(frame_sizes(dataset, count)) == [expected] * count
 
 
 @pytest.mark.parametrize("stream", [b"", b"\xff\xd8", b"\xff\xd8\xff\xc0\x00", b"\xff\x4f\xff\x51\x00", b"RLE data"])
 def test_streams_that_do_not_say_their_size(stream):
     assert declared_size(stream) is None
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"\xff\xd8", b"\xff\xd8\xff\xd8\xff", bytes(5000)])
+@pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless.dcm", "JPGExtended.dcm"])
+def test_the_size_is_found_behind_junk(name, junk):
+    dataset = pydicom.dcmread(get_testdata_file(name))
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    assert declared_size(junk + frame) == StreamSize(dataset.Rows, dataset.Columns, 1)
+
+
+def test_the_size_of_jpeg_2000_is_found_behind_junk():
+    dataset = pydicom.dcmread(get_testdata_file("MR_small_jp2klossless.dcm"))
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    assert declared_size(b"junk" + frame) == StreamSize(dataset.Rows, dataset.Columns, 1)
+
+
+def test_thousands_of_components_are_refused_before_they_are_decoded(tmp_path):
+    """A small file that OpenJPEG takes gigabytes for."""
+    from imagecodecs import jpeg2k_encode
+
+    dataset = pydicom.dcmread(get_testdata_file("MR_small_jp2klossless.dcm"))
+    frame = bytearray(jpeg2k_encode(np.zeros((64, 64), np.uint16), codecformat="j2k"))
+    n_more = 3999
+    struct.pack_into(">H", frame, 4, struct.unpack_from(">H", frame, 4)[0] + 3 * n_more)
+    struct.pack_into(">H", frame, 40, 1 + n_more)
+    frame[45:45] = bytes(frame[42:45]) * n_more
+    dataset.PixelData = pydicom.encaps.encapsulate([bytes(frame)])
+    dataset.save_as(tmp_path / "image")
+    assert message_of(tmp_path / "image") == (
+        'The compressed pixels of "image" (frame 1) have 4000 values each, but its header says 1; copy the file again.'
+    )
 
 
 def test_stream_that_declares_another_size_is_refused_before_it_is_decoded(tmp_path):

@@ -7,6 +7,7 @@ import pydicom
 import pytest
 from moeclip_transforms import InputError
 from moeclip_transforms.isolation import CallLimits, IsolatedProcess, call_isolated
+from PIL import Image
 
 
 @pytest.fixture
@@ -85,3 +86,29 @@ def test_compressed_frames_come_out_the_same_from_another_process(name, monkeypa
     here = read_volume(path).array.copy()
     monkeypatch.setattr(isolation, "_is_expendable", False)
     assert np.array_equal(read_volume(path).array, here)
+
+
+@pytest.mark.parametrize("function", ["_facts_of", "_read_pixels"])
+def test_a_picture_that_ends_its_process_costs_a_sentence_and_not_the_reader(tmp_path, monkeypatch, function):
+    from moeclip_transforms import isolation, read_volume
+
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "deadly.png")
+    monkeypatch.setattr(isolation, "_is_expendable", False)
+    monkeypatch.setattr(f"moeclip_transforms.images.{function}", functions.die_of)
+    with pytest.raises(InputError, match=r'"deadly\.png" ended the process that reads it'):
+        read_volume(tmp_path / "deadly.png")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited on Linux alone")
+def test_an_expendable_process_keeps_the_memory_limit(monkeypatch):
+    from moeclip_transforms import isolation
+
+    monkeypatch.setattr(isolation, "_is_expendable", True)
+    with pytest.raises(InputError, match=r'"huge\.mha" needs more memory to read than the 64 MiB'):
+        isolation.call_foreign(functions.grow, 1 << 30, what='"huge.mha"', limits=CallLimits(memory_bytes=1 << 26))
+    assert isolation.call_foreign(functions.grow, 1 << 20, what="") == 1 << 20
+
+
+def test_the_limits_of_one_call_are_its_own(process):
+    with pytest.raises(InputError, match=r'"slow\.png" takes longer to read than 0\.5 s'):
+        process.call(functions.hang, what='"slow.png"', limits=CallLimits(seconds=0.5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -67,3 +68,21 @@ def test_a_forbidden_folder_is_told(tree, monkeypatch):
         ((path, said),) = source.unreadable
     assert path.name == "deep"
     assert "Permission denied" in said
+
+
+def test_folders_nested_deeper_than_a_path_may_be_long(tmp_path, monkeypatch):
+    """Deeper than Python calls itself, too."""
+    shutil.copy(pydicom.data.get_testdata_file("CT_small.dcm"), tmp_path / "own.dcm")
+    monkeypatch.chdir(tmp_path)
+    levels = 1500
+    for _ in range(levels):
+        Path("aaa").mkdir()
+        os.chdir("aaa")
+    try:
+        with open_source(tmp_path) as source:
+            assert len(source.series) == 1
+            assert "cannot be listed (File name too long)" in source.unreadable[0][1]
+    finally:  # what cleans up after tests calls itself, too
+        for _ in range(levels):
+            os.chdir("..")
+            Path("aaa").rmdir()

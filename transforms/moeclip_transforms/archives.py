@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.isolation import CallLimits, call_foreign
 from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from typing import IO
 
 _CHUNK = 1 << 20
+_DEEPEST = 100
+_SLOWEST, _LEAST_SECONDS, _MOST_MEMORY = 1e6, 600.0, 1 << 30
+"""Packed bytes a second, and bytes of memory: a header of a tar archive may claim gigabytes."""
 _ENCRYPTED = 0x1
 _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, IndexError, NotImplementedError,
@@ -65,7 +69,8 @@ class _Member:
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
     """Unpack a zip or tar archive (.tar, .tar.gz, .tgz) into a folder.
 
-    Sizes are checked before they are written, as declared and as they are. Links and special files are refused; names
+    It is done in a process of its own, whose time and memory are limited. Sizes are checked before they are written, as
+    declared and as they are. Links and special files are refused; names
     keep their folders but lose what file systems do not take.
 
     Args:
@@ -76,6 +81,12 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) 
     Raises:
         InputError: When the archive is damaged, encrypted, nested, too large, or names a place outside the folder.
     """
+    seconds = _LEAST_SECONDS + archive.stat().st_size / _SLOWEST
+    allowed = CallLimits(seconds, _MOST_MEMORY)
+    call_foreign(_unpack, archive, folder, limits, what=f'"{archive.name}"', limits=allowed)
+
+
+def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
     try:
         with archive.open("rb") as file:
             unpack_it = _unpack_zip if zipfile.is_zipfile(file) else _unpack_tar
@@ -174,6 +185,9 @@ def _check_member(archive: Path, member: _Member) -> None:
         msg = f'"{archive.name}" holds a link or special file; expected plain files only.'
         raise InputError(msg)
     windows = PureWindowsPath(name)
+    if len(windows.parts) > _DEEPEST:
+        msg = f'"{archive.name}" holds folders {len(windows.parts)} levels deep; at most {_DEEPEST} are unpacked.'
+        raise InputError(msg)
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts:
         msg = f'"{archive.name}" names a place outside itself; it is not unpacked.'
         raise InputError(msg)

@@ -9,14 +9,14 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import iter_pixels, pixel_array
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from moeclip_transforms.codestream import frame_sizes
 from moeclip_transforms.dicom_file import KeptFile
 from moeclip_transforms.dicom_header import Header, encoded, number, parse_header, text
 from moeclip_transforms.dicom_values import FrameFinisher
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.isolation import call_foreign
+from moeclip_transforms.isolation import CallLimits, call_foreign
 from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ _RUST_PANIC = "PanicException"  # what codecs written in Rust raise; it is no Ex
 _BITS_OF_PLAIN_PIXELS = (8, 16, 32)
 _DECODER_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
                      "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")  # fmt: skip
+_LEAST_MEMORY, _COPIES = 1 << 28, 8
+"""Bytes that a codec may take for any frame, and copies of the frame's values beyond that; they decode to 32 bits."""
+_MOST_COMPONENTS = 4
 _MOST_DEATHS = 3
 """So many frames of a file that end the decoder mean that the others do as well."""
 
@@ -145,7 +148,8 @@ def _compressed_frames(file: DicomFile, numbers: list[int]) -> Stored:
     file.stream.seek(0)
     dataset = dcmread(file.stream, force=True)
     errors = _wrong_sizes(file.path, dataset)
-    count = int(number(dataset, "NumberOfFrames") or 1)
+    count = max(1, int(number(dataset, "NumberOfFrames") or 1))
+    limits = CallLimits(memory_bytes=_LEAST_MEMORY + _COPIES * _expected_bytes(dataset) // count)
     deaths = 0
     for frame in numbers:
         if frame in errors:
@@ -158,7 +162,7 @@ def _compressed_frames(file: DicomFile, numbers: list[int]) -> Stored:
             continue
         what = f'"{file.path.name}" (frame {frame + 1})'
         try:
-            stored = call_foreign(_decoded, _single_frame(dataset, frame, count), what=what)
+            stored = call_foreign(_decoded, _single_frame(dataset, frame, count), what=what, limits=limits)
         except BaseException as error:  # noqa: BLE001  codecs raise whatever they trip over
             deaths += isinstance(error, InputError)
             yield _damaged(file.path, frame, error)
@@ -208,15 +212,19 @@ def _ensure_transfer_syntax(dataset: Dataset) -> None:
 
 def _wrong_sizes(path: Path, dataset: Dataset) -> dict[int, InputError]:
     """Compressed frames whose own size is not the header's: a decoder would claim memory for what they declare."""
-    if "PixelData" not in dataset:
+    if "PixelData" not in dataset or dataset.file_meta.TransferSyntaxUID == RLELossless:  # which says no size
         return {}
-    declared = (number(dataset, "Rows"), number(dataset, "Columns"))
+    rows, columns, samples = (int(number(dataset, name) or 0) for name in ("Rows", "Columns", "SamplesPerPixel"))
     errors: dict[int, InputError] = {}
     for frame, size in enumerate(frame_sizes(dataset, int(number(dataset, "NumberOfFrames") or 1))):
-        if size is not None and size != declared:
+        what = f'The compressed pixels of "{path.name}" (frame {frame + 1})'
+        if size is not None and (size.rows, size.columns) != (rows, columns):
             errors[frame] = InputError(
-                f'The compressed pixels of "{path.name}" (frame {frame + 1}) are {size[1]}×{size[0]}, but its '
-                f"header says {declared[1]:g}×{declared[0]:g}; copy the file again."
+                f"{what} are {size.columns}×{size.rows}, but its header says {columns}×{rows}; copy the file again."
+            )
+        elif size is not None and size.components > max(samples, _MOST_COMPONENTS):
+            errors[frame] = InputError(
+                f"{what} have {size.components} values each, but its header says {samples}; copy the file again."
             )
     return errors
 

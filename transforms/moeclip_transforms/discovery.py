@@ -120,18 +120,23 @@ def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool
         follow_links: Whether links to files that lie outside the folder are followed.
     """
     skipped = skipped or Skipped()
-
-    def note(error: OSError) -> None:
-        skipped.folders.append((Path(error.filename or root), error.strerror or type(error).__name__))
-
     real_root = root.resolve()
-    for folder, folders, names in os.walk(root, followlinks=False, onerror=note):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
+    waiting = [root]
+    while waiting:  # os.walk calls itself once per level before Python 3.12, which a deep tree makes an end of
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            skipped.folders.append((folder, error.strerror or type(error).__name__))
+            continue
+        waiting += [Path(entry.path) for entry in reversed(listed) if _is_folder(entry, follow_links=False)]
+        for path in (Path(entry.path) for entry in listed if not _is_folder(entry, follow_links=True)):
             if not follow_links and path.is_symlink() and path.exists() and real_root not in path.resolve().parents:
                 skipped.links.append(path)
-            elif _is_regular(path) or (path.is_symlink() and name.lower().endswith(_ANY_SUFFIX) and not path.exists()):
+            elif _is_regular(path) or (
+                path.is_symlink() and path.name.lower().endswith(_ANY_SUFFIX) and not path.exists()
+            ):
                 yield path
 
 
@@ -270,6 +275,13 @@ def with_unique_uids(series: Iterable[Series]) -> Iterator[Series]:
     for found in series:
         count = seen[found.uid] = seen.get(found.uid, 0) + 1
         yield found if count == 1 else replace(found, uid=f"{found.uid}#{count}")
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow_links: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:  # links in a circle
+        return False
 
 
 def _is_regular(path: Path) -> bool:

@@ -1,8 +1,12 @@
-"""Photographs and stacks: PNG, JPEG, TIFF (also of many pages) and BMP, upright and with all their bits."""
+"""Photographs and stacks: PNG, JPEG, TIFF (also of many pages) and BMP, upright and with all their bits.
+
+Pillow, tifffile and imagecodecs see a file's bytes in a process of their own; see `moeclip_transforms.isolation`.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -12,6 +16,7 @@ from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.data_files import read_file
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_of_hashes
+from moeclip_transforms.isolation import CallLimits, call_foreign
 from moeclip_transforms.naming import reason, stable_uid
 from moeclip_transforms.pictures import (
     DAMAGED,
@@ -48,6 +53,8 @@ _FORMATS = {
 }
 _COLOUR_MODES = {"RGB", "RGBA", "P", "CMYK", "YCbCr", "LAB", "HSV", "PA", "RGBX", "RGBa"}
 _ORIENTATION = 0x0112
+_LEAST_MEMORY, _COPIES, _SLOWEST = 1 << 29, 5, 2e6
+"""Bytes that any picture may take to read, copies of its pixels as float32 beyond that, and bytes a second."""
 _PNG_BITS, _SIXTEEN = 24, 16  # where the header says how many bits a value has
 
 
@@ -58,8 +65,7 @@ def scan_image(path: Path) -> Series:
         InputError: When the header cannot be read, or pages differ in size.
     """
     try:
-        with path.open("rb") as file:
-            facts = picture_facts(file, path)
+        facts = call_foreign(_facts_of, path, what=f'"{path.name}"')
     except OSError as error:
         raise _cannot_open(path, error) from error
     return Series(
@@ -88,11 +94,11 @@ def read_image(series: Series, *, time_point: int = 0) -> Volume:
         msg = f'"{path.name}" has {n_points} time points, numbered 0 to {n_points - 1}; {time_point} is none of them.'
         raise InputError(msg)
     try:
-        file = read_file(path)
+        facts, pixels, sha256 = call_foreign(
+            _read_pixels, path, time_point, what=f'"{path.name}"', limits=_limits(series, path.stat().st_size)
+        )
     except OSError as error:
         raise _cannot_open(path, error) from error
-    facts = picture_facts(io.BytesIO(file.content), path)
-    pixels = _pixels(io.BytesIO(file.content), path, facts, time_point)
     expected = (series.channels, *series.shape[2::-1])
     if pixels.values.shape != expected:
         msg = f'"{path.name}" has other pixels than its header says; it is damaged: copy it again.'
@@ -104,9 +110,27 @@ def read_image(series: Series, *, time_point: int = 0) -> Volume:
         slice_axis=2,
         has_orientation=False,
         display_range=pixels.display_range,
-        source=SourceRef(series, hash_of_hashes([file.sha256]), time_point),
+        source=SourceRef(series, hash_of_hashes([sha256]), time_point),
         notes=facts.notes + pixels.notes,
     )
+
+
+def _limits(series: Series, file_bytes: int) -> CallLimits:
+    """What reading one point may take: more for pictures and stacks that are large."""
+    n_bytes = 4 * math.prod(series.shape[:3]) * series.channels
+    return CallLimits(60 + (file_bytes + n_bytes) / _SLOWEST, _LEAST_MEMORY + file_bytes + _COPIES * n_bytes)
+
+
+def _facts_of(path: Path) -> PictureFacts:
+    with path.open("rb") as file:
+        return picture_facts(file, path)
+
+
+def _read_pixels(path: Path, point: int) -> tuple[PictureFacts, Pixels, str]:
+    """What a file says of itself, one point of it, and the file's SHA-256."""
+    file = read_file(path)
+    facts = picture_facts(io.BytesIO(file.content), path)
+    return facts, _pixels(io.BytesIO(file.content), path, facts, point), file.sha256
 
 
 def picture_facts(file: BinaryIO, path: Path) -> PictureFacts:

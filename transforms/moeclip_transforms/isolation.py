@@ -32,6 +32,8 @@ _HEAD = struct.Struct("<QQ")
 _LENGTH = struct.Struct("<Q")
 _GRACE_SECONDS = 5.0
 _MEBIBYTE = 1 << 20
+_PIPE_BYTES = 1 << 20
+"""Of the pipes, where the operating system lets it be chosen (Linux): arrays of pixels go through them."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +73,32 @@ class IsolatedProcess:
     ) -> None:
         self.close()
 
-    def call(self, function: Callable[..., Result], *arguments: object, what: str) -> Result:
+    def call(
+        self, function: Callable[..., Result], *arguments: object, what: str, limits: CallLimits | None = None
+    ) -> Result:
         """Call a function there and give its result.
 
         Args:
             function: One that can be imported by its module and name.
             *arguments: What it takes; pickled, as its result is.
             what: What is being read, for the message: a file name in quotes.
+            limits: What this call may take; the limits of the process if None.
 
         Raises:
             InputError: When the process dies or passes a limit; or when the function raises one.
             Exception: What else the function raises.
         """
-        request = pickle.dumps((function.__module__, function.__qualname__, arguments, self.limits))
+        limits = limits or self.limits
+        request = pickle.dumps((function.__module__, function.__qualname__, arguments, limits))
         with self._lock:
             try:
-                succeeded, outcome = self._exchange(request, what)
+                succeeded, outcome = self._exchange(request, what, limits.seconds)
             except BaseException:  # an answer that was not read to its end would be taken for that of the next call
                 self.close()
                 raise
         if succeeded:
             return outcome  # type: ignore[no-any-return]  # what the function gave
-        raise InputError(f"{what} {outcome}") if isinstance(outcome, MemoryError) else outcome
+        raise InputError(f"{what} {_too_much(limits.memory_bytes)}") if isinstance(outcome, MemoryError) else outcome
 
     def close(self) -> None:
         """End the process."""
@@ -106,7 +112,7 @@ class IsolatedProcess:
                     pipe.close()
         process.wait()
 
-    def _exchange(self, request: bytes, what: str) -> tuple[bool, Any]:
+    def _exchange(self, request: bytes, what: str, seconds: float) -> tuple[bool, Any]:
         process = self._running()
         is_late = threading.Event()
 
@@ -114,7 +120,7 @@ class IsolatedProcess:
             is_late.set()
             process.kill()
 
-        watch = threading.Timer(self.limits.seconds, end_it)
+        watch = threading.Timer(seconds, end_it)
         watch.daemon = True
         watch.start()
         try:
@@ -123,7 +129,7 @@ class IsolatedProcess:
             code = process.wait()
             if is_late.is_set():
                 msg = (
-                    f"{what} takes longer to read than {self.limits.seconds:g} s; it is damaged or very large: check "
+                    f"{what} takes longer to read than {seconds:g} s; it is damaged or very large: check "
                     "it with the program that wrote it."
                 )
             else:
@@ -148,6 +154,7 @@ class IsolatedProcess:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # an interrupt reaches the caller, who ends it
+            pipesize=_PIPE_BYTES,
         )
         return self._process
 
@@ -156,9 +163,11 @@ _shared = IsolatedProcess()
 atexit.register(_shared.close)
 
 
-def call_isolated(function: Callable[..., Result], *arguments: object, what: str) -> Result:
+def call_isolated(
+    function: Callable[..., Result], *arguments: object, what: str, limits: CallLimits | None = None
+) -> Result:
     """Call a function in the process that this one keeps for such calls; see `IsolatedProcess.call`."""
-    return _shared.call(function, *arguments, what=what)
+    return _shared.call(function, *arguments, what=what, limits=limits)
 
 
 _is_expendable = False
@@ -173,9 +182,27 @@ def make_expendable() -> None:
     _is_expendable = True
 
 
-def call_foreign(function: Callable[..., Result], *arguments: object, what: str) -> Result:
-    """Call a function that hands a stranger's bytes to foreign code: elsewhere, unless this process is expendable."""
-    return function(*arguments) if _is_expendable else call_isolated(function, *arguments, what=what)
+def call_foreign(
+    function: Callable[..., Result], *arguments: object, what: str, limits: CallLimits | None = None
+) -> Result:
+    """Call a function that hands a stranger's bytes to foreign code: elsewhere, unless this process is expendable.
+
+    An expendable process keeps the memory limit as well; who watches it keeps the time. See `IsolatedProcess.call`.
+    """
+    if not _is_expendable:
+        return call_isolated(function, *arguments, what=what, limits=limits)
+    memory_bytes = (limits or _shared.limits).memory_bytes
+    try:
+        with _memory_limit(memory_bytes):
+            return function(*arguments)
+    except MemoryError as error:
+        msg = f"{what} {_too_much(memory_bytes)}"
+        raise InputError(msg) from error
+
+
+def _too_much(memory_bytes: int | None) -> str:
+    limit = "there is" if memory_bytes is None else f"the {memory_bytes // _MEBIBYTE} MiB that it may take"
+    return f"needs more memory to read than {limit}; it is damaged or very large."
 
 
 def _ask(process: subprocess.Popen[bytes], request: bytes) -> tuple[bool, Any]:
@@ -245,8 +272,7 @@ def _answer(module: str, name: str, arguments: tuple[Any, ...], memory_bytes: in
         with _memory_limit(memory_bytes):
             return True, function(*arguments)
     except MemoryError:
-        limit = "there is" if memory_bytes is None else f"the {memory_bytes // _MEBIBYTE} MiB that one file may take"
-        return False, MemoryError(f"needs more memory to read than {limit}; it is damaged or very large.")
+        return False, MemoryError()
     except InputError as error:
         return False, InputError(str(error))  # its subclasses are made from other things than their message
     except Exception as error:  # noqa: BLE001  raised again in the caller
