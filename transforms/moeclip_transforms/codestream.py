@@ -1,4 +1,4 @@
-"""What size a compressed frame says it has, read before a decoder claims memory for it."""
+"""The compressed frames of a file, and what size each says it has, read before a decoder claims memory for it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_fragments, parse_basic_offsets
+from pydicom.filebase import DicomBytesIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pydicom import Dataset
 
 _START_OF_IMAGE = b"\xff\xd8"
 _JPEG_2000 = b"\xff\x4f\xff\x51"
+_STREAM_STARTS = (_START_OF_IMAGE, _JPEG_2000, b"\x00\x00\x00\x0cjP  ")
 _FRAME_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _MARKER = 0xFF
@@ -38,15 +38,23 @@ class StreamSize:
     components: int
 
 
-def frame_sizes(dataset: Dataset, count: int) -> Iterator[StreamSize | None]:
-    """The size that each compressed frame declares; None where the stream does not say.
+def compressed_frames(dataset: Dataset) -> list[bytes]:
+    """Return the frames that encapsulated pixel data hold, however many the header declares (PS3.5 A.4).
+
+    A frame begins with each fragment that begins a JPEG, JPEG-LS or JPEG 2000 stream; where none does, as in RLE, each
+    fragment is a frame. Offset tables are not used: they are optional, and wrong ones are common.
 
     Args:
         dataset: With encapsulated pixel data.
-        count: Number of frames.
     """
-    for frame in generate_frames(dataset.PixelData, number_of_frames=count):
-        yield declared_size(frame)
+    buffer = DicomBytesIO(dataset.PixelData)
+    parse_basic_offsets(buffer)  # passes over the table
+    fragments = list(generate_fragments(buffer))
+    starts = [index for index, fragment in enumerate(fragments) if fragment.startswith(_STREAM_STARTS)]
+    if not starts:
+        return fragments
+    ends = [*starts[1:], len(fragments)]
+    return [b"".join(fragments[start:end]) for start, end in zip([0, *starts[1:]], ends, strict=True)]
 
 
 def declared_size(stream: bytes) -> StreamSize | None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import iter_pixels, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from moeclip_transforms.codestream import frame_sizes
+from moeclip_transforms.codestream import compressed_frames, declared_size
 from moeclip_transforms.dicom_file import KeptFile
 from moeclip_transforms.dicom_header import Header, encoded, number, parse_header, text
 from moeclip_transforms.dicom_values import FrameFinisher
@@ -78,7 +78,7 @@ def _frames(file: DicomFile, header: Header, numbers: list[int], canvas: Canvas)
     expected = _expected_bytes(header.dataset)
     file.allow_pixels(expected)
     if header.dataset.file_meta.TransferSyntaxUID.is_compressed:
-        return _compressed_frames(file, numbers)
+        return _compressed_frames(file, numbers, canvas)
     if header.length + expected > file.stream.size:
         msg = (
             f'"{file.path.name}" is truncated: its pixels need {expected} bytes, the whole file has '
@@ -98,10 +98,14 @@ def _note_excess(file: DicomFile, header: Header, expected: int, canvas: Canvas)
     count = int(number(header.dataset, "NumberOfFrames") or 1)
     n_held = (file.stream.size - (header.pixels_at or 0)) * count // max(1, expected)
     if n_held > count:
-        canvas.notes.append(
-            f'"{file.path.name}" has pixels for {n_held} frames, but Number of Frames (0028,0008) says {count}: the '
-            f"others are not read."
-        )
+        canvas.notes.append(_excess_note(file.path, n_held, count))
+
+
+def _excess_note(path: Path, n_held: int, count: int) -> str:
+    return (
+        f'"{path.name}" has pixels for {n_held} frames, but Number of Frames (0028,0008) says {count}: the others are '
+        f"not read."
+    )
 
 
 def _plain_type(header: Header) -> np.dtype[Any] | None:
@@ -144,14 +148,23 @@ def _streamed_frames(file: DicomFile, header: Header, numbers: list[int]) -> Sto
             yield _damaged(file.path, left.pop(0), error)
 
 
-def _compressed_frames(file: DicomFile, numbers: list[int]) -> Stored:
+def _compressed_frames(file: DicomFile, numbers: list[int], canvas: Canvas) -> Stored:
     file.stream.seek(0)
     dataset = dcmread(file.stream, force=True)
-    errors = _wrong_sizes(file.path, dataset)
     count = max(1, int(number(dataset, "NumberOfFrames") or 1))
     limits = CallLimits(memory_bytes=_LEAST_MEMORY + _COPIES * _expected_bytes(dataset) // count)
+    frames = compressed_frames(dataset)
+    errors = _wrong_sizes(file.path, dataset, frames)
+    if len(frames) > count:
+        canvas.notes.append(_excess_note(file.path, len(frames), count))
     deaths = 0
     for frame in numbers:
+        if frame >= len(frames):
+            yield InputError(
+                f'"{file.path.name}" holds {len(frames)} compressed frames, but Number of Frames (0028,0008) says '
+                f"{count}; it is truncated: copy it again."
+            )
+            continue
         if frame in errors:
             yield errors[frame]
             continue
@@ -162,7 +175,7 @@ def _compressed_frames(file: DicomFile, numbers: list[int]) -> Stored:
             continue
         what = f'"{file.path.name}" (frame {frame + 1})'
         try:
-            stored = call_foreign(_decoded, _single_frame(dataset, frame, count), what=what, limits=limits)
+            stored = call_foreign(_decoded, _single_frame(dataset, frames[frame]), what=what, limits=limits)
         except BaseException as error:  # noqa: BLE001  codecs raise whatever they trip over
             deaths += isinstance(error, InputError)
             yield _damaged(file.path, frame, error)
@@ -170,7 +183,7 @@ def _compressed_frames(file: DicomFile, numbers: list[int]) -> Stored:
             yield stored
 
 
-def _single_frame(dataset: Dataset, frame: int, count: int) -> Dataset:
+def _single_frame(dataset: Dataset, content: bytes) -> Dataset:
     """A data set of one compressed frame with what a decoder has to know: little to hand to another process."""
     single = Dataset()
     for keyword in _DECODER_KEYWORDS:
@@ -178,13 +191,6 @@ def _single_frame(dataset: Dataset, frame: int, count: int) -> Dataset:
             single[keyword] = dataset[keyword]
     single.file_meta = FileMetaDataset()
     single.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    if count == 1:
-        single.PixelData = dataset.PixelData
-        return single
-    offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-    content = get_frame(
-        dataset.PixelData, frame, number_of_frames=count, extended_offsets=None if None in offsets else offsets
-    )
     single.PixelData = encapsulate([content])
     return single
 
@@ -210,13 +216,14 @@ def _ensure_transfer_syntax(dataset: Dataset) -> None:
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
 
 
-def _wrong_sizes(path: Path, dataset: Dataset) -> dict[int, InputError]:
+def _wrong_sizes(path: Path, dataset: Dataset, frames: Sequence[bytes]) -> dict[int, InputError]:
     """Compressed frames whose own size is not the header's: a decoder would claim memory for what they declare."""
-    if "PixelData" not in dataset or dataset.file_meta.TransferSyntaxUID == RLELossless:  # which says no size
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:  # which says no size
         return {}
     rows, columns, samples = (int(number(dataset, name) or 0) for name in ("Rows", "Columns", "SamplesPerPixel"))
     errors: dict[int, InputError] = {}
-    for frame, size in enumerate(frame_sizes(dataset, int(number(dataset, "NumberOfFrames") or 1))):
+    for frame, content in enumerate(frames):
+        size = declared_size(content)
         what = f'The compressed pixels of "{path.name}" (frame {frame + 1})'
         if size is not None and (size.rows, size.columns) != (rows, columns):
             errors[frame] = InputError(
