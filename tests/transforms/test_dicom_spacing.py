@@ -70,3 +70,32 @@ def test_a_line_raster_of_oct_is_read_and_its_shape_said(write_series):
     volume = read_volume(write_series([0.25 * z for z in range(5)], modality="OPT", PixelSpacing=[0.00195, 0.0117]))
     assert volume.shape == (8, 6, 5)
     assert any("128 times as long" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_known"),
+    [
+        ({}, True),
+        ({"SliceThickness": None}, False),
+        ({"PixelSpacing": None}, False),
+        ({"PixelSpacing": None, "PixelAspectRatio": [2, 1]}, False),
+        ({"PixelSpacing": None, "ImagerPixelSpacing": [0.4, 0.2]}, True),
+        ({"Modality": "US"}, False),
+    ],
+)
+def test_a_voxel_has_a_size_where_the_header_tells_all_three_sides(tmp_path, make_slice, changes, is_known):
+    dataset = make_slice(position=None, orientation=None)
+    dataset.NumberOfFrames, dataset.PixelData = 2, 2 * dataset.PixelData
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(tmp_path / "image")
+    volume = read_volume(tmp_path / "image")
+    assert (volume.has_orientation, volume.has_spacing) == (False, is_known)
+
+
+def test_the_shape_of_a_pixel_places_nothing_in_space(write_series):
+    volume = read_volume(write_series([0, 2, 4], PixelSpacing=None, PixelAspectRatio=[2, 1]))
+    assert not volume.has_orientation
+    assert not volume.has_spacing
+    assert volume.affine.spacing == pytest.approx((1.0, 2.0, 2.0))
+    assert any("cannot be placed in space" in note for note in volume.notes)

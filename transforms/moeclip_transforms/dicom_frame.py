@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.dicom_header import all_numbers, first_item, items, number, numbers, text, value_of
-from moeclip_transforms.dicom_place import Place, pixel_size, place_of
+from moeclip_transforms.dicom_place import PixelSize, Place, pixel_size, place_of
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ class Frame:
         dimensions: Dimension Index Values (0020,9157) of the dimensions that are not known to be spatial.
         traits: The values of `TRAITS`.
         notes: What had to be assumed about its place.
+        has_size: Whether `spacing` is in mm; else at most the shape of a pixel is known.
     """
 
     path: Path
@@ -155,6 +156,7 @@ class Frame:
     dimensions: tuple[float, ...]
     traits: tuple[Value, ...]
     notes: tuple[str, ...] = ()
+    has_size: bool = True
 
 
 NO_IMAGE = Frame(
@@ -239,12 +241,11 @@ class _FrameMaker:
         groups = [group for group in (own, self._shared) if group is not None]
         place, notes = self._placed(index, groups)
         spacing = next((found for group in groups if (found := _macro_numbers(group, *_SPACING))), None)
-        size = self._pixel_size
         if spacing is not None and min(spacing) > 0:
-            pair: tuple[float, float] | None = (spacing[0], spacing[1])
+            size: PixelSize | None = PixelSize(spacing[0], spacing[1])
         else:
-            pair = None if size is None else (size.rows, size.columns)
-            notes = (*notes, size.note) if size is not None and size.note else notes
+            size = self._pixel_size
+        notes = (*notes, size.note) if size is not None and size.note else notes
         return Frame(
             path=self._path,
             number=index,
@@ -256,13 +257,14 @@ class _FrameMaker:
             samples=self._size[2],
             position=place.position,
             orientation=place.orientation,
-            spacing=pair,
+            spacing=None if size is None else (size.rows, size.columns),
             thickness=place.thickness,
             instance=(*self._instance, index),
             contrast=next((one for group in groups if (one := _frame_contrast(group))), self._contrast),
             dimensions=self._dimensions(index, groups),
             traits=self._traits(groups),
             notes=notes,
+            has_size=size is not None and size.is_length,
         )
 
     def _placed(self, index: int, groups: Sequence[Dataset]) -> tuple[Place, tuple[str, ...]]:

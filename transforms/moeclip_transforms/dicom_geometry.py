@@ -34,12 +34,14 @@ class StackGeometry:
         affine: 4x4 voxel (column, row, slice) to world, mm, RAS+; the best fit where `is_regular` is False.
         has_orientation: False where the headers hold no position: the affine is then pixel spacing only.
         is_regular: Whether the affine puts every slice exactly in its place.
+        has_voxel_size: Whether the headers tell the size of a voxel along all three axes, in mm.
         notes: What was found.
     """
 
     affine: NDArray[np.float64]
     has_orientation: bool
     is_regular: bool
+    has_voxel_size: bool
     notes: tuple[str, ...] = ()
 
 
@@ -50,7 +52,7 @@ def check_geometry(frames: Sequence[Frame]) -> StackGeometry:
         InputError: When the orientation is not two perpendicular unit vectors.
     """
     first = frames[0]
-    if first.position is None or first.orientation is None or first.spacing is None:
+    if first.position is None or first.orientation is None or first.spacing is None or not first.has_size:
         return _without_orientation(frames)
     row, column, normal = axes(first)
     positions = np.array([frame.position for frame in frames])
@@ -61,7 +63,9 @@ def check_geometry(frames: Sequence[Frame]) -> StackGeometry:
     lps[:3, 1] = column * first.spacing[0]
     lps[:3, 2] = step
     lps[:3, 3] = origin
-    return StackGeometry(RAS_FROM_LPS @ lps, has_orientation=True, is_regular=is_regular, notes=tuple(notes))
+    return StackGeometry(
+        RAS_FROM_LPS @ lps, has_orientation=True, is_regular=is_regular, has_voxel_size=True, notes=tuple(notes)
+    )
 
 
 def axes(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -158,4 +162,7 @@ def _without_orientation(frames: Sequence[Frame]) -> StackGeometry:
         notes.append("Pixel Spacing (0028,0030) is missing, so the image cannot be placed in space.")
     row_spacing, column_spacing = first.spacing or (1.0, 1.0)
     affine = np.diag([column_spacing, row_spacing, first.thickness or 1.0, 1.0])
-    return StackGeometry(affine, has_orientation=False, is_regular=True, notes=tuple(notes))
+    has_voxel_size = first.has_size and first.thickness is not None
+    return StackGeometry(
+        affine, has_orientation=False, is_regular=True, has_voxel_size=has_voxel_size, notes=tuple(notes)
+    )

@@ -38,11 +38,13 @@ class PixelSize:
         rows: Between rows, mm.
         columns: Between columns, mm.
         note: Where it comes from, one sentence; "" for Pixel Spacing itself.
+        is_length: Whether it is in mm; else it is the shape of a pixel alone, its shorter side 1.
     """
 
     rows: float
     columns: float
     note: str = ""
+    is_length: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,4 +153,4 @@ def _aspect(dataset: Dataset) -> PixelSize | None:
         return None
     smaller = min(found)
     note = "Shape of the pixels from Pixel Aspect Ratio (0028,0034); their size is unknown: lengths in mm are not true."
-    return PixelSize(found[0] / smaller, found[1] / smaller, note)
+    return PixelSize(found[0] / smaller, found[1] / smaller, note, is_length=False)
