@@ -348,6 +348,18 @@ def test_multi_frame_with_one_position_at_the_top_is_a_stack_of_slices(tmp_path,
     assert any("one position for all 5 frames" in note for note in volume.notes)
 
 
+@pytest.mark.parametrize("modality", ["XA", "DX", "US"])
+@pytest.mark.parametrize("rate", [{}, {"FrameTime": 40.0}])
+def test_frames_with_one_position_are_slices_unless_they_have_a_rate(tmp_path, make_slice, modality, rate):
+    dataset = make_slice(modality=modality, sop_class="1.2.840.10008.5.1.4.1.1.12.1", SpacingBetweenSlices=0.75, **rate)
+    dataset.NumberOfFrames, dataset.PixelData = 5, np.stack([marked(z, 0) for z in range(5)]).tobytes()
+    dataset.save_as(tmp_path / "image")
+    with open_source(tmp_path / "image") as source:
+        volume = source.read(source.series[0])
+    assert (volume.has_orientation, volume.series.is_clip) == (not rate, bool(rate))
+    assert marks(volume) == [0, 10, 20, 30, 40]
+
+
 @pytest.mark.parametrize("step", [4.4, -4.4])
 def test_nuclear_tomography_lies_where_its_detector_says(tmp_path, make_slice, step):
     dataset = make_slice(position=None, orientation=None, modality="NM", sop_class="1.2.840.10008.5.1.4.1.1.20")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.dicom_frame import COMPLEX, FIELD_MAP, MAGNITUDE, PHASE
 from moeclip_transforms.dicom_header import first_item, number, text, words
-from moeclip_transforms.dicom_place import CLIP_MODALITIES, CROSS_SECTIONAL
+from moeclip_transforms.dicom_place import CROSS_SECTIONAL
 from moeclip_transforms.naming import OWN_NAME, OWN_RESULT
 from moeclip_transforms.volume import ImageKind
 
@@ -40,6 +40,7 @@ _SECONDARY_CAPTURE = (f"{_STORAGE}7", f"{_STORAGE}7.1", f"{_STORAGE}7.2", f"{_ST
 _VIDEO_SYNTAX = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?$")
 _SIEMENS_MOSAIC, _UIH_GRID = ("SIEMENS MR HEADER", 0x0019100A), ("Image Private Header", 0x00651050)
 """How many slices are tiled in one image, by two vendors, each with the creator of its private block."""
+_CLIP_MODALITIES = frozenset(["ES", "US", "XA", "RF", "IVUS", "GM", "XC", "IVOCT"])
 _HOUNSFIELD = ("", "HU", "HU_MOD", "US")
 KIND_KEYWORDS: tuple[str | int, ...] = (
     "Modality", "SOPClassUID", "BodyPartExamined", "SeriesDescription", "ProtocolName", "StudyDescription",
@@ -84,7 +85,7 @@ def is_clip(header: Dataset, first: Frame) -> bool:
     if first.position is not None and first.orientation is not None:
         return False
     has_rate = any(text(header, keyword) for keyword in ("FrameTime", "FrameTimeVector", "CineRate"))
-    return has_rate or text(header, "Modality").upper() in CLIP_MODALITIES
+    return has_rate or text(header, "Modality").upper() in _CLIP_MODALITIES
 
 
 def skip_reason(header: Dataset) -> str:

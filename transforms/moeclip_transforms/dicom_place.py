@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     Vector = tuple[float, float, float]
 
-CLIP_MODALITIES = frozenset(["ES", "US", "XA", "RF", "IVUS", "GM", "XC", "IVOCT"])
 CROSS_SECTIONAL = frozenset(["CT", "MR", "PT", "NM"])
 
 SPACING_KEYWORDS = (
@@ -106,8 +105,7 @@ def place_of(dataset: Dataset, count: int) -> Place:
     if count == 1 or first is None or orientation is None:
         return Place(first, orientation, distance)
     has_rate = any(all_numbers(dataset, keyword) for keyword in ("FrameTime", "FrameTimeVector", "CineRate"))
-    is_clip = has_rate or text(dataset, "Modality").upper() in CLIP_MODALITIES
-    if is_clip or distance is None:
+    if has_rate or distance is None:
         return Place(None, None, distance)
     # The sign of Spacing Between Slices tells on which side of the first slice the others lie (PS3.3 C.8.4.15).
     signed = between if is_tomography and between else distance
