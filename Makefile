@@ -65,7 +65,7 @@ release: $(VENV)/.dev-is-installed
 bench: $(VENV)/.dev-is-installed
 	@scripts/system-packages
 	xvfb-run --auto-servernum $(BIN)/python -m pytest -m timed
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/bench.py
 
 reliability: $(VENV)/.dev-is-installed
 	$(BIN)/python scripts/reliability.py

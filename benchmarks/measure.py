@@ -36,7 +36,7 @@ def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, thre
     median over rounds of plain seconds over the engine's seconds.
     """
     import torch
-    from models import measured_model
+    from measured_models import measured_model
     from reference import reference_maps
     from subjects import industrial_images
 
@@ -75,7 +75,7 @@ def prepare(model: str, engine: str = "auto", precision: str = "auto", threads: 
 
     Quantising leaves the heap in a state in which PyTorch's reference implementation runs a third faster.
     """
-    from models import measured_model
+    from measured_models import measured_model
 
     from moeclip_med.engines import make_engine
 
@@ -103,7 +103,7 @@ def _make(make: Callable[..., Any], loaded: LoadedModel, wish: list[str], thread
 
 def throughput(model: str, engine: str, precision: str, batches: list[int], rounds: int, **options: int) -> Result:
     """Slices per second of the network alone by batch; options: threads, image_size."""
-    from models import measured_model
+    from measured_models import measured_model
     from subjects import industrial_images
 
     from moeclip_med.engines import make_engine
@@ -126,7 +126,7 @@ def throughput(model: str, engine: str, precision: str, batches: list[int], roun
 
 def first_start(precision: str) -> Result:
     """Seconds until OpenVINO is ready to run ViT-L/14-336 the first time, and from then on."""
-    from models import FULL, measured_model
+    from measured_models import FULL, measured_model
 
     from moeclip_med.engines import make_engine
     from moeclip_med.weights.cache import CACHE_VARIABLE
@@ -142,7 +142,7 @@ def first_start(precision: str) -> Result:
 
 def growth(model: str, slices: int, side: int = 240) -> Result:
     """Score a made volume of (side, side, slices) with the engine that is chosen: seconds, and the peak of memory."""
-    from models import LITE, measured_model
+    from measured_models import LITE, measured_model
     from subjects import made_volume
 
     from moeclip_med.engines import make_engine
@@ -170,7 +170,7 @@ def industrial_auroc(images: int) -> Result:
     textures with made defects, which anyone can repeat, otherwise.
     """
     import torch
-    from models import LITE, measured_model
+    from measured_models import LITE, measured_model
     from sklearn.metrics import roc_auc_score
     from steps import ENGINES
     from subjects import HELD_OUT, defects, held_out

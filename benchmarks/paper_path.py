@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from moeclip_med.cli.app import app
-from moeclip_med.engines.calibration import made_texture
+from moeclip_med.engines.quantization_images import made_texture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "model"))
 from released_network import fill, released_names

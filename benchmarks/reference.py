@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moeclip_med.model.intensity import BODY, GREY, OWN_CHANNELS
 from moeclip_med.model.midline import find_midline, mirrored
+from moeclip_med.model.patch_intensity import BODY, GREY, OWN_CHANNELS
 from moeclip_med.model.similarity import ABNORMAL, NORMAL
 from moeclip_med.model.towers import TransformerTower
 

@@ -59,7 +59,7 @@ def made_defect(size: int, index: int) -> tuple[Any, Any]:
     """A mirrored composite or a synthetic defect of made textures, by its number; as `crops_with_masks`."""
     import numpy as np
 
-    from moeclip_med.engines.calibration import made_texture
+    from moeclip_med.engines.quantization_images import made_texture
     from moeclip_med.industrial.composites import symmetric_composite
     from moeclip_med.industrial.synthetic import synthetic_defect
 
@@ -73,7 +73,7 @@ def industrial_images(loaded: LoadedModel, count: int) -> Tensor:
     import numpy as np
     import torch
 
-    from moeclip_med.engines.calibration import CalibrationImages
+    from moeclip_med.engines.quantization_images import CalibrationImages
 
     batches = CalibrationImages(None, count).batches(loaded.metadata.architecture)
     return torch.from_numpy(np.concatenate(list(batches)))

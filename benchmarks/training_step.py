@@ -27,7 +27,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from models import released_rule
+from measured_models import released_rule
 from reference import run_blocks, visit_experts
 
 from moeclip_med.model.class_names import class_name
@@ -149,7 +149,7 @@ def reference_text_tower(weights: Path) -> TextTower:
     import open_clip
 
     from moeclip_med.model.architecture import paper_architecture
-    from moeclip_med.weights.towers import open_network
+    from moeclip_med.weights.tower_weights import open_network
 
     network = open_network(paper_architecture(activation="gelu"), weights).network
     return TextTower(network, open_clip.get_tokenizer("ViT-L-14-336"), projected=False)

@@ -1,7 +1,7 @@
 from ._version import __version__ as __version__
-from .images import InputError as InputError
-from .images import open_source as open_source
-from .images import read_volume as read_volume
+from .inputs import InputError as InputError
+from .inputs import open_source as open_source
+from .inputs import read_volume as read_volume
 from .results import write_results as write_results
 from .scoring import (
     AnomalyVolume as AnomalyVolume,

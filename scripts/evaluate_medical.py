@@ -198,7 +198,7 @@ def load_network(model: str) -> Callable[[NDArray[np.float32]], NDArray[np.float
     return maps_of
 
 
-class Tally:
+class UnitTally:
     """Counts per unit, so that patients can be resampled."""
 
     def __init__(self) -> None:
@@ -256,7 +256,7 @@ def main() -> None:
     maps_of = load_network(arguments.model)
     print("| set | images | method | pixel AUROC | pixel AP | image AUROC |\n|---|---|---|---|---|---|")
     for name in arguments.sets:
-        tallies: dict[str, Tally] = {}
+        tallies: dict[str, UnitTally] = {}
         images_seen, start = 0, time.perf_counter()
         shown: list[NDArray[np.uint8]] = []
         for unit in SETS[name](Path(shared) / "data" / "medical"):
@@ -265,7 +265,7 @@ def main() -> None:
             if not arguments.no_baselines:
                 methods |= baselines(images)
             for method, maps in methods.items():
-                tallies.setdefault(method, Tally()).add(maps, masks, unit.labels)
+                tallies.setdefault(method, UnitTally()).add(maps, masks, unit.labels)
             images_seen += len(images)
             if arguments.pictures and len(shown) < MOST_SHOWN:
                 number = int(unit.masks.sum(axis=(1, 2)).argmax()) if unit.masks is not None else 0

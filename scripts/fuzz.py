@@ -31,7 +31,7 @@ MEMORY_MEBIBYTES = 3072
 LARGEST_SEED = 30_000
 
 with atheris.instrument_imports(include=["moeclip_transforms", "moeclip_med.batch", "moeclip_med.weights.store",
-                                         "moeclip_med.model.records", "nibabel", "pydicom"]):  # fmt: skip
+                                         "moeclip_med.model.json_records", "nibabel", "pydicom"]):  # fmt: skip
     from moeclip_transforms.errors import InputError
     from moeclip_transforms.source import open_source
 

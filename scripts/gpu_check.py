@@ -31,7 +31,7 @@ from moeclip_med.model.architecture import (
 from moeclip_med.model.fused import FusedNetwork
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
-from moeclip_med.training.losses import industrial_losses
+from moeclip_med.training.objectives import industrial_losses
 from moeclip_med.training.settings import LossWeights
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 COLOURS = {"C": "#e69f00", "D": "#0072b2", "E": "#009e73"}
 
 
-class Panel(NamedTuple):
+class CurvePanel(NamedTuple):
     """One quantity: its column and title, what was aimed at, and what brightness alone reaches; in %."""
 
     column: str
@@ -33,13 +33,13 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("validation", "industrial validation"),
-    Panel("lgg_ap", "brain LGG, pixel AP", 60, 14.1),
-    Panel("lgg_image", "brain LGG, image AUROC", 92, 55.2),
-    Panel("brats_ap", "BraTS, pixel AP", 85, 86.9),
-    Panel("ms_auroc", "MS, pixel AUROC", 94, 94.7),
-    Panel("polyps_ap", "polyps, pixel AP", 50, 25.0),
-    Panel("head_ct_image", "head CT, image AUROC", 97, 66.8),
+    CurvePanel("validation", "industrial validation"),
+    CurvePanel("lgg_ap", "brain LGG, pixel AP", 60, 14.1),
+    CurvePanel("lgg_image", "brain LGG, image AUROC", 92, 55.2),
+    CurvePanel("brats_ap", "BraTS, pixel AP", 85, 86.9),
+    CurvePanel("ms_auroc", "MS, pixel AUROC", 94, 94.7),
+    CurvePanel("polyps_ap", "polyps, pixel AP", 50, 25.0),
+    CurvePanel("head_ct_image", "head CT, image AUROC", 97, 66.8),
 )
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     figure.savefig(DOCS / "images" / "lite-curve.png", dpi=110)
 
 
-def draw(place: Axes, panel: Panel, runs: pd.DataFrame) -> None:
+def draw(place: Axes, panel: CurvePanel, runs: pd.DataFrame) -> None:
     """Draw each run as a point, and the mean of each recipe as a line."""
     for recipe, own in runs.dropna(subset=[panel.column]).groupby("recipe"):
         mean = own.groupby("steps")[panel.column].mean()

@@ -33,7 +33,7 @@ COLOURS = np.array([(68, 119, 170), (238, 102, 119), (34, 136, 51), (204, 187, 6
 
 
 @dataclass(frozen=True)
-class Case:
+class PictureCase:
     """A simulated head.
 
     Attributes:
@@ -50,20 +50,22 @@ class Case:
 
 
 CASES = (
-    Case("one-sided lesion", ((110, 178, 20, 16, 0.28),)),
-    Case("nothing"),
-    Case("alike on both sides", ((115, 180, 14, 11, 0.28), (115, 76, 14, 11, 0.28))),
-    Case("on the midline", ((165, 128, 16, 14, 0.28),)),
-    Case("spots of 3 to 6 pixels", tuple((r, c, a, a, 0.3) for r, c, a in ((80, 90, 2), (95, 165, 3), (150, 85, 1.5)))),
-    Case("even, faint lesion", ((120, 170, 28, 24, 0.07),)),
-    Case("one-sided, tilted by 10°", ((110, 178, 20, 16, 0.28),), tilt=10.0),
-    Case("nothing, tilted by 10°", tilt=10.0),
-    Case("nothing, tilted by 25°", tilt=25.0),
-    Case("nothing, cut off", is_cut=True),
+    PictureCase("one-sided lesion", ((110, 178, 20, 16, 0.28),)),
+    PictureCase("nothing"),
+    PictureCase("alike on both sides", ((115, 180, 14, 11, 0.28), (115, 76, 14, 11, 0.28))),
+    PictureCase("on the midline", ((165, 128, 16, 14, 0.28),)),
+    PictureCase(
+        "spots of 3 to 6 pixels", tuple((r, c, a, a, 0.3) for r, c, a in ((80, 90, 2), (95, 165, 3), (150, 85, 1.5)))
+    ),
+    PictureCase("even, faint lesion", ((120, 170, 28, 24, 0.07),)),
+    PictureCase("one-sided, tilted by 10°", ((110, 178, 20, 16, 0.28),), tilt=10.0),
+    PictureCase("nothing, tilted by 10°", tilt=10.0),
+    PictureCase("nothing, tilted by 25°", tilt=25.0),
+    PictureCase("nothing, cut off", is_cut=True),
 )
 
 
-def head(case: Case, seed: int = 3) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def head(case: PictureCase, seed: int = 3) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """A head of ellipses: skull, brain, ventricles, some noise; (size, size) grey and where the lesions are."""
     rng = np.random.default_rng(seed)
     skull = ellipse_level(SIZE, (128, 128), (120, 98), 0.0) > 0

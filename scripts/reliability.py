@@ -33,7 +33,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 @dataclass
-class Tally:
+class MemoryTally:
     """What became of one group of files.
 
     Attributes:
@@ -125,7 +125,7 @@ def peak_bytes(process: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def enter(tally: Tally, worker: Worker, label: str, path: Path) -> None:
+def enter(tally: MemoryTally, worker: Worker, label: str, path: Path) -> None:
     """Score one file and enter what became of it."""
     event, taken, seconds = worker.score(path)
     outcome, expected, said = classify(event)
@@ -172,23 +172,23 @@ def classify(event: object) -> tuple[str, int, str]:
     return ("left out" if skipped else "refused"), max(sizes, default=0), reasons[0]
 
 
-def collections(worker: Worker, every: int) -> Iterator[tuple[str, Tally]]:
+def collections(worker: Worker, every: int) -> Iterator[tuple[str, MemoryTally]]:
     """Every file of the collections as it is, or every n-th."""
     from mutations import made_files, real_files
 
     for name, paths in {**real_files(), "made by other libraries (MetaImage, NRRD, …)": made_files()}.items():
-        tally = Tally()
+        tally = MemoryTally()
         for path in paths[::every]:
             enter(tally, worker, f"{name}/{path.name}", path)
         yield f"every {'' if every == 1 else f'{every}th '}file of {name}", tally
 
 
-def damaged(worker: Worker, folder: Path, count: int, kept: Path | None) -> Iterator[tuple[str, Tally]]:
+def damaged(worker: Worker, folder: Path, count: int, kept: Path | None) -> Iterator[tuple[str, MemoryTally]]:
     """Distinct mutations, drawn by Hypothesis until there are enough."""
     from hypothesis import HealthCheck, given, seed, settings
     from mutations import KINDS, OTHER_FORMATS, Mutation, mutations
 
-    tallies = {kind: Tally() for kind in (*KINDS, OTHER_FORMATS)}
+    tallies = {kind: MemoryTally() for kind in (*KINDS, OTHER_FORMATS)}
     seen: set[int] = set()
     rounds = 0
     while len(seen) < count:
@@ -289,7 +289,7 @@ def children() -> list[int]:
 
 
 def render(
-    tallies: list[tuple[str, Tally]],
+    tallies: list[tuple[str, MemoryTally]],
     samples: list[tuple[int, int]],
     fuzz: list[tuple[str, int, str]],
     seconds: int,
@@ -300,7 +300,7 @@ def render(
         "| files | n | scored | left out | refused | crashed | hung | too much memory | most memory beyond, MiB | s |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    total = Tally()
+    total = MemoryTally()
     for name, tally in tallies:
         lines.append(_line(name, tally))
         total.counts += tally.counts
@@ -318,7 +318,7 @@ def render(
     return "\n".join(lines)
 
 
-def _line(name: str, tally: Tally) -> str:
+def _line(name: str, tally: MemoryTally) -> str:
     counts = (tally.counts[outcome] for outcome in ("scored", "left out", "refused", "crashed", "hung"))
     cells = [sum(tally.counts.values()), *counts, tally.too_much, f"{max(0, tally.worst_bytes) / MIBIBYTE:.0f}"]
     return f"| {name} | {' | '.join(map(str, cells))} | {tally.seconds:.0f} |"
@@ -369,7 +369,7 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def measure(groups: Callable[[], Iterator[tuple[str, Tally]]]) -> list[tuple[str, Tally]]:
+def measure(groups: Callable[[], Iterator[tuple[str, MemoryTally]]]) -> list[tuple[str, MemoryTally]]:
     """Run groups one after the other and say how they go."""
     done = []
     for name, tally in groups():

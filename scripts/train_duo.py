@@ -38,7 +38,7 @@ from moeclip_med.model.architecture import (
 from moeclip_med.model.fused import FusedNetwork
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
-from moeclip_med.training.images import ImageTask
+from moeclip_med.training.image_task import ImageTask
 from moeclip_med.training.lite import training_mix
 from moeclip_med.training.loop import step_values
 from moeclip_med.training.settings import LiteSettings

@@ -20,7 +20,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.cli.train import read_data
 from moeclip_med.model.architecture import Architecture
 from moeclip_med.model.zero_shot import ZeroShotClip
-from moeclip_med.training.images import ImageTask
+from moeclip_med.training.image_task import ImageTask
 from moeclip_med.training.run_state import BEST_FILE, SETTINGS_FILE, load_trained_state
 from moeclip_med.training.settings import LiteSettings
 from moeclip_med.weights import load_model

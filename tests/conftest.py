@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 from typer.testing import CliRunner
 
-from moeclip_med.cli.logs import show_on_terminal
+from moeclip_med.cli.logs import shown_on_terminal
 from moeclip_med.demo.files import write_dicom_series, write_nifti
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
@@ -96,8 +96,8 @@ def invoke():
     from moeclip_med.cli.app import app
 
     def run(*arguments):
-        show_on_terminal()
         words = [str(argument) for argument in arguments]
-        return CliRunner(env={"COLUMNS": "200"}).invoke(app, words, catch_exceptions=False)
+        with shown_on_terminal():
+            return CliRunner(env={"COLUMNS": "200"}).invoke(app, words, catch_exceptions=False)
 
     return run

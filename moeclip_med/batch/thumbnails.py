@@ -8,7 +8,7 @@ import numpy as np
 from moeclip_transforms import Window, foreground_box
 from PIL import Image, ImageDraw, ImageFont
 
-from moeclip_med.scoring.planes import scored_view
+from moeclip_med.scoring.scored_plane import scored_view
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.benchmark.outcomes import ThresholdKind
     from moeclip_med.benchmark.protocol import Protocol
-    from moeclip_med.benchmark.rows import Rows
+    from moeclip_med.benchmark.stored_rows import Rows
 
     Chosen = NDArray[np.bool_]
 

@@ -11,12 +11,12 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.case_level import case_values
 from moeclip_med.benchmark.outcomes import ThresholdKind
-from moeclip_med.benchmark.report.tables import markdown_table
-from moeclip_med.benchmark.report.words import METRIC_NAMES, PROTOCOL_NAMES, difference, figure, p_value
+from moeclip_med.benchmark.report.notation import METRIC_NAMES, PROTOCOL_NAMES, difference, figure, p_value
+from moeclip_med.benchmark.report.set_tables import markdown_table
 from moeclip_med.benchmark.results import COMPARED, SIGNIFICANT, Verdict, dice_verdict
-from moeclip_med.benchmark.rows import Rows
 from moeclip_med.benchmark.run import COUNTS_FOLDER
-from moeclip_med.benchmark.store import Store
+from moeclip_med.benchmark.run_store import Store
+from moeclip_med.benchmark.stored_rows import Rows
 from moeclip_med.benchmark.summary import combine, pixel_part, scores_part
 from moeclip_med.metrics.bootstrap import paired_difference
 from moeclip_med.metrics.operating import measure_mean

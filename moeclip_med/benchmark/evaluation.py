@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moeclip_med.benchmark.case_views import read_paper_image, read_views
 from moeclip_med.benchmark.datasets.case import BadCaseError, Fault, Problem
 from moeclip_med.benchmark.maps import MapSystem
 from moeclip_med.benchmark.outcomes import CaseTruth, ThresholdKind, detect, find, measure_case
 from moeclip_med.benchmark.protocol import Protocol
-from moeclip_med.benchmark.reading import read_paper_image, read_views
 from moeclip_med.benchmark.systems import BaselineSystem, DetectorSystem
 from moeclip_med.benchmark.tally import Tally
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from moeclip_med.benchmark.case_views import Views
     from moeclip_med.benchmark.datasets.case import Case, Dataset
-    from moeclip_med.benchmark.reading import Views
-    from moeclip_med.benchmark.store import Store
+    from moeclip_med.benchmark.run_store import Store
     from moeclip_med.benchmark.systems import Scored, System, SystemMaps
 
     AnySystem = System | MapSystem

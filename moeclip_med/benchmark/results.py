@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.rows import Rows
+    from moeclip_med.benchmark.stored_rows import Rows
 
 COMPARED = (("pixel", "auroc"), ("pixel", "ap"), ("image", "auroc"), ("image", "ap"))
 """The figures that decide whether a detector beats another system."""

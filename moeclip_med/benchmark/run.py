@@ -22,8 +22,8 @@ from moeclip_med.benchmark.maps import MapSource, MapSystem
 from moeclip_med.benchmark.outcomes import ThresholdKind
 from moeclip_med.benchmark.protocol import Protocol, ProtocolChoice, protocols_for
 from moeclip_med.benchmark.results import COMPARED, SetResult, summarize
-from moeclip_med.benchmark.rows import Rows
-from moeclip_med.benchmark.store import Store
+from moeclip_med.benchmark.run_store import Store
+from moeclip_med.benchmark.stored_rows import Rows
 from moeclip_med.benchmark.systems import BaselineSystem
 from moeclip_med.metrics.binning import Binning
 from moeclip_med.metrics.histogram import COARSE_BINS

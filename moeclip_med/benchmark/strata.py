@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.rows import Rows
+    from moeclip_med.benchmark.stored_rows import Rows
 
 _MOST_VALUES = 8
 """A column of numbers with more distinct values than this is cut into thirds."""

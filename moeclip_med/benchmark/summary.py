@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.benchmark.outcomes import ThresholdKind
     from moeclip_med.benchmark.protocol import Protocol
-    from moeclip_med.benchmark.rows import Rows, Scores
+    from moeclip_med.benchmark.stored_rows import Rows, Scores
     from moeclip_med.metrics.bootstrap import Samples
 
 PIXEL_METRICS = ("auroc", "ap", "f1max", "aupro")

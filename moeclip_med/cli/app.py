@@ -16,7 +16,7 @@ from moeclip_transforms.errors import InputError, NoticeWarning
 from moeclip_med import __version__
 from moeclip_med.cli import batch, benchmark, calibrate, demo, export, info, pacs, score, train, weights
 from moeclip_med.cli.console import print_error, print_warning
-from moeclip_med.cli.logs import add_log_options, show_on_terminal
+from moeclip_med.cli.logs import add_log_options, shown_on_terminal
 
 EXIT_INTERNAL_ERROR = 1
 EXIT_BAD_INPUT = 2
@@ -76,30 +76,30 @@ def main() -> None:
     Exit codes: 0 done, 1 internal error, 2 bad input or usage, 3 done but some series failed, 130 interrupted.
     The environment variable MOECLIP_MED_DEBUG shows tracebacks as well.
     """
-    show_on_terminal()
-    _show_notices_only()
     _end_in_order_when_terminated()
-    try:
-        app()
-    except SystemExit as end:
-        if end.code in {EXIT_INTERRUPTED, EXIT_TERMINATED}:
-            print_error("interrupted; results that were finished are kept, and none is left half written")
-        raise
-    except InputError as error:
-        _show_traceback()
-        print_error(str(error))
-        sys.exit(EXIT_BAD_INPUT)
-    except OSError as error:
-        _show_traceback()
-        print_error(_explain_os_error(error))
-        sys.exit(EXIT_BAD_INPUT)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a user never sees a traceback
-        _show_traceback()
-        print_error(
-            f"internal error of moeclip-med {__version__}: {type(error).__name__}: {error}; "
-            "set MOECLIP_MED_DEBUG=1, run again, and report what it prints"
-        )
-        sys.exit(EXIT_INTERNAL_ERROR)
+    with shown_on_terminal(), warnings.catch_warnings():
+        _show_notices_only()
+        try:
+            app()
+        except SystemExit as end:
+            if end.code in {EXIT_INTERRUPTED, EXIT_TERMINATED}:
+                print_error("interrupted; results that were finished are kept, and none is left half written")
+            raise
+        except InputError as error:
+            _show_traceback()
+            print_error(str(error))
+            sys.exit(EXIT_BAD_INPUT)
+        except OSError as error:
+            _show_traceback()
+            print_error(_explain_os_error(error))
+            sys.exit(EXIT_BAD_INPUT)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: a user never sees a traceback
+            _show_traceback()
+            print_error(
+                f"internal error of moeclip-med {__version__}: {type(error).__name__}: {error}; "
+                "set MOECLIP_MED_DEBUG=1, run again, and report what it prints"
+            )
+            sys.exit(EXIT_INTERNAL_ERROR)
 
 
 def _end_in_order_when_terminated() -> None:

@@ -165,9 +165,9 @@ def gather(
         InputError: If none is named, two have one name, or one is not there.
     """
     from moeclip_med.benchmark.datasets.boxes import read_boxes
-    from moeclip_med.benchmark.datasets.catalogue import find_sets, missing_sentence, read_set
     from moeclip_med.benchmark.datasets.folder import read_folder
-    from moeclip_med.benchmark.datasets.volumes import read_volumes
+    from moeclip_med.benchmark.datasets.locating import find_sets, missing_sentence, read_set
+    from moeclip_med.benchmark.datasets.user_volumes import read_volumes
 
     datasets: list[Dataset] = []
     missing: list[str] = []
@@ -255,10 +255,10 @@ def _run(
     from dataclasses import replace
 
     from moeclip_med.benchmark.detectors import detector_maker, zero_shot_system
+    from moeclip_med.benchmark.report.case_pictures import draw_cases
     from moeclip_med.benchmark.report.markdown import overview
-    from moeclip_med.benchmark.report.pictures import draw_cases
-    from moeclip_med.benchmark.report.words import system_name
-    from moeclip_med.benchmark.report.writing import write_report
+    from moeclip_med.benchmark.report.notation import system_name
+    from moeclip_med.benchmark.report.report_files import write_report
     from moeclip_med.benchmark.run import run_benchmark, set_folder_name
     from moeclip_med.benchmark.systems import DetectorSystem, baseline_systems
 

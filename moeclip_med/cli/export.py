@@ -21,7 +21,7 @@ def export_command(
     model: ModelOption = "lite",
 ) -> None:
     """Write a model as ONNX, OpenVINO or MONAI bundle, and compare it with PyTorch. Research use only."""
-    from moeclip_med.export.formats import ExportFormat, export_model
+    from moeclip_med.export.targets import ExportFormat, export_model
 
     if export_format not in set(ExportFormat):
         msg = f'--format: "{export_format}" is not a format; choose {FORMATS}'

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -25,7 +26,7 @@ from moeclip_med.cli.console import make_console
 from moeclip_med.cli.options import parse_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LOGGER = logging.getLogger("moeclip_med")
 
@@ -82,12 +83,23 @@ class JsonLines(logging.Formatter):
         return json.dumps(event, ensure_ascii=False)
 
 
-def show_on_terminal() -> None:
-    """Show warnings and errors of the package on standard error; `-v` adds what is done."""
+@contextmanager
+def shown_on_terminal() -> Iterator[None]:
+    """Show warnings and errors of the package on standard error; `-v` adds what is done.
+
+    At the end log files are closed, and the logger is as it was before.
+    """
+    terminal, level, propagates = TerminalHandler(logging.WARNING), LOGGER.level, LOGGER.propagate
     LOGGER.propagate = False
     LOGGER.setLevel(logging.DEBUG)
-    if not any(isinstance(handler, TerminalHandler) for handler in LOGGER.handlers):
-        LOGGER.addHandler(TerminalHandler(logging.WARNING))
+    LOGGER.addHandler(terminal)
+    try:
+        yield
+    finally:
+        _close_file()
+        LOGGER.removeHandler(terminal)
+        LOGGER.setLevel(level)
+        LOGGER.propagate = propagates
 
 
 def logged(command: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -101,6 +113,7 @@ def logged(command: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(command)
     def run(*arguments: Any, verbose: int, log_file: Path | None, **options: Any) -> Any:  # noqa: ANN401
         _set_level(verbose)
+        _close_file()  # of a command that ran before in this process
         if log_file is not None:
             _open_file(log_file, name)
         started = time.perf_counter()
@@ -153,3 +166,10 @@ def _open_file(path: Path, command: str) -> None:
         raise InputError(msg) from error
     handler.setFormatter(JsonLines(command))
     LOGGER.addHandler(handler)
+
+
+def _close_file() -> None:
+    for handler in tuple(LOGGER.handlers):
+        if isinstance(handler.formatter, JsonLines):
+            LOGGER.removeHandler(handler)
+            handler.close()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from moeclip_med.engines.base import Precision, is_transformer, suitable_batch_size
-from moeclip_med.engines.calibration import CalibrationImages
 from moeclip_med.engines.machine import processor_name
 from moeclip_med.engines.openvino_import import openvino
 from moeclip_med.engines.openvino_models import ModelRecipe, compiled_model, inputs
+from moeclip_med.engines.quantization_images import CalibrationImages
 from moeclip_med.model.network import check_image_size
 from moeclip_med.model.outputs import NetworkOutput
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from moeclip_med._version import __version__
 from moeclip_med.engines import model_cache
 from moeclip_med.engines.base import CORRELATION_FLOOR, ConversionError, EngineWarning, Precision, is_transformer
-from moeclip_med.engines.calibration import CalibrationImages
 from moeclip_med.engines.model_cache import Agreement
 from moeclip_med.engines.openvino_convert import to_openvino
 from moeclip_med.engines.openvino_import import import_nncf, openvino
+from moeclip_med.engines.quantization_images import CalibrationImages
 from moeclip_med.weights.tensors import fingerprint
 
 if TYPE_CHECKING:

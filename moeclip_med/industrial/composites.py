@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from moeclip_med.industrial.defect_shapes import crescent, many_small, ring, spots, tiny
 from moeclip_med.industrial.fields import (
     chance,
     defect_mask,
@@ -24,7 +25,6 @@ from moeclip_med.industrial.fields import (
     turn_and_shift,
     warp,
 )
-from moeclip_med.industrial.lesions import crescent, many_small, ring, spots, tiny
 from moeclip_med.industrial.synthetic import LUMA, grey_of, only_if_visible
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.industrial.bodies import body_composite
+from moeclip_med.industrial.coloured_surfaces import surface_composite
 from moeclip_med.industrial.composites import symmetric_composite
 from moeclip_med.industrial.crops import CropSource, cut_by_ellipse, photometric
 from moeclip_med.industrial.fields import chance
-from moeclip_med.industrial.layers import layered_composite
 from moeclip_med.industrial.organs import organ_composite
-from moeclip_med.industrial.surfaces import surface_composite
 from moeclip_med.industrial.synthetic import synthetic_defect
 from moeclip_med.industrial.tubes import tube_composite
+from moeclip_med.industrial.wavy_layers import layered_composite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from moeclip_med.industrial.defect_shapes import spots
 from moeclip_med.industrial.fields import chance, defect_mask, foreground_mask, smooth_noise, soften
-from moeclip_med.industrial.lesions import spots
 
 if TYPE_CHECKING:
     from numpy.random import Generator

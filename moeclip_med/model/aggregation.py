@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moeclip_med.model.intensity import MIRROR_CHANNELS, OWN_CHANNELS
+from moeclip_med.model.patch_intensity import MIRROR_CHANNELS, OWN_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

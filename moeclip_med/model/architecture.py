@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model import records
+from moeclip_med.model import json_records
 
 TokenInput = Literal[
     "normalised",
@@ -195,13 +195,13 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = records.to_json(self)
+        data: dict[str, Any] = json_records.to_json(self)
         return data
 
     @classmethod
     def from_json(cls, data: object, where: str = "architecture") -> Architecture:
-        """From parsed JSON; see `moeclip_med.model.records.from_json` for what it refuses."""
-        return records.from_json(cls, data, where)
+        """From parsed JSON; see `moeclip_med.model.json_records.from_json` for what it refuses."""
+        return json_records.from_json(cls, data, where)
 
 
 def _check_bounds(architecture: Architecture) -> None:
@@ -258,7 +258,7 @@ class ZeroShotArchitecture:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = records.to_json(self)
+        data: dict[str, Any] = json_records.to_json(self)
         return data
 
 
@@ -320,7 +320,7 @@ class FusedArchitecture:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = records.to_json(self)
+        data: dict[str, Any] = json_records.to_json(self)
         return data
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moeclip_med.model.intensity import BODY, square_mean
+from moeclip_med.model.patch_intensity import BODY, square_mean
 
 AXIS_CUES = 5
 """Likeness of structure and of brightness between the halves, likeness of the outlines, likeness to the image upside

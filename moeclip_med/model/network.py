@@ -19,9 +19,9 @@ from moeclip_med.model.heads import (
     Projection,
     TextAdapter,
 )
-from moeclip_med.model.intensity import at_grid, intensity_channels, is_grey
 from moeclip_med.model.midline import find_midline, mirrored
 from moeclip_med.model.outputs import NetworkOutput, TrainingOutput
+from moeclip_med.model.patch_intensity import at_grid, intensity_channels, is_grey
 from moeclip_med.model.similarity import ABNORMAL, AnomalyMap, anomaly_of_tokens, patch_logits
 
 if TYPE_CHECKING:

@@ -135,7 +135,7 @@ def _default_path() -> Path:
 
 
 def _parse(text: str, where: str) -> dict[str, Prompts]:
-    from moeclip_med.model.records import from_json
+    from moeclip_med.model.json_records import from_json
 
     try:
         data = json.loads(text)

@@ -8,7 +8,7 @@ import numpy as np
 from moeclip_transforms import slice_views
 
 from moeclip_med.results.formats import DicomOptions, ResultFormat, SegmentationKind
-from moeclip_med.scoring.planes import was_replaned
+from moeclip_med.scoring.scored_plane import was_replaned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

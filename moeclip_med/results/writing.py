@@ -110,7 +110,7 @@ def _write_all(
     header_notes: tuple[str, ...] = ()
     dicom_formats = [ResultFormat(fmt) for fmt in formats if fmt in DICOM_FORMATS]
     if dicom_formats:
-        from moeclip_med.results.dicom.writing import write_dicom
+        from moeclip_med.results.dicom.dicom_results import write_dicom
 
         outcome = write_dicom(anomaly, folder, dicom_formats, options)
         failed.update((str(fmt), reason) for fmt, reason in outcome.failed.items())

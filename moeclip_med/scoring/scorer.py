@@ -21,8 +21,8 @@ from moeclip_transforms.volume import FileFormat
 
 from moeclip_med.scoring.anomaly import AnomalyVolume
 from moeclip_med.scoring.findings import find_findings, smallest_volume
-from moeclip_med.scoring.planes import plane_to_score
 from moeclip_med.scoring.record import USER_THRESHOLD, OutcomeRecord, SettingsRecord, make_record
+from moeclip_med.scoring.scored_plane import plane_to_score
 from moeclip_med.scoring.through_plane import (
     SIGMA_MM,
     FilteredSlice,
@@ -123,7 +123,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     """
     started = time.perf_counter()
     scores = np.zeros(volume.shape, dtype=np.float32) if into is None else into.scores
-    run = _Run(
+    run = _ScoringRun(
         volume,
         detector,
         plane,
@@ -199,7 +199,7 @@ def _kind_warning(volume: Volume, detector: Detector, asked: ImageKind | None) -
     return " ".join((sentence, *(weak[name] for name in CT_WINDOWS if name in weak)))
 
 
-class _Run:
+class _ScoringRun:
     """The state of scoring one volume: its scores so far and what they are made of."""
 
     def __init__(  # noqa: PLR0913 - the choices of `score_volume`

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.training.lite import IndustrialTask
-    from moeclip_med.training.run_state import Progress
+    from moeclip_med.training.run_state import TrainingProgress
     from moeclip_med.training.transformer import TransformerTask
     from moeclip_med.training.transformer_build import BuiltTransformer
-    from moeclip_med.weights.towers import OpenedTower
+    from moeclip_med.weights.tower_weights import OpenedTower
 
 MAXIMA_PERCENTILE = 95.0
 """The threshold: this percentile of the map maxima of normal images, so that one in twenty would raise a finding."""
@@ -76,7 +76,7 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
     tower: OpenedTower,
     run: Path,
     folder: Path,
-    progress: Progress,
+    progress: TrainingProgress,
     *,
     name: str = "lite",
     licence: str,
@@ -149,7 +149,7 @@ def write_transformer_model(
     built: BuiltTransformer,
     run: Path,
     folder: Path,
-    progress: Progress,
+    progress: TrainingProgress,
     *,
     licence: str,
     terms: Mapping[str, str] | None = None,
@@ -204,7 +204,7 @@ def transformer_scale(task: TransformerTask) -> tuple[ScoreScale, Threshold]:
     )
 
 
-def chosen(progress: Progress) -> str:
+def chosen(progress: TrainingProgress) -> str:
     """By what the checkpoint was chosen, for the metadata."""
     return (
         f"epoch {progress.best_epoch} of {progress.epoch} by held-out industrial categories and synthetic defects, "

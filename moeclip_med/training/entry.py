@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.model.architecture import Architecture
     from moeclip_med.model.network import MoEClip
-    from moeclip_med.training.images import ImageTask
+    from moeclip_med.training.image_task import ImageTask
     from moeclip_med.training.lite import LiteTask
     from moeclip_med.training.loop import Precision
-    from moeclip_med.weights.towers import OpenedTower
+    from moeclip_med.weights.tower_weights import OpenedTower
 
 MODEL_FOLDER = "model"
 TIMM_PREFIX = "timm:"
@@ -160,7 +160,7 @@ def train_lite(
 def train_images(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
     """The duo model, or a vision transformer of timm by itself, from images to model folder."""
     from moeclip_med.model.architecture import duo_architecture
-    from moeclip_med.training.images import ImageTask
+    from moeclip_med.training.image_task import ImageTask
     from moeclip_med.training.settings import duo_settings
     from moeclip_med.weights.loading import build_network
 

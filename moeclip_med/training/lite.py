@@ -19,7 +19,7 @@ from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.training.features import FeatureStore, open_store, stage_encoder
 from moeclip_med.training.loop import Validation
-from moeclip_med.training.losses import industrial_losses
+from moeclip_med.training.objectives import industrial_losses
 from moeclip_med.training.validation import (
     GroupScores,
     ValidationGroup,
@@ -51,7 +51,7 @@ VALIDATION_SEED = 1_000_003
 
 def build_lite(seed: int, architecture: Architecture | None = None) -> MoEClip:
     """The network of `lite` with fresh initial values drawn from a seed."""
-    from moeclip_med.weights.towers import open_network
+    from moeclip_med.weights.tower_weights import open_network
 
     architecture = architecture or lite_architecture()
     tower = build_tower(open_network(architecture).network, architecture)

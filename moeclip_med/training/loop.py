@@ -11,7 +11,7 @@ from moeclip_transforms.errors import MissingExtraError
 from moeclip_med.training.run_state import (
     BEST_FILE,
     LAST_FILE,
-    Progress,
+    TrainingProgress,
     claim_folder,
     resume_run,
     save_run,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from moeclip_med.model.fused import FusedNetwork
     from moeclip_med.model.network import MoEClip
     from moeclip_med.model.outputs import TrainingOutput
-    from moeclip_med.training.logs import RunLog
+    from moeclip_med.training.run_log import RunLog
 
 
 Precision = Literal["bf16-mixed", "32-true"]
@@ -52,7 +52,7 @@ class Validation:
     pictures: dict[str, NDArray[np.uint8]]
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """A recipe made concrete: network, data and losses.
 
     Attributes:
@@ -123,8 +123,8 @@ def make_fabric(options: RunOptions) -> Fabric:
 
 
 def run_training(
-    task: Task, options: RunOptions, fabric: Fabric, on_step: Callable[[int, int, float], None] | None = None
-) -> Progress:
+    task: TrainingTask, options: RunOptions, fabric: Fabric, on_step: Callable[[int, int, float], None] | None = None
+) -> TrainingProgress:
     """Train to the end, from where an earlier call with the same settings stopped.
 
     Args:
@@ -139,10 +139,10 @@ def run_training(
     Raises:
         InputError: The folder holds a run with other settings.
     """
-    from moeclip_med.training.logs import RunLog
+    from moeclip_med.training.run_log import RunLog
 
     resumes = claim_folder(options.folder, options.settings)
-    progress = Progress()
+    progress = TrainingProgress()
     if resumes:
         progress = resume_run(options.folder / LAST_FILE, task.network, task.optimizer, task.scheduler)
     network, optimizer = fabric.setup(task.network, task.optimizer)
@@ -178,9 +178,9 @@ def run_training(
 
 
 def _end_epoch(
-    task: Task,
+    task: TrainingTask,
     options: RunOptions,
-    progress: Progress,
+    progress: TrainingProgress,
     log: RunLog,
     output: TrainingOutput,
 ) -> None:

@@ -24,7 +24,7 @@ BEST_FILE = "best.pt"
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a run is.
 
     Attributes:
@@ -99,7 +99,11 @@ def load_trained_state(network: MoEClip | FusedNetwork, state: dict[str, torch.T
 
 
 def save_run(
-    path: Path, network: MoEClip | FusedNetwork, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
+    path: Path,
+    network: MoEClip | FusedNetwork,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    progress: TrainingProgress,
 ) -> None:
     """Write everything that an exact resume needs; the file appears whole or not at all."""
     state = {
@@ -113,7 +117,9 @@ def save_run(
     partial.replace(path)
 
 
-def resume_run(path: Path, network: MoEClip | FusedNetwork, optimizer: Optimizer, scheduler: LRScheduler) -> Progress:
+def resume_run(
+    path: Path, network: MoEClip | FusedNetwork, optimizer: Optimizer, scheduler: LRScheduler
+) -> TrainingProgress:
     """Restore a run from `save_run`.
 
     No generator's state is kept: every random number of a run is a function of its seed and the step (`seed_step`).
@@ -122,7 +128,7 @@ def resume_run(path: Path, network: MoEClip | FusedNetwork, optimizer: Optimizer
     load_trained_state(network, state["network"])
     optimizer.load_state_dict(state["optimizer"])
     scheduler.load_state_dict(state["scheduler"])
-    return Progress(**state["progress"])
+    return TrainingProgress(**state["progress"])
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:

@@ -13,7 +13,7 @@ from moeclip_med.model.prompts import Prompts
 from moeclip_med.model.text import TextTower
 from moeclip_med.model.towers import build_tower
 from moeclip_med.weights.registry import NAMED_MODELS
-from moeclip_med.weights.towers import open_network
+from moeclip_med.weights.tower_weights import open_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,7 +29,7 @@ from moeclip_med.weights.metadata import ModelMetadata, Threshold, uncalibrated_
 from moeclip_med.weights.registry import ZERO_SHOT_PREFIX, find_folder
 from moeclip_med.weights.store import read_adapters, read_metadata
 from moeclip_med.weights.tensors import check_state, read_safetensors
-from moeclip_med.weights.towers import OpenedTower, find_weights, is_openai_file, open_network
+from moeclip_med.weights.tower_weights import OpenedTower, find_weights, is_openai_file, open_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

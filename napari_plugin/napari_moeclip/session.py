@@ -183,7 +183,7 @@ class Session:
         return tuple(sorted(indices, key=lambda index: abs(view.volume_index(index) - first_index)))
 
     def _first_view(self, plane: str) -> SliceView:
-        from moeclip_med.scoring.planes import plane_to_score
+        from moeclip_med.scoring.scored_plane import plane_to_score
 
         volume = self.origin.volume.light
         return slice_views(volume, plane_to_score(volume, Plane(plane)))[0]

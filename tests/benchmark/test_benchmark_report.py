@@ -11,12 +11,12 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.compare import compare
 from moeclip_med.benchmark.compare import to_markdown as comparison_text
-from moeclip_med.benchmark.datasets.catalogue import read_set
 from moeclip_med.benchmark.datasets.folder import read_folder
+from moeclip_med.benchmark.datasets.locating import read_set
 from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.benchmark.published import published_image, published_pixel
-from moeclip_med.benchmark.report.pictures import draw_cases
-from moeclip_med.benchmark.report.writing import write_report
+from moeclip_med.benchmark.report.case_pictures import draw_cases
+from moeclip_med.benchmark.report.report_files import write_report
 from moeclip_med.benchmark.run import BenchmarkSettings, run_benchmark, set_folder_name
 from moeclip_med.benchmark.systems import baseline_systems
 

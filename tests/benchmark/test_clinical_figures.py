@@ -12,14 +12,14 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.folder import read_folder
 from moeclip_med.benchmark.datasets.healthy import add_healthy
-from moeclip_med.benchmark.datasets.volumes import read_volumes
+from moeclip_med.benchmark.datasets.user_volumes import read_volumes
 from moeclip_med.benchmark.looks import Look, add_look, count_looks, looks_path, read_looks
 from moeclip_med.benchmark.maps import MapSource
 from moeclip_med.benchmark.outcomes import ThresholdKind
-from moeclip_med.benchmark.report.files import lesion_table
+from moeclip_med.benchmark.report.exports import lesion_table
 from moeclip_med.benchmark.report.html import schema
-from moeclip_med.benchmark.report.tables import set_tables
-from moeclip_med.benchmark.report.writing import write_report
+from moeclip_med.benchmark.report.report_files import write_report
+from moeclip_med.benchmark.report.set_tables import set_tables
 from moeclip_med.benchmark.run import BenchmarkSettings, run_benchmark, set_folder_name
 from moeclip_med.benchmark.systems import baseline_systems
 

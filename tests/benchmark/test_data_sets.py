@@ -8,9 +8,9 @@ import pytest
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.case import Fault
-from moeclip_med.benchmark.datasets.catalogue import CATALOGUE, find_sets, missing_sentence, read_set
 from moeclip_med.benchmark.datasets.folder import Unmasked, read_folder
-from moeclip_med.benchmark.datasets.volumes import read_volumes
+from moeclip_med.benchmark.datasets.locating import CATALOGUE, find_sets, missing_sentence, read_set
+from moeclip_med.benchmark.datasets.user_volumes import read_volumes
 
 GREY = np.full((8, 8), 120)
 MASK = np.eye(8) * 255

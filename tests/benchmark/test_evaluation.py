@@ -11,9 +11,9 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from moeclip_med.benchmark.datasets.catalogue import read_set
 from moeclip_med.benchmark.datasets.folder import read_folder
-from moeclip_med.benchmark.datasets.volumes import read_volumes
+from moeclip_med.benchmark.datasets.locating import read_set
+from moeclip_med.benchmark.datasets.user_volumes import read_volumes
 from moeclip_med.benchmark.evaluation import Evaluation
 from moeclip_med.benchmark.outcomes import ThresholdKind
 from moeclip_med.benchmark.protocol import Protocol, ProtocolChoice, protocols_for

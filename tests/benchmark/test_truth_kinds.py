@@ -107,7 +107,7 @@ def test_contours_are_filled_on_their_slices(tmp_path):
 
 
 def test_series_pair_with_the_structure_set_drawn_on_them(tmp_path):
-    from moeclip_med.benchmark.datasets.volumes import read_volumes
+    from moeclip_med.benchmark.datasets.user_volumes import read_volumes
 
     series = dcmread(get_testdata_file("CT_small.dcm"))
     (tmp_path / "one" / "CT").mkdir(parents=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import sys
 import warnings
 
 import pytest
@@ -40,6 +42,24 @@ def test_the_log_file_holds_events_as_json_lines_and_no_identity(command, named_
     assert ended["seconds"] > 0
     text = log.read_text(encoding="utf-8")
     assert not [word for word in ("JANE", "DOE", "1950", "113619", str(tmp_path)) if word in text]
+
+
+def test_a_command_writes_to_its_own_log_file_alone(monkeypatch, nifti_file, tmp_path, capsys):
+    logger = logging.getLogger("moeclip_med")
+    before = (tuple(logger.handlers), logger.level, logger.propagate, warnings.showwarning)
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    for path, options in (
+        (nifti_file, ["--log-file", first]),
+        (nifti_file, []),
+        (tmp_path / "no", ["--log-file", second]),
+    ):
+        monkeypatch.setattr(sys, "argv", ["moeclip-med", "info", str(path), *map(str, options)])
+        with pytest.raises(SystemExit):
+            app_module.main()
+
+    assert [event["level"] for event in events(first)] == ["info", "info"]
+    assert [event["level"] for event in events(second)] == ["info", "error"]
+    assert (tuple(logger.handlers), logger.level, logger.propagate, warnings.showwarning) == before
 
 
 @pytest.mark.slow

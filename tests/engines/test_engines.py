@@ -18,8 +18,8 @@ from sklearn.metrics import roc_auc_score
 
 from moeclip_med.engines import choice, machine, make_engine, model_cache, openvino_models
 from moeclip_med.engines.base import CORRELATION_FLOOR, EngineWarning, Precision
-from moeclip_med.engines.calibration import CALIBRATION_VARIABLE, CalibrationImages
 from moeclip_med.engines.openvino_models import ConversionError
+from moeclip_med.engines.quantization_images import CALIBRATION_VARIABLE, CalibrationImages
 from moeclip_med.engines.torch_engine import TorchEngine, fold_batch_norms, placed_copy
 from moeclip_med.industrial.fields import smooth_noise
 from moeclip_med.model.architecture import BlurSpec, paper_architecture

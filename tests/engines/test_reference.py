@@ -12,7 +12,7 @@ import open_clip
 import pytest
 import torch
 
-from moeclip_med.engines.calibration import CalibrationImages
+from moeclip_med.engines.quantization_images import CalibrationImages
 from moeclip_med.model.architecture import BlurSpec, paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower

@@ -14,8 +14,8 @@ from moeclip_transforms.errors import InputError
 from PIL import Image
 from torch import nn
 
-from moeclip_med.export.formats import ExportFormat, export_model
-from moeclip_med.export.network import LARGEST_DIFFERENCE, ExportedNetwork, check_equal, probe_images
+from moeclip_med.export.exported_network import LARGEST_DIFFERENCE, ExportedNetwork, check_equal, probe_images
+from moeclip_med.export.targets import ExportFormat, export_model
 from moeclip_med.model.architecture import ExpertsSpec, ProjectionSpec, lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import ConvolutionalTower
@@ -137,7 +137,7 @@ def test_nothing_is_left_behind_when_the_maps_differ(tiny, tmp_path, monkeypatch
         def forward(self, images):
             return torch.zeros(len(images), SIDE, SIDE)
 
-    monkeypatch.setattr("moeclip_med.export.formats.torch.jit.load", lambda _path: Broken())
+    monkeypatch.setattr("moeclip_med.export.targets.torch.jit.load", lambda _path: Broken())
     with pytest.raises(InputError, match="nothing was kept"):
         export_model(tiny, ExportFormat.MONAI_BUNDLE, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from moeclip_med.industrial.bodies import body_composite
+from moeclip_med.industrial.coloured_surfaces import add_hairs, surface_composite
 from moeclip_med.industrial.composites import mirror, symmetric_composite, uneven_light
+from moeclip_med.industrial.defect_shapes import crescent, many_small, ring, spots, tiny
 from moeclip_med.industrial.fields import defect_mask, ellipse_level, ridges, smooth_noise, turn_and_shift, warp
-from moeclip_med.industrial.layers import layered_composite
-from moeclip_med.industrial.lesions import crescent, many_small, ring, spots, tiny
 from moeclip_med.industrial.organs import organ_composite
-from moeclip_med.industrial.surfaces import add_hairs, surface_composite
 from moeclip_med.industrial.synthetic import (
     SMALLEST_CHANGE,
     blend,
@@ -25,6 +24,7 @@ from moeclip_med.industrial.synthetic import (
     visible,
 )
 from moeclip_med.industrial.tubes import glints, tube_composite
+from moeclip_med.industrial.wavy_layers import layered_composite
 
 SIZE = 64
 seeds = st.integers(0, 2**32 - 1)

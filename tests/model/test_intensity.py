@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moeclip_med.model.intensity import (
+from moeclip_med.model.losses import fused_margin, peak_loss
+from moeclip_med.model.patch_intensity import (
     MIRROR_CHANNELS,
     OWN_CHANNELS,
     at_grid,
@@ -14,7 +15,6 @@ from moeclip_med.model.intensity import (
     nearest_difference,
     odd,
 )
-from moeclip_med.model.losses import fused_margin, peak_loss
 
 SIZE, GRID = 64, 16
 BRIGHT, BODY, BRIGHTEST, DARKEST, NEAR, MIRRORED = 0, 1, 4, 5, 6, 11

@@ -18,7 +18,7 @@ from moeclip_med.model.aggregation import (
     token_width,
 )
 from moeclip_med.model.architecture import BlurSpec
-from moeclip_med.model.intensity import MIRROR_CHANNELS, OWN_CHANNELS
+from moeclip_med.model.patch_intensity import MIRROR_CHANNELS, OWN_CHANNELS
 from moeclip_med.model.similarity import AnomalyMap, anomaly_of_tokens, gaussian_taps, patch_logits
 
 ALL_INPUTS = ("normalised", "surroundings", "mirror", "mirror_magnitude", "asymmetry", "mirror_nearest")

@@ -17,6 +17,7 @@ from result_cases import with_edited_headers
 from test_dicom_validity import errors, files_of
 
 from moeclip_med.results import ResultFormat, write_results
+from moeclip_med.results.dicom import dicom_results
 from moeclip_med.results.formats import DICOM_FORMATS
 
 ALL = sorted(DICOM_FORMATS)
@@ -253,13 +254,12 @@ def test_slices_in_several_multi_frame_files(written, tmp_path):
 
 
 def test_a_writer_that_breaks_costs_its_own_format(small_anomaly, tmp_path, monkeypatch):
-    from moeclip_med.results.dicom import writing
 
     def broken(*_):
         message = "Doe^Jane 19700102"
         raise KeyError(message)
 
-    monkeypatch.setattr(writing, "make_parametric_map", broken)
+    monkeypatch.setattr(dicom_results, "make_parametric_map", broken)
     written = write_results(small_anomaly, tmp_path / "out", ["json", *ALL])
     assert set(written.files) == {"json", *ALL} - {"pm"}
     reason = written.failed[ResultFormat.PM]
@@ -270,9 +270,8 @@ def test_a_writer_that_breaks_costs_its_own_format(small_anomaly, tmp_path, monk
 
 
 def test_a_report_without_its_segmentation_is_not_written(small_anomaly, tmp_path, monkeypatch):
-    from moeclip_med.results.dicom import writing
 
-    monkeypatch.setattr(writing, "make_segmentation", lambda *_: 1 / 0)
+    monkeypatch.setattr(dicom_results, "make_segmentation", lambda *_: 1 / 0)
     written = write_results(small_anomaly, tmp_path / "out", ["sr", "pm"])
     assert set(written.files) == {"pm"}
     assert "Segmentation" in written.failed[ResultFormat.SR]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from moeclip_transforms import Plane
 
-from moeclip_med.scoring.planes import plane_to_score
+from moeclip_med.scoring.scored_plane import plane_to_score
 
 SAGITTAL = [[0, 0, -1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
 

@@ -13,9 +13,9 @@ from moeclip_med.industrial.mix import SampleKind
 from moeclip_med.model.architecture import FusedArchitecture
 from moeclip_med.model.fused import FusedNetwork
 from moeclip_med.training.entry import choose_precision, timm_architecture
-from moeclip_med.training.images import ImageTask
+from moeclip_med.training.image_task import ImageTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
-from moeclip_med.training.losses import axis_loss, industrial_losses
+from moeclip_med.training.objectives import axis_loss, industrial_losses
 from moeclip_med.training.settings import LiteSettings, LossWeights
 
 SETTINGS = LiteSettings(

@@ -19,7 +19,7 @@ from moeclip_med.training.settings import LiteSettings
 from moeclip_med.training.validation import areas, fraction, selection_score
 from moeclip_med.weights.registry import NAMED_MODELS
 from moeclip_med.weights.store import read_adapters, read_metadata
-from moeclip_med.weights.towers import OpenedTower
+from moeclip_med.weights.tower_weights import OpenedTower
 
 TOWER = OpenedTower(None, "0" * 64, "made by the tests")
 

@@ -6,8 +6,8 @@ import torch
 from moeclip_transforms import ImageKind, Plane, dictionary, fit_window, foreground_box, read_volume, slice_views
 from moeclip_transforms.array import CropForegroundSquare, SliceAlongPlane, WindowIntensity
 from moeclip_transforms.dictionary import CropForegroundSquared, SliceAlongPlaned, WindowIntensityd
+from moeclip_transforms.monai_reader import SeriesReader
 from moeclip_transforms.presets import preset
-from moeclip_transforms.reader import SeriesReader
 from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImage, LoadImaged
 from PIL import Image

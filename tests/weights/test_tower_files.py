@@ -12,7 +12,7 @@ import torch
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.model.architecture import TowerSpec, lite_architecture
-from moeclip_med.weights import efficientnet, towers
+from moeclip_med.weights import efficientnet, tower_weights
 from moeclip_med.weights.openclip import build_clip, check_activation, clip_config
 
 OPENAI = TowerSpec("openclip", "ViT-L-14-336", "openai", "gelu")
@@ -27,7 +27,7 @@ def refuse(*_, **__):
 def test_offline_the_error_says_which_file_to_put_where(cache, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(InputError) as error:
-        towers.find_weights(OPENAI)
+        tower_weights.find_weights(OPENAI)
     assert str(error.value) == (
         'the weights "openai" of "ViT-L-14-336" are not on this machine and could not be downloaded '
         "(<urlopen error no route to host>); fetch https://openaipublic.azureedge.net/clip/models/"
@@ -41,7 +41,7 @@ def test_offline_weights_of_the_hub_name_their_repository(cache, monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
     spec = TowerSpec("openclip", "MobileCLIP-S1", "datacompdr", "native")
     with pytest.raises(InputError) as error:
-        towers.find_weights(spec)
+        tower_weights.find_weights(spec)
     assert "(open_clip_model.safetensors) elsewhere and put the file at " in str(error.value)
     assert str(error.value).endswith(f"{cache / 'towers' / 'MobileCLIP-S1.datacompdr.safetensors'}.")
 
@@ -51,25 +51,25 @@ def test_a_download_with_another_hash_is_not_kept(cache, monkeypatch):
     response.headers = {"Content-Length": "15"}
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: response)
     with pytest.raises(InputError, match=rf"SHA-256 [0-9a-f]{{64}}, expected {OPENAI_SHA256}; nothing was kept"):
-        towers.find_weights(OPENAI)
+        tower_weights.find_weights(OPENAI)
     assert not list((cache / "towers").iterdir())
 
 
 def test_a_download_is_kept_where_the_next_call_finds_it(cache, monkeypatch):
     response = io.BytesIO(b"weights")
     response.headers = {"Content-Length": "7"}
-    source = towers.WeightsSource(
+    source = tower_weights.WeightsSource(
         cache / "towers" / "some.pt",
         "https://example.org/some.pt",
         "",
         "9ff3c559dc4b81b54cb4b52e5ee4cc4ea3c0c5c0d1e5a0b0b1d1c1b1a1f1e1d1",
         "",
     )
-    monkeypatch.setattr(towers, "weights_source", lambda _: SimpleNamespace(**(vars(source) | {"sha256": ""})))
+    monkeypatch.setattr(tower_weights, "weights_source", lambda _: SimpleNamespace(**(vars(source) | {"sha256": ""})))
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: response)
-    assert towers.find_weights(OPENAI).read_bytes() == b"weights"
+    assert tower_weights.find_weights(OPENAI).read_bytes() == b"weights"
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    assert towers.find_weights(OPENAI) == source.place
+    assert tower_weights.find_weights(OPENAI) == source.place
 
 
 def test_a_wrong_file_in_the_right_place_is_refused(cache):
@@ -77,17 +77,17 @@ def test_a_wrong_file_in_the_right_place_is_refused(cache):
     place.parent.mkdir(parents=True)
     place.write_bytes(b"something else")
     with pytest.raises(InputError, match=rf"expected {OPENAI_SHA256}; delete it and download it again"):
-        towers.find_weights(OPENAI)
+        tower_weights.find_weights(OPENAI)
 
 
 def test_an_unknown_tag_lists_the_known_ones():
     with pytest.raises(InputError, match='OpenCLIP has no weights "laion" for "ViT-L-14-336"; it has: openai; or give'):
-        towers.find_weights(TowerSpec("openclip", "ViT-L-14-336", "laion", "gelu"))
+        tower_weights.find_weights(TowerSpec("openclip", "ViT-L-14-336", "laion", "gelu"))
 
 
 def test_a_named_file_that_does_not_exist_is_said(tmp_path):
     with pytest.raises(InputError, match=r'no\.pt: no such file; name the weights of "ViT-B-16"'):
-        towers.find_weights(TowerSpec("openclip", "ViT-B-16", str(tmp_path / "no.pt"), "gelu"))
+        tower_weights.find_weights(TowerSpec("openclip", "ViT-B-16", str(tmp_path / "no.pt"), "gelu"))
 
 
 def test_unknown_models_suggest_near_names():
@@ -115,7 +115,7 @@ def test_the_activation_that_was_built_is_checked():
 
 def test_light_building_gives_the_same_network_as_full_building(tiny_weights):
     config = clip_config("Tiny-8")
-    state = towers.read_clip_state(tiny_weights)
+    state = tower_weights.read_clip_state(tiny_weights)
     light, full = build_clip(config, "gelu", state), build_clip(config, "gelu")
     full.load_state_dict(state)
     images, tokens = torch.randn(1, 3, 64, 64), torch.tensor([[49406, 320, 1125, 49407] + [0] * 73])
@@ -138,13 +138,15 @@ def test_torch_script_is_opened_only_for_files_that_openai_published(tmp_path, m
     path = tmp_path / "ViT-L-14-336px.pt"
     torch.jit.script(Clip()).save(path)
     with pytest.raises(InputError, match=r"ViT-L-14-336px\.pt: no complete PyTorch file"):
-        towers.read_clip_state(path)
-    monkeypatch.setattr(towers, "is_openai_file", lambda _: True)
-    assert {name: tensor.tolist() for name, tensor in towers.read_clip_state(path).items()} == {"weight": [1.0, 1.0]}
+        tower_weights.read_clip_state(path)
+    monkeypatch.setattr(tower_weights, "is_openai_file", lambda _: True)
+    assert {name: tensor.tolist() for name, tensor in tower_weights.read_clip_state(path).items()} == {
+        "weight": [1.0, 1.0]
+    }
 
 
 def test_the_lite_tower_has_the_published_weights():
-    opened = towers.open_network(lite_architecture())
+    opened = tower_weights.open_network(lite_architecture())
     assert opened.sha256 == efficientnet.SHA256
     assert opened.terms.startswith("Apache License 2.0")
     stored = torch.load(efficientnet.weights_path(), weights_only=True)

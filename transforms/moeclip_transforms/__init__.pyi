@@ -14,8 +14,8 @@ from .geometry import Affine as Affine
 from .geometry import resample_to_orthogonal as resample_to_orthogonal
 from .intensity import Window as Window
 from .intensity import fit_window as fit_window
+from .monai_reader import SeriesReader as SeriesReader
 from .presets import preset as preset
-from .reader import SeriesReader as SeriesReader
 from .slicing import EdgeLetters as EdgeLetters
 from .slicing import SliceView as SliceView
 from .slicing import slice_views as slice_views

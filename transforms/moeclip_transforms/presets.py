@@ -8,7 +8,7 @@ from monai.transforms.compose import Compose
 from monai.transforms.io.dictionary import LoadImaged
 
 from moeclip_transforms.dictionary import CropForegroundSquared, SliceAlongPlaned, WindowIntensityd
-from moeclip_transforms.reader import SeriesReader
+from moeclip_transforms.monai_reader import SeriesReader
 from moeclip_transforms.volume import Plane
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_med.benchmark.datasets.case import Case, Fault, Problem
 from moeclip_med.benchmark.datasets.dicom_truth import TRUTH_CLASSES
-from moeclip_med.benchmark.datasets.scan import Scan
+from moeclip_med.benchmark.datasets.scan import FolderScan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ _TAGS = (
 )
 
 
-def dicom_pairs(path: Path) -> Scan:
+def dicom_pairs(path: Path) -> FolderScan:
     """Find regions drawn on DICOM series under a folder; each series lies in a folder of its own.
 
     Returns:
@@ -59,7 +59,7 @@ def dicom_pairs(path: Path) -> Scan:
             key = folder.relative_to(path).as_posix()
             unit = numbers[patients[uid]] if patients[uid] else key
             cases.append(Case(key, folder, files[0], None, "", unit))
-    return Scan(tuple(sorted(cases, key=lambda case: (case.unit, case.key))), tuple(problems), has_patients=True)
+    return FolderScan(tuple(sorted(cases, key=lambda case: (case.unit, case.key))), tuple(problems), has_patients=True)
 
 
 def _headers(path: Path) -> Iterator[tuple[Path, Dataset]]:

@@ -11,7 +11,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
 from moeclip_med.benchmark.datasets.layouts import BESIDE, FOLDER_LAYOUTS
-from moeclip_med.benchmark.datasets.scan import Scan, scan
+from moeclip_med.benchmark.datasets.scan import FolderScan, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +80,7 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
     return _dataset(name, path, cases, problems, notes)
 
 
-def _scan(path: Path) -> Scan:
+def _scan(path: Path) -> FolderScan:
     """Find the images by the first layout in which one has a mask, else with masks beside them."""
     for layout in FOLDER_LAYOUTS:
         found = scan(path, layout)

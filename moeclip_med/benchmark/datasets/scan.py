@@ -23,7 +23,7 @@ VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 
 
 @dataclass(frozen=True)
-class Scan:
+class FolderScan:
     """What a layout found.
 
     Attributes:
@@ -37,7 +37,7 @@ class Scan:
     has_patients: bool
 
 
-def scan(root: Path, layout: Layout) -> Scan:
+def scan(root: Path, layout: Layout) -> FolderScan:
     """Find the cases of a layout.
 
     Args:
@@ -75,7 +75,9 @@ def scan(root: Path, layout: Layout) -> Scan:
         found = {case.key.lower() for case in cases}
         problems += [Problem(Fault.NOT_IN_SPLIT, name) for name in sorted(wanted - found)]
     has_patients = any("(?P<patient>" in rule.images for rule in layout.rules)
-    return Scan(tuple(sorted(cases, key=lambda case: (case.group, case.unit, case.key))), tuple(problems), has_patients)
+    return FolderScan(
+        tuple(sorted(cases, key=lambda case: (case.group, case.unit, case.key))), tuple(problems), has_patients
+    )
 
 
 def list_files(root: Path, endings: tuple[str, ...]) -> list[tuple[Path, str]]:

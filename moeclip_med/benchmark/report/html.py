@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from moeclip_med.benchmark.report.words import RESEARCH_USE
+from moeclip_med.benchmark.report.notation import RESEARCH_USE
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from moeclip_med.benchmark.report.page import Page
+    from moeclip_med.benchmark.report.benchmark_page import BenchmarkPage
 
 
-def to_html(page: Page) -> str:
+def to_html(page: BenchmarkPage) -> str:
     """Write the page."""
     return template("report.html.j2").render(page=page, research_use=RESEARCH_USE)
 

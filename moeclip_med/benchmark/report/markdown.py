@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.benchmark.report.methods import methods
-from moeclip_med.benchmark.report.tables import as_markdown, class_table, markdown_table, set_tables
-from moeclip_med.benchmark.report.words import RESEARCH_USE, figure, label, system_name, threshold_name
+from moeclip_med.benchmark.report.notation import RESEARCH_USE, figure, label, system_name, threshold_name
+from moeclip_med.benchmark.report.set_tables import as_markdown, class_table, markdown_table, set_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from skimage.measure import find_contours
 
 from moeclip_med.results.overlay import overlay_rgba
 from moeclip_med.scoring.anomaly import low_threshold
-from moeclip_med.scoring.planes import scored_view
+from moeclip_med.scoring.scored_plane import scored_view
 
 if TYPE_CHECKING:
     from moeclip_transforms import EdgeLetters, SliceView, Volume, Window
@@ -39,7 +39,7 @@ _LONGEST_SIDE = 1600
 
 
 @dataclass(frozen=True)
-class Outline:
+class OutlinePath:
     """The border of one finding in one slice.
 
     Attributes:
@@ -91,7 +91,7 @@ class Panel:
     height: float
     image: str
     overlay: str
-    outlines: tuple[Outline, ...]
+    outlines: tuple[OutlinePath, ...]
     letters: EdgeLetters | None
     scale_bar: ScaleBar | None
 
@@ -193,7 +193,7 @@ class PanelMaker:
 
     def _outlines(
         self, scores: NDArray[np.float32], labels: NDArray[np.uint16], unit: tuple[float, float]
-    ) -> list[Outline]:
+    ) -> list[OutlinePath]:
         """Smooth borders around the voxels of each finding, at the score to which findings reach."""
         ranks = {finding.label: finding.rank for finding in self._anomaly.findings}
         outlines, limit = [], low_threshold(self._anomaly.threshold)
@@ -206,7 +206,7 @@ class PanelMaker:
             path = "".join("M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in curve) + "Z" for curve in points)
             largest = max(points, key=len)
             label_x, label_y = largest[:, 0].max(), largest[:, 1].min()
-            outlines.append(Outline(ranks[int(label)], path, round(float(label_x), 2), round(float(label_y), 2)))
+            outlines.append(OutlinePath(ranks[int(label)], path, round(float(label_x), 2), round(float(label_y), 2)))
         return outlines
 
 

@@ -12,8 +12,7 @@ from moeclip_med.benchmark.published import published_image, published_pixel
 from moeclip_med.benchmark.report import charts
 from moeclip_med.benchmark.report.markdown import finding_cells, looks_text, set_notes
 from moeclip_med.benchmark.report.methods import CONVENTIONS, methods
-from moeclip_med.benchmark.report.tables import Cell, Row, Table, class_table, set_tables
-from moeclip_med.benchmark.report.words import (
+from moeclip_med.benchmark.report.notation import (
     METRIC_NAMES,
     PROTOCOL_NAMES,
     figure,
@@ -21,6 +20,7 @@ from moeclip_med.benchmark.report.words import (
     slices_or_images,
     system_name,
 )
+from moeclip_med.benchmark.report.set_tables import Cell, Row, Table, class_table, set_tables
 from moeclip_med.metrics.curves import measure
 from moeclip_med.metrics.detection import froc, froc_band
 from moeclip_med.metrics.histogram import PixelCounts
@@ -29,7 +29,7 @@ from moeclip_med.metrics.points import precision_recall_points, roc_points
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from moeclip_med.benchmark.report.pictures import Picture
+    from moeclip_med.benchmark.report.case_pictures import Picture
     from moeclip_med.benchmark.results import SetResult
     from moeclip_med.benchmark.run import BenchmarkResult
 
@@ -95,7 +95,7 @@ class SetCard:
 
 
 @dataclass(frozen=True)
-class Page:
+class BenchmarkPage:
     """The whole report."""
 
     title: str
@@ -107,13 +107,13 @@ class Page:
     conventions: Table
 
 
-def make_page(result: BenchmarkResult, pictures: Mapping[str, Mapping[str, Sequence[Picture]]]) -> Page:
+def make_page(result: BenchmarkResult, pictures: Mapping[str, Mapping[str, Sequence[Picture]]]) -> BenchmarkPage:
     """Gather what the report says."""
     model = result.provenance["model"]
     clear = sum(not one.beaten_by() for one in result.sets)
     lead = f"Ahead of every baseline in every headline figure on {clear} of {len(result.sets)} sets."
     rows = tuple(Row(name, tuple(map(Cell, words))) for name, *words in CONVENTIONS)
-    return Page(
+    return BenchmarkPage(
         title=f"{model['name']} {model['version']}",
         lead=lead,
         cards=tuple(_card(one, pictures.get(one.name, {})) for one in result.sets),

@@ -1,6 +1,6 @@
 """Speed and memory of everything that users wait for; what `make bench` runs.
 
-    python benchmarks/run.py [--quick] [--only lite vit-l-14-336 startup] [--minutes 4] [--output out/bench]
+    python benchmarks/bench.py [--quick] [--only lite vit-l-14-336 startup] [--minutes 4] [--output out/bench]
         [--docs docs/performance.md]
 
 Prints one table, and writes `bench.json` and plots. Every measurement runs in a process of its own (`measure.py`), so

@@ -14,7 +14,7 @@ import torch
 from moeclip_transforms.errors import InputError, MissingExtraError
 
 from moeclip_med.export.bundle import write_bundle_files
-from moeclip_med.export.network import ExportedNetwork, check_equal, probe_images
+from moeclip_med.export.exported_network import ExportedNetwork, check_equal, probe_images
 
 if TYPE_CHECKING:
     from torch import Tensor

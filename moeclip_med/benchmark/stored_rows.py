@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from moeclip_med.benchmark.store import Store
+    from moeclip_med.benchmark.run_store import Store
 
 
 @dataclass(frozen=True)

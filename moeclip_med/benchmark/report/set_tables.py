@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from moeclip_med.benchmark.case_level import SPREADS
 from moeclip_med.benchmark.outcomes import ThresholdKind
 from moeclip_med.benchmark.published import SOURCE, SOURCES, published_image, published_pixel
-from moeclip_med.benchmark.report.words import (
+from moeclip_med.benchmark.report.notation import (
     METRIC_NAMES,
     PROTOCOL_NAMES,
     difference,

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from moeclip_med.benchmark.case_views import read_views
 from moeclip_med.benchmark.datasets.case import BadCaseError
 from moeclip_med.benchmark.evaluation import native_maps
 from moeclip_med.benchmark.outcomes import CaseTruth, find
-from moeclip_med.benchmark.reading import read_views
 from moeclip_med.metrics.detection import match_marks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from moeclip_med.benchmark.case_views import Views
     from moeclip_med.benchmark.datasets.case import Dataset
-    from moeclip_med.benchmark.reading import Views
     from moeclip_med.benchmark.results import SetResult
     from moeclip_med.benchmark.systems import DetectorSystem
 
@@ -57,7 +57,7 @@ class Focus(StrEnum):
 
 
 @dataclass(frozen=True)
-class Choice:
+class CaseChoice:
     """A case to show: its place among the rows, why, and by what its slice is chosen."""
 
     row: int
@@ -98,7 +98,7 @@ def draw_cases(one: SetResult, dataset: Dataset, detector: DetectorSystem) -> di
     return drawn
 
 
-def choose_cases(one: SetResult) -> dict[str, list[Choice]]:
+def choose_cases(one: SetResult) -> dict[str, list[CaseChoice]]:
     """Choose cases by their own AP, their missed lesions, false positives, and highest scores."""
     rows = one.rows
     if not len(rows.keys):
@@ -111,8 +111,10 @@ def choose_cases(one: SetResult) -> dict[str, list[Choice]]:
     normal = np.flatnonzero(~rows.labels)
     loudest = normal[np.argsort(-highest[normal], kind="stable")][:SHOWN]
 
-    def named(chosen: NDArray[np.intp]) -> list[Choice]:
-        return [Choice(int(row), f"{_where(one, int(row))}, pixel AP {100 * precision[row]:.0f} %") for row in chosen]
+    def named(chosen: NDArray[np.intp]) -> list[CaseChoice]:
+        return [
+            CaseChoice(int(row), f"{_where(one, int(row))}, pixel AP {100 * precision[row]:.0f} %") for row in chosen
+        ]
 
     abnormal = np.flatnonzero(rows.labels)
     quietest = abnormal[np.argsort(highest[abnormal], kind="stable")][:SHOWN] if not len(rated) else abnormal[:0]
@@ -121,38 +123,40 @@ def choose_cases(one: SetResult) -> dict[str, list[Choice]]:
         "Found worst": named(worst),
         "Largest lesions missed": _missed(one),
         "Most false positives": _false(one),
-        "Abnormal, with the lowest scores": [Choice(int(row), _where(one, int(row))) for row in quietest],
-        "Normal, with the highest scores": [Choice(int(row), _where(one, int(row))) for row in loudest],
+        "Abnormal, with the lowest scores": [CaseChoice(int(row), _where(one, int(row))) for row in quietest],
+        "Normal, with the highest scores": [CaseChoice(int(row), _where(one, int(row))) for row in loudest],
     }
 
 
-def _missed(one: SetResult) -> list[Choice]:
-    chosen: dict[int, Choice] = {}
+def _missed(one: SetResult) -> list[CaseChoice]:
+    chosen: dict[int, CaseChoice] = {}
     unit = "ml" if one.rows.has_mm else "pixels"
     for kind in list(one.rows.thresholds(one.detector))[:1]:
         lesions = one.rows.lesion_rows(one.detector, kind)
         missed = lesions[lesions[:, 2] == 0]
         for row, size, _ in missed[np.argsort(-missed[:, 1], kind="stable")].tolist():
             place = int(row)
-            chosen.setdefault(place, Choice(place, f"{_where(one, place)}, missed: {size:.3g} {unit}", Focus.MISSED))
+            chosen.setdefault(
+                place, CaseChoice(place, f"{_where(one, place)}, missed: {size:.3g} {unit}", Focus.MISSED)
+            )
     return list(chosen.values())[:SHOWN]
 
 
-def _false(one: SetResult) -> list[Choice]:
+def _false(one: SetResult) -> list[CaseChoice]:
     for kind in list(one.rows.thresholds(one.detector))[:1]:
         values = one.rows.outcomes(one.detector, kind)
         if values:
             count = np.nan_to_num(values["false_positives"])
             order = np.lexsort((-values["found_size"], -count))[:SHOWN]
             return [
-                Choice(int(row), f"{_where(one, int(row))}, false positives: {int(count[row])}", Focus.FALSE)
+                CaseChoice(int(row), f"{_where(one, int(row))}, false positives: {int(count[row])}", Focus.FALSE)
                 for row in order
                 if count[row] > 0
             ]
     return []
 
 
-def draw(views: Views, raw: NDArray[np.float32], detector: DetectorSystem, choice: Choice, anchor: str) -> Picture:
+def draw(views: Views, raw: NDArray[np.float32], detector: DetectorSystem, choice: CaseChoice, anchor: str) -> Picture:
     """Draw the slice that shows most of what the case was chosen for; of the scores where there is nothing else."""
     from moeclip_med.results.overlay import blend
 

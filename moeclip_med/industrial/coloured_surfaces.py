@@ -13,8 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from moeclip_med.industrial.composites import centred
+from moeclip_med.industrial.defect_shapes import spots
 from moeclip_med.industrial.fields import chance, ellipse_level, ridges, smooth_noise, soften
-from moeclip_med.industrial.lesions import spots
 from moeclip_med.industrial.synthetic import LUMA, only_if_visible
 
 if TYPE_CHECKING:

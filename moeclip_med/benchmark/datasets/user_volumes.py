@@ -12,7 +12,7 @@ from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
 from moeclip_med.benchmark.datasets.dicom_pairs import dicom_pairs
 from moeclip_med.benchmark.datasets.layouts import VOLUME_PAIRS, nnunet
 from moeclip_med.benchmark.datasets.nnunet import RawFacts, read_raw_facts
-from moeclip_med.benchmark.datasets.scan import VOLUME_ENDINGS, Scan, list_files, scan
+from moeclip_med.benchmark.datasets.scan import VOLUME_ENDINGS, FolderScan, list_files, scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ def _channel_notes(facts: RawFacts, number: int) -> tuple[str, ...]:
     return (f'Of the channels, "{facts.channels[number]}" is evaluated; choose another ({others}) with --channel.',)
 
 
-def _by_layout(path: Path, channel: int) -> Scan:
+def _by_layout(path: Path, channel: int) -> FolderScan:
     for layout in (nnunet(channel), *VOLUME_PAIRS):
         result = scan(path, layout)
         if any(case.mask for case in result.cases):
@@ -84,7 +84,7 @@ def _by_layout(path: Path, channel: int) -> Scan:
     return drawn if drawn.cases or drawn.problems else _one_pair_per_folder(path)
 
 
-def _bids(path: Path) -> Scan:
+def _bids(path: Path) -> FolderScan:
     """Pair images with the masks that BIDS keeps under derivatives/, in a folder of the same subject and kind."""
     images: dict[str, list[tuple[Path, str]]] = {}
     masks: list[tuple[Path, str, str]] = []
@@ -115,10 +115,10 @@ def _bids(path: Path) -> Scan:
         else:
             detail = f"{len(belonging)} masks; name one kind: NAME=PATH::*FLAIR*::*lesion*"
             problems.append(Problem(Fault.LABEL_UNKNOWN, image.relative_to(path).as_posix(), detail))
-    return Scan(tuple(sorted(cases, key=lambda case: case.key)), tuple(problems), has_patients=True)
+    return FolderScan(tuple(sorted(cases, key=lambda case: case.key)), tuple(problems), has_patients=True)
 
 
-def _one_pair_per_folder(path: Path) -> Scan:
+def _one_pair_per_folder(path: Path) -> FolderScan:
     """Pair the files of a folder that holds exactly one mask and one image by their names."""
     cases, problems = [], []
     for folder, files in _by_folder(path).items():
@@ -133,10 +133,10 @@ def _one_pair_per_folder(path: Path) -> Scan:
     if not cases and problems:
         msg = f'"{path}": {problems[0].key} holds {problems[0].detail}'
         raise InputError(msg)
-    return Scan(tuple(cases), tuple(problems), has_patients=True)
+    return FolderScan(tuple(cases), tuple(problems), has_patients=True)
 
 
-def _by_pattern(path: Path, image_pattern: str, mask_pattern: str) -> Scan:
+def _by_pattern(path: Path, image_pattern: str, mask_pattern: str) -> FolderScan:
     cases, problems = [], []
     for folder, files in _by_folder(path).items():
         masks = [file for file in files if _fits(file, mask_pattern)]
@@ -148,7 +148,7 @@ def _by_pattern(path: Path, image_pattern: str, mask_pattern: str) -> Scan:
             problems.append(Problem(Fault.LABEL_UNKNOWN, where, f"{len(images)} images and {len(masks)} masks match"))
         elif masks:
             problems.append(Problem(Fault.IMAGE_MISSING, where))
-    return Scan(tuple(cases), tuple(problems), has_patients=True)
+    return FolderScan(tuple(cases), tuple(problems), has_patients=True)
 
 
 def _by_folder(path: Path) -> dict[Path, list[Path]]:

@@ -90,7 +90,7 @@ def read_views(case: Case, dataset: Dataset) -> Views:
     """
     from moeclip_transforms import Plane, fit_window, foreground_box, read_volume, slice_views
 
-    from moeclip_med.scoring.planes import plane_to_score
+    from moeclip_med.scoring.scored_plane import plane_to_score
 
     try:
         volume = read_volume(case.image, time_point=dataset.time_point)

@@ -9,7 +9,7 @@ import torch
 
 from moeclip_med.training.features import loss_mask
 from moeclip_med.training.lite import IndustrialTask
-from moeclip_med.training.losses import industrial_losses
+from moeclip_med.training.objectives import industrial_losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

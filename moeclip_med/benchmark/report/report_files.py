@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moeclip_med.benchmark.report.files import case_table, lesion_table, table_to_csv, to_csv, to_json, write_parquet
+from moeclip_med.benchmark.report.benchmark_page import make_page
+from moeclip_med.benchmark.report.exports import case_table, lesion_table, table_to_csv, to_csv, to_json, write_parquet
 from moeclip_med.benchmark.report.html import to_html
 from moeclip_med.benchmark.report.markdown import to_markdown
-from moeclip_med.benchmark.report.page import make_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from moeclip_med.benchmark.report.pictures import Picture
+    from moeclip_med.benchmark.report.case_pictures import Picture
     from moeclip_med.benchmark.run import BenchmarkResult
 
 

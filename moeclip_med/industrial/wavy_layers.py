@@ -12,8 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from moeclip_med.industrial.composites import centred
+from moeclip_med.industrial.defect_shapes import many_small
 from moeclip_med.industrial.fields import chance, defect_mask, ellipse_level, smooth_noise, soften
-from moeclip_med.industrial.lesions import many_small
 from moeclip_med.industrial.synthetic import LUMA, grey_of, only_if_visible
 
 if TYPE_CHECKING:
