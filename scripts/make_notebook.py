@@ -16,10 +16,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
 _BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+_LINK_TO_NOTEBOOK = "The same steps are in a [notebook](python.ipynb) with its output.\n\n"
 
 
-def make_cells(page: str) -> list[nbformat.NotebookNode]:
-    """Return the cells of a page: its Python blocks as code, what stands between them as text."""
+def tutorial_cells() -> list[nbformat.NotebookNode]:
+    """Return the cells of the tutorial: its Python blocks as code, the text between them as Markdown."""
+    page = (TUTORIALS / "python.md").read_text(encoding="utf-8").replace(_LINK_TO_NOTEBOOK, "")
     cells = []
     for number, part in enumerate(_BLOCK.split(page)):
         if part.strip():
@@ -29,13 +31,13 @@ def make_cells(page: str) -> list[nbformat.NotebookNode]:
 
 def main() -> None:
     """Write and run the notebook."""
-    page = (TUTORIALS / "python.md").read_text(encoding="utf-8")
-    page = page.replace("The same steps are in\na [notebook](python.ipynb) with its output.\n", "")
-    notebook = new_notebook(cells=make_cells(page))
+    notebook = new_notebook(cells=tutorial_cells())
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(notebook, timeout=600, resources={"metadata": {"path": os.fspath(folder)}}).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:  # what libraries write to standard error names this machine's folders
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(notebook, TUTORIALS / "python.ipynb")
 
