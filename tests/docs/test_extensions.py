@@ -35,22 +35,21 @@ def installed(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_of_the_new_format_is_scored_by_the_new_engine(command, installed, tmp_path, small_brain):
-    np.save(tmp_path / "brain.npy", small_brain[0][:, :, 10:12])
-    done = command(
-        "score",
-        tmp_path / "brain.npy",
-        "-o",
-        tmp_path / "out",
-        "--engine",
-        "flipping",
-        "-q",
-        env=installed,
-        timeout=240,
-    )
+def test_a_file_of_the_new_format_is_scored_by_the_new_engine_into_the_new_result(
+    command, installed, tmp_path, small_brain
+):
+    np.save(tmp_path / "brain.npy", small_brain[0][:, :, 8:16])
+    out = tmp_path / "out"
+    options = ["--engine", "flipping", "--results", "run,json,markdown", "-q"]
+    done = command("score", tmp_path / "brain.npy", "-o", out, *options, env=installed, timeout=240)
 
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["engine"]["name"] == "flipping"
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["engine"]["name"] == "flipping"
+    said = json.loads((out / "findings.json").read_text(encoding="utf-8"))
+    table = (out / "findings.md").read_text(encoding="utf-8")
+    assert len(said["findings"]) > 0
+    assert table.count("\n| ") == len(said["findings"])
+    assert all(note in table for note in said["notes"])
 
 
 def test_the_page_shows_every_example():
