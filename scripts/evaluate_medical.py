@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.pictures import PICTURE_FORMATS
 from PIL import Image
 from scipy import ndimage
 
@@ -76,7 +77,7 @@ def grey_stack(images: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def read_png(path: Path) -> NDArray[np.float32]:
     """An 8-bit image as (rows, columns, 3) in [0, 1]."""
-    return np.asarray(Image.open(path).convert("RGB"), dtype=np.float32) / 255
+    return np.asarray(Image.open(path, formats=PICTURE_FORMATS).convert("RGB"), dtype=np.float32) / 255
 
 
 def masked_images(folder: Path) -> tuple[list[Path], list[NDArray[np.bool_]]]:
@@ -85,8 +86,12 @@ def masked_images(folder: Path) -> tuple[list[Path], list[NDArray[np.bool_]]]:
     masks = []
     for path in paths:
         mask = path.with_name(f"{path.stem}_mask.png")
-        shape = Image.open(path).size[::-1]
-        masks.append(np.asarray(Image.open(mask).convert("L")) > 0 if mask.exists() else np.zeros(shape, dtype=bool))
+        shape = Image.open(path, formats=PICTURE_FORMATS).size[::-1]
+        masks.append(
+            np.asarray(Image.open(mask, formats=PICTURE_FORMATS).convert("L")) > 0
+            if mask.exists()
+            else np.zeros(shape, dtype=bool)
+        )
     return paths, masks
 
 

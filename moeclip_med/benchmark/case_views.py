@@ -113,11 +113,12 @@ def read_paper_image(case: Case) -> tuple[Tensor, NDArray[np.bool_] | None]:
         BadCaseError: If the image or its mask cannot be read.
     """
     import torch
+    from moeclip_transforms.pictures import PICTURE_FORMATS
     from PIL import Image
 
     size = (PAPER_SIZE, PAPER_SIZE)
     try:
-        with Image.open(case.image) as image:
+        with Image.open(case.image, formats=PICTURE_FORMATS) as image:
             pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
     except (OSError, ValueError) as error:
         raise BadCaseError(Problem(Fault.UNREADABLE, case.key, _words(error))) from error
@@ -135,10 +136,11 @@ def read_mask(path: Path, key: str) -> NDArray[np.bool_]:
     Raises:
         BadCaseError: If it cannot be read.
     """
+    from moeclip_transforms.pictures import PICTURE_FORMATS
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             colours = image.convert("RGB") if image.mode in {"P", "RGBA", "LA", "PA"} else image
             values = np.asarray(colours)
     except (OSError, ValueError) as error:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.geometry import Affine
+from moeclip_transforms.same_grid import grid_distance
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from moeclip_transforms import Affine, Volume
+    from moeclip_transforms import Volume
     from numpy.typing import NDArray
-
-_SAME_GRID_VOXELS = 0.1
-"""Corners closer than this share of a voxel are the same."""
 
 _SMALLEST_COVER = 0.5
 """The least share of the image that a grid of another program has to cover."""
@@ -40,9 +39,9 @@ def onto_grid(
     """
     matrix = np.linalg.inv(affine.matrix) @ volume.affine.matrix
     rounded = np.rint(matrix)
-    corners = np.array([[0, 0, 0, 1], *np.eye(4)[:3] * (np.array([*volume.shape, 1]) - 1) + [0, 0, 0, 1]])
-    apart = float(np.abs(corners @ (matrix - rounded).T).max())
-    is_exact = apart < _SAME_GRID_VOXELS and bool((np.abs(rounded[:3, :3]).sum(axis=0) == 1).all())
+    is_exact = (
+        _only_turned(rounded) and grid_distance(volume.affine, Affine(affine.matrix @ rounded), volume.shape).is_same
+    )
     used = rounded if is_exact else matrix
     order = 0 if nearest or is_exact else 1
     inside = _cover(used, values.shape, volume.shape)
@@ -56,6 +55,12 @@ def onto_grid(
         return result, ""
     sizes = " × ".join(f"{step:.2f}" for step in affine.spacing)
     return result, f"resampled from voxels of {sizes} mm, {'nearest' if nearest else 'linear'}"
+
+
+def _only_turned(rounded: NDArray[np.float64]) -> bool:
+    """Return whether a matrix of whole numbers only exchanges, reverses and shifts axes."""
+    steps = np.abs(rounded[:3, :3])
+    return bool((steps.sum(axis=0) == 1).all() and (steps.sum(axis=1) == 1).all())
 
 
 def _cover(matrix: NDArray[np.float64], source: tuple[int, ...], target: tuple[int, int, int]) -> float:

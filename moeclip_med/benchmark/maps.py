@@ -149,9 +149,10 @@ def _values(path: Path) -> NDArray[Any]:
         values: NDArray[Any] = np.load(path, allow_pickle=False)
         return values
     if name.endswith(_PICTURES):
+        from moeclip_transforms.pictures import PICTURE_FORMATS
         from PIL import Image
 
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             values = np.asarray(image)
         if values.ndim != 2:  # noqa: PLR2004 - a picture of scores is grey
             msg = f"holds colours, {values.shape}; expected grey values, or NumPy's format"

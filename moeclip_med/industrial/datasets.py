@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.pictures import PICTURE_FORMATS
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_FORMATS = (*PICTURE_FORMATS, "WEBP")
 NORMAL_FOLDERS = frozenset({"good", "ok"})
 
 
@@ -60,13 +62,13 @@ class IndustrialImage:
 
     def read(self) -> NDArray[np.uint8]:
         """The image: (rows, columns) for grey, (rows, columns, 3) for colour."""
-        with Image.open(self.path) as image:
+        with Image.open(self.path, formats=_FORMATS) as image:
             grey = image.mode in {"L", "1", "I", "I;16", "F"}
             return np.asarray(image.convert("L" if grey else "RGB"))
 
     def read_mask(self) -> NDArray[np.bool_]:
         """The mask at its own size, True where it is not zero; all False for a normal image."""
-        with Image.open(self.path if self.mask is None else self.mask) as image:
+        with Image.open(self.path if self.mask is None else self.mask, formats=_FORMATS) as image:
             if self.mask is None:
                 return np.zeros((image.height, image.width), dtype=np.bool_)
             return np.asarray(np.asarray(image.convert("L")) != 0, dtype=np.bool_)

@@ -12,8 +12,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from moeclip_med.benchmark.datasets.boxes import box_mask, read_boxes
+from moeclip_med.benchmark.datasets.case import BadCaseError, Case
 from moeclip_med.benchmark.datasets.dicom_truth import is_dicom_truth, read_dicom_image, read_dicom_truth
 from moeclip_med.benchmark.grids import onto_grid
+from moeclip_med.benchmark.reading import read_paper_image
 
 AFFINE = np.array([[0.0, 0, 3, -20], [-1, 0, 0, 30], [0, 2, 0, 5], [0, 0, 0, 1]])
 
@@ -177,3 +179,27 @@ def test_boxes_that_make_no_sense_are_refused(images, tmp_path, text):
     table.write_text(text)
     with pytest.raises(InputError, match="expected columns"):
         read_boxes("set", images, table)
+
+
+@pytest.mark.parametrize(("shift", "is_same"), [(0.2, True), (0.4, False)])
+def test_rounding_of_a_grid_is_no_resampling(shift, is_same):
+    values = np.random.default_rng(1).random((6, 6, 6)).astype(np.float32)
+    moved = np.diag([2.0, 2, 2, 1])
+    moved[0, 3] = 2.0 * shift
+    volume = Volume.from_array(np.zeros((6, 6, 6), np.float32), np.diag([2.0, 2, 2, 1]))
+    placed, note = onto_grid(values, Affine(moved), volume, nearest=False)
+    assert (note == "") is is_same
+    assert np.array_equal(placed, values) is is_same
+
+
+@pytest.mark.parametrize("reader", ["image", "mask"])
+def test_only_pictures_of_the_known_formats_are_opened(tmp_path, reader):
+    from PIL import Image
+
+    path = tmp_path / "a.png"
+    Image.new("L", (8, 8)).save(path, format="GIF")
+    mask = None if reader == "image" else path
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    image = path if reader == "image" else tmp_path / "b.png"
+    with pytest.raises(BadCaseError):
+        read_paper_image(Case("a.png", image, mask, None, "", "a.png"))

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError)
 """What libraries raise on damaged pictures."""
 
+PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+"""What Pillow may take a picture for: no other of its decoders is reached, whatever a file holds."""
+
 _FIRST_TURNED = 5
 _BITS = (8, 10, 12, 14, 16, 24, 32)
 _GREY_AND_OPACITY, _OPAQUE = 2, 4
