@@ -81,15 +81,19 @@ def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
 
 def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     from moeclip_transforms.dicom_header import read_header, text
-    from moeclip_transforms.discovery import FileType, file_type, nifti_header_of
+    from moeclip_transforms.discovery import FileType, file_type, header_of
 
     kind = file_type(path)
     if kind is FileType.EMPTY and path.suffix.lower() in _IMAGE_SUFFIXES:
         return FileHeader(path, problem="it is empty (0 bytes)")
-    if kind in {FileType.EMPTY, FileType.UNKNOWN} or path.name.upper() == "DICOMDIR":
+    if kind is FileType.EMPTY or path.name.upper() == "DICOMDIR":
         return FileHeader(path)
     if kind not in {FileType.DICOM, FileType.DICOM_WITHOUT_PREFIX}:
-        name = str(nifti_header_of(path) or path)  # both files of a pair are one study
+        # Both files of a pair are one study.
+        header_path = header_of(path) if kind in {FileType.NIFTI, FileType.UNKNOWN} else None
+        if kind is FileType.UNKNOWN and header_path is None:
+            return FileHeader(path)
+        name = str(header_path or path)
         return FileHeader(path, pseudonyms.study(name), pseudonyms.patient(name), name)
     header = read_header(path, keywords=_KEYWORDS, force=kind is FileType.DICOM_WITHOUT_PREFIX)
     patient_id = text(header, "PatientID")

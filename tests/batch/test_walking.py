@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from moeclip_med.batch.headers import look_at_file
 from moeclip_med.batch.planning import OutsideLink, WalkProblem, walk
@@ -152,3 +153,23 @@ def test_both_files_of_a_nifti_pair_are_one_study(tmp_path):
     studies = {name: look_at_file(tmp_path / name, names).study for name in ("a.hdr", "a.img", "b.img")}
     assert studies["a.hdr"] == studies["a.img"] != ""
     assert studies["b.img"] == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [("a.mhd", "a.raw"), ("a.mhd", "a.zraw"), ("a.nhdr", "a.raw"), ("a.nhdr", "a.raw.gz"), ("b.mhd", "voxels.raw")],
+)
+def test_both_files_of_an_itk_pair_are_one_study(tmp_path, header, data):
+    written = "a.mhd" if header.endswith("mhd") else "a.nhdr"
+    image = SimpleITK.GetImageFromArray(np.arange(64, dtype=np.int16).reshape(4, 4, 4))
+    SimpleITK.WriteImage(image, str(tmp_path / written), useCompression=data.endswith(("zraw", "gz")))
+    (stored,) = (path for path in tmp_path.iterdir() if path.name != written)
+    stored.rename(tmp_path / data)
+    text = (tmp_path / written).read_text().replace(stored.name, data)
+    (tmp_path / written).unlink()
+    (tmp_path / header).write_text(text)
+    (tmp_path / "other.raw").write_bytes(b"no header names it")
+    names = Pseudonyms(b"k" * 32)
+    studies = [look_at_file(tmp_path / name, names).study for name in (header, data, "other.raw")]
+    assert studies[0] == studies[1] != ""
+    assert studies[2] == ""

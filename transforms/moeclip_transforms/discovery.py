@@ -77,6 +77,8 @@ _ANY_SUFFIX = (
     ".raw",
 )
 _POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
+_DETACHED, _DATA_SUFFIXES = (".mhd", ".nhdr"), (".raw", ".zraw", ".raw.gz")
+_MOST_HEADERS = 200
 _PARTS = (".img", ".raw", ".zraw", ".json", ".bval", ".bvec", ".txt", ".csv")
 _HEAD_BYTES = 4096
 _TAR_MARK, _TAR_PLACE = b"ustar", 257
@@ -300,6 +302,28 @@ def nifti_header_of(path: Path) -> Path | None:
     stem, header = path.name[: -len(ending)], ".HDR" if path.name[-len(ending) :].isupper() else ".hdr"
     beside = (path.with_name(f"{stem}{header}{packed}") for packed in ("", ".gz"))
     return next((candidate for candidate in beside if _is_regular(candidate)), None)
+
+
+def header_of(path: Path) -> Path | None:
+    """Return the header that a file holds the voxels for: of a NIfTI or Analyze pair, MetaImage or NRRD.
+
+    A header of the same stem is looked at, and for files named as raw data every one in the folder.
+    """
+    from moeclip_transforms.itk import read_header
+
+    if header := nifti_header_of(path):
+        return header
+    stems = [path.name[:place] for place, letter in enumerate(path.name) if letter == "." and place]
+    beside = [path.with_name(f"{stem}{ending}") for stem in stems for ending in _DETACHED]
+    if path.name.lower().endswith(_DATA_SUFFIXES):
+        beside += sorted(other for other in path.parent.iterdir() if other.suffix.lower() in _DETACHED)[:_MOST_HEADERS]
+    for candidate in beside:
+        try:
+            if _is_regular(candidate) and read_header(candidate).data_name == path.name:
+                return candidate
+        except InputError:
+            continue
+    return None
 
 
 def _starts_like_dicom(head: bytes) -> bool:
