@@ -349,9 +349,10 @@ def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
         "preset": None if score.kind is None else score.kind.value,
         "threshold": score.threshold,
         "time point": score.time_point,
+        "min volume": score.min_volume_ml,
         "results": sorted(str(fmt) for fmt in score.formats),
         "segmentation": score.dicom.segmentation.value,
-        "finding site": None if score.dicom.finding_site is None else score.dicom.finding_site.value,
+        "finding site": None if score.dicom.finding_site is None else str(score.dicom.finding_site),
     }
 
 

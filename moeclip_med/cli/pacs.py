@@ -17,6 +17,7 @@ from moeclip_med.cli.console import make_console, print_error
 from moeclip_med.cli.options import (
     DeviceOption,
     EngineOption,
+    FindingSiteOption,
     ModelOption,
     PrecisionOption,
     QuietOption,
@@ -41,7 +42,7 @@ from moeclip_med.cli.pacs_options import (
     read_address,
 )
 from moeclip_med.cli.score import EXIT_SOME_FAILED
-from moeclip_med.results.formats import SegmentationKind
+from moeclip_med.results.formats import DicomOptions, SegmentationKind
 
 _EXIT_UNHEALTHY = 1
 
@@ -60,6 +61,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
     only: FilterOption = None,
     select: SelectOption = None,
     seg: SegmentationOption = SegmentationKind.BINARY,
+    finding_site: FindingSiteOption = None,
     model: ModelOption = "lite",
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
@@ -84,7 +86,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
         kept = output or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-"))) / "results"
         choice = choose(
             kept, (model, device, engine, precision), results, only, select, memory, time_limit,
-            store=store, c_store=c_store, is_kept=output is not None, seg=seg,
+            store=store, c_store=c_store, is_kept=output is not None, dicom=DicomOptions.of(seg, finding_site),
         )  # fmt: skip
         job = cleanup.enter_context(open_job(choice, address))
         on_progress = cleanup.enter_context(show_progress(quiet=quiet))
@@ -121,6 +123,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     only: FilterOption = None,
     select: SelectOption = None,
     seg: SegmentationOption = SegmentationKind.BINARY,
+    finding_site: FindingSiteOption = None,
     model: ModelOption = "lite",
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
@@ -141,7 +144,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     address = read_address(url, user, password_file, token_file, ca_bundle, client_certificate)
     choice = choose(
         output, (model, device, engine, precision), results, only, select, memory, time_limit,
-        store=store, c_store=c_store, is_kept=True, seg=seg,
+        store=store, c_store=c_store, is_kept=True, dicom=DicomOptions.of(seg, finding_site),
     )  # fmt: skip
     with ExitStack() as cleanup:
         metrics = None if metrics_port is None else Metrics(metrics_port)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from moeclip_med.batch.pacs.http import PacsAddress
     from moeclip_med.batch.pacs.scoring import PacsJob
     from moeclip_med.batch.workers import Ready
-    from moeclip_med.results.formats import SegmentationKind
+    from moeclip_med.results.formats import DicomOptions
 
 _GIBIBYTE = 2**30
 
@@ -46,7 +46,7 @@ def choose(  # noqa: PLR0913 - the options in their order
     store: bool,
     c_store: str | None,
     is_kept: bool,
-    seg: SegmentationKind,
+    dicom: DicomOptions,
 ) -> PacsChoice:
     """Return what the options ask for.
 
@@ -57,7 +57,7 @@ def choose(  # noqa: PLR0913 - the options in their order
     from moeclip_med.batch.filters import SeriesFilter
     from moeclip_med.batch.selection import Selection
     from moeclip_med.pipeline import ScoreSettings
-    from moeclip_med.results.formats import DICOM_FORMATS, DicomOptions
+    from moeclip_med.results.formats import DICOM_FORMATS
 
     sends = store or c_store is not None
     wanted = results or ",".join(filter(None, [STORED_RESULTS if sends else "", KEPT_RESULTS if is_kept else ""]))
@@ -68,7 +68,7 @@ def choose(  # noqa: PLR0913 - the options in their order
     settings = BatchSettings(
         root=output,
         output=output,
-        score=ScoreSettings(formats, dicom=DicomOptions(seg)),
+        score=ScoreSettings(formats, dicom=dicom),
         model=ModelChoice(*model),
         filters=tuple(SeriesFilter.parse(text) for text in only or ()),
         workers=1,

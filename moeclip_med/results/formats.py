@@ -85,6 +85,10 @@ class CodedTerm:
     scheme: str
     meaning: str
 
+    def __str__(self) -> str:
+        """Return it as `parse` reads it."""
+        return f"{self.scheme}:{self.value}:{self.meaning}"
+
     @staticmethod
     def parse(text: str) -> CodedTerm:
         """Read "SCHEME:VALUE:MEANING".

@@ -9,19 +9,32 @@ import os
 import shutil
 import stat
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from batch_fakes import LIGHT, LoadFake, Recorder, settings
 from hospital_files import Patient, build_hospital, write_nifti, write_series
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.volume import ImageKind, Plane
 
-from moeclip_med.batch.driver import ModelChoice, run_batch
+from moeclip_med.batch.driver import ModelChoice, run_batch, settings_that_matter
 from moeclip_med.batch.filters import SeriesFilter
 from moeclip_med.batch.output import LEDGER_NAME, PRIVATE_NAME
 from moeclip_med.batch.overview import look_at_archive, read_status
 from moeclip_med.batch.records import StudyState
 from moeclip_med.pipeline import ScoreSettings
+from moeclip_med.results.formats import DicomOptions, SegmentationKind
+
+OTHERS = {
+    "formats": frozenset({"json"}),
+    "plane": Plane.CORONAL,
+    "kind": ImageKind.OCT,
+    "threshold": 0.7,
+    "time_point": 1,
+    "min_volume_ml": 5.0,
+    "dicom": DicomOptions.of(SegmentationKind.LABELMAP, "SCT:39607008:Lung"),
+}
 
 
 def read_list(output: Path) -> list[dict[str, str]]:
@@ -319,3 +332,17 @@ def test_a_worker_uses_no_more_threads_than_it_was_given():
     """Each of two workers on two cores is to use one, not both: OpenVINO takes all unless told."""
     pytest.importorskip("openvino")
     assert ", 1 threads" in ModelChoice(engine="openvino", threads=1)().engine.description
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ScoreSettings) if field.name != "batch_size"])
+def test_every_choice_that_changes_a_result_is_one_that_matters(tmp_path, name):
+    chosen = settings(tmp_path, tmp_path / "out")
+    other = replace(chosen, score=replace(chosen.score, **{name: OTHERS[name]}))
+    assert settings_that_matter(other) != settings_that_matter(chosen)
+
+
+def test_another_meaning_of_a_finding_site_matters(tmp_path):
+    chosen = settings(tmp_path, tmp_path / "out")
+    sites = [DicomOptions.of(SegmentationKind.BINARY, f"{scheme}:1:Lung") for scheme in ("SCT", "99LAB")]
+    one, other = (replace(chosen, score=replace(chosen.score, dicom=site)) for site in sites)
+    assert settings_that_matter(one) != settings_that_matter(other)

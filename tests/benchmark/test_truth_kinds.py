@@ -11,11 +11,11 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from moeclip_med.benchmark.case_views import read_paper_image
 from moeclip_med.benchmark.datasets.boxes import box_mask, read_boxes
 from moeclip_med.benchmark.datasets.case import BadCaseError, Case
 from moeclip_med.benchmark.datasets.dicom_truth import is_dicom_truth, read_dicom_image, read_dicom_truth
 from moeclip_med.benchmark.grids import onto_grid
-from moeclip_med.benchmark.reading import read_paper_image
 
 AFFINE = np.array([[0.0, 0, 3, -20], [-1, 0, 0, 30], [0, 2, 0, 5], [0, 0, 0, 1]])
 

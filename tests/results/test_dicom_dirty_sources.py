@@ -93,6 +93,10 @@ def deidentified(_, dataset):
     raw(dataset, PatientIdentityRemoved=b"YES", DeidentificationMethod=b"")
 
 
+def no_frames(_, dataset):
+    raw(dataset, NumberOfFrames=b"0")
+
+
 def two_series(index, dataset):
     if index > 1:
         dataset.SeriesInstanceUID = "1.2.3.4.5"
@@ -110,6 +114,7 @@ def two_series(index, dataset):
         (broken_image, ["SliceThickness", "Laterality"]),
         (several_values, ["PatientID", "LossyImageCompression", "LossyImageCompressionMethod"]),
         (deidentified, []),
+        (no_frames, []),
         (two_series, []),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -135,7 +135,8 @@ class Citer:
             return False
         if file.sop_class_uid not in _SINGLE_FRAME_CLASSES:
             return True
-        self._has_unnamed_frames |= (HeaderCleaner(header).single("NumberOfFrames") or "1") != "1"
+        count = (HeaderCleaner(header).single("NumberOfFrames") or "").strip()
+        self._has_unnamed_frames |= count.isdecimal() and int(count) > 1
         return False
 
     def notes(self, *, has_position: bool) -> Iterator[str]:
