@@ -67,7 +67,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure speed and memory.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, sizes and slices")
     parser.add_argument(
-        "--only", nargs="+", choices=[LITE, FULL, STARTUP, METRICS], help="parts to measure; all if left out"
+        "--only", nargs="+", choices=[LITE, FULL, STARTUP, METRICS], help="parts to measure; all by default"
     )
     parser.add_argument("--minutes", type=float, help="start nothing new after so many minutes; the rest later")
     parser.add_argument(

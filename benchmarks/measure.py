@@ -33,7 +33,7 @@ def ratio(model: str, engine: str, precision: str, rounds: int, batch: int, thre
     """Time the reference implementation and an engine in turn, and compare their maps of three images or more.
 
     Machines are shared and their clocks wander, so that only what runs in the same round is compared: the ratio is the
-    median over rounds of plain seconds over the engine's seconds.
+    median over rounds of seconds of the reference over those of the engine's seconds.
     """
     import torch
     from measured_models import measured_model
@@ -238,7 +238,7 @@ def phases(model: str, volume: str, output: str, started: float) -> Result:
     started = time.perf_counter()
     anomaly = score_volume(image, detector, on_slices=lambda _: first or first.append(time.time() - begun))
     scoring = time.perf_counter() - started
-    spent["network"], spent["frame, resize, fuse, findings"] = network, scoring - network
+    spent["network"], spent["crop, resize, fuse, findings"] = network, scoring - network
     started = time.perf_counter()
     formats = frozenset({ResultFormat(name) for name in ("nifti", "json", "csv", "report", "run")})
     write_results(anomaly, Path(output), formats)

@@ -40,7 +40,7 @@ Record = dict[str, Any]
 
 
 class Gaps:
-    """Times between turns of the event loop, in ms."""
+    """Times between deferred callbacks of the event loop, in ms."""
 
     def __init__(self) -> None:
         from qtpy.QtCore import QTimer

@@ -3,7 +3,7 @@
     python benchmarks/training_step.py [--steps 2] [--size 518]
 
 The product's step is the one that `moeclip-med train --recipe vit-l-14-336 --values released` takes: its own
-`build_transformer`, task, optimizer and Lightning Fabric. The plain one computes the same losses as papers publish
+`build_transformer`, task, optimizer and Lightning Fabric. The reference computes the same losses as papers publish
 them: the text tower in every step, attention weights formed in full, experts one by one with gather and scatter, every
 token map resized on its own. Weights are noise seeded by name, since time and memory do not depend on them. Each
 variant runs in a process of its own; memory is that process' peak, its start included.
@@ -83,7 +83,7 @@ def reference_loss(
     phrases = [Prompts(class_name(category)) for category in categories]
     adapter = network.text_adapter
     if adapter is None:
-        message = "the plain step needs a network with text"
+        message = "the reference step needs a network with text"
         raise ValueError(message)
     text = torch.stack([adapter(text_tower(p.normal_phrases()), text_tower(p.abnormal_phrases())) for p in phrases])
     tower, scale = network.tower, network.architecture.logit_scale
@@ -190,7 +190,7 @@ def row(result: dict[str, Any], plain: dict[str, Any]) -> str:
 def main() -> None:
     """Measure every variant in its own process and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2, help="Steps in bf16; float32 takes one, as the plain one.")
+    parser.add_argument("--steps", type=int, default=2, help="Steps in bf16; float32 takes one, as the reference.")
     parser.add_argument("--size", type=int, default=518)
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--child", choices=list(VARIANTS), help=argparse.SUPPRESS)

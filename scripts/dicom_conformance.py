@@ -52,7 +52,7 @@ _CLASSES = """\
 and not decoded."""
 
 _ATTRIBUTES = """\
-*Generated.* Everything else in a source header stays there. Values are made valid or left out, and what was changed is
+*Generated.* Everything else in a source header stays there. Values are made valid or omitted, and what was changed is
 said in the terminal, in `findings.json`, `run.json` and the report, without the value. Identifiers of patient and study
 are never cut to a length."""
 
@@ -209,9 +209,7 @@ def _objects() -> Iterable[str]:
 
 def _attribute(attribute: Attribute) -> str:
     presence = "always, perhaps empty" if attribute.need is Need.EMPTY_ALLOWED else "where valid"
-    return (
-        f"| {attribute.module} | {attribute.keyword} | {presence} | {'cut' if attribute.can_be_cut else 'left out'} |"
-    )
+    return f"| {attribute.module} | {attribute.keyword} | {presence} | {'cut' if attribute.can_be_cut else 'omitted'} |"
 
 
 def _private_codes() -> list[common.CodedConcept]:

@@ -5,7 +5,7 @@ brightness, local contrast), and prints one table. Every run of it is reported i
 
     MOECLIP_SHARED=... python scripts/evaluate_medical.py MODEL [--sets brain_lgg_flair ...]
 
-Slices are framed as in scoring: the square around the foreground of the whole volume or patient, 256 pixels. Maps
+Slices are cropped as in scoring: the square around the foreground of the whole volume or patient, 256 pixels. Maps
 are compared with masks at 128 pixels after a Gaussian of 1.5 pixels, the baselines' too. An image's score is the
 maximum of its map.
 """

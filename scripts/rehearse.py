@@ -146,7 +146,7 @@ def rehearse(folder: Path, count: int) -> list[str]:
     ledger, private = sizes[".batch/ledger.sqlite"], sizes[".batch/private.sqlite"]
     facts = {
         f"walk and headers of {count * SLICES:,} files": f"{first.planned_at - first.started_at:.0f} s",
-        "studies scored, network left out": f"{studies / seconds:.1f} a second",
+        "studies scored, without the network": f"{studies / seconds:.1f} a second",
         "memory of the driver, at most": f"{driver:.0f} MiB",
         "memory of the worker, early and at the end": f"{early:.0f} and {late:.0f} MiB",
         "stopped half-way: until the next study is scored": f"{until_next:.0f} s",

@@ -169,7 +169,7 @@ def classify(event: object) -> tuple[str, int, str]:
     if SeriesState.DONE in states:
         return "scored", max(sizes), ""
     skipped = states == {SeriesState.SKIPPED}
-    return ("left out" if skipped else "refused"), max(sizes, default=0), reasons[0]
+    return ("skipped" if skipped else "refused"), max(sizes, default=0), reasons[0]
 
 
 def collections(worker: Worker, every: int) -> Iterator[tuple[str, MemoryTally]]:
@@ -297,7 +297,7 @@ def render(
 ) -> str:
     """Make the measured part of the document."""
     lines = [
-        "| files | n | scored | left out | refused | crashed | hung | too much memory | most memory beyond, MiB | s |",
+        "| files | n | scored | skipped | refused | crashed | hung | too much memory | most memory beyond, MiB | s |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     total = MemoryTally()
@@ -319,7 +319,7 @@ def render(
 
 
 def _line(name: str, tally: MemoryTally) -> str:
-    counts = (tally.counts[outcome] for outcome in ("scored", "left out", "refused", "crashed", "hung"))
+    counts = (tally.counts[outcome] for outcome in ("scored", "skipped", "refused", "crashed", "hung"))
     cells = [sum(tally.counts.values()), *counts, tally.too_much, f"{max(0, tally.worst_bytes) / MIBIBYTE:.0f}"]
     return f"| {name} | {' | '.join(map(str, cells))} | {tally.seconds:.0f} |"
 

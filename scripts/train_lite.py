@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=LiteSettings.crops)
     parser.add_argument("--epochs", type=int, default=LiteSettings.epochs)
     parser.add_argument("--fresh-every", type=int, default=LiteSettings.fresh_every)
-    parser.add_argument("--first-drawing", type=int, default=0)
+    parser.add_argument("--first-round", type=int, default=0)
     parser.add_argument("--start-from", type=Path, help="A run, from whose best checkpoint this one goes on.")
     parser.add_argument("--learning-rate", type=float, default=LiteSettings.learning_rate)
     parser.add_argument("--name", help="The run's folder under RUNS; VARIANT-SEED if not given.")
@@ -82,7 +82,7 @@ def main() -> None:
         crops=arguments.crops,
         epochs=arguments.epochs,
         fresh_every=arguments.fresh_every,
-        first_drawing=arguments.first_drawing,
+        first_round=arguments.first_round,
         learning_rate=arguments.learning_rate,
         most_steps=arguments.most_steps,
         losses=LOSSES.get(arguments.variant, LossWeights()),

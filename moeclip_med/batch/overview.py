@@ -1,4 +1,4 @@
-"""A batch looked at without scoring: how far it is, and what a run would score and leave out (`--dry-run`)."""
+"""A batch looked at without scoring: how far it is, and what a run would score and skip (`--dry-run`)."""
 
 from __future__ import annotations
 

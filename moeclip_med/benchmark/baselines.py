@@ -52,7 +52,7 @@ def local_contrast(slices: Slices) -> Slices:
 def centre_distance(slices: Slices) -> Slices:
     """One minus the distance from the centre of the slice over half its diagonal: the middle is abnormal.
 
-    Many collections are framed around what was to be shown, so this knows more than it seems.
+    Many collections are cropped around what was to be shown, so this knows more than it seems.
     """
     batch, _, rows, columns = slices.shape
     down = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] * rows

@@ -142,7 +142,7 @@ def evaluate(
     in_paper = dataset.facts is not None and dataset.facts.in_paper and not programs
     protocols = protocols_for(settings.protocol, in_paper=in_paper, is_volumes=dataset.is_volumes)
     if programs and Protocol.NATIVE not in protocols:
-        msg = "--maps are compared on the images' own pixels; leave out --protocol paper"
+        msg = "--maps are compared on the images' own pixels; omit --protocol paper"
         raise InputError(msg)
     thresholds = {system.name: _thresholds(system, chosen, is_volumes=dataset.is_volumes) for system in systems}
     about = {

@@ -223,7 +223,7 @@ def with_healthy(datasets: list[Dataset], healthy: list[str] | None) -> list[Dat
 def with_labels(
     datasets: list[Dataset], lesion_labels: list[str] | None, ignore_labels: list[str] | None
 ) -> list[Dataset]:
-    """Give own sets the meaning of their mask values.
+    """Return own sets with the meaning of their mask values.
 
     Raises:
         InputError: If a set is named that is none of one's own.

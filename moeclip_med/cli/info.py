@@ -49,7 +49,7 @@ def _describe(series: Series) -> dict[str, Any]:
         "slices": slices,
         "time_points": time_points,
         "channels": series.channels,
-        "is_clip": series.is_clip,
+        "is_cine": series.is_cine,
         "files": len(series.files),
         "description": series.description,
         "left_out_because": series.skip_reason,

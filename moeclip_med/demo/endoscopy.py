@@ -1,4 +1,4 @@
-"""A simulated endoscopy clip: the camera moves through a folded tube; a polyp is drawn on its wall.
+"""A simulated endoscopy cine: the camera moves through a folded tube; a polyp is drawn on its wall.
 
 Drawn from formulas alone, for the napari sample data. Nothing here is a patient.
 """
@@ -17,7 +17,7 @@ _SEED = 7
 
 
 def simulate_endoscopy(n_frames: int = 24, size: int = 256) -> NDArray[np.uint8]:
-    """Draw the clip; the same pixels every time.
+    """Draw the cine; the same pixels every time.
 
     Args:
         n_frames: Number of frames.

@@ -22,7 +22,7 @@ class ExpertsOutput(NamedTuple):
     Attributes:
         tokens: (..., width), the experts' output mixed into the tokens.
         probabilities: (..., K) float32, the router's softmax over all experts.
-        weights: (..., K), what each expert weighs: 0 outside the top k, summing to 1.
+        weights: (..., K), the weight of each expert: 0 outside the top k, summing to 1.
         hidden: (..., K, rank), the tokens in each expert's low-rank space.
         up: (K, width, rank), the experts' B.
     """

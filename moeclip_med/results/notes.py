@@ -39,7 +39,7 @@ _REPLANED = (
 )
 
 _FRAMES_LEFT_OUT = (
-    "The DICOM segmentation leaves out frames without a finding, since all of them would fill more than 128 MiB; "
+    "The DICOM segmentation omits frames without a finding, since all of them would fill more than 128 MiB; "
     "some viewers show such a segmentation only in part."
 )
 

@@ -43,7 +43,7 @@ def colours(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """How opaque the colour of a score is: 0 where no finding reaches to, `FULL_OPACITY` from the threshold on.
+    """How opaque the colour of a score is: 0 below the low threshold, `FULL_OPACITY` from the threshold on.
 
     Args:
         scores: Any shape, 0 to 1.

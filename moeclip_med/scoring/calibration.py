@@ -246,7 +246,7 @@ def _reach(scale: ScoreScale) -> float:
 
 
 def _findings(raw: NDArray[np.float32], volume: Volume, reach: float, level: float) -> tuple[object, ...]:
-    # Three steps stand for scores: 1 where the level is reached, 0.7 where a finding may reach to, 0 elsewhere.
+    # Three steps stand for scores: 1 where the level is reached, 0.7 at the low threshold, 0 elsewhere.
     steps = np.where(raw >= level, np.float32(1), (raw >= level - reach) * np.float32(0.7))
     return find_findings(steps, volume, 1.0).findings
 

@@ -63,7 +63,7 @@ def find_findings(
     (Hysteresis: Canny, IEEE PAMI 8, 1986.)
 
     Neighbours are the 26 around a voxel; among photographs, which are no slices of a body, the 8 within the image. In
-    a clip the same pixel of the frames before and after counts as well: where regions of neighbouring frames overlap,
+    a cine the same pixel of the frames before and after counts as well: where regions of neighbouring frames overlap,
     they are one finding, a track. A track is large enough to be listed if it is so in one frame.
 
     Args:
@@ -191,9 +191,9 @@ def _in_frame(volume: Grid, index: int, voxel: NDArray[np.float64]) -> NDArray[n
 
 def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
     structure = np.ones((3, 3, 3), dtype=bool)
-    if volume.series.is_clip or not volume.has_spacing:
+    if volume.series.is_cine or not volume.has_spacing:
         np.moveaxis(structure, volume.slice_axis, 0)[[0, 2]] = False
-        np.moveaxis(structure, volume.slice_axis, 0)[[0, 2], 1, 1] = volume.series.is_clip
+        np.moveaxis(structure, volume.slice_axis, 0)[[0, 2], 1, 1] = volume.series.is_cine
     return structure
 
 
@@ -221,7 +221,7 @@ def _measure_components(
         area += voxels
         size += voxels * voxel_size
         reached = np.bincount(found[score >= threshold], minlength=count + 1) * voxel_size
-        core = np.maximum(core, reached) if volume.series.is_clip else core + reached
+        core = np.maximum(core, reached) if volume.series.is_cine else core + reached
     area[0] = size[0] = core[0] = 0
     return area, size if has_mm else None, core
 

@@ -216,7 +216,7 @@ def measure_scale(task: IndustrialTask) -> tuple[ScoreScale, Threshold]:
     """Score scale and threshold from normal images that were never trained on.
 
     Half of the evidence are central squares of held-out normal industrial images, half are composites and crops made
-    from them without a defect, framed on black as medical images are.
+    from them without a defect, on a black ground as medical images are.
     """
     size = task.network.architecture.image_size
     real = np.stack([central_square(image, size)[0] for image in task.held_normals])

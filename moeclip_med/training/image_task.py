@@ -63,7 +63,7 @@ class ImageTask(IndustrialTask):
     ) -> torch.utils.data.DataLoader[tuple[Tensor, Tensor, int]]:
         """The batches of an epoch on the CPU, from number `first` on; each of several processes takes its share."""
         size = self.settings.batch_size
-        start = (self.settings.first_drawing + epoch) * self.settings.crops
+        start = (self.settings.first_round + epoch) * self.settings.crops
         mine = [
             list(range(start + number * size, start + (number + 1) * size)[rank::processes])
             for number in range(first, self.steps_per_epoch)

@@ -50,7 +50,7 @@ VALIDATION_SEED = 1_000_003
 
 
 def build_lite(seed: int, architecture: Architecture | None = None) -> MoEClip:
-    """The network of `lite` with fresh initial values drawn from a seed."""
+    """The network of `lite` with a fresh initialization from a seed."""
     from moeclip_med.weights.tower_weights import open_network
 
     architecture = architecture or lite_architecture()
@@ -158,7 +158,7 @@ class LiteTask(IndustrialTask):
             settings: The recipe.
             store_folder: Where features are kept while they are needed.
             network: What to train; the shipped architecture with a fresh initialization if None.
-            keeps_features: Keep features of earlier drawings too: other runs may share the folder.
+            keeps_features: Keep features of earlier rounds too: other runs may share the folder.
             on_features: Called with (images done, images in all) while features are computed.
         """
         super().__init__(images, settings, network or build_lite(settings.seed))
@@ -168,7 +168,7 @@ class LiteTask(IndustrialTask):
 
     def batches(self, epoch: int, first: int, fabric: Fabric) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Features, masks and kinds; the order of an epoch is a function of seed and epoch."""
-        store = self._store(self.settings.first_drawing + epoch // self.settings.fresh_every, fabric)
+        store = self._store(self.settings.first_round + epoch // self.settings.fresh_every, fabric)
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(store))
         size = self.settings.batch_size
         for number in range(first, self.steps_per_epoch):
@@ -200,7 +200,7 @@ class LiteTask(IndustrialTask):
         return tokens, twins if twin_width else None, intensity if intensity.shape[-1] else None
 
     def _store(self, number: int, fabric: Fabric) -> FeatureStore:
-        """The features of one drawing of crops; those of earlier drawings are deleted."""
+        """The features of one round of crops; those of earlier rounds are deleted."""
         folder = self.store_folder / f"crops-{self._crops_key()}-{number:04d}"
         if fabric.is_global_zero:
             for old in self.store_folder.glob("crops-*"):

@@ -40,8 +40,8 @@ class LiteSettings:
         crop_seed: Of the crops, where runs that differ in the seed share them.
         crops: Training images per epoch.
         epochs: Passes; the cosine schedule ends with the last.
-        fresh_every: After how many epochs the crops are drawn anew; 1 never shows an image twice.
-        first_drawing: The number of the first drawing of crops.
+        fresh_every: After how many epochs the crops are sampled anew; 1 never shows an image twice.
+        first_round: The number of the first round of crops.
         starts_from: SHA-256 of the learned weights that a run starts from; empty for a fresh initialization.
         batch_size: Images per step, over all processes.
         most_steps: Most steps per epoch, where an epoch should not show all of its crops.
@@ -62,7 +62,7 @@ class LiteSettings:
     crops: int = 6400
     epochs: int = 2
     fresh_every: int = 1
-    first_drawing: int = 0
+    first_round: int = 0
     starts_from: str = ""
     batch_size: int = 16
     most_steps: int | None = None

@@ -155,7 +155,7 @@ class ModelMetadata:
         tower_sha256: Of the tower's weights: the file for lite's tower, `tensors.fingerprint` for others, joined by
             "+" where there are several towers; "" where unknown, which leaves the tower unchecked.
         notes: What the user should know, one sentence each.
-        weak_kinds: Kinds of image that the model is weak on, with a sentence that says so.
+        weak_kinds: Image types that the model is weak on, with a sentence that says so.
         format: Version of this description.
     """
 
@@ -204,7 +204,7 @@ class ModelMetadata:
         return replace(self, score_scale=score_scale, threshold=threshold, volume_threshold=None)
 
     def threshold_for(self, slices: int) -> Threshold:
-        """Return the threshold for so many slices of one body; for frames of a clip and photographs, `slices` is 1."""
+        """Return the threshold for so many slices of one body; for frames of a cine and photographs, `slices` is 1."""
         return self.threshold if slices == 1 or self.volume_threshold is None else self.volume_threshold
 
     def identity(self) -> str:

@@ -68,7 +68,7 @@ def build_clip(config: Mapping[str, Any], activation: Activation, state: Mapping
         raise InputError(msg)
     arguments["quick_gelu"] = activation == "quick_gelu"
     arguments.pop("multimodal_cfg", None)
-    # Start values that weights replace are never made: on "meta" a tensor is a shape without memory. Networks of timm
+    # Initial values that weights replace are never made: on "meta" a tensor is a shape without memory. Networks of timm
     # may hold buffers that no file stores, so they are built in full.
     is_light = state is not None and is_transformer(config)
     with torch.device("meta" if is_light else "cpu"):

@@ -174,7 +174,7 @@ def _series(layer: Image, shape: tuple[int, ...], channels: int, origin: LayerOr
         study_uid="",
         shape=(shape[2], shape[1], shape[0], 1),
         channels=channels,
-        is_clip=known.is_clip if known is not None else bool(layer.rgb) and shape[0] > 1,
+        is_cine=known.is_cine if known is not None else bool(layer.rgb) and shape[0] > 1,
     )
 
 

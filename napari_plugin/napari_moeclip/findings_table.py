@@ -94,7 +94,7 @@ class FindingsModel(QAbstractTableModel):
 _TOOLTIPS = (
     "Rank, by the highest score",
     "✓ accepted, ✗ rejected, ✎ outline edited or drawn by the reader",
-    "Size: volume in ml; of photographs pixels, of a track in a clip those of all its frames",
+    "Size: volume in ml; of photographs pixels, of a track in a cine those of all its frames",
     "Longest diameter in a slice, and the longest one at right angles to it, in mm",
     "Mean and standard deviation of the image's own values inside",
     "Highest score in it",

@@ -151,7 +151,7 @@ class LinkedPlanes(QWidget):
         self._twins[layer.unique_id] = tuple(twins)
         for name in _FOLLOWED:
             if hasattr(layer.events, name) and hasattr(twins[0], name):
-                self._follow(layer, name)  # a layer's data tuple leaves out how labels are drawn
+                self._follow(layer, name)  # a layer's data tuple does not hold how labels are drawn
                 self._link(getattr(layer.events, name), partial(self._follow, layer, name))
         self._link(layer.events.data, partial(self._follow, layer, "data"))
 

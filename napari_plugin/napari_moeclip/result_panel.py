@@ -258,7 +258,7 @@ class ThresholdSlider(QDoubleSlider):
         self.setToolTip("Scores from here on count as found (arrow keys: 0.01, page keys: 0.1)")
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Move by the keys of a slider, which superqt leaves out."""
+        """Move by the keys of a slider, which superqt lacks."""
         move = _MOVES.get(Qt.Key(event.key()))
         if move is None:
             event.ignore()

@@ -69,7 +69,7 @@ class RunPanel(QWidget):
         self.say(note)
 
     def show_progress(self, heard: Progress) -> None:
-        """Show how far scoring is, once a second at most: each time the whole window is drawn anew."""
+        """Show how far scoring is, once a second at most: each time the whole window is redrawn."""
         now = time.monotonic()
         if now - self._shown_at < _PAUSE_SECONDS and heard.done < heard.total:
             return

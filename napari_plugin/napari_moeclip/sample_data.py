@@ -20,7 +20,7 @@ def sample_brain() -> list[LayerData]:
 
 
 def sample_endoscopy() -> list[LayerData]:
-    """Return an endoscopy clip drawn from formulas, with a simulated polyp."""
+    """Return an endoscopy cine made from formulas, with a simulated polyp."""
     return _sample("endoscopy", "simulated endoscopy")
 
 

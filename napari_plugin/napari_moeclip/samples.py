@@ -52,6 +52,6 @@ def _series(description: str, shape: tuple[int, ...], kind: ImageKind, channels:
         study_uid="",
         shape=(x, y, z, 1),
         channels=channels,
-        is_clip=kind is ImageKind.ENDOSCOPY,
+        is_cine=kind is ImageKind.ENDOSCOPY,
         description=description,
     )

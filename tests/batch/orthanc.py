@@ -33,7 +33,7 @@ def find() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports on which nobody listens at this moment."""
+    """Different ports that are free at this moment."""
     with contextlib.ExitStack() as opened:
         return [opened.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
 

@@ -175,7 +175,7 @@ def test_results_of_dicom_cannot_come_from_nifti_and_that_is_said(tmp_path, make
     (record,) = scorer.score(job_of(path), quiet).series
     assert record.notes[0] == (
         "Not written: sr. […]: a DICOM structured report cites DICOM source frames, but this input is NIfTI; "
-        "leave out […] or score the DICOM series."
+        "omit […] or score the DICOM series."
     )
 
 

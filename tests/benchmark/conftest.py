@@ -60,8 +60,8 @@ class BlurredBrightness:
 @pytest.fixture(scope="session")
 def make_detector():
     def make(bad=None):
-        stand_in = BlurredBrightness(bad)
-        return DetectorSystem(lambda prompt, *, is_industrial: stand_in)
+        placeholder = BlurredBrightness(bad)
+        return DetectorSystem(lambda prompt, *, is_industrial: placeholder)
 
     return make
 

@@ -35,7 +35,7 @@ def study(rng, side=24):
         shape=raw.shape,
         slice_axis=2,
         padding_mask=None,
-        series=SimpleNamespace(is_clip=False),
+        series=SimpleNamespace(is_cine=False),
     )
     return SimpleNamespace(raw=raw, volume=volume, scored=None)
 

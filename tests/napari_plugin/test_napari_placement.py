@@ -134,7 +134,7 @@ def test_foreign_layers_of_every_shape(make_napari_viewer):
     np.testing.assert_array_equal(origin.placement.show(origin.volume.voxels[0]), flat.data)
     assert volume_on_screen(colour).volume.voxels.shape == (3, 8, 9, 1)
     origin = volume_on_screen(clip)
-    assert origin.volume.light.series.is_clip
+    assert origin.volume.light.series.is_cine
     np.testing.assert_array_equal(origin.volume.voxels[1, 3, 2, 4], clip.data[4, 2, 3, 1])
     origin = volume_on_screen(times, (2,))
     np.testing.assert_array_equal(origin.placement.show(origin.volume.voxels[0])[0], times.data[2].astype(np.float32))

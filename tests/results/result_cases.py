@@ -307,13 +307,13 @@ def enhanced_volume(folder: Path) -> Volume:
 
 
 def clip_volume(folder: Path) -> Volume:
-    """Six colour frames of an ultrasound clip: no place in space."""
+    """Six colour frames of an ultrasound cine: no place in space."""
     source = Path(get_testdata_file("examples_ybr_color.dcm"))
     header = pydicom.dcmread(source, stop_before_pixels=True)
     image = photo_volume(folder).tensor[..., :1].repeat(1, 2, 2, 6)
     series = Series(
         uid=header.SeriesInstanceUID, format=FileFormat.DICOM, files=(source,), modality="US", kind=ImageKind.PLAIN,
-        study_uid=header.StudyInstanceUID, shape=(320, 240, 6, 1), channels=3, is_clip=True,
+        study_uid=header.StudyInstanceUID, shape=(320, 240, 6, 1), channels=3, is_cine=True,
     )  # fmt: skip
     frames = [FrameReference(source, k, header.SOPClassUID, header.SOPInstanceUID) for k in range(3, 9)]
     return Volume(image, Affine(np.eye(4)), dicom_source(series, frames), has_orientation=False)

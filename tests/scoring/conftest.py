@@ -28,7 +28,7 @@ def make_volume():
             study_uid="",
             shape=(*image.shape[1:], 1),
             channels=image.shape[0],
-            is_clip=changes.pop("is_clip", False),
+            is_cine=changes.pop("is_cine", False),
         )
         return Volume(torch.from_numpy(image), Affine(affine), SourceRef(series, "ab" * 32), **changes)
 

@@ -183,7 +183,7 @@ def test_what_overlaps_from_frame_to_frame_is_one_track(make_volume):
     boxes = [np.s_[5 + 3 * frame : 10 + 3 * frame, 5:10, frame] for frame in range(3)]
     elsewhere = np.s_[0:5, 14:19, 2]
     scores = scores_with((20, 20, 4), *[(box, 0.9) for box in boxes], (elsewhere, 0.8))
-    clip = make_volume(np.zeros((3, 20, 20, 4)), has_orientation=False, is_clip=True)
+    clip = make_volume(np.zeros((3, 20, 20, 4)), has_orientation=False, is_cine=True)
 
     track, other = find_findings(scores, clip, threshold=0.5).findings
 
@@ -193,14 +193,14 @@ def test_what_overlaps_from_frame_to_frame_is_one_track(make_volume):
 
 def test_frames_that_touch_at_a_corner_only_are_no_track(make_volume):
     scores = scores_with((20, 20, 2), (np.s_[0:5, 0:5, 0], 0.9), (np.s_[5:10, 5:10, 1], 0.9))
-    clip = make_volume(np.zeros((3, 20, 20, 2)), has_orientation=False, is_clip=True)
+    clip = make_volume(np.zeros((3, 20, 20, 2)), has_orientation=False, is_cine=True)
 
     assert len(find_findings(scores, clip, threshold=0.5).findings) == 2
 
 
 def test_a_track_is_listed_only_if_one_of_its_frames_is_large_enough(make_volume):
     scores = scores_with((20, 20, 10), (np.s_[5:8, 5:8, :], 0.9))
-    clip = make_volume(np.zeros((3, 20, 20, 10)), has_orientation=False, is_clip=True)
+    clip = make_volume(np.zeros((3, 20, 20, 10)), has_orientation=False, is_cine=True)
 
     result = find_findings(scores, clip, threshold=0.5)
 

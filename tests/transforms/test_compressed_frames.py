@@ -15,7 +15,7 @@ N_HELD = 20
 
 @pytest.fixture
 def clip(make_slice):
-    """Return a function that makes a grey ultrasound clip of 20 frames, frame k all k, compressed."""
+    """Return a function that makes a grey ultrasound cine of 20 frames, frame k all k, compressed."""
 
     def make(syntax=JPEGLSLossless, fragments_per_frame=1):
         stored = np.repeat(np.arange(N_HELD, dtype=np.uint8), 48).reshape(N_HELD, 6, 8)

@@ -194,7 +194,7 @@ def test_htj2k_is_read(tmp_path, make_slice):
 
 def test_palette_colour_clip():
     volume = read("OBXXXX1A_2frame.dcm")
-    assert volume.series.is_clip
+    assert volume.series.is_cine
     assert volume.shape == (800, 600, 2)
     assert volume.tensor.shape[0] == volume.series.channels == 3
     assert volume.display_range == (0.0, 255.0)
@@ -207,7 +207,7 @@ def test_palette_colour_clip():
 
 def test_ultrasound_clip_in_ybr_is_read_as_rgb():
     volume = read("examples_ybr_color.dcm")
-    assert (volume.shape, volume.series.is_clip, volume.series.kind) == ((320, 240, 30), True, ImageKind.PLAIN)
+    assert (volume.shape, volume.series.is_cine, volume.series.kind) == ((320, 240, 30), True, ImageKind.PLAIN)
     expected = pydicom.pixels.pixel_array(get_testdata_file("examples_ybr_color.dcm"), index=29)
     np.testing.assert_array_equal(volume.tensor[:, :, :, 29].numpy().transpose(2, 1, 0), expected)
 
@@ -221,7 +221,7 @@ def test_endoscopy_is_known_as_such(tmp_path, make_slice):
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(tmp_path / "clip")
     volume = read_volume(tmp_path / "clip")
-    assert (volume.series.kind, volume.series.is_clip) == (ImageKind.ENDOSCOPY, True)
+    assert (volume.series.kind, volume.series.is_cine) == (ImageKind.ENDOSCOPY, True)
     np.testing.assert_array_equal(volume.tensor.numpy().transpose(3, 2, 1, 0), pixels)
 
 

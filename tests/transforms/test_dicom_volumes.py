@@ -356,7 +356,7 @@ def test_frames_with_one_position_are_slices_unless_they_have_a_rate(tmp_path, m
     dataset.save_as(tmp_path / "image")
     with open_source(tmp_path / "image") as source:
         volume = source.read(source.series[0])
-    assert (volume.has_orientation, volume.series.is_clip) == (not rate, bool(rate))
+    assert (volume.has_orientation, volume.series.is_cine) == (not rate, bool(rate))
     assert marks(volume) == [0, 10, 20, 30, 40]
 
 
@@ -389,5 +389,5 @@ def test_an_ultrasound_volume_is_placed(tmp_path, make_slice):
     dataset.save_as(tmp_path / "image")
     with open_source(tmp_path / "image") as source:
         volume = source.read(source.series[0])
-    assert (volume.series.is_clip, volume.has_orientation, marks(volume)) == (False, True, [0, 10, 20, 30])
+    assert (volume.series.is_cine, volume.has_orientation, marks(volume)) == (False, True, [0, 10, 20, 30])
     assert any("not of the patient" in note for note in volume.notes)

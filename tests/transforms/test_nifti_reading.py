@@ -182,7 +182,7 @@ def test_a_header_without_its_voxels_says_which_file_is_missing(tmp_path):
     nib.save(nib.Nifti1Pair(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "a.img")
     (tmp_path / "a.img").unlink()
     assert message_of(tmp_path / "a.hdr") == (
-        '"a.hdr" is only a header: its voxels belong into "a.img" beside it, which is missing; bring it.'
+        '"a.hdr" is only a header: its voxels belong in "a.img" beside it, which is missing; bring it.'
     )
 
 

@@ -134,5 +134,5 @@ def test_itk_header_without_data(tmp_path):
     SimpleITK.WriteImage(SimpleITK.Image(2, 2, 2, SimpleITK.sitkUInt8), str(tmp_path / "a.mhd"))
     (tmp_path / "a.raw").unlink()
     assert message_of(tmp_path / "a.mhd") == (
-        '"a.mhd" is only a header: its voxels belong into "a.raw" beside it, which is missing; bring it.'
+        '"a.mhd" is only a header: its voxels belong in "a.raw" beside it, which is missing; bring it.'
     )

@@ -80,7 +80,7 @@ def file_beside(header: Path, name: str) -> Path:
         mode = path.stat().st_mode
     except OSError as error:
         what = "is missing" if error.errno in {errno.ENOENT, errno.ENOTDIR} else f"cannot be opened ({reason(error)})"
-        msg = f'"{header.name}" is only a header: its voxels belong into "{name}" beside it, which {what}; bring it.'
+        msg = f'"{header.name}" is only a header: its voxels belong in "{name}" beside it, which {what}; bring it.'
         raise InputError(msg) from error
     if not stat.S_ISREG(mode) or path.resolve().parent != header.parent.resolve():
         msg = (

@@ -89,7 +89,7 @@ def _read(series: Series, time_point: int, allocate: Allocate | None, kept: Kept
         slice_axis=2,
         display_range=display_range(dcmread(BytesIO(headers[paths[0]]), force=True)),
         has_orientation=geometry.has_orientation,
-        has_voxel_size=geometry.has_voxel_size and not series.is_clip,
+        has_voxel_size=geometry.has_voxel_size and not series.is_cine,
         padding_mask=None if padding is None else padding.transpose(2, 1, 0),
         frame_geometry=_frame_geometry(stack) if geometry.has_orientation else (),
         is_regular=geometry.is_regular,

@@ -1,4 +1,4 @@
-"""What a DICOM header says about an image: its kind, whether it is a clip, whether it is worth scoring."""
+"""What a DICOM header says about an image: its type, whether it is a cine, whether it is worth scoring."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def kind_of(header: Dataset) -> ImageKind:
     return _ct_kind(header) if modality == "CT" else ImageKind.PLAIN
 
 
-def is_clip(header: Dataset, first: Frame) -> bool:
+def is_cine(header: Dataset, first: Frame) -> bool:
     """Whether several frames would follow each other in time (endoscopy, ultrasound) instead of in space."""
     if first.position is not None and first.orientation is not None:
         return False

@@ -161,7 +161,7 @@ def _describe(
             path for own in dict.fromkeys(frame.path for frame in in_order) for path in (own, *copies.get(own, ()))
         ),
         shape=(*template.shape[:2], depth, max(1, len(volumes))),
-        is_clip=template.is_clip and depth > 1,
+        is_cine=template.is_cine and depth > 1,
         skip_reason=skip_reason,
         notes=tuple(dict.fromkeys([*template.notes, *notes, *more_notes])),
         volumes=tuple(tuple(volume) for volume in volumes),
@@ -180,7 +180,7 @@ def _template(uid: str, path: Path, header: Dataset, first: Frame, reason: str) 
         study_uid=sys.intern(text(header, "StudyInstanceUID")),
         shape=(first.columns, first.rows, 1, 1),
         channels=first.samples if not is_palette else 3,
-        is_clip=dicom_kind.is_clip(header, first),
+        is_cine=dicom_kind.is_cine(header, first),
         skip_reason=sys.intern(reason or dicom_kind.skip_reason(header)),
         description=sys.intern(text(header, "SeriesDescription")),
         notes=dicom_kind.kind_notes(header),

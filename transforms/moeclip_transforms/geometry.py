@@ -212,7 +212,7 @@ def _check_directions(frames: Sequence[FrameGeometry]) -> None:
     if apart > _SAME_DIRECTION:
         msg = (
             f"The slices do not share one direction (cosines differ by up to {apart:.3g}), so no grid fits them; "
-            "leave out the results that need one."
+            "omit the results that need one."
         )
         raise InputError(msg)
 

@@ -99,7 +99,7 @@ def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
 
     CT kinds have fixed windows in HU (`CT_WINDOWS`); values that are no HU are recognised, see `hu_scale`. Images
     stored ready for display (8-bit photographs, endoscopy) keep their stored range. All others, whose values have no
-    unit, map the 0.5th and 99.5th percentile of the foreground to 0 and 1. The foreground leaves out a value that fills
+    unit, map the 0.5th and 99.5th percentile of the foreground to 0 and 1. The foreground excludes a value that fills
     at least half of the volume's border and a tenth of the volume (masked background), else what lies below the
     triangle threshold of the histogram (Zack et al. 1977, J Histochem Cytochem 25:741): it cuts off the noise of air.
 

@@ -1,6 +1,6 @@
 """Headers of NRRD files (.nrrd, .nhdr), checked before a byte of voxels is read.
 
-The format: https://teem.sourceforge.net/nrrd/format.html. `pynrrd` reads its grammar; what it says is judged here.
+The format: https://teem.sourceforge.net/nrrd/format.html. `pynrrd` reads its grammar; what it says is checked here.
 """
 
 from __future__ import annotations

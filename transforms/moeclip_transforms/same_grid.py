@@ -1,4 +1,4 @@
-"""Whether two arrays lie on one grid, judged in voxels: in mm, rounding moves large volumes more than small ones."""
+"""Whether two arrays lie on one grid, measured in voxels: in mm, rounding moves large volumes more than small ones."""
 
 from __future__ import annotations
 

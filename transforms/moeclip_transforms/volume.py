@@ -100,7 +100,7 @@ class Series:
         study_uid: StudyInstanceUID, or "".
         shape: (x, y, z, time) as declared by the headers: columns, rows, slices, time points.
         channels: 1 for grey, 3 for colour.
-        is_clip: True where the third axis is time (endoscopy, ultrasound): frames, not slices of a body.
+        is_cine: True where the third axis is time (endoscopy, ultrasound): frames, not slices of a body.
         skip_reason: Why this is not worth scoring (scout, dose report, document, own result), or "".
         description: SeriesDescription. May hold patient data: shown on the terminal only, never logged.
         reader: The name under which its reader is registered ("moeclip_med.readers"); "" for the format's own.
@@ -116,7 +116,7 @@ class Series:
     study_uid: str
     shape: tuple[int, int, int, int]
     channels: int
-    is_clip: bool = False
+    is_cine: bool = False
     skip_reason: str = ""
     description: str = ""
     reader: str = ""

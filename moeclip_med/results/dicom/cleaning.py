@@ -189,7 +189,7 @@ def describe_changes(changes: Iterable[Change]) -> tuple[str, ...]:
     if rewritten:
         notes.append(f"The DICOM results hold corrected values of the source's header: {rewritten}.")
     if dropped:
-        notes.append(f"The DICOM results leave out values of the source's header that break the standard: {dropped}.")
+        notes.append(f"The DICOM results omit values of the source's header that break the standard: {dropped}.")
     return tuple(notes)
 
 

@@ -35,7 +35,7 @@ class Sources:
         burned_in: BurnedInAnnotation per slice: "YES", "NO" or "" where the source does not say.
         study_uid: StudyInstanceUID of the results.
         modality: The source's modality.
-        has_position: Whether frames have a place in space; False for photographs and clips.
+        has_position: Whether frames have a place in space; False for photographs and cines.
         notes: What was corrected in or excluded from the source's header, one sentence each, without a value.
     """
 

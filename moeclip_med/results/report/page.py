@@ -111,7 +111,7 @@ def report_page(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Page:
     maker = PanelMaker(anomaly)
     shown = anomaly.findings[:MOST_ILLUSTRATED]
     sections = tuple(_finding_section(maker, anomaly, finding) for finding in shown)
-    word = "Frame" if anomaly.volume.series.is_clip else "Slice"
+    word = "Frame" if anomaly.volume.series.is_cine else "Slice"
     return Page(
         intended_use=RESEARCH_USE,
         headline=_headline(len(anomaly.findings)),
@@ -235,7 +235,7 @@ def _record_rows(anomaly: AnomalyVolume) -> tuple[tuple[str, str], ...]:
         ("Model hash", model.sha256),
         ("Engine", run.engine.description),
         ("Threshold", f"{settings.threshold:.4g} ({settings.threshold_source})"),
-        ("Kind of image", settings.kind.value),
+        ("Image type", settings.kind.value),
         ("Intensity window", f"{settings.window.low:.5g} to {settings.window.high:.5g}"),
         ("Planes", ", ".join(settings.planes)),
         ("Input hash", run.input.sha256),
