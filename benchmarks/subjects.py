@@ -48,10 +48,10 @@ def crops_with_masks() -> Callable[[int, int], tuple[Any, Any]]:
     import numpy as np
 
     from moeclip_med.industrial.crops import CropSource
-    from moeclip_med.industrial.datasets import Layout, find_images
+    from moeclip_med.industrial.datasets import LayoutName, find_images
 
     folder = held_out() or Path()
-    sources = [CropSource(find_images(folder / name, Layout.INDUSTRIAL)) for name in HELD_OUT]
+    sources = [CropSource(find_images(folder / name, LayoutName.INDUSTRIAL)) for name in HELD_OUT]
     return lambda size, index: sources[index % len(sources)].any_crop(size, np.random.default_rng([991, index]))
 
 

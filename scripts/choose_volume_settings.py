@@ -18,7 +18,7 @@ from moeclip_transforms import Volume
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.industrial.crops import CropSource
-from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.industrial.stacks import simulate_stack
 from moeclip_med.metrics.curves import measure
 from moeclip_med.metrics.exact import exact_counts
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    normals = [image for image in find_images(options.data, Layout.INDUSTRIAL) if image.is_normal]
+    normals = [image for image in find_images(options.data, LayoutName.INDUSTRIAL) if image.is_normal]
     crops, rng = CropSource(normals), np.random.default_rng(options.seed)
     detector = load_detector(options.model)
 

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from moeclip_med.industrial.datasets import IndustrialImage, Layout, find_images, split_categories
+from moeclip_med.industrial.datasets import IndustrialImage, LayoutName, find_images, split_categories
 from moeclip_med.industrial.mix import Mix, Sample, SampleKind
 from moeclip_med.model.architecture import (
     FusedArchitecture,
@@ -256,7 +256,7 @@ def main() -> None:
     options.started = time.time()
     if options.export:
         options.export.mkdir(parents=True, exist_ok=True)
-    images = find_images(options.data, Layout.INDUSTRIAL)
+    images = find_images(options.data, LayoutName.INDUSTRIAL)
     runs = options.run or ["fused:0", "fused:1", "fused:2"]
     size = max(architectures()[run.partition(":")[0]].image_size for run in runs)
     shared = SharedCrops(options.crop_folder or options.output / "crops", options.crops, size, size)

@@ -107,15 +107,15 @@ def read_data(options: list[str]) -> tuple[IndustrialImage, ...]:
     Raises:
         InputError: An option has another form, names an unknown layout, or its folder does not fit.
     """
-    from moeclip_med.industrial.datasets import Layout, find_images
+    from moeclip_med.industrial.datasets import LayoutName, find_images
 
     images: list[IndustrialImage] = []
     for option in options:
         name, separator, folder = option.partition("=")
-        if not separator or name not in set(Layout):
-            msg = f'--data: "{option}" is not LAYOUT=FOLDER; layouts are {", ".join(Layout)}'
+        if not separator or name not in set(LayoutName):
+            msg = f'--data: "{option}" is not LAYOUT=FOLDER; layouts are {", ".join(LayoutName)}'
             raise InputError(msg)
-        images += find_images(Path(folder), Layout(name))
+        images += find_images(Path(folder), LayoutName(name))
     return tuple(images)
 
 

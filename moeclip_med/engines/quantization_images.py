@@ -54,9 +54,9 @@ class CalibrationImages:
         """
         if self.folder is None:
             return f"synthetic {_SEED} {self.count}"
-        from moeclip_med.industrial.datasets import Layout, find_images, images_hash
+        from moeclip_med.industrial.datasets import LayoutName, find_images, images_hash
 
-        return f"{images_hash(find_images(self.folder, Layout.INDUSTRIAL))} {self.count}"
+        return f"{images_hash(find_images(self.folder, LayoutName.INDUSTRIAL))} {self.count}"
 
     def batches(self, architecture: AnyArchitecture) -> Iterator[NDArray[np.float32]]:
         """Return (1, 3, S, S) float32, normalised as the architecture says.
@@ -75,9 +75,9 @@ class CalibrationImages:
 
 def _crops(folder: Path) -> Draw:
     from moeclip_med.industrial.crops import CropSource
-    from moeclip_med.industrial.datasets import Layout, find_images
+    from moeclip_med.industrial.datasets import LayoutName, find_images
 
-    source = CropSource(find_images(folder, Layout.INDUSTRIAL))
+    source = CropSource(find_images(folder, LayoutName.INDUSTRIAL))
     return lambda size, rng: source.any_crop(size, rng)[0]
 
 

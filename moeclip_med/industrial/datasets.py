@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.image_sets import IMAGE_ENDINGS, Layout, Rule, find_set
 from moeclip_transforms.pictures import PICTURE_FORMATS
 from PIL import Image
 
@@ -20,12 +20,46 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _FORMATS = (*PICTURE_FORMATS, "WEBP")
-NORMAL_FOLDERS = frozenset({"good", "ok"})
+_GROUP = r"(?P<top>(?:.*/)?)(?P<group>[^/]+)"
+_STEM = r"(?P<stem>[^/]+)"
+_DEFECT = "{top}{group}/ground_truth/{defect}/{stem}"
+MVTEC_LAYOUT = Layout(
+    rules=(
+        Rule(rf"{_GROUP}/(?P<split>train|test)/(?:good|ok)/{_STEM}", is_abnormal=False),
+        Rule(
+            rf"{_GROUP}/(?P<split>train|test)/(?P<defect>[^/]+)/{_STEM}",
+            is_abnormal=True,
+            masks=(f"{_DEFECT}_mask", _DEFECT),
+        ),
+    ),
+    masks=rf"{_GROUP}/ground_truth/[^/]+/{_STEM}",
+)
+"""MVTec AD and its kin: `CLASS/{train,test}/DEFECT/*`, masks in `CLASS/ground_truth/DEFECT`."""
+
+VISA_LAYOUT = Layout(
+    rules=(
+        Rule(rf"{_GROUP}/Data/Images/Normal/{_STEM}", is_abnormal=False),
+        Rule(
+            rf"{_GROUP}/Data/Images/Anomaly/{_STEM}",
+            is_abnormal=True,
+            masks=("{top}{group}/Data/Masks/Anomaly/{stem}",),
+        ),
+    ),
+    masks=rf"{_GROUP}/Data/Masks/Anomaly/{_STEM}",
+    split="split_csv/1cls.csv",
+)
+
+_BESIDE = Layout(
+    rules=(
+        Rule(r"(?P<place>(?P<group>[^/]+)/.+)", is_abnormal=None, masks=("{place}_mask",), unless=r".*_mask"),
+        Rule(r"(?P<place>[^/]+)", is_abnormal=None, masks=("{place}_mask",), unless=r".*_mask"),
+    ),
+    endings=(*IMAGE_ENDINGS, ".webp"),
+)
 
 
-class Layout(StrEnum):
+class LayoutName(StrEnum):
     """How a data set is laid out on disk.
 
     `INDUSTRIAL` is any folder of images with `NAME_mask.png` beside `NAME.*`; without a mask, it is normal.
@@ -37,6 +71,9 @@ class Layout(StrEnum):
     DTD_SYNTHETIC = "dtd-synthetic"
     RSDD = "rsdd"
     INDUSTRIAL = "industrial"
+
+
+_LAYOUTS = {LayoutName.VISA: VISA_LAYOUT, LayoutName.INDUSTRIAL: _BESIDE}
 
 
 @dataclass(frozen=True)
@@ -74,12 +111,12 @@ class IndustrialImage:
             return np.asarray(np.asarray(image.convert("L")) != 0, dtype=np.bool_)
 
 
-def find_images(root: Path, layout: Layout) -> tuple[IndustrialImage, ...]:
+def find_images(root: Path, name: LayoutName) -> tuple[IndustrialImage, ...]:
     """All images of a data set, sorted by path.
 
     Args:
         root: The data set's folder.
-        layout: How it is laid out.
+        name: How it is laid out.
 
     Raises:
         InputError: The folder is missing, holds no image of this layout, or a defective image has no mask.
@@ -87,74 +124,28 @@ def find_images(root: Path, layout: Layout) -> tuple[IndustrialImage, ...]:
     if not root.is_dir():
         msg = f'The data set folder "{root}" does not exist; give the folder it was unpacked to.'
         raise InputError(msg)
-    finders = {Layout.VISA: find_visa, Layout.INDUSTRIAL: find_beside}
-    images = sorted(finders.get(layout, find_mvtec)(root), key=lambda image: image.path.as_posix())
-    if not images:
+    layout = _LAYOUTS.get(name, MVTEC_LAYOUT)
+    matches = find_set(root, layout).matches
+    if not matches:
         msg = (
-            f'The folder "{root}" holds no image in the layout "{layout}"; '
-            f"check the path, or name another layout ({', '.join(Layout)})."
+            f'The folder "{root}" holds no image in the layout "{name}"; '
+            f"check the path, or name another layout ({', '.join(LayoutName)})."
         )
         raise InputError(msg)
-    return tuple(images)
-
-
-def find_beside(root: Path) -> Iterable[IndustrialImage]:
-    """Any folder: `NAME_mask.png` beside `NAME.*`; no mask means normal."""
-    masks = {path.with_name(path.stem.removesuffix("_mask")): path for path in root.rglob("*_mask.png")}
-    for path in root.rglob("*"):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.stem.endswith("_mask"):
-            parts = path.relative_to(root).parts
-            category = parts[0] if len(parts) > 1 else root.name
-            yield IndustrialImage(path, masks.get(path.with_suffix("")), category)
-
-
-def find_visa(root: Path) -> Iterable[IndustrialImage]:
-    """VisA: `CLASS/Data/{Images,Masks}/{Normal,Anomaly}`; `split_csv/1cls.csv` names the test images."""
-    test = visa_test_images(root)
-    for path in root.glob("*/Data/Images/*/*"):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        folder, category = path.parent.name, path.parents[3].name
-        mask = None
-        if folder == "Anomaly":
-            mask = mask_named(root / category / "Data" / "Masks" / "Anomaly", path)
-        yield IndustrialImage(path, mask, category, is_test=path.relative_to(root).as_posix() in test)
-
-
-def visa_test_images(root: Path) -> frozenset[str]:
-    """The paths (below the root) that VisA's one-class split tests on."""
-    split = root / "split_csv" / "1cls.csv"
-    if not split.is_file():
-        msg = f'"{split}" is missing; VisA\'s test split is named there, take it from the data set.'
-        raise InputError(msg)
-    with split.open(newline="", encoding="utf-8") as lines:
-        return frozenset(row["image"] for row in csv.DictReader(lines) if row["split"] == "test")
-
-
-def find_mvtec(root: Path) -> Iterable[IndustrialImage]:
-    """MVTec AD and its kin: `CLASS/{train,test}/DEFECT/*`, masks in `CLASS/ground_truth/DEFECT`."""
-    for path in root.glob("*/*/*/*"):
-        split, category = path.parents[1].name, path.parents[2].name
-        if path.suffix.lower() not in IMAGE_SUFFIXES or split not in {"train", "test"}:
-            continue
-        defect = path.parent.name
-        mask = None
-        if defect.lower() not in NORMAL_FOLDERS:
-            mask = mask_named(root / category / "ground_truth" / defect, path)
-        yield IndustrialImage(path, mask, category, is_test=split == "test")
-
-
-def mask_named(folder: Path, image: Path) -> Path:
-    """The mask of an image: `NAME_mask.*` or `NAME.*`, the suffix varies between data sets."""
-    for stem in (f"{image.stem}_mask", image.stem):
-        for suffix in (".png", ".bmp", image.suffix):
-            if (folder / f"{stem}{suffix}").is_file():
-                return folder / f"{stem}{suffix}"
-    msg = (
-        f'The defective image "{image}" has no mask in "{folder}"; '
-        f"expected {image.stem}_mask.png or {image.stem}.png: complete the data set."
+    for match in matches:
+        if match.lacks_mask:
+            expected = match.rule.masks[0].format(**match.groups)
+            msg = (
+                f'The defective image "{match.path}" has no mask in "{root}"; '
+                f"expected {expected}.png: complete the data set."
+            )
+            raise InputError(msg)
+    tells_test = layout is not _BESIDE
+    images = (
+        IndustrialImage(match.path, match.mask, match.groups.get("group") or root.name, match.is_test and tells_test)
+        for match in matches
     )
-    raise InputError(msg)
+    return tuple(sorted(images, key=lambda image: image.path.as_posix()))
 
 
 def split_categories(

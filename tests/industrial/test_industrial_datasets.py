@@ -10,7 +10,7 @@ from moeclip_transforms.errors import InputError
 from PIL import Image
 
 from moeclip_med.industrial.crops import CropSource, cut_by_ellipse, photometric, random_square
-from moeclip_med.industrial.datasets import IndustrialImage, Layout, find_images, images_hash, split_categories
+from moeclip_med.industrial.datasets import IndustrialImage, LayoutName, find_images, images_hash, split_categories
 from moeclip_med.industrial.mix import Mix, MixShares, SampleKind
 
 
@@ -40,7 +40,7 @@ def test_masks_beside_images(tmp_path):
     put(tmp_path / "tile" / "free" / "b.png", colour=True)
     put(tmp_path / "board" / "c_normal.jpg")
     (tmp_path / "board" / "notes.txt").write_text("no image")
-    images = find_images(tmp_path, Layout.INDUSTRIAL)
+    images = find_images(tmp_path, LayoutName.INDUSTRIAL)
     assert summary(images) == {
         ("tile", "a", False, False),
         ("tile", "b", True, False),
@@ -65,22 +65,22 @@ def test_visa(tmp_path):
         "candle,train,normal,candle/Data/Images/Normal/000.JPG,\n"
         "candle,test,anomaly,candle/Data/Images/Anomaly/001.JPG,candle/Data/Masks/Anomaly/001.png\n"
     )
-    assert summary(find_images(tmp_path, Layout.VISA)) == {
+    assert summary(find_images(tmp_path, LayoutName.VISA)) == {
         ("candle", "000", True, False),
         ("candle", "001", False, True),
     }
     split.unlink()
-    with pytest.raises(InputError, match=r"1cls\.csv\" is missing"):
-        find_images(tmp_path, Layout.VISA)
+    with pytest.raises(InputError, match=r"1cls\.csv is missing"):
+        find_images(tmp_path, LayoutName.VISA)
 
 
 @pytest.mark.parametrize(
     ("layout", "good", "mask"),
     [
-        (Layout.MVTEC, "good", "000_mask.png"),
-        (Layout.BTAD, "ok", "000.bmp"),
-        (Layout.DTD_SYNTHETIC, "good", "000_mask.png"),
-        (Layout.RSDD, "good", "000.png"),
+        (LayoutName.MVTEC, "good", "000_mask.png"),
+        (LayoutName.BTAD, "ok", "000.bmp"),
+        (LayoutName.DTD_SYNTHETIC, "good", "000_mask.png"),
+        (LayoutName.RSDD, "good", "000.png"),
     ],
 )
 def test_mvtec_and_its_kin(tmp_path, layout, good, mask):
@@ -101,15 +101,15 @@ def test_mvtec_and_its_kin(tmp_path, layout, good, mask):
 
 def test_wrong_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        find_images(tmp_path / "nowhere", Layout.MVTEC)
+        find_images(tmp_path / "nowhere", LayoutName.MVTEC)
     with pytest.raises(InputError, match='holds no image in the layout "mvtec"'):
-        find_images(tmp_path, Layout.MVTEC)
+        find_images(tmp_path, LayoutName.MVTEC)
 
 
 def test_split_and_hash(tmp_path):
     put(tmp_path / "a" / "1.png")
     put(tmp_path / "b" / "2.png")
-    images = find_images(tmp_path, Layout.INDUSTRIAL)
+    images = find_images(tmp_path, LayoutName.INDUSTRIAL)
     trained, held = split_categories(images, ["b"])
     assert [image.category for image in trained] == ["a"]
     assert [image.category for image in held] == ["b"]
@@ -165,7 +165,7 @@ def small_set(root):
         put(root / "good" / f"{number}.png", value=60 + 40 * number, size=(80, 70))
     put(root / "bad" / "d.png", size=(80, 70))
     put(root / "bad" / "d_mask.png", size=(80, 70), defect=BOX)
-    return find_images(root, Layout.INDUSTRIAL)
+    return find_images(root, LayoutName.INDUSTRIAL)
 
 
 def test_mix_is_a_function_of_seed_and_number(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from moeclip_med.engines import machine
-from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.industrial.mix import SampleKind
 from moeclip_med.model.architecture import FusedArchitecture
 from moeclip_med.model.fused import FusedNetwork
@@ -31,7 +31,7 @@ def fused(tiny_network) -> FusedNetwork:
 
 @pytest.fixture
 def start(industrial_folder, tiny_network):
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
 
     def run(folder, on_step=None):
         task = ImageTask(images, SETTINGS, fused(tiny_network))
@@ -62,7 +62,7 @@ def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(start, tmp_pa
 
 
 def test_all_learned_parts_of_both_networks_get_a_gradient(industrial_folder, tiny_network):
-    task = ImageTask(find_images(industrial_folder, Layout.INDUSTRIAL), SETTINGS, fused(tiny_network))
+    task = ImageTask(find_images(industrial_folder, LayoutName.INDUSTRIAL), SETTINGS, fused(tiny_network))
     batch = next(iter(task.loader()))
     losses, _ = task.losses(task.network.train(), batch)
     torch.stack(list(losses.values())).sum().backward()

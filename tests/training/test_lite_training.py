@@ -10,7 +10,7 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.industrial.mix import Mix
 from moeclip_med.training.features import loss_mask, open_store, stage_encoder
 from moeclip_med.training.lite import LiteTask
@@ -25,7 +25,7 @@ SETTINGS = LiteSettings(
 @pytest.fixture
 def start(industrial_folder, tiny_network):
     """A function that runs a task in a folder and returns it."""
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
 
     def run(folder, settings=SETTINGS, on_step=None, save_every=1):
         task = LiteTask(images, settings, folder / "features", network=tiny_network(settings.seed))
@@ -68,7 +68,7 @@ def test_interrupted_run_ends_exactly_like_an_uninterrupted_one(start, tmp_path)
 
 @pytest.mark.parametrize(("precision", "is_mixed"), [("bf16-mixed", True), ("32-true", False)])
 def test_precision_reaches_the_products(industrial_folder, tiny_network, tmp_path, precision, is_mixed):
-    task = LiteTask(find_images(industrial_folder, Layout.INDUSTRIAL), SETTINGS, tmp_path, network=tiny_network(0))
+    task = LiteTask(find_images(industrial_folder, LayoutName.INDUSTRIAL), SETTINGS, tmp_path, network=tiny_network(0))
     found = []
     hook = task.network.projections[0].register_forward_hook(lambda _module, _given, output: found.append(output.dtype))
     options = RunOptions(tmp_path, 0, task.settings_json(), precision, "cpu")
@@ -132,7 +132,7 @@ def test_log_tells_losses_router_and_experts_apart(start, tmp_path):
 
 
 def test_auxiliary_losses_really_act(industrial_folder, tiny_network, tmp_path):
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
     task = LiteTask(images, SETTINGS, tmp_path, network=tiny_network(0))
     options = RunOptions(tmp_path, 0, {}, "32-true", "cpu")
     batch = next(task.batches(0, 0, make_fabric(options)))
@@ -146,7 +146,7 @@ def test_auxiliary_losses_really_act(industrial_folder, tiny_network, tmp_path):
 
 
 def test_held_out_images_are_never_trained_on(industrial_folder, tiny_network, tmp_path):
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
     task = LiteTask(images, replace(SETTINGS, held_out_normals=0.3), tmp_path, network=tiny_network(0))
     drawn_from = set(task.mix.normal.images) | set(task.mix.defective.images)
     assert {image.category for image in drawn_from} == {"tile", "plain"}
@@ -156,7 +156,7 @@ def test_held_out_images_are_never_trained_on(industrial_folder, tiny_network, t
 
 def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, tiny_network, tmp_path):
     network = tiny_network(0)
-    mix = Mix(find_images(industrial_folder, Layout.INDUSTRIAL), size=64, seed=3)
+    mix = Mix(find_images(industrial_folder, LayoutName.INDUSTRIAL), size=64, seed=3)
     encode, _ = stage_encoder(network.tower.stages[0], 64)
     arguments = {"normalise": lambda images: images * 2 - 1, "loss_side": 16}
     store = open_store(tmp_path / "store", mix, range(10, 20), encode, **arguments)
@@ -176,7 +176,7 @@ def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, t
 
 @pytest.mark.slow
 def test_runs_that_differ_in_the_seed_can_share_their_crops(industrial_folder, tiny_network, tmp_path):
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
     fabric = make_fabric(RunOptions(tmp_path, 0, {}, "32-true", "cpu"))
     tasks = [
         LiteTask(
@@ -200,7 +200,7 @@ def test_runs_that_differ_in_the_seed_can_share_their_crops(industrial_folder, t
 
 
 def test_kept_features_give_the_networks_own_map(industrial_folder, tiny_network, tmp_path):
-    task = LiteTask(find_images(industrial_folder, Layout.INDUSTRIAL), SETTINGS, tmp_path, network=tiny_network(0))
+    task = LiteTask(find_images(industrial_folder, LayoutName.INDUSTRIAL), SETTINGS, tmp_path, network=tiny_network(0))
     network = task.network.eval()
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     _, output = task.losses(

@@ -10,7 +10,7 @@ import torch
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.train import read_data, read_terms, train_command
-from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.training.artefact import scale_of_normals, training_data, write_learned_model
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
@@ -34,7 +34,7 @@ def test_threshold_is_the_percentile_of_normal_maxima_and_the_median_scores_low(
 
 
 def test_terms_are_known_given_or_said_to_be_unknown(industrial_folder):
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
     renamed = [replace(image, category="pcb") if image.category == "board" else image for image in images]
     by_name = {data.name: data for data in training_data(renamed, {"tile": "CC0-1.0"})}
     assert by_name["DeepPCB"].terms.startswith("MIT")
@@ -45,7 +45,7 @@ def test_terms_are_known_given_or_said_to_be_unknown(industrial_folder):
 
 @pytest.mark.slow
 def test_model_folder_holds_the_best_checkpoint(industrial_folder, tiny_network, tmp_path):
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
     settings = LiteSettings(
         crops=24, epochs=2, batch_size=6, loss_side=16, held_out=("board",), validation_synthetic=30, seed=4
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.model.class_names import class_name
 from moeclip_med.training.geometric import random_geometry, transform
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
@@ -31,7 +31,7 @@ def make_task(industrial_folder):
     from moeclip_med.model.towers import build_tower
     from moeclip_med.weights.openclip import build_clip
 
-    images = find_images(industrial_folder, Layout.INDUSTRIAL)
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
 
     def make(settings=SETTINGS):
         torch.manual_seed(0)

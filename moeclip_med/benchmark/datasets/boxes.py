@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.image_sets import IMAGE_ENDINGS, list_files
 
 from moeclip_med.benchmark.datasets.case import Box, Case, Dataset, Fault, Problem
-from moeclip_med.benchmark.datasets.scan import IMAGE_ENDINGS, list_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,46 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-
-@dataclass(frozen=True)
-class Rule:
-    """Where a layout keeps some of its images, and their masks.
-
-    Attributes:
-        images: Regular expression that a path matches, relative to the set, without its extension, case ignored. The
-            groups `group` (class) and `patient` mean what they say; the others only serve `masks`.
-        is_abnormal: What the place says about the image; None where its mask decides.
-        masks: Places of its mask, tried in order: the groups of `images` in braces, no extension.
-        unless: Paths that match this are not meant, although they match `images`.
-    """
-
-    images: str
-    is_abnormal: bool | None
-    masks: tuple[str, ...] = ()
-    unless: str = ""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The rules that together find the images of a set; the first rule that matches a path counts.
-
-    Attributes:
-        rules: The rules.
-        masks: Regular expression of paths that are masks, to notice those without image; "" where none can be told.
-        split: A file with comma-separated values that names the test images (columns `split` and `image`), relative
-            to the set; "" where every image is one.
-        mask_values: Mask values that are lesions; empty where every value other than 0 is.
-        is_volumes: Whether the images are volumes (NIfTI, MHA, NRRD).
-        time_point: Which time point of 4-D volumes is evaluated.
-    """
-
-    rules: tuple[Rule, ...]
-    masks: str = ""
-    split: str = ""
-    mask_values: tuple[int, ...] = ()
-    is_volumes: bool = False
-    time_point: int = 0
+if TYPE_CHECKING:
+    from moeclip_transforms.image_sets import Layout
 
 
 @dataclass(frozen=True)

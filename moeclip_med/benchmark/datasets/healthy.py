@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.image_sets import IMAGE_ENDINGS, VOLUME_ENDINGS, list_files
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset
-from moeclip_med.benchmark.datasets.scan import IMAGE_ENDINGS, VOLUME_ENDINGS, list_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

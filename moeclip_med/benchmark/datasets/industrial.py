@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from moeclip_med.benchmark.datasets import layouts
 from moeclip_med.benchmark.datasets.facts import SetFacts
+from moeclip_med.industrial.datasets import MVTEC_LAYOUT, VISA_LAYOUT
 from moeclip_med.model.class_names import BTAD, MVTEC_AD, RSDD, VISA
 
 INDUSTRIAL = (
     SetFacts(
         "MVTec",
         ("MVTec", "MVTec AD", "mvtec_ad", "mvtec_anomaly_detection"),
-        (layouts.MVTEC,),
+        (MVTEC_LAYOUT,),
         1725,
         1258,
         "https://www.mvtec.com/company/research/datasets/mvtec-ad (Bergmann et al., CVPR 2019)",
@@ -22,7 +22,7 @@ INDUSTRIAL = (
     SetFacts(
         "VisA",
         ("VisA", "VisA_20220922"),
-        (layouts.VISA,),
+        (VISA_LAYOUT,),
         2162,
         1200,
         "https://github.com/amazon-science/spot-diff (Zou et al., ECCV 2022)",
@@ -34,7 +34,7 @@ INDUSTRIAL = (
     SetFacts(
         "BTAD",
         ("BTAD", "BTech_Dataset_transformed", "BeanTech"),
-        (layouts.MVTEC,),
+        (MVTEC_LAYOUT,),
         741,
         290,
         "http://avires.dimi.uniud.it/papers/btad/btad.zip (Mishra et al., ISIE 2021)",
@@ -46,7 +46,7 @@ INDUSTRIAL = (
     SetFacts(
         "RSDD",
         ("RSDD", "RSDDs"),
-        (layouts.MVTEC,),
+        (MVTEC_LAYOUT,),
         774,
         387,
         "Gan et al., IEEE Transactions on Instrumentation and Measurement 2017 (rail surface defects)",
@@ -57,7 +57,7 @@ INDUSTRIAL = (
     SetFacts(
         "DTD-Synthetic",
         ("DTD-Synthetic", "DTD_Synthetic", "DTDSynthetic"),
-        (layouts.MVTEC,),
+        (MVTEC_LAYOUT,),
         1304,
         947,
         "Aota et al., WACV 2023, made from https://www.robots.ox.ac.uk/~vgg/data/dtd/",

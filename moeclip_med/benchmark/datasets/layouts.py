@@ -1,8 +1,8 @@
-"""The layouts that published sets come in."""
+"""The layouts that medical sets, and those of users, come in."""
 
 from __future__ import annotations
 
-from moeclip_med.benchmark.datasets.facts import Layout, Rule
+from moeclip_transforms.image_sets import Layout, Rule
 
 _TOP = r"(?P<top>(?:.*/)?)"
 _STEM = r"(?P<stem>[^/]+)"
@@ -38,29 +38,6 @@ YES_AND_NO = Layout(
         Rule(rf"{_TOP}no/{_STEM}", is_abnormal=False),
         Rule(rf"{_TOP}yes/{_STEM}", is_abnormal=True),
     )
-)
-
-_GROUP = r"(?P<top>(?:.*/)?)(?P<group>[^/]+)"
-_DEFECT = "{top}{group}/ground_truth/{defect}/{stem}"
-MVTEC = Layout(
-    rules=(
-        Rule(rf"{_GROUP}/test/(?:good|ok)/{_STEM}", is_abnormal=False),
-        Rule(rf"{_GROUP}/test/(?P<defect>[^/]+)/{_STEM}", is_abnormal=True, masks=(f"{_DEFECT}_mask", _DEFECT)),
-    ),
-    masks=rf"{_GROUP}/ground_truth/[^/]+/{_STEM}",
-)
-
-VISA = Layout(
-    rules=(
-        Rule(rf"{_GROUP}/Data/Images/Normal/{_STEM}", is_abnormal=False),
-        Rule(
-            rf"{_GROUP}/Data/Images/Anomaly/{_STEM}",
-            is_abnormal=True,
-            masks=("{top}{group}/Data/Masks/Anomaly/{stem}",),
-        ),
-    ),
-    masks=rf"{_GROUP}/Data/Masks/Anomaly/{_STEM}",
-    split="split_csv/1cls.csv",
 )
 
 KAGGLE_3M = Layout(

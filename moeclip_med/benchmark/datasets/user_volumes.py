@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.image_sets import VOLUME_ENDINGS, list_files
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
 from moeclip_med.benchmark.datasets.dicom_pairs import dicom_pairs
 from moeclip_med.benchmark.datasets.layouts import VOLUME_PAIRS, nnunet
 from moeclip_med.benchmark.datasets.nnunet import RawFacts, read_raw_facts
-from moeclip_med.benchmark.datasets.scan import VOLUME_ENDINGS, FolderScan, list_files, scan
+from moeclip_med.benchmark.datasets.scan import FolderScan, scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
