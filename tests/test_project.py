@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from moeclip_med import __version__
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+PACKAGES = [ROOT / "moeclip_med", ROOT / "transforms", ROOT / "napari_plugin"]
 
 APART = {"duo"}
 """Extras that are installed by themselves: what they need does not go together with the others."""
@@ -63,3 +67,13 @@ def test_the_conda_recipe_is_valid_and_names_the_same_dependencies():
 
     assert rendered.recipe.package.name == "moeclip-med"
     assert run == {"python": PROJECT["project"]["requires-python"], **expected}
+
+
+def test_one_name_stands_for_one_thing():
+    modules, classes = Counter(), Counter()
+    for path in [path for package in PACKAGES for path in package.rglob("*.py")]:
+        modules[path.stem] += not path.stem.startswith("__")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        classes.update(node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert {name for name, count in modules.items() if count > 1} == {"nifti"}, "NIfTI is read, and written"
+    assert {name for name, count in classes.items() if count > 1} == set()

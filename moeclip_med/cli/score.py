@@ -93,7 +93,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     wanted = parse_time_point(time_point)
     _check_output(output, overwrite=overwrite)
     with open_source(path, follow_links=follow_links) as source:
-        chosen = choose_series(source, series)
+        chosen = _choose(source, series)
         from moeclip_med.pipeline import ScoreSettings
         from moeclip_med.scoring import load_detector
 
@@ -111,25 +111,14 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
         return _score_all(source, list_jobs(chosen, wanted, output), detector, settings, quiet=quiet)
 
 
-def choose_series(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
+def _choose(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
     """Return the series to score: the one named, or all that are worth scoring; says what is skipped and why."""
     for path, reason in (*source.unreadable, *source.excluded):
         print_warning(f'"{path.name}" is skipped: {reason}')
-    if uid is not None:
-        named = tuple(found for found in source.series if found.uid == uid)
-        if not named:
-            listing = ", ".join(found.uid for found in source.series)
-            msg = f'"{source.path}" holds no series {uid}; it holds: {listing}'
-            raise InputError(msg)
-        return named
-    for found in source.series:
+    for found in source.series if uid is None else ():
         if found.skip_reason:
             print_warning(f"series {found.uid} is skipped: {found.skip_reason}; score it with --series {found.uid}")
-    chosen = tuple(found for found in source.series if not found.skip_reason)
-    if not chosen:
-        msg = f'"{source.path}" holds nothing to score; "moeclip-med info" lists what is there and why it is skipped'
-        raise InputError(msg)
-    return chosen
+    return source.choose(uid)
 
 
 def make_prompts(prompt: str | None, normal: list[str] | None, abnormal: list[str] | None) -> Prompts | None:

@@ -82,7 +82,7 @@ class SeriesDialog(QDialog):
             self.table.setCellWidget(row, len(_COLUMNS) - 1, spin)
 
 
-def choose_series(series: Sequence[Series]) -> list[tuple[Series, int]]:
+def ask_for_series(series: Sequence[Series]) -> list[tuple[Series, int]]:
     """Ask the user; gives nothing when the dialog is closed."""
     dialog = SeriesDialog(series, QApplication.activeWindow())
     accepted = dialog.exec()

@@ -83,11 +83,11 @@ class Asker:
         """Let the user choose series and time points, where there is a choice and a user."""
         if not self._has_window or (len(series) == 1 and series[0].shape[3] == 1):
             return [(one, 0) for one in series]
-        from napari_moeclip.series_dialog import choose_series
+        from napari_moeclip.series_dialog import ask_for_series
 
         if self._dialog is not None:
             self._dialog.reset()
-        return choose_series(series)
+        return ask_for_series(series)
 
 
 def _has_window() -> bool:

@@ -3,6 +3,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,18 @@ def test_series_must_be_named_when_there_are_several(mixed_tree):
     assert message.startswith(f'"{mixed_tree}" holds 4 series where one is expected; name one of: ')
     assert "1.1 (CT, 8×6×3)" in message
     assert read_volume(mixed_tree, series="1.2").shape == (8, 6, 2)
-    assert f'"{mixed_tree}" holds 0 series that are named "9.9" where one is expected' in message_of(
-        mixed_tree, series="9.9"
-    )
+    missing = message_of(mixed_tree, series="9.9")
+    assert f'"{mixed_tree}"' in missing
+    assert '"9.9"' in missing
+    assert "1.2 (CT, 8×6×2)" in missing, "it lists what can be named"
+
+
+def test_one_name_chooses_all_stacks_of_a_series(mixed_tree):
+    with open_source(mixed_tree) as source:
+        first, *others = source.series
+        source.series = (replace(first, uid="7.7#1"), replace(first, uid="7.7#2"), replace(first, uid="7.70"), *others)
+        assert [series.uid for series in source.choose("7.7")] == ["7.7#1", "7.7#2"]
+        assert [series.uid for series in source.choose("7.7#2")] == ["7.7#2"]
 
 
 def test_zip_is_unpacked_and_cleaned_up(mixed_tree, tmp_path):

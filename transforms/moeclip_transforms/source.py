@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moeclip_transforms.volume import Series, Volume
 
 _EXPECTED = "expected DICOM, NIfTI, .mha, .nrrd, PNG, JPEG, TIFF or BMP files"
+_MOST_LISTED = 20
 
 
 class ImageSource:
@@ -72,6 +73,30 @@ class ImageSource:
     def close(self) -> None:
         """Remove what was unpacked; its series can no longer be read."""
         self._cleanup.close()
+
+    def choose(self, uid: str | None = None) -> tuple[Series, ...]:
+        """Return the series with an identifier, or all that are worth scoring.
+
+        Args:
+            uid: `Series.uid`; or what stands before "#" in it, for all stacks of one DICOM series.
+
+        Raises:
+            InputError: When there is none; the message lists what there is, and why it is skipped.
+        """
+        if uid is None:
+            chosen = tuple(found for found in self.series if not found.skip_reason)
+            wanted = "worth scoring"
+        else:
+            exact = tuple(found for found in self.series if found.uid == uid)
+            chosen = exact or tuple(found for found in self.series if found.uid.startswith(f"{uid}#"))
+            wanted = f'named "{uid}"'
+        if not chosen and uid is None and len(self.series) == 1:
+            msg = f'"{self.path}" holds nothing to score: it is {self.series[0].skip_reason}.'
+            raise InputError(msg)
+        if not chosen:
+            msg = f'"{self.path}" holds no series {wanted}; it holds: {_listed(self.series)}.'
+            raise InputError(msg)
+        return chosen
 
     def read(self, series: Series, *, time_point: int = 0, allocate: Allocate | None = None) -> Volume:
         """Read one of its series.
@@ -179,29 +204,12 @@ def read_volume(path: Path | str, *, series: str | None = None, time_point: int 
         InputError: When there is not exactly one; the message lists what there is.
     """
     with open_source(path) as source:
-        return source.read(choose_series(source, series), time_point=time_point)
-
-
-def choose_series(source: ImageSource, uid: str | None = None) -> Series:
-    """The series of a source with the given identifier, or its only one worth scoring.
-
-    Raises:
-        InputError: When there is not exactly one; the message lists what there is.
-    """
-    if uid is None:
-        fitting = [found for found in source.series if not found.skip_reason]
-        if not fitting and len(source.series) == 1:
-            msg = f'"{source.path}" holds nothing to score: it is {source.series[0].skip_reason}.'
+        chosen = source.choose(series)
+        if len(chosen) > 1:
+            listed = _listed(chosen)
+            msg = f'"{source.path}" holds {len(chosen)} series where one is expected; name one of: {listed}.'
             raise InputError(msg)
-    else:
-        fitting = [found for found in source.series if found.uid == uid]
-        fitting = fitting or [found for found in source.series if found.uid.startswith(f"{uid}#")]
-    if len(fitting) == 1:
-        return fitting[0]
-    listed = "; ".join(_words(found) for found in (fitting or source.series)[:20])
-    asked = "" if uid is None else f' that are named "{uid}"'
-    msg = f'"{source.path}" holds {len(fitting)} series{asked} where one is expected; name one of: {listed}.'
-    raise InputError(msg)
+        return source.read(chosen[0], time_point=time_point)
 
 
 def read_series(
@@ -224,6 +232,11 @@ def read_series(
 
         return read_dicom(series, time_point=time_point, allocate=allocate, kept=kept)
     return reader_named(series.reader or series.format.value).read(series, time_point=time_point)
+
+
+def _listed(series: tuple[Series, ...]) -> str:
+    more = f"; and {len(series) - _MOST_LISTED} more" if len(series) > _MOST_LISTED else ""
+    return "; ".join(_words(one) for one in series[:_MOST_LISTED]) + more
 
 
 def _words(series: Series) -> str:
