@@ -93,8 +93,7 @@ FindingSiteOption = Annotated[
     str | None,
     typer.Option(
         "--finding-site",
-        help='Code of the body part in view, "SCHEME:VALUE:MEANING", recorded with each finding in DICOM results: '
-        '"SCT:39607008:Lung".',
+        help='Code of the body part in view, "SCHEME:VALUE:MEANING", recorded with each finding: "SCT:39607008:Lung".',
         show_default=False,
     ),
 ]

@@ -16,6 +16,7 @@ from moeclip_med.results.attempts import attempt
 from moeclip_med.results.formats import DICOM_FORMATS, NEED_FINDINGS, RESULT_NAMES, DicomOptions, ResultFormat
 from moeclip_med.results.notes import result_notes
 from moeclip_med.results.writers import file_name, known_formats, writer_named
+from moeclip_med.scoring.review import Site, put_site
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,6 +73,8 @@ def write_results(
         InputError: Where the folder cannot be written, the disk is full, or every format failed.
     """
     folder = Path(folder)
+    if (site := options.finding_site) is not None:
+        anomaly = put_site(anomaly, Site(site.meaning, site.value, site.scheme))
     asked = _expand(formats)
     wanted = [fmt for fmt in asked if anomaly.findings or fmt not in NEED_FINDINGS]
     try:

@@ -254,6 +254,16 @@ def apply_review(anomaly: AnomalyVolume, review: Review) -> AnomalyVolume:
     return replace(anomaly, findings=tuple(kept), rejected=tuple(rejected), reader=review.reader)
 
 
+def put_site(anomaly: AnomalyVolume, site: Site) -> AnomalyVolume:
+    """Return a run whose findings lie in a site that the user named, but for those that a reader placed."""
+
+    def placed(finding: Finding) -> Finding:
+        review = finding.review or FindingReview(finding.peak_voxel)
+        return finding if review.site is not None else replace(finding, review=replace(review, site=site))
+
+    return replace(anomaly, findings=tuple(placed(finding) for finding in anomaly.findings))
+
+
 def write_review(review: Review, run_id: str, folder: Path) -> Path:
     """Write `review.json`, whole or not at all.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
@@ -15,6 +18,7 @@ from result_cases import Blob, clip_volume, dicom_volume, score
 
 from moeclip_med.results import DicomOptions, SegmentationKind, write_results
 from moeclip_med.results.formats import CodedTerm
+from moeclip_med.scoring.review import FindingReview, Site
 
 LUNG = CodedTerm("39607008", "SCT", "Lung")
 
@@ -107,6 +111,22 @@ def test_the_finding_site_is_in_segments_and_report(small_anomaly, tmp_path):
     (group,) = hd.sr.srread(paths["sr"]).content.get_volumetric_roi_measurement_groups()
     (site,) = group.finding_sites
     assert (site.value.value, site.value.scheme_designator, site.value.meaning) == ("39607008", "SCT", "Lung")
+
+
+def test_the_finding_site_is_in_tables_and_page_unless_a_reader_said_another(small_anomaly, tmp_path):
+    (found,) = small_anomaly.findings
+    site = Site("Heart", "80891009", "SCT")
+    placed = replace(small_anomaly, findings=(replace(found, review=FindingReview(found.peak_voxel, site=site)),))
+    for anomaly, meaning, code in ((small_anomaly, "Lung", "39607008"), (placed, "Heart", "80891009")):
+        options = DicomOptions(finding_site=LUNG)
+        paths = write_results(anomaly, tmp_path / meaning, ["csv", "json", "report", "sr"], options).files
+        (row,) = csv.DictReader(paths["csv"].read_text().splitlines())
+        assert (row["site"], row["site_code"], row["decision"]) == (meaning, f"SCT:{code}", "open")
+        (record,) = json.loads(paths["json"].read_text())["findings"]
+        assert record["review"]["site"] == {"meaning": meaning, "code": code, "scheme": "SCT"}
+        assert meaning in paths["report"].read_text()
+        (group,) = hd.sr.srread(paths["sr"]).content.get_volumetric_roi_measurement_groups()
+        assert group.finding_sites[0].value.value == code
 
 
 def test_a_code_is_read_from_text():

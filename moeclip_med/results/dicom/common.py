@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from moeclip_med.results.dicom.sources import Sources
-    from moeclip_med.results.formats import CodedTerm, ResultFormat
+    from moeclip_med.results.formats import ResultFormat
+    from moeclip_med.scoring.anomaly import Finding
 
 ANOMALY_SCORE = CodedConcept("ANOMALY_SCORE", CODING_SCHEME, "Anomaly score")
 INTENSITY = CodedConcept("INTENSITY", CODING_SCHEME, "Intensity in the image's own unit")
@@ -47,9 +48,10 @@ def to_frames(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array.transpose(2, 1, 0))
 
 
-def coded(term: CodedTerm) -> CodedConcept:
-    """Return a code that a user gave as DICOM's."""
-    return CodedConcept(term.value, term.scheme, term.meaning)
+def coded_site(finding: Finding) -> CodedConcept | None:
+    """Return where in the body a finding lies, if a reader or user said so by a code."""
+    site = None if finding.review is None else finding.review.site
+    return None if site is None or not site.code else CodedConcept(site.code, site.scheme, site.meaning)
 
 
 def algorithm_text(identity: Identity) -> str:

@@ -104,7 +104,7 @@ class _Writer:
             if self.anomaly.findings and self.segmentation is None:
                 msg = "The structured report cites the segments of the Segmentation, which could not be written."
                 raise InputError(msg)
-            make_report_document(*parts, self.segmentation, self.options).save_as(path)
+            make_report_document(*parts, self.segmentation).save_as(path)
         elif fmt is ResultFormat.RTSTRUCT:
             make_structure_set(*parts).save_as(path)
         else:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from moeclip_med.results.dicom.identity import Identity
     from moeclip_med.results.dicom.sources import Sources
-    from moeclip_med.results.formats import DicomOptions
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
     from moeclip_med.scoring.measures import FindingMeasures
 
@@ -46,7 +45,6 @@ def make_report_document(
     sources: Sources,
     identity: Identity,
     segmentation: Segmentation | None,
-    options: DicomOptions,
 ) -> sr.Comprehensive3DSR:
     """The findings as a measurement report.
 
@@ -59,7 +57,6 @@ def make_report_document(
         sources: What it was made from.
         identity: Who made it.
         segmentation: The segments that findings refer to; None where there is no finding.
-        options: The finding site, if the user knows it.
 
     Returns:
         The object, ready to be saved. It is neither complete nor verified: nobody has read it.
@@ -67,7 +64,7 @@ def make_report_document(
     groups: list[_Group] = [_volume_group(anomaly, identity)]
     if segmentation is not None:
         groups += [
-            _finding_group(finding, measures, identity, segmentation, sources, options)
+            _finding_group(finding, measures, identity, segmentation, sources)
             for finding, measures in zip(anomaly.findings, anomaly.measures, strict=True)
         ]
     content = sr.MeasurementReport(
@@ -156,9 +153,8 @@ def _finding_group(
     identity: Identity,
     segmentation: Segmentation,
     sources: Sources,
-    options: DicomOptions,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    name, site = tracking_id(finding), options.finding_site
+    name, site = tracking_id(finding), common.coded_site(finding)
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(identity.tracking_uid(name), name),
         referenced_segment=sr.ReferencedSegment(
@@ -169,7 +165,7 @@ def _finding_group(
         ),
         finding_category=common.ABNORMAL_STRUCTURE,
         finding_type=common.ABNORMAL_STRUCTURE,
-        finding_sites=None if site is None else [sr.FindingSite(common.coded(site))],
+        finding_sites=None if site is None else [sr.FindingSite(site)],
         algorithm_id=_algorithm(identity),
         measurements=[_size(finding), *_scores(finding), *_diameters(measures), *_intensities(measures)],
     )

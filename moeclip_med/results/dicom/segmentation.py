@@ -10,7 +10,7 @@ from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, Segmentation
 from moeclip_med.results.dicom.common import (
     ABNORMAL_STRUCTURE,
     algorithm,
-    coded,
+    coded_site,
     finish,
     series_arguments,
     to_frames,
@@ -55,7 +55,7 @@ def make_segmentation(
         source_images=sources.placeholders,
         pixel_array=to_frames(_ranks(anomaly)),
         segmentation_type=SegmentationTypeValues[kind.name],
-        segment_descriptions=[_description(finding, identity, options) for finding in anomaly.findings],
+        segment_descriptions=[_description(finding, identity) for finding in anomaly.findings],
         sop_instance_uid=identity.instance_uid(result),
         instance_number=1,
         content_label="ANOMALY",
@@ -102,8 +102,8 @@ def _put_scores(segmentation: Segmentation, anomaly: AnomalyVolume, sources: Sou
     segmentation.PixelData = frames.tobytes() + b"\0" * (frames.size % 2)
 
 
-def _description(finding: Finding, identity: Identity, options: DicomOptions) -> SegmentDescription:
-    site = options.finding_site
+def _description(finding: Finding, identity: Identity) -> SegmentDescription:
+    site = coded_site(finding)
     return SegmentDescription(
         segment_number=finding.rank,
         segment_label=tracking_id(finding),
@@ -113,5 +113,5 @@ def _description(finding: Finding, identity: Identity, options: DicomOptions) ->
         algorithm_identification=algorithm(identity),
         tracking_uid=identity.tracking_uid(tracking_id(finding)),
         tracking_id=tracking_id(finding),
-        anatomic_regions=None if site is None else [coded(site)],
+        anatomic_regions=None if site is None else [site],
     )
