@@ -147,7 +147,10 @@ def make_tar(path, members, mode="w:gz"):
     return path
 
 
-@pytest.mark.parametrize(("name", "mode"), [("study.tar", "w"), ("study.tar.gz", "w:gz"), ("study.tgz", "w:gz")])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("study.tar", "w"), ("study.tar.gz", "w:gz"), ("study.tgz", "w:gz"), ("s.tar.bz2", "w:bz2"), ("s.txz", "w:xz")],
+)
 def test_tar_archives_are_unpacked(tmp_path, name, mode):
     members = {"a/image": b"1" * 3000, "b/IM 1": b"2"}
     folder = tmp_path / "out"

@@ -64,7 +64,7 @@ def test_kind_comes_from_the_header(tmp_path, make_slice, attributes, kind):
             "a dose report",
         ),
         (
-            {"modality": "CT", "sop_class": SecondaryCaptureImageStorage},
+            {"modality": "CT", "sop_class": SecondaryCaptureImageStorage, "position": None, "orientation": None},
             "a screen capture, not acquired slices",
         ),
         ({"sop_class": SegmentationStorage}, "registration, segmentation or raw data, not an image"),
@@ -80,6 +80,11 @@ def test_kind_comes_from_the_header(tmp_path, make_slice, attributes, kind):
 )
 def test_what_is_not_worth_scoring_says_why(tmp_path, make_slice, attributes, reason):
     assert scanned(tmp_path, make_slice, **attributes).skip_reason == reason
+
+
+def test_secondary_captures_with_a_place_are_slices(write_series):
+    volume = read_volume(write_series([0, 2, 4], modality="CT", sop_class=SecondaryCaptureImageStorage))
+    assert (volume.shape, volume.has_orientation) == ((8, 6, 3), True)
 
 
 @pytest.mark.parametrize("sop_class", [CTImageStorage, "1.3.12.2.1107.5.9.1"])

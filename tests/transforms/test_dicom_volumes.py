@@ -71,6 +71,11 @@ TIME_BY_TIME = sorted(CELLS, key=lambda cell: cell[1])
         ("DiffusionBValue", [0.0, 500.0, 1000.0]),
         ("NominalPercentageOfCardiacPhase", [0.0, 30.0, 60.0]),
         ("TriggerTime", [0.0, 120.5, 241.0]),
+        ("EchoNumbers", [1, 2, 3]),
+        ("FlipAngle", [2.0, 10.0, 20.0]),
+        ("RepetitionTime", [500.0, 1000.0, 3000.0]),
+        ("KVP", [80, 100, 140]),
+        ("ConvolutionKernel", ["B30f", "B50f", "B70f"]),
         ("FrameReferenceTime", [31000.0, 91000.0, 151000.0]),
         ("AcquisitionNumber", [3, 5, 9]),
         ("AcquisitionDateTime", ["20240101235950", "20240102000010", "20240102000030"]),
@@ -83,6 +88,42 @@ def test_every_attribute_that_tells_volumes_apart_does(write_frames, keyword, va
         dataset.InstanceNumber = 1 + (5 * (4 * t + z)) % 12  # nor may this
 
     assert all_marks(write_frames(CELLS, change, modality="MR", sop_class=MRImageStorage)) == expected(4, range(3))
+
+
+def private(dataset, group, creator, element, vr, value):
+    dataset.private_block(group, creator, create=True).add_new(element, vr, value)
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda dataset, t: private(dataset, 0x0043, "GEMS_PARM_01", 0x39, "IS", [10**9 + 500 * t, 8, 0, 0]),
+        lambda dataset, t: private(dataset, 0x2001, "Philips Imaging DD 001", 0x03, "FL", 500.0 * t),
+        lambda dataset, t: private(dataset, 0x0019, "SIEMENS MR HEADER", 0x0C, "IS", 500 * t),
+        lambda dataset, t: private(dataset, 0x0065, "Image Private Header", 0x09, "FD", 500.0 * t),
+    ],
+    ids=["GE", "Philips", "Siemens", "UIH"],
+)
+def test_b_values_of_vendors_tell_volumes_apart(write_frames, add):
+    def change(dataset, z, t):
+        add(dataset, t)
+        dataset.InstanceNumber = 1 + (5 * (4 * t + z)) % 12  # in no order: it must not decide
+
+    assert all_marks(write_frames(CELLS, change, modality="MR", sop_class=MRImageStorage)) == expected(4, range(3))
+
+
+@pytest.mark.parametrize(
+    ("group", "creator", "first"),
+    [(0x0019, "GEMS_ACQU_01", 0xBB), (0x2005, "Philips MR Imaging DD 001", 0xB0)],
+)
+def test_gradients_of_vendors_tell_volumes_apart(write_frames, group, creator, first):
+    def change(dataset, z, t):
+        for axis in range(3):
+            private(dataset, group, creator, first + axis, "DS" if group == 0x0019 else "FL", float(axis == t))
+        dataset.InstanceNumber = 1 + (5 * (4 * t + z)) % 12
+
+    found = all_marks(write_frames(CELLS, change, modality="MR", sop_class=MRImageStorage))
+    assert sorted(found) == expected(4, range(3))
 
 
 def test_gradient_directions_of_one_b_value_are_volumes_in_the_order_of_their_acquisition(write_frames):
@@ -259,6 +300,35 @@ def test_a_concatenation_is_one_volume(tmp_path, make_slice):
     assert marks(volume) == [0, 10, 20, 30]
     assert len({frame.sop_instance_uid for frame in volume.frames}) == 2
     assert len(volume.source.headers) == 2
+
+
+@pytest.mark.parametrize(("present", "said"), [((1, 2, 3), ""), ((1, 3), "1 part is missing"), ((2,), "2 parts are")])
+def test_missing_parts_of_a_concatenation_are_told(tmp_path, make_slice, present, said):
+    for part in present:
+        cells = [(2 * part, 0), (2 * part + 1, 0)]
+        numbers = {"InConcatenationNumber": part, "InConcatenationTotalNumber": 3}
+        enhanced(make_slice, cells, ConcatenationUID="1.2.9", **numbers).save_as(tmp_path / f"{part}")
+    with open_source(tmp_path) as source:
+        (series,) = source.series
+    assert any(said in note for note in series.notes) if said else series.notes == ()
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda t: {"MRArterialSpinLabelingSequence": item(ASLContext=["CONTROL", "LABEL", "M_ZERO_SCAN"][t])},
+        lambda t: {"MRVelocityEncodingSequence": item(VelocityEncodingDirection=[float(k == t) for k in range(3)])},
+        lambda t: {"MRTimingAndRelatedParametersSequence": item(FlipAngle=5.0 * (t + 1))},
+    ],
+    ids=["label or control", "velocity", "flip angle"],
+)
+def test_functional_groups_tell_volumes_apart(tmp_path, make_slice, tell):
+    def change(group, _, t):
+        for keyword, value in tell(t).items():
+            setattr(group, keyword, value)
+
+    enhanced(make_slice, JUMBLED, change).save_as(tmp_path / "image")
+    assert sorted(all_marks(tmp_path / "image")) == expected(4, range(3))
 
 
 def test_phase_and_field_map_are_set_aside_for_magnitude(tmp_path, make_slice):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
 _CHUNK = 1 << 20
 _DEEPEST = 100
 _SLOWEST, _LEAST_SECONDS, _MOST_MEMORY = 1e6, 600.0, 1 << 30
@@ -67,7 +69,7 @@ class _Member:
 
 
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
-    """Unpack a zip or tar archive (.tar, .tar.gz, .tgz) into a folder.
+    """Unpack a zip or tar archive (plain, gzip, bzip2 or xz) into a folder.
 
     It is done in a process of its own, whose time and memory are limited. Sizes are checked before they are written, as
     declared and as they are. Links and special files are refused; names
@@ -191,7 +193,7 @@ def _check_member(archive: Path, member: _Member) -> None:
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts:
         msg = f'"{archive.name}" names a place outside itself; it is not unpacked.'
         raise InputError(msg)
-    if name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+    if name.lower().endswith(ARCHIVE_SUFFIXES):
         msg = f'"{archive.name}" holds another archive; unpack the outer one and give the folder.'
         raise InputError(msg)
 

@@ -58,6 +58,13 @@ def _is_macro(place: str) -> bool:
 
 _CONTENT, _DIFFUSION, _CARDIAC = "FrameContentSequence", "MRDiffusionSequence", "CardiacSynchronizationSequence"
 _SIEMENS, _PHILIPS, _UIH = "SIEMENS MR HEADER", "Philips Imaging DD 001", "Image Private Header"
+_PHILIPS_MR, _GE, _GE_GRADIENT = "Philips MR Imaging DD 001", "GEMS_PARM_01", "GEMS_ACQU_01"
+_GRADIENT_PLACES: dict[str, tuple[tuple[str, int], ...]] = {
+    "x": ((_PHILIPS_MR, 0x200510B0), (_GE_GRADIENT, 0x001910BB)),
+    "y": ((_PHILIPS_MR, 0x200510B1), (_GE_GRADIENT, 0x001910BC)),
+    "z": ((_PHILIPS_MR, 0x200510B2), (_GE_GRADIENT, 0x001910BD)),
+}
+_TIMING = "MRTimingAndRelatedParametersSequence"
 
 TRAITS = (
     Trait("stack", ((_CONTENT, "StackID"),), is_text=True),
@@ -69,7 +76,7 @@ TRAITS = (
     Trait("echo", (("", "EchoNumbers"),)),
     Trait("b-value", (
         (_DIFFUSION, "DiffusionBValue"), ("", "DiffusionBValue"), (_SIEMENS, 0x0019100C), (_PHILIPS, 0x20011003),
-        (_UIH, 0x00651009),
+        (_UIH, 0x00651009), (_GE, 0x00431039),
     )),
     Trait("gradient direction", (
         (f"{_DIFFUSION}/DiffusionGradientDirectionSequence", "DiffusionGradientOrientation"),
@@ -82,6 +89,22 @@ TRAITS = (
     Trait("trigger time", (
         (_CARDIAC, "NominalCardiacTriggerDelayTime"), ("", "TriggerTime"),
     ), is_decisive=False),
+    *(
+        Trait(f"gradient along {axis}", places, is_decisive=False, is_ordered=False)
+        for axis, places in _GRADIENT_PLACES.items()
+    ),
+    Trait("velocity direction", (
+        ("MRVelocityEncodingSequence", "VelocityEncodingDirection"),
+    ), is_decisive=False, is_ordered=False),
+    Trait("label or control", (
+        ("MRArterialSpinLabelingSequence", "ASLContext"),
+    ), is_decisive=False, is_ordered=False, is_text=True),
+    Trait("flip angle", ((_TIMING, "FlipAngle"), ("", "FlipAngle")), is_decisive=False),
+    Trait("repetition time", ((_TIMING, "RepetitionTime"), ("", "RepetitionTime")), is_decisive=False),
+    Trait("tube voltage", (("CTXRayDetailsSequence", "KVP"), ("", "KVP")), is_decisive=False),
+    Trait("convolution kernel", (
+        ("CTReconstructionSequence", "ConvolutionKernel"), ("", "ConvolutionKernel"),
+    ), is_decisive=False, is_text=True),
     Trait("frame reference time", (("", "FrameReferenceTime"),), is_decisive=False),
     Trait("acquisition number", (("", "AcquisitionNumber"),), is_decisive=False),
     Trait("acquisition number of the frame", ((_CONTENT, "FrameAcquisitionNumber"),), is_decisive=False),
@@ -99,7 +122,7 @@ FRAME_KEYWORDS: tuple[str | int, ...] = (
     "ImageType", "ComplexImageComponent", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "DimensionIndexSequence", "ConcatenationUID", "InConcatenationNumber", *_NM_VECTORS,
     *(keyword for trait in TRAITS for macro, keyword in trait.places if not _is_macro(macro)),
-    "AcquisitionDate", "ContentDate", 0x00190010, 0x20010010, 0x00650010,
+    "AcquisitionDate", "ContentDate", 0x00190010, 0x20010010, 0x00650010, 0x20050010, 0x00430010,
 )  # fmt: skip
 
 MAGNITUDE = frozenset(["M", "MAGNITUDE"])

@@ -174,8 +174,9 @@ def _is_dose_screen(header: Dataset, image_type: frozenset[str], *, is_capture: 
 
 
 def _holds_slices(header: Dataset) -> bool:
-    """Whether a multi-frame secondary capture says where it lies, as exports of cone-beam CT do."""
-    return (number(header, "NumberOfFrames") or 1) > 1 and bool(text(header, "ImagePositionPatient"))
+    """Whether a secondary capture says where it lies, as exports of cone-beam CT and of ITK do."""
+    is_placed = bool(text(header, "ImagePositionPatient")) and bool(text(header, "ImageOrientationPatient"))
+    return is_placed and (number(header, "SamplesPerPixel") or 1) == 1
 
 
 def _is_tiled(header: Dataset) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms import dicom_kind
 from moeclip_transforms.dicom_frame import FRAME_KEYWORDS, NO_IMAGE, Frame, frames_of
-from moeclip_transforms.dicom_header import parse_header, text
+from moeclip_transforms.dicom_header import number, parse_header, text
 from moeclip_transforms.dicom_place import PLACE_KEYWORDS, SPACING_KEYWORDS
 from moeclip_transforms.dicom_stack import split_stacks, without_copies
 from moeclip_transforms.dicom_volumes import split_volumes
@@ -36,7 +36,7 @@ _KEYWORDS: tuple[str | int, ...] = tuple(
     dict.fromkeys(
         [
             *FRAME_KEYWORDS, *PLACE_KEYWORDS, *SPACING_KEYWORDS, *dicom_kind.KIND_KEYWORDS, "PatientID", "PatientName",
-            "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
+            "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InConcatenationTotalNumber",
         ]
     )
 )  # fmt: skip
@@ -52,11 +52,13 @@ class ScannedFile:
         origin: SeriesInstanceUID (or a name made from the file's), StudyInstanceUID, and a hash of the patient's ID:
             only files that agree in all three belong together.
         template: What a series made of this file alone would look like, but for its shape.
+        concatenation: Number of this part of a concatenation and how many there are (PS3.3 C.7.6.16.2.2.4), or None.
     """
 
     frames: tuple[Frame, ...]
     origin: tuple[str, str, bytes]
     template: Series
+    concatenation: tuple[int, int] | None = None
 
 
 class NoSeriesError(InputError):
@@ -95,7 +97,7 @@ def scan_dicom(file: DicomFile, *, force: bool = False) -> ScannedFile:
         frames = tuple(frames_of(path, header))
     uid = sys.intern(text(header, "SeriesInstanceUID") or stable_uid(path))
     template = _template(uid, path, header, frames[0], reason)
-    return ScannedFile(frames, (uid, template.study_uid, _patient(header)), template)
+    return ScannedFile(frames, (uid, template.study_uid, _patient(header)), template, _concatenation(header))
 
 
 def group_series(files: Iterable[ScannedFile]) -> list[Series]:
@@ -133,6 +135,7 @@ def _parts(files: Sequence[ScannedFile]) -> list[Series]:
     template_of = {file.frames[0].path: file.template for file in files}
     images = [frame for file in files for frame in file.frames if frame.rows]
     kept, copies, notes = without_copies(images)
+    notes += _missing_parts(files)
     found = [_describe(stack, template_of[stack[0].path], copies, notes) for stack in split_stacks(kept)]
     documents: dict[str, list[ScannedFile]] = defaultdict(list)
     for file in files:
@@ -142,6 +145,27 @@ def _parts(files: Sequence[ScannedFile]) -> list[Series]:
         paths = tuple(sorted(file.frames[0].path for file in alike))
         found.append(replace(template_of[paths[0]], files=paths, shape=(0, 0, len(paths), 1)))
     return found
+
+
+def _concatenation(header: Dataset) -> tuple[int, int] | None:
+    part, total = number(header, "InConcatenationNumber"), number(header, "InConcatenationTotalNumber")
+    return None if not part or not total else (int(part), int(total))
+
+
+def _missing_parts(files: Sequence[ScannedFile]) -> tuple[str, ...]:
+    """Say it where parts of a concatenation are not there."""
+    parts: dict[str, set[int]] = defaultdict(set)
+    totals: dict[str, int] = {}
+    for file in files:
+        if file.concatenation is not None:
+            group = file.frames[0].group
+            parts[group].add(file.concatenation[0])
+            totals[group] = max(file.concatenation[1], totals.get(group, 0))
+    missing = [total - len(parts[group]) for group, total in totals.items() if total > len(parts[group])]
+    if not missing:
+        return ()
+    are = "part is" if sum(missing) == 1 else "parts are"
+    return (f"{sum(missing)} {are} missing of a multi-frame image in several files: bring all files.",)
 
 
 def _describe(

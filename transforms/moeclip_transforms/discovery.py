@@ -9,6 +9,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.archives import ARCHIVE_SUFFIXES
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.readers import reader_for, reader_named
 
@@ -66,14 +67,13 @@ _VOXEL_SUFFIXES = (".img", ".img.gz")
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _ANY_SUFFIX = (
     *_NIFTI_SUFFIXES,
     *_VOXEL_SUFFIXES,
     *_ITK_SUFFIXES,
     *_IMAGE_SUFFIXES,
     *_DICOM_SUFFIXES,
-    *_ARCHIVE_SUFFIXES,
+    *ARCHIVE_SUFFIXES,
     ".raw",
 )
 _POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
@@ -256,7 +256,7 @@ def _type_of(path: Path, head: bytes) -> FileType:
         (name.endswith(_NIFTI_SUFFIXES) or nifti_header_of(path) is not None, FileType.NIFTI),
         (name.endswith(_ITK_SUFFIXES), FileType.ITK),
         (name.endswith(_IMAGE_SUFFIXES) or head.startswith(_IMAGE_MARKS), FileType.IMAGE),
-        (name.endswith(_ARCHIVE_SUFFIXES) or head.startswith(_ZIP_MARKS), FileType.ARCHIVE),
+        (name.endswith(ARCHIVE_SUFFIXES) or head.startswith(_ZIP_MARKS), FileType.ARCHIVE),
         (inner[_TAR_PLACE : _TAR_PLACE + len(_TAR_MARK)] == _TAR_MARK, FileType.ARCHIVE),
         (name.endswith(_DICOM_SUFFIXES) or _starts_like_dicom(inner), FileType.DICOM_WITHOUT_PREFIX),
     )
