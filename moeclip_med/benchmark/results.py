@@ -80,7 +80,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class StratumFigures:
-    """The figures of one system in one stratum."""
+    """The figures of one system in one stratum.
+
+    Attributes:
+        stratum: Which cases.
+        system: Whose figures.
+        abnormal: How many of the cases are abnormal.
+        figures: (part, name) to the figure; the parts are those of a set ("pixel", "image", "case", "lesion", "froc",
+            "healthy", "specificity_of_...").
+    """
 
     stratum: Stratum
     system: str
@@ -249,7 +257,7 @@ def _strata(rows: Rows, path: Path | None) -> tuple[tuple[StratumFigures, ...], 
 
 
 def _stratum(rows: Rows, stratum: Stratum, system: str) -> StratumFigures:
-    """Compute the headline figures of one stratum, from the histograms of 1024 bins that every case has."""
+    """Compute every figure of one stratum, those of pixels from the histograms of 1024 bins that every case has."""
     protocol, chosen = rows.protocols[0], stratum.chosen
     what, units_are = ("slices" if rows.about["is_volumes"] else "images"), rows.about["units_are"]
     pixel, image = {}, {}
@@ -258,15 +266,19 @@ def _stratum(rows: Rows, stratum: Stratum, system: str) -> StratumFigures:
         names, counts = rows.unit_counts(system, protocol, own)
         pixel[group] = pixel_part({}, counts, len(names))
         image[group] = scores_part(rows.image_scores(system, protocol, own), what)
-    levels = {"pixel": combine(pixel, units_are), "image": combine(image, units_are)}
-    figures = {(kind, name): levels[kind].metrics[name] for kind, name in COMPARED}
+    parts: dict[str, dict[str, Metric]] = {
+        "pixel": combine(pixel, units_are).metrics,
+        "image": combine(image, units_are).metrics,
+        "froc": measure_detections(rows, system, chosen),
+    }
+    for counted, metrics in measure_specificity(rows, system, protocol, chosen).items():
+        parts[f"specificity_of_{counted}"] = metrics
     for kind in rows.thresholds(system):
         level = measure_cases(rows, system, kind, protocol, chosen)
-        if level.spreads:
-            figures[CASE_DICE] = level.spreads["dice"].median
-            figures |= {("lesion", name): level.lesions[name] for name in list(level.lesions)[:2]}
-            figures["healthy", "healthy_flagged"] = level.healthy["healthy_flagged"]
+        parts["case"] = {name: spread.median for name, spread in level.spreads.items()}
+        parts |= {"lesion": level.lesions, "healthy": level.healthy}
         break
+    figures = {(part, name): metric for part, metrics in parts.items() for name, metric in metrics.items()}
     return StratumFigures(stratum, system, int(np.count_nonzero(rows.labels[chosen])), figures)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,27 +43,6 @@ def permutation_test(first: NDArray[np.float64], second: NDArray[np.float64], un
     return float(result.pvalue)
 
 
-def delong_test(first: NDArray[np.float64], second: NDArray[np.float64], labels: NDArray[np.bool_]) -> float | None:
-    """Test whether two AUROCs of the same independent cases differ (DeLong et al., Biometrics 1988).
-
-    Args:
-        first: (cases,) scores of one system.
-        second: (cases,) scores of the other.
-        labels: (cases,) True where abnormal; one case per patient.
-
-    Returns:
-        The two-sided p-value; None where one class has fewer than two cases.
-    """
-    if min(np.count_nonzero(labels), np.count_nonzero(~labels)) < 2:  # noqa: PLR2004 - a variance needs two
-        return None
-    parts = [_placements(scores, labels) for scores in (first, second)]
-    difference = parts[1][0].mean() - parts[0][0].mean()
-    variance = sum(float(np.var(parts[1][side] - parts[0][side], ddof=1)) / len(parts[0][side]) for side in (0, 1))
-    if variance == 0:
-        return 1.0 if difference == 0 else None
-    return math.erfc(abs(float(difference)) / math.sqrt(2 * variance))
-
-
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct p-values for the number of tests (Holm, Scandinavian Journal of Statistics 1979); None stays None."""
     known = sorted((value, place) for place, value in enumerate(p_values) if value is not None)
@@ -74,16 +52,3 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, (len(known) - rank) * value))
         corrected[place] = highest
     return corrected
-
-
-def _placements(
-    scores: NDArray[np.float64], labels: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return for each abnormal case the share of normal ones below it, and for each normal one of abnormal above."""
-    from scipy.stats import rankdata
-
-    positive, negative = scores[labels], scores[~labels]
-    ranks = rankdata(np.concatenate([positive, negative]))
-    of_positive = (ranks[: len(positive)] - rankdata(positive)) / len(negative)
-    of_negative = 1 - (ranks[len(positive) :] - rankdata(negative)) / len(positive)
-    return of_positive, of_negative

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from moeclip_transforms.errors import InputError
+from scipy import stats
 
 from moeclip_med.benchmark.datasets.folder import read_folder
 from moeclip_med.benchmark.datasets.healthy import add_healthy
@@ -21,7 +22,10 @@ from moeclip_med.benchmark.report.html import schema
 from moeclip_med.benchmark.report.report_files import write_report
 from moeclip_med.benchmark.report.set_tables import set_tables
 from moeclip_med.benchmark.run import BenchmarkSettings, run_benchmark, set_folder_name
+from moeclip_med.benchmark.stored_rows import Scores
+from moeclip_med.benchmark.summary import combine, scores_part
 from moeclip_med.benchmark.systems import baseline_systems
+from moeclip_med.metrics.bootstrap import paired_difference
 
 SHAPE = (32, 32, 12)
 LESIONS = [[(6, 6, 2)], [(14, 16, 5)], [(20, 8, 4), (8, 20, 7)]]
@@ -139,6 +143,45 @@ def test_strata_are_apart_small_ones_are_marked_and_unknown_cases_named(study):
     assert [problem.key for problem in one.problems if problem.fault.name == "STRATUM_UNKNOWN"] == ["none-such"]
     missing = [problem.key for problem in one.problems if problem.fault.name == "STRATUM_MISSING"]
     assert missing == ["healthy/0.nii.gz", "healthy/1.nii.gz"]
+
+
+def test_every_figure_is_given_for_each_stratum_in_json_and_csv(study):
+    root, _, _, _ = study
+    content = json.loads((root / "out" / "benchmark.json").read_text(encoding="utf-8"))["datasets"]["ours"]
+    part = next(one for one in content["strata"] if one["value"] == "B" and one["system"] == "half")
+    assert (part["cases"], part["units"], part["is_small"]) == (2, 2, True)
+    level = content["findings"]["half"]["at_threshold"]["stored"]
+    wanted = {f"pixel.{name}" for name in content["details"]["half"]["foreground"]["pixel"]["metrics"]}
+    wanted |= {f"case.{name}" for name in level["cases"]} | {f"lesion.{name}" for name in level["lesions"]}
+    wanted |= {f"froc.{name}" for name in content["findings"]["half"]["froc"]}
+    assert wanted <= set(part["metrics"])
+    assert part["metrics"]["lesion.lesion_sensitivity"]["value"] == 2 / 3  # case 2 holds the lesion that was missed
+    with (root / "out" / "benchmark.csv").open(newline="", encoding="utf-8") as stream:
+        lines = [line for line in csv.DictReader(stream) if (line["class"], line["system"]) == ("scanner: B", "half")]
+    assert {f"{line['kind']}.{line['metric']}" for line in lines} == set(part["metrics"])
+
+
+def test_the_paired_test_of_image_aurocs_agrees_with_delong():
+    rng = np.random.default_rng(3)
+    labels, units = rng.random(150) < 0.5, np.arange(150).astype(str)
+    first = labels + rng.normal(0, 1, 150)
+    for noise in (0.5, 1.5):
+        second = first + rng.normal(0, noise, 150)
+        levels = [combine({"": scores_part(Scores(one, labels, units), "images")}, "images") for one in (first, second)]
+        metrics, samples = ([getattr(one, name)["auroc"] for one in levels] for name in ("metrics", "samples"))
+        _, own = paired_difference(*metrics, tuple(samples), 150, "images")
+        assert own == pytest.approx(delong(first, second, labels), abs=0.05)
+
+
+def delong(first, second, labels):
+    """The test of DeLong et al., Biometrics 1988: shares of the other class that each case lies above."""
+    placements = []
+    for scores in (first, second):
+        above = scores[labels][:, None] > scores[~labels]
+        placements.append((above.mean(axis=1), above.mean(axis=0)))
+    apart = [other - one for one, other in zip(*placements, strict=True)]
+    variance = sum(part.var(ddof=1) / len(part) for part in apart)
+    return 2 * stats.norm.sf(abs(apart[0].mean()) / np.sqrt(variance))
 
 
 def test_pages_say_what_the_json_says(study):

@@ -1,13 +1,11 @@
 """Sensitivity at a specificity, averages over cases, paired tests."""
 
-import math
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from moeclip_med.metrics.operating import measure_mean, measure_median, measure_sensitivity_at, quartiles
-from moeclip_med.metrics.paired import delong_test, holm, permutation_test
+from moeclip_med.metrics.paired import holm, permutation_test
 
 
 def names(count):
@@ -76,27 +74,6 @@ def test_permutation_is_of_patients():
         permutation_test(np.full(12, 0.5), 0.5 + shift, names(12))
     )
     assert permutation_test(first, second, names(120)) < permutation_test(first, second, units)
-
-
-def test_delong_is_about_what_a_paired_bootstrap_says():
-    rng = np.random.default_rng(3)
-    labels = rng.random(150) < 0.5
-    signal = labels + rng.normal(0, 1, 150)
-    second = signal + rng.normal(0, 0.8, 150)
-    own = delong_test(signal, second, labels)
-
-    def auroc(scores, kept):
-        return stats.mannwhitneyu(scores[kept][labels[kept]], scores[kept][~labels[kept]]).statistic / (
-            labels[kept].sum() * (~labels[kept]).sum()
-        )
-
-    drawn = [rng.integers(0, 150, 150) for _ in range(800)]
-    differences = np.array([auroc(second, kept) - auroc(signal, kept) for kept in drawn])
-    everything = np.arange(150)
-    z = (auroc(second, everything) - auroc(signal, everything)) / differences.std()
-    assert own == pytest.approx(math.erfc(abs(z) / math.sqrt(2)), abs=0.03)
-    assert delong_test(signal, signal, labels) == 1.0
-    assert delong_test(signal, second, np.zeros(150, bool)) is None
 
 
 def test_holm():

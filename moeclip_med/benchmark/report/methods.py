@@ -38,20 +38,24 @@ def methods(result: BenchmarkResult) -> str:
 
 
 CONVENTIONS = (
+    ("WinCLIP", "the text score of the whole image", "no", "240"),
     ("April-GAN", "the text score; with few shots half of it plus half the maximum", "few shots: yes", "518"),
     ("AnomalyCLIP", "the text score alone", "no", "518, Gaussian of σ 4"),
+    ("AdaCLIP", "a score of its own from clustered patches", "no", "518, Gaussian of σ 4"),
+    (
+        "AA-CLIP, MoECLIP",
+        "the maximum; industrial: half of it, half the image score",
+        "map and image score: AA-CLIP unless the maximum is 1, MoECLIP outside 0 to 1",
+        "518, Gaussian of σ 1.5 patches; industrial 1",
+    ),
     (
         "Bayes-PFL",
         "half the text score, half the mean of the 2000 highest pixels (20 for seven classes)",
         "both halves, always",
         "518, Gaussian of σ 8",
     ),
-    (
-        "MoECLIP",
-        "the maximum; industrial: half of it, half the image score",
-        "both halves, outside 0 to 1",
-        "518, Gaussian",
-    ),
+    ("ACD-CLIP", "half the image score, half the maximum; industrial: 0.9 and 0.1", "no", "518"),
+    ("AnomalyVFM", "a head of its own", "no", "96 (twice the token grid), mean of 5 × 5"),
     (
         "this program",
         "the maximum; on the paper's industrial sets as MoECLIP",
@@ -61,5 +65,7 @@ CONVENTIONS = (
 )
 """System, score of an image, whether scores are rescaled over all test images of a category, where maps are compared.
 
-From the released test code of each: ByChelsea/VAND-APRIL-GAN, zqhang/AnomalyCLIP and xiaozhen228/Bayes-PFL (test.py).
+From the released test code of each: ByChelsea/VAND-APRIL-GAN, zqhang/AnomalyCLIP, xiaozhen228/Bayes-PFL,
+caoyunkang/AdaCLIP, AA-CLIP's forward_utils.py, cockmake/ACD-CLIP, MaticFuc/AnomalyVFM. WinCLIP's authors released none:
+zqhang/Accurate-WinCLIP-pytorch, the reproduction behind its medical figures.
 """
