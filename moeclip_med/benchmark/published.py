@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 SOURCE = "Park et al., MoECLIP, CVPR 2026, arXiv 2603.03101"
 ANOMALY_VFM = "AnomalyVFM DINOv2"
-SOURCES = {ANOMALY_VFM: "AnomalyVFM, CVPR 2026, results of DINOv2 in the authors' repository (MaticFuc/AnomalyVFM)"}
+ACD_CLIP = "ACD-CLIP"
+SOURCES = {
+    ANOMALY_VFM: "AnomalyVFM, CVPR 2026, results of DINOv2 in the authors' repository (MaticFuc/AnomalyVFM)",
+    ACD_CLIP: "ACD-CLIP, results of N = 4 groups in the authors' repository (cockmake/ACD-CLIP)",
+}
 """Where the figures of a system come from, if not from `SOURCE`."""
 
 SYSTEMS = ("WinCLIP", "April-GAN", "AnomalyCLIP", "AdaCLIP", "AA-CLIP", "Bayes-PFL", "MoECLIP")
@@ -22,6 +26,8 @@ class Published(NamedTuple):
     auroc: float
     ap: float
 
+
+_Percent = tuple[float, float]
 
 _PIXEL_PERCENT = {
     "Brain MRI": ((95.4, 23.5), (94.4, 37.1), (96.0, 57.5), (94.5, 35.6), (96.7, 55.1), (95.7, 42.9), (97.3, 61.3)),
@@ -46,6 +52,18 @@ _PIXEL_PERCENT_ANOMALY_VFM = {
     "Endo": (91.9, 69.1),
     "Kvasir": (89.8, 66.8),
 }
+_PIXEL_PERCENT_ACD_CLIP = {
+    "MVTec": (90.9, 44.0),
+    "VisA": (94.6, 27.5),
+    "BTAD": (96.5, 51.5),
+    "RSDD": (98.9, 40.4),
+    "ColonDB": (83.3, 35.4),
+    "ClinicDB": (89.8, 56.1),
+    "Kvasir": (88.8, 61.3),
+    "Brain MRI": (97.0, 61.0),
+    "Liver CT": (96.0, 6.8),
+    "Retina OCT": (91.3, 48.2),
+}
 _IMAGE_PERCENT_MOECLIP = {
     "MVTec": (93.9, 96.8),
     "VisA": (83.6, 86.2),
@@ -59,22 +77,40 @@ _IMAGE_PERCENT_MOECLIP = {
 }
 
 
+_IMAGE_PERCENT_ACD_CLIP = {
+    "MVTec": (92.4, 96.8),
+    "VisA": (83.0, 86.0),
+    "BTAD": (93.3, 94.0),
+    "RSDD": (93.4, 92.2),
+    "Brain MRI": (88.1, 97.3),
+    "Liver CT": (64.4, 57.3),
+    "Retina OCT": (80.3, 79.1),
+}
+_IMAGE_PERCENT_ANOMALY_VFM = {"Head CT": (88.2, 88.1)}
+
+
 def published_pixel(name: str) -> dict[str, Published]:
     """Pixel figures by system for a set of the paper; empty for other sets."""
-    if name in _PIXEL_PERCENT:
-        rows = _PIXEL_PERCENT[name]
-        found = {system: _fraction(*row) for system, row in zip(SYSTEMS, rows, strict=True)}
-        vfm = _PIXEL_PERCENT_ANOMALY_VFM.get(name)
-        return found if vfm is None else found | {ANOMALY_VFM: _fraction(*vfm)}
+    found = dict(zip(SYSTEMS, _PIXEL_PERCENT.get(name, ()), strict=False))
     if name in _PIXEL_PERCENT_MOECLIP:
-        return {"MoECLIP": _fraction(*_PIXEL_PERCENT_MOECLIP[name])}
-    return {}
+        found["MoECLIP"] = _PIXEL_PERCENT_MOECLIP[name]
+    return _with_others(name, found, _PIXEL_PERCENT_ACD_CLIP, _PIXEL_PERCENT_ANOMALY_VFM)
 
 
 def published_image(name: str) -> dict[str, Published]:
     """Image figures by system for a set of the paper; empty for other sets."""
-    row = _IMAGE_PERCENT_MOECLIP.get(name)
-    return {"MoECLIP": _fraction(*row)} if row else {}
+    found = {"MoECLIP": _IMAGE_PERCENT_MOECLIP[name]} if name in _IMAGE_PERCENT_MOECLIP else {}
+    return _with_others(name, found, _IMAGE_PERCENT_ACD_CLIP, _IMAGE_PERCENT_ANOMALY_VFM)
+
+
+def _with_others(
+    name: str, found: dict[str, _Percent], acd_clip: dict[str, _Percent], anomaly_vfm: dict[str, _Percent]
+) -> dict[str, Published]:
+    """Add the systems that the paper does not list."""
+    for system, table in ((ACD_CLIP, acd_clip), (ANOMALY_VFM, anomaly_vfm)):
+        if name in table:
+            found[system] = table[name]
+    return {system: _fraction(*row) for system, row in found.items()}
 
 
 def _fraction(auroc: float, ap: float) -> Published:

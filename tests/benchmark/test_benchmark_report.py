@@ -101,6 +101,7 @@ def test_published_figures_are_the_papers():
         "AA-CLIP",
         "Bayes-PFL",
         "MoECLIP",
+        "ACD-CLIP",
     ]
     assert published_pixel("Liver CT")["April-GAN"] == (0.955, 0.053)
     assert published_image("Head CT") == {"MoECLIP": (0.966, 0.945)}
