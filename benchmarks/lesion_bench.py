@@ -4,7 +4,8 @@
 
 Each case has the size of a BraTS volume (240 × 240 × 155, 1 mm) and ten lesions, some found, some missed, some false.
 Measured is all that the benchmark computes per case at one threshold: Dice, IoU, HD95, NSD, BraTS' lesion-wise Dice and
-HD95, panoptic quality at two IoUs, and hits. The bound asked for is 60 s for 100 cases on two cores.
+HD95, panoptic quality at two IoUs, and hits. The aim is 60 s for 100 cases on two cores, with flat memory. `seconds`
+are by the clock; `processor_seconds` are those of all threads, which other work lengthens less.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ def main() -> None:
     parser.add_argument("--lesions", type=int, default=10)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    seconds, peaks = 0.0, []
+    seconds, processor, peaks = 0.0, 0.0, []
     for _ in range(options.cases):
         truth, found = made_case(rng, options.lesions)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         box = bounding_box(truth | found, margin=4)
         truth, found = truth[box], found[box]
         regions, count = label_regions(found)
@@ -68,12 +69,14 @@ def main() -> None:
         panoptic(places.labels, regions, 0.1)
         match_marks(places, [np.argwhere(regions == 1)[:1]] * count)
         seconds += time.perf_counter() - started
+        processor += time.process_time() - used
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     print(
         json.dumps(
             {
                 "cases": options.cases,
                 "seconds": round(seconds, 1),
+                "processor_seconds": round(processor, 1),
                 "peak_mb_after_tenth_of_cases": round(peaks[len(peaks) // 10]),
                 "peak_mb": round(peaks[-1]),
             }
