@@ -1,7 +1,8 @@
-"""Simulated volumes: mirrored industrial texture that changes slowly from slice to slice, with defects in 3-D.
+"""Stacks of slices from industrial images: they choose what concerns volumes, which single images cannot.
 
-They choose what concerns volumes (the width of the filter along the slices, the threshold of a volume), which single
-images cannot; no medical image is looked at. A voxel is 1 mm; values are grey in [0, 1].
+`simulate_stack` makes a body of mirrored texture with defects in 3-D: for the width of the filter along the slices.
+`pan_over` moves a window over a real image, which changes slowly from slice to slice and looks like nothing that was
+made up: for the threshold of a volume. No medical image is looked at. Values are grey in [0, 1].
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from moeclip_med.industrial.composites import centred, mirror
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
+_WINDOW = (0.5, 0.85)
+"""Side of the window that moves over an image, as a share of the image's shorter side."""
+
 _STRUCTURE_MM = (4.0, 14.0)
 _LESION_MM = (2.5, 22.0)
 
@@ -29,7 +34,7 @@ class Stack:
     """A simulated volume.
 
     Attributes:
-        image: (slices, rows, columns) float32 in [0, 1], 1 mm apart in every direction.
+        image: (slices, rows, columns) float32 in [0, 1].
         defect: (slices, rows, columns) True in defects; all False in a normal stack.
     """
 
@@ -40,7 +45,7 @@ class Stack:
 def simulate_stack(
     normal: NDArray[np.float32], other: NDArray[np.float32], slices: int, rng: Generator, *, has_defect: bool
 ) -> Stack:
-    """Simulate a volume.
+    """Simulate a volume whose voxels are 1 mm wide.
 
     The body is an irregular ellipsoid of mirrored texture, which drifts across the crop from slice to slice; paired
     ellipsoids are normal structure; a smooth field of light, an unmirrored texture, and noise that differs in every
@@ -71,6 +76,45 @@ def simulate_stack(
     image = np.clip(image, 0, 1) * ndimage.gaussian_filter(body.astype(np.float32), 1.0)
     image += rng.uniform(0.005, 0.05) * rng.standard_normal(shape, dtype=np.float32) * body
     return Stack(np.clip(image, 0, 1).astype(np.float32), defect)
+
+
+def pan_over(
+    pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, size: int, slices: int, rng: Generator
+) -> Stack:
+    """Move a window over an image, from one place and side to another, in a straight line.
+
+    Every second stack is cut by an ellipsoid, as a body in air. Noise differs in every slice.
+
+    Args:
+        pixels: (rows, columns) or (rows, columns, 3) uint8.
+        mask: (rows, columns) True in defects; None for a normal image.
+        size: Edge length of a slice, pixels.
+        slices: How many slices.
+        rng: Source of randomness.
+    """
+    rows, columns = pixels.shape[:2]
+    ends = [_window(rows, columns, rng) for _ in range(2)]
+    picture = Image.fromarray(pixels).convert("L")
+    marked = Image.fromarray(np.zeros((rows, columns), dtype=bool) if mask is None else mask)
+    image, defect = np.empty((slices, size, size), dtype=np.float32), np.zeros((slices, size, size), dtype=bool)
+    for index, share in enumerate(np.linspace(0, 1, slices)):
+        left, top, side = (1 - share) * ends[0] + share * ends[1]
+        box = (left, top, left + side, top + side)
+        image[index] = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box)) / np.float32(255)
+        defect[index] = np.asarray(marked.resize((size, size), Image.Resampling.NEAREST, box=box))
+    body = np.ones(image.shape, dtype=bool)
+    if chance(rng, 0.5):
+        axes = (slices * 0.7, size * rng.uniform(0.38, 0.47), size * rng.uniform(0.34, 0.44))
+        body = _level(image.shape, rng.uniform(0.46, 0.54, 3), axes) > 0
+        image *= ndimage.gaussian_filter(body.astype(np.float32), 1.0)
+    image += rng.uniform(0.003, 0.03) * rng.standard_normal(image.shape, dtype=np.float32) * body
+    return Stack(np.clip(image, 0, 1).astype(np.float32), defect & body)
+
+
+def _window(rows: int, columns: int, rng: Generator) -> NDArray[np.float64]:
+    """A random square inside an image: left, top, side."""
+    side = min(rows, columns) * rng.uniform(*_WINDOW)
+    return np.array([rng.uniform(0, columns - side), rng.uniform(0, rows - side), side])
 
 
 def _drifting(field: NDArray[np.float32], slices: int, rng: Generator) -> NDArray[np.float32]:
