@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from typer.testing import CliRunner
+from windows import refuse_open_files, write_crlf
 
 from moeclip_med.cli.logs import shown_on_terminal
 from moeclip_med.demo.files import write_dicom_series, write_nifti
@@ -101,3 +102,17 @@ def invoke():
             return CliRunner(env={"COLUMNS": "200"}).invoke(app, words, catch_exceptions=False)
 
     return run
+
+
+@pytest.fixture
+def windows_files(monkeypatch):
+    """For this test, a file that is open can be neither renamed nor deleted, as on Windows."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc to see which files are open")
+    refuse_open_files(monkeypatch)
+
+
+@pytest.fixture
+def windows_newlines(monkeypatch):
+    """For this test, text files get the line ends of Windows."""
+    write_crlf(monkeypatch)

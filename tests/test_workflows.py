@@ -1,0 +1,58 @@
+"""What the workflows and `.ci/run` call exists: targets of make, scripts, extras, markers of tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def commands(path: Path) -> list[str]:
+    if path.suffix != ".yml":
+        return path.read_text(encoding="utf-8").splitlines()
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+    steps = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    return [line for step in steps for line in step.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def targets():
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ROOT / ".ci" / "run"], ids=lambda path: path.name)
+def test_every_command_of_a_step_exists(path, targets):
+    lines = commands(path)
+    assert lines
+    for line in lines:
+        for target in re.findall(r"\bmake ([a-z-]+)", line):
+            assert target in targets, line
+        for script in re.findall(r"\bscripts/[\w.-]+", line):
+            assert os.access(ROOT / script, os.X_OK if "." not in script else os.R_OK), line
+        for extras in re.findall(r"\"\.\[([a-z,]+)\]\"", line):
+            assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"]), line
+        for expression in re.findall(r"(?:-m|python) \"([a-z ]+)\"", line):
+            known = {marker.split(":")[0] for marker in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
+            assert set(expression.split()) <= known | {"not", "and", "or"}, line
+        for file in re.findall(r"--constraint (\S+)", line):
+            assert (ROOT / file).is_file(), line
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_workflow_has_more_rights_than_it_names(path):
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {}
+    assert all("permissions" in job for job in workflow["jobs"].values())
+
+
+def test_pages_and_readme_are_run_by_some_workflow():
+    """Their blocks are slow tests."""
+    assert any("make test-all" in line for path in WORKFLOWS for line in commands(path))
