@@ -96,9 +96,14 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         devices=devices,
         workers=workers,
     )
+    console = make_console()
+
+    def tell_precision(precision: str, why: str) -> None:
+        console.print(f"precision {precision}: {why}", markup=False)
+
     with progress_bars(quiet=quiet) as (on_features, on_step):
-        model = train(request, on_features=on_features, on_step=on_step)
-    make_console().print(f"model    {model}", markup=False)
+        model = train(request, on_features=on_features, on_step=on_step, on_precision=tell_precision)
+    console.print(f"model    {model}", markup=False)
 
 
 def read_data(options: list[str]) -> tuple[IndustrialImage, ...]:

@@ -87,6 +87,7 @@ def train(
     *,
     on_features: Callable[[int, int], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
+    on_precision: Callable[[str, str], None] | None = None,
 ) -> Path:
     """Train, or go on with a run that was interrupted, and write the model of its best checkpoint.
 
@@ -94,6 +95,7 @@ def train(
         request: What to train.
         on_features: Called with (images done, images in all) while features are computed.
         on_step: Called with (steps done, steps in all, loss).
+        on_precision: Told once the precision that is used, and why.
 
     Returns:
         The model folder, which `load_model` takes.
@@ -108,11 +110,23 @@ def train(
             f"hold out at least one of: {', '.join(categories)}"
         )
         raise InputError(msg)
+    precision, why = precision_of(request)
+    _log.info("precision %s: %s", precision, why)
+    if on_precision is not None:
+        on_precision(precision, why)
+    request = replace(request, precision=precision)
     if request.recipe == "lite":
         return train_lite(request, on_features, on_step)
     if request.recipe == "duo" or request.recipe.startswith(TIMM_PREFIX):
         return train_images(request, on_step)
     return train_transformer(request, on_step)
+
+
+def precision_of(request: TrainRequest) -> tuple[Precision, str]:
+    """Return the precision of a training, and why."""
+    if request.recipe in {"lite", "duo"} and request.precision is None:
+        return "32-true", "the recipe's own"
+    return choose_precision(request.precision, request.device)
 
 
 def choose_precision(wish: Precision | None, device: str) -> tuple[Precision, str]:
@@ -154,7 +168,7 @@ def train_lite(
         network=cast("MoEClip", network),
         on_features=on_features,
     )
-    return _run(task, tower, request, "lite", request.precision or "32-true", on_step)
+    return _run(task, tower, request, "lite", on_step)
 
 
 def train_images(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
@@ -164,8 +178,7 @@ def train_images(request: TrainRequest, on_step: Callable[[int, int, float], Non
     from moeclip_med.training.settings import duo_settings
     from moeclip_med.weights.loading import build_network
 
-    is_fused = request.recipe == "duo"
-    architecture = duo_architecture() if is_fused else timm_architecture(request.recipe)
+    architecture = duo_architecture() if request.recipe == "duo" else timm_architecture(request.recipe)
     settings = replace(
         duo_settings(architecture.image_size),
         seed=request.seed,
@@ -173,13 +186,9 @@ def train_images(request: TrainRequest, on_step: Callable[[int, int, float], Non
         normal_only=request.normal_only,
         **request.changes,
     )
-    precision: Precision = request.precision or "32-true"
-    if not is_fused:
-        precision, why = choose_precision(request.precision, request.device)
-        _log.info("precision %s: %s", precision, why)
     network, tower = build_network(architecture, request.tower_weights, seed=settings.seed)
     task = ImageTask(request.images, settings, network, workers=request.workers)
-    return _run(task, tower, request, request.recipe.removeprefix(TIMM_PREFIX), precision, on_step)
+    return _run(task, tower, request, request.recipe.removeprefix(TIMM_PREFIX), on_step)
 
 
 def timm_architecture(recipe: str) -> Architecture:
@@ -216,7 +225,6 @@ def _run(
     tower: OpenedTower,
     request: TrainRequest,
     name: str,
-    precision: Precision,
     on_step: Callable[[int, int, float], None] | None,
 ) -> Path:
     from moeclip_med.training.artefact import write_learned_model
@@ -226,7 +234,7 @@ def _run(
         request.folder,
         task.settings.seed,
         {**task.settings_json(), "tower_sha256": tower.sha256},
-        precision=precision,
+        precision=precision_of(request)[0],
         device=request.device,
         devices=request.devices,
     )
@@ -255,13 +263,11 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
     categories = sorted({image.category for image in request.images})
     built = build_transformer(request.recipe, settings, categories, request.tower_weights)
     task = TransformerTask(request.images, settings, built.network, built.text)
-    precision, why = choose_precision(request.precision, request.device)
-    _log.info("precision %s: %s", precision, why)
     options = RunOptions(
         request.folder,
         settings.seed,
         {**task.settings_json(), "tower_sha256": built.tower_sha256},
-        precision=precision,
+        precision=precision_of(request)[0],
         device=request.device,
         devices=request.devices,
     )

@@ -43,4 +43,4 @@ def test_a_simulated_body_lies_in_air_and_holds_its_defects():
     assert not normal.defect.any()
     assert stack.defect.any()
     assert stack.image[0, 0, 0] == 0.0
-    assert stack.image[stack.defect].min() > 0
+    assert stack.image[stack.defect].mean() > 0.1

@@ -12,6 +12,7 @@ from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.industrial.mix import SampleKind
 from moeclip_med.model.architecture import FusedArchitecture
 from moeclip_med.model.fused import FusedNetwork
+from moeclip_med.training import entry
 from moeclip_med.training.entry import choose_precision, timm_architecture
 from moeclip_med.training.image_task import ImageTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
@@ -107,3 +108,14 @@ def test_a_transformer_of_timm_gets_experts_after_each_quarter_of_its_blocks():
     assert architecture.image_size == 518
     assert architecture.tower.pretrained == "lvd142m"
     assert timm_architecture("timm:vit_small_patch16_dinov3.lvd1689m").image_size == 512
+
+
+def test_the_command_says_the_precision_and_why(monkeypatch, invoke, industrial_folder, tmp_path):
+    monkeypatch.setattr(entry, "train_lite", lambda request, *_: tmp_path / request.precision)
+    command = ["train", "--recipe", "lite", "--data", f"industrial={industrial_folder}", "--hold-out", "board"]
+    for options, said in (
+        ([], "32-true: the recipe's own"),
+        (["--precision", "bf16-mixed"], "bf16-mixed: as asked for"),
+    ):
+        result = invoke(*command, "-o", str(tmp_path), *options)
+        assert f"precision {said}" in result.stdout
