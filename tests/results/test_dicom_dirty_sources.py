@@ -143,6 +143,14 @@ def test_what_can_be_rewritten_is_and_identifiers_are_never_cut(small_anomaly, t
         assert result.PatientName == "Zyxel John (Mr.) Jr"
 
 
+@pytest.mark.parametrize(("stored", "kept"), [(b"12\x0034", ""), (b"12\x0734", ""), (b"1234\r\n", "1234")])
+def test_an_identifier_with_a_control_character_inside_is_left_out(small_anomaly, tmp_path, stored, kept):
+    anomaly = with_edited_headers(small_anomaly, lambda _, dataset: raw(dataset, PatientID=stored))
+    written = write_results(anomaly, tmp_path / "out", ["seg"])
+    assert pydicom.dcmread(written.files["seg"]).PatientID == kept
+    assert bool(written.header_notes)
+
+
 def test_the_same_broken_source_gives_the_same_identifiers(small_anomaly, tmp_path):
     anomaly = with_edited_headers(small_anomaly, broken_identifiers)
     one, other = (pydicom.dcmread(write_results(anomaly, tmp_path / name, ["seg"]).files["seg"]) for name in "ab")

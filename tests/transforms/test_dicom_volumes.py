@@ -398,6 +398,37 @@ def test_a_series_uid_per_slice_is_told_and_can_be_read_as_one(write_frames):
         assert marks(source.read(whole, time_point=2)) == expected(4, [2])[0]
 
 
+def test_single_slices_of_unrelated_series_uids_are_offered_as_one_where_they_fit(write_frames):
+    def change(dataset, z, _):
+        dataset.SeriesInstanceUID = f"1.2.{(7 * z) % 5 + 3}.{z}.4"
+
+    with open_source(write_frames([(z, 0) for z in range(5)], change)) as source:
+        whole = next(series for series in source.series if series.uid.endswith("#all"))
+        assert whole.skip_reason == "5 series of one slice each read as one, if it is named"
+        assert marks(source.read(whole)) == [0, 10, 20, 30, 40]
+        assert all("look like one series" in series.notes[-1] for series in source.series if series is not whole)
+
+
+def test_single_slices_with_uneven_gaps_are_series_of_their_own(write_frames):
+    def change(dataset, z, _):
+        dataset.SeriesInstanceUID = f"1.2.{z + 3}.{z}.4"
+        dataset.ImagePositionPatient = [0, 0, z * z]
+
+    with open_source(write_frames([(z, 0) for z in range(5)], change)) as source:
+        assert len(source.series) == 5
+
+
+def test_slices_without_a_series_uid_are_one_series_of_their_study(write_frames):
+    def change(dataset, z, t):
+        del dataset.SeriesInstanceUID
+        dataset.SeriesNumber = t + 1
+
+    with open_source(write_frames([(z, t) for z in range(4) for t in range(2)], change)) as source:
+        assert [series.shape for series in source.series] == [(8, 6, 4, 1)] * 2
+        assert sorted(marks(source.read(series)) for series in source.series) == expected(4, range(2))
+        assert all("no Series Instance UID" in note for series in source.series for note in series.notes)
+
+
 def test_a_volume_that_is_not_there_is_told(write_frames):
     folder = write_frames(TIME_BY_TIME, lambda dataset, _, t: setattr(dataset, "EchoTime", float(t + 1)))
     with open_source(folder) as source, pytest.raises(InputError, match="numbered 0 to 2; 3 is none of them"):

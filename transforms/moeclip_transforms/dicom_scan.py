@@ -12,8 +12,11 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from moeclip_transforms import dicom_kind
 from moeclip_transforms.dicom_frame import FRAME_KEYWORDS, NO_IMAGE, Frame, frames_of
+from moeclip_transforms.dicom_geometry import along_normal, uneven
 from moeclip_transforms.dicom_header import number, parse_header, text
 from moeclip_transforms.dicom_place import PLACE_KEYWORDS, SPACING_KEYWORDS
 from moeclip_transforms.dicom_stack import split_stacks, without_copies
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from moeclip_transforms.dicom_file import DicomFile
 
 _FEWEST_ALIKE = 3
+_UNNAMED = "series-"
+_UNNAMED_NOTE = (
+    "The files have no Series Instance UID: slices of one study, series number and modality are taken for one series.",
+)
 _KEYWORDS: tuple[str | int, ...] = tuple(
     dict.fromkeys(
         [
@@ -95,7 +102,7 @@ def scan_dicom(file: DicomFile, *, force: bool = False) -> ScannedFile:
         frames: tuple[Frame, ...] = (replace(NO_IMAGE, path=path, sop_class_uid=text(header, "SOPClassUID")),)
     else:
         frames = tuple(frames_of(path, header))
-    uid = sys.intern(text(header, "SeriesInstanceUID") or stable_uid(path))
+    uid = sys.intern(text(header, "SeriesInstanceUID") or _made_uid(path, header))
     template = _template(uid, path, header, frames[0], reason)
     return ScannedFile(frames, (uid, template.study_uid, _patient(header)), template, _concatenation(header))
 
@@ -145,6 +152,15 @@ def _parts(files: Sequence[ScannedFile]) -> list[Series]:
         paths = tuple(sorted(file.frames[0].path for file in alike))
         found.append(replace(template_of[paths[0]], files=paths, shape=(0, 0, len(paths), 1)))
     return found
+
+
+def _made_uid(path: Path, header: Dataset) -> str:
+    """An identifier for a file that names no series: slices of one study, number and modality share one."""
+    if not text(header, "ImagePositionPatient"):
+        return stable_uid(path)
+    shared = [text(header, "StudyInstanceUID") or path.parent.name]
+    shared += [text(header, keyword) for keyword in ("SeriesNumber", "Modality")]
+    return f"{_UNNAMED}{hashlib.sha256(chr(0).join(shared).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
 def _concatenation(header: Dataset) -> tuple[int, int] | None:
@@ -207,7 +223,7 @@ def _template(uid: str, path: Path, header: Dataset, first: Frame, reason: str) 
         is_cine=dicom_kind.is_cine(header, first),
         skip_reason=sys.intern(reason or dicom_kind.skip_reason(header)),
         description=sys.intern(text(header, "SeriesDescription")),
-        notes=dicom_kind.kind_notes(header),
+        notes=(*dicom_kind.kind_notes(header), *_UNNAMED_NOTE[: uid.startswith(_UNNAMED)]),
     )
 
 
@@ -218,37 +234,51 @@ def _patient(header: Dataset) -> bytes:
 
 
 def _with_look_alikes(series: list[Series]) -> list[Series]:
-    """Say which series of one slice each look like one, as some 4-D exports write them; offer them as one, too."""
-    groups: dict[tuple[Hashable, ...], list[int]] = defaultdict(list)
-    for index, one in enumerate(series):
-        stem, dot, last = one.uid.rpartition(".")
-        if one.skip_reason or one.shape[2] != 1 or not (dot and last.isdigit()) or not one.volumes:
-            continue
-        first = one.volumes[0][0]
-        if first.position is not None and not first.group:
-            key: tuple[Hashable, ...] = (
-                stem,
-                one.study_uid,
-                one.modality,
-                one.shape,
-                one.description,
-                first.sop_class_uid,
-            )
-            groups[key].append(index)
-    for alike, places in groups.items():
-        stem = str(alike[0])
-        frames = [frame for index in places for volume in series[index].volumes for frame in volume]
-        if len(places) < _FEWEST_ALIKE or len({frame.position for frame in frames}) < len(places):
-            continue
-        stacks = split_stacks(frames)
-        if len(stacks) > 1:
-            continue
-        note = (
-            f'{len(places)} series of one slice each look like one series in parts; name "{stem}" to read them as one.'
-        )
-        whole = _describe(stacks[0], replace(series[places[0]], skip_reason="", notes=()), {}, ())
-        reason = f"{len(places)} series of one slice each read as one, if it is named"
-        series.append(replace(whole, uid=stem, skip_reason=whole.skip_reason or reason))
-        for index in places:
-            series[index] = replace(series[index], notes=(*series[index].notes, note))
+    """Say which series of one slice each look like one, as some exports write them; offer them as one, too."""
+    offered: set[int] = set()
+    for names_share_stem in (True, False):
+        groups: dict[tuple[Hashable, ...], list[int]] = defaultdict(list)
+        for index, one in enumerate(series):
+            key = _look(one, names_share_stem=names_share_stem)
+            if key is not None and index not in offered:
+                groups[key].append(index)
+        for places in groups.values():
+            if _offer_as_one(series, places, names_share_stem=names_share_stem):
+                offered.update(places)
     return series
+
+
+def _look(one: Series, *, names_share_stem: bool) -> tuple[Hashable, ...] | None:
+    """What series in parts have in common; None for what is no part of one."""
+    if one.skip_reason or one.shape[2] != 1 or not one.volumes:
+        return None
+    first = one.volumes[0][0]
+    stem, dot, last = one.uid.rpartition(".")
+    is_named = bool(dot) and last.isdigit() if names_share_stem else bool(one.study_uid)
+    if first.position is None or first.group or not is_named:
+        return None
+    name = stem if names_share_stem else ""
+    return (name, one.study_uid, one.modality, one.shape, one.description, first.sop_class_uid, first.contrast)
+
+
+def _offer_as_one(series: list[Series], places: Sequence[int], *, names_share_stem: bool) -> bool:
+    """Add the whole that series of one slice each make, and a note to each; return whether they make one."""
+    frames = [frame for index in places for volume in series[index].volumes for frame in volume]
+    if len(places) < _FEWEST_ALIKE or len({frame.position for frame in frames}) < len(places):
+        return False
+    stacks = split_stacks(frames)
+    if len(stacks) > 1:
+        return False
+    if not names_share_stem:  # then only their place tells that they belong together
+        along = np.unique(np.round(along_normal(stacks[0]), 3))
+        if len(along) < len(places) or len(uneven(np.diff(along))):
+            return False
+    first = min(series[index].uid for index in places)
+    name = first.rpartition(".")[0] if names_share_stem else f"{first}#all"
+    note = f'{len(places)} series of one slice each look like one series in parts; name "{name}" to read them as one.'
+    whole = _describe(stacks[0], replace(series[places[0]], skip_reason="", notes=()), {}, ())
+    reason = f"{len(places)} series of one slice each read as one, if it is named"
+    series.append(replace(whole, uid=name, skip_reason=whole.skip_reason or reason))
+    for index in places:
+        series[index] = replace(series[index], notes=(*series[index].notes, note))
+    return True

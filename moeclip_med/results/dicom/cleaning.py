@@ -46,6 +46,8 @@ _ENUMERATED: dict[str, dict[str, str]] = {
 _REWRITTEN = "rewritten in the standard's form"
 _FIRST_OF_SEVERAL = "the first of several values"
 _NAME_FORM = "brought to the form and length of a person's name"
+_AT_ENDS = " \0\t\r\n"
+_UNPRINTABLE = "without characters that cannot be shown"
 _CUT = "cut to the longest length allowed"
 _INVALID = "invalid"
 _TOO_LONG = "too long"
@@ -139,8 +141,10 @@ class HeaderCleaner:
             cleaned, what = _ENUMERATED[keyword].get(plain.upper()), _REWRITTEN
         elif vr == "PN":
             cleaned, what = _name(plain), _NAME_FORM
-        elif vr in _TEXTS:
-            cleaned, what = plain[: _LENGTHS[vr]].rstrip() if can_be_cut else plain, _CUT
+        elif vr in _TEXTS and can_be_cut:
+            cleaned, what = plain[: _LENGTHS[vr]].rstrip(), _CUT if len(plain) > _LENGTHS[vr] else _UNPRINTABLE
+        elif vr in _TEXTS:  # identifiers: without a character inside, it may be somebody else's
+            cleaned, what = plain if text.strip(_AT_ENDS).isprintable() else None, _UNPRINTABLE
         else:
             cleaned, what = _RULES[vr](plain), _REWRITTEN
         if cleaned is not None and len(cleaned) > _LENGTHS.get(vr, len(cleaned)) and vr != "PN":
