@@ -33,6 +33,7 @@ LARGEST_SEED = 30_000
 with atheris.instrument_imports(include=["moeclip_transforms", "moeclip_med.batch", "moeclip_med.weights.store",
                                          "moeclip_med.model.json_records", "nibabel", "pydicom"]):  # fmt: skip
     from moeclip_transforms.errors import InputError
+    from moeclip_transforms.isolation import make_expendable
     from moeclip_transforms.source import open_source
 
     from moeclip_med.batch.pacs import dicomweb
@@ -175,6 +176,7 @@ def main() -> None:
     tempfile.tempdir = str(scratch)
     write_seeds(arguments.target, corpus)
     run = TARGETS[arguments.target]
+    make_expendable()  # decoders run here, where coverage is seen
 
     def one(data: bytes) -> None:
         run(scratch, data)

@@ -93,7 +93,10 @@ def test_a_damaged_length_does_not_claim_gigabytes(tmp_path, make_slice):
     content = path.read_bytes()
     place = content.index(b"\x08\x00\x30\x10LO")  # Study Description becomes an unknown VR of 4 GB
     path.write_bytes(content[:place] + b"\x08\x00\x30\x10UN\0\0\xf0\xff\xff\xff" + content[place + 8 :])
-    assert message_of(path) == f'"{path}" holds nothing to score: it is no image: it has no rows.'
+    assert message_of(path) == (
+        '"image" is not read: its element (0008,1030) has 4294967280 bytes, where 65536 are expected at most; '
+        "it is damaged: export it again."
+    )
 
 
 def test_rle_that_makes_its_decoder_panic_is_a_damaged_slice(tmp_path):

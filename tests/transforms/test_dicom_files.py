@@ -19,14 +19,16 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from moeclip_transforms import InputError, open_source, read_volume
+from moeclip_transforms import InputError, dicom_file, open_source, read_volume
 from moeclip_transforms.dicom_file import KeptFiles, opened
-from moeclip_transforms.dicom_header import quietly
+from moeclip_transforms.dicom_header import quietly, text
 from moeclip_transforms.discovery import scan
 from moeclip_transforms.source import read_series
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import RawDataElement
 from pydicom.fileset import FileSet
 from pydicom.misc import warn_and_log
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 _opened: Counter[str] | None = None
@@ -149,17 +151,60 @@ def test_what_follows_the_pixels_of_a_deflated_file_is_not_unpacked(tmp_path, ma
     np.testing.assert_array_equal(read_volume(path).array, read_volume(tmp_path / "plain").array)
 
 
-@pytest.mark.slow
-def test_a_header_of_millions_of_empty_items_is_refused(tmp_path, make_slice):
-    path = tmp_path / "image"
-    make_slice().save_as(path)
+def with_items(path: Path, dataset: pydicom.FileDataset, count: int) -> Path:
+    """A file with a sequence of so many empty items before Slice Thickness."""
+    dataset.save_as(path)
     content = path.read_bytes()
-    at = content.index(b"\x18\x00\x50\x00DS")  # before Slice Thickness
-    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 2_100_000
+    at = content.index(b"\x18\x00\x50\x00DS")
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * count
     sequence = struct.pack("<HH2sHI", 0x0018, 0x0012, b"SQ", 0, 0xFFFFFFFF)
     path.write_bytes(content[:at] + sequence + items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) + content[at:])
+    return path
+
+
+@pytest.mark.slow
+def test_a_header_of_millions_of_empty_items_is_refused(tmp_path, make_slice):
     with pytest.raises(InputError, match="has more than .* parts"):
+        read_volume(with_items(tmp_path / "image", make_slice(), 2_100_000))
+
+
+def test_a_header_takes_no_longer_than_its_time(tmp_path, make_slice, monkeypatch):
+    monkeypatch.setattr(dicom_file, "_MAX_SECONDS", 0.001)
+    with pytest.raises(InputError, match=r"^\"image\" is not read: its header takes longer than 0\.001 s"):
+        read_volume(with_items(tmp_path / "image", make_slice(), 10_000))
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        ((0x0008, 0x0005), b"UT", b"A\\" * 1000),  # pydicom looks each character set up
+        ((0x0010, 0x0020), b"UT", b"1\x1b" * 40_000),
+        ((0x0020, 0x0032), b"UN", b"1\\" * 600_000),
+    ],
+)
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_text_longer_than_any_is_refused_before_it_is_looked_at(tmp_path, make_slice, tag, vr, value, is_nested):
+    element = struct.pack("<HH2sHI", *tag, vr, 0, len(value)) + value
+    if is_nested:
+        items = struct.pack("<HHI", 0xFFFE, 0xE000, len(element)) + element
+        element = struct.pack("<HH2sHI", 0x0008, 0x0006, b"SQ", 0, 0xFFFFFFFF) + items
+        element += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    dataset = make_slice()
+    del dataset.PatientID, dataset.PatientName
+    dataset.save_as(tmp_path / "plain", enforce_file_format=True)
+    content = (tmp_path / "plain").read_bytes()
+    (length,) = struct.unpack_from("<I", content, 140)
+    path = deflated(tmp_path / "image", dataset, element + content[144 + length :])
+    with pytest.raises(InputError, match=r"its element \(00.* bytes, where \d+ are expected at most"):
         read_volume(path)
+
+
+def test_a_text_that_changes_its_character_set_again_and_again_counts_as_missing(make_slice):
+    dataset = make_slice()
+    dataset._dict[Tag("StationName")] = RawDataElement(
+        Tag("StationName"), "SH", 4000, b"1\x1b" * 2000, 0, is_implicit_VR=False, is_little_endian=True
+    )
+    assert text(dataset, "StationName") == ""
 
 
 @pytest.mark.parametrize("how", ["lower", "suffix", "both"])

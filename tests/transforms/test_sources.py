@@ -3,6 +3,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -305,3 +306,12 @@ def test_what_macos_keeps_beside_files_is_no_image(tmp_path):
         (tmp_path / name).write_bytes(b"\x00\x05\x16\x07 Mac OS X")
     with open_source(tmp_path) as source:
         assert ([series.files[0].name for series in source.series], source.unreadable) == (["a.png"], ())
+
+
+def test_a_series_that_declares_more_than_this_machine_has_free_is_refused(tmp_path, make_slice, monkeypatch):
+    """`score` and napari have no other bound: a batch has its budget."""
+    memory = namedtuple("memory", "available")
+    make_slice().save_as(tmp_path / "image")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory(100))
+    with pytest.raises(InputError, match=r"declares 0\.0 GiB of pixels, and this machine has 0\.0 GiB"):
+        read_volume(tmp_path / "image")

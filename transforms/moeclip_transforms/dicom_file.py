@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 import threading
+import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,8 +32,17 @@ _HEAD_BYTES = 4096
 _LARGE_READ = 65_536
 _CHUNK = 1 << 18
 _MAX_HEADER_BYTES = 64 * 2**20
-_MAX_READS = 2_000_000
-"""Each data element and each item of a sequence takes one read or more."""
+_MAX_READS, _MAX_READS_UNPACKED, _BYTES_PER_READ = 2_000_000, 500_000, 4
+"""Each data element and each item of a sequence takes one read or more. A compressed file may have as many as it has
+bytes to tell apart, beyond a first half million."""
+_MAX_SECONDS = 30.0
+"""Of processor time for one header; 10 000 frames of an enhanced object take 3 s."""
+_READS_BETWEEN_LOOKS = 1024
+_ELEMENT_HEAD, _LARGEST_CHARACTER_SETS, _LARGEST_TEXT, _LARGEST_NUMBERS = 8, 1 << 10, 1 << 16, 1 << 20
+"""Bytes: pydicom takes a minute to look at 4 MB of character sets, or of text with escapes."""
+_CHARACTER_SET = 0x00080005
+_TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UI"}
+_NUMBER_VRS = {"DS", "IS"}
 
 
 class TooMuchError(InputError):
@@ -40,16 +50,73 @@ class TooMuchError(InputError):
 
 
 class _Counted:
-    """A file object that counts what is asked of it: a header may hold millions of empty items."""
+    """A file object that bounds what parsing a header costs: it may hold millions of empty items, or endless texts."""
 
     size: int
-    _reads_left = _MAX_READS
+    most_reads = _MAX_READS
+    _reads_left: int | None = None
+    _deadline = 0.0
+    _head = b""
 
-    def _count(self) -> None:
+    @contextmanager
+    def header_budget(self) -> Iterator[None]:
+        """Allow as many reads and as much time as a header may take.
+
+        Raises:
+            TooMuchError: When it takes more, or a text in it is longer than any.
+        """
+        self._reads_left, self._deadline, self._head = self.most_reads, time.thread_time() + _MAX_SECONDS, b""
+        try:
+            yield
+        finally:
+            self._reads_left = None
+
+    def _count(self, size: int | None) -> None:
+        if self._reads_left is None:
+            return
         self._reads_left -= 1
         if self._reads_left < 0:
-            msg = f"its header has more than {_MAX_READS} parts; it is damaged or no image: export it again"
+            msg = f"its header has more than {self.most_reads} parts; it is damaged or no image: export it again"
             raise TooMuchError(msg)
+        if self._reads_left % _READS_BETWEEN_LOOKS == 0 and time.thread_time() > self._deadline:
+            msg = f"its header takes longer than {_MAX_SECONDS:g} s to read; it is damaged or no image: export it again"
+            raise TooMuchError(msg)
+        if size is not None and size > _LARGEST_CHARACTER_SETS and self._head:
+            _check_length(self._head, size)
+
+    def _note(self, found: bytes, size: int | None) -> bytes:
+        """Remember what may be the head of an element: its value is read next."""
+        if size == _ELEMENT_HEAD:
+            self._head = found
+        return found
+
+
+def _check_length(head: bytes, size: int) -> None:
+    """Refuse a text or list of numbers that is longer than any.
+
+    Args:
+        head: The first 8 bytes of the element, which start with its tag.
+        size: The length of its value.
+    """
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    tags = (group << 16 | element for order in "<>" for group, element in [struct.unpack_from(f"{order}HH", head)])
+    tag = next((tag for tag in tags if dictionary_has_tag(tag)), None)
+    if tag is None:
+        return
+    kinds = set(dictionary_VR(tag).split(" or "))
+    most = (
+        _LARGEST_CHARACTER_SETS if tag == _CHARACTER_SET
+        else _LARGEST_TEXT if kinds & _TEXT_VRS
+        else _LARGEST_NUMBERS if kinds & _NUMBER_VRS
+        else size
+    )  # fmt: skip
+    if size > most:
+        msg = (
+            f"its element ({tag >> 16:04X},{tag & 0xFFFF:04X}) has {size} bytes, where {most} are expected at most; it "
+            "is damaged: export it again"
+        )
+        raise TooMuchError(msg)
 
 
 class BoundedFile(_Counted, io.BufferedReader):
@@ -62,10 +129,10 @@ class BoundedFile(_Counted, io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all that is left for None or a negative number."""
-        self._count()
+        self._count(size)
         if size is not None and size > _LARGE_READ:
             size = min(size, max(0, self.size - self.tell()))
-        return super().read(size)
+        return self._note(super().read(size), size)
 
 
 class KeptFile(_Counted, io.BytesIO):
@@ -82,8 +149,8 @@ class KeptFile(_Counted, io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all that is left for None or a negative number."""
-        self._count()
-        return super().read(size)
+        self._count(size)
+        return self._note(super().read(size), size)
 
 
 class UnpackedFile(_Counted):
@@ -97,6 +164,7 @@ class UnpackedFile(_Counted):
         self.limit = _MAX_HEADER_BYTES
         self._content = bytearray(head)
         self._packed = packed
+        self.most_reads = min(_MAX_READS, _MAX_READS_UNPACKED + len(packed) // _BYTES_PER_READ)
         self._unpacker = zlib.decompressobj(window_bits)
         self._place = 0
 
@@ -113,12 +181,12 @@ class UnpackedFile(_Counted):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all that is left for None or a negative number."""
-        self._count()
+        self._count(size)
         end = self.limit + 1 if size is None or size < 0 else self._place + size
         self._unpack(end)
         found = bytes(self._content[self._place : end])
         self._place += len(found)
-        return found
+        return self._note(found, size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Go to a place; nothing is unpacked for it, but for a place told from the end."""

@@ -43,6 +43,8 @@ PIXEL_TAGS = frozenset([0x7FE00008, 0x7FE00009, PIXEL_DATA])
 
 _TEXT_VRS = frozenset(["AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"])
 _ESCAPE = b"\x1b"
+_MOST_ESCAPES = 1000
+"""Changes of the character set in one value; pydicom takes 7 µs for each."""
 _DIRECTORY_RECORDS = 0x00041220
 
 
@@ -95,17 +97,26 @@ def parse_header(
     reached = _PixelsReached(stream, wants_all=keywords is None)
     tags = None if keywords is None else [_tag(keyword) for keyword in keywords]
     try:
-        dataset = read_partial(stream, stop_when=reached, specific_tags=tags, force=force)  # type: ignore[arg-type]
+        with stream.header_budget():
+            dataset = read_partial(stream, stop_when=reached, specific_tags=tags, force=force)  # type: ignore[arg-type]
     except InvalidDicomError as error:
         msg = f'"{path.name}" is not a DICOM file; expected the prefix "DICM" at byte 128.'
         raise InputError(msg) from error
-    except TooMuchError as error:
-        msg = f'"{path.name}" is not read: {error}.'
-        raise InputError(msg) from error
-    except DAMAGED as error:
+    except (*DAMAGED, TooMuchError) as error:
+        too_much = _too_much(error)
+        if too_much is not None:
+            msg = f'"{path.name}" is not read: {too_much}.'
+            raise InputError(msg) from error
         msg = f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
         raise InputError(msg) from error
     return Header(dataset, stream.tell(), reached.place, reached.tag == PIXEL_DATA)
+
+
+def _too_much(error: BaseException | None) -> TooMuchError | None:
+    """What pydicom may have wrapped in an error of its own."""
+    while error is not None and not isinstance(error, TooMuchError):
+        error = error.__context__
+    return error
 
 
 def read_header(path: Path, *, keywords: Sequence[str | int] | None = None, force: bool = False) -> FileDataset:
@@ -148,8 +159,14 @@ def encoded_header(path: Path) -> bytes:
 def value_of(dataset: Dataset, keyword: str | int) -> Any:  # noqa: ANN401  the value of any attribute
     """An attribute's value; None where missing or where converting it fails."""
     tag = _tag(keyword)
+    if tag not in dataset.keys():  # noqa: SIM118  far faster: no tag is made of it
+        return None
+    element = dataset.get_item(tag)
+    stored = element.value if isinstance(element, RawDataElement) else None
+    if isinstance(stored, bytes) and stored.count(_ESCAPE) > _MOST_ESCAPES:
+        return None
     try:
-        return dataset[tag].value if tag in dataset.keys() else None  # noqa: SIM118  far faster: no tag is made of it
+        return dataset[tag].value
     except DAMAGED:
         return None
 

@@ -150,7 +150,8 @@ def _streamed_frames(file: DicomFile, header: Header, numbers: list[int]) -> Sto
 
 def _compressed_frames(file: DicomFile, numbers: list[int], canvas: Canvas) -> Stored:
     file.stream.seek(0)
-    dataset = dcmread(file.stream, force=True)
+    with file.stream.header_budget():
+        dataset = dcmread(file.stream, force=True)
     count = max(1, int(number(dataset, "NumberOfFrames") or 1))
     limits = CallLimits(memory_bytes=_LEAST_MEMORY + _COPIES * _expected_bytes(dataset) // count)
     frames = compressed_frames(dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -227,6 +228,7 @@ def read_series(
     Raises:
         InputError: When it cannot be read or its geometry makes no sense.
     """
+    _check_memory(series)
     if series.format is FileFormat.DICOM:
         from moeclip_transforms.dicom import read_dicom
 
@@ -237,6 +239,23 @@ def read_series(
 def _listed(series: tuple[Series, ...]) -> str:
     more = f"; and {len(series) - _MOST_LISTED} more" if len(series) > _MOST_LISTED else ""
     return "; ".join(_words(one) for one in series[:_MOST_LISTED]) + more
+
+
+def _check_memory(series: Series) -> None:
+    """Refuse what declares more than this machine has free: a few bytes can declare gigabytes.
+
+    Raises:
+        InputError: When its pixels as float32 need more memory than is free.
+    """
+    import psutil
+
+    needed, free = 4 * math.prod(series.shape[:3]) * series.channels, psutil.virtual_memory().available
+    if needed > free:
+        msg = (
+            f"{_words(series)} declares {needed / 2**30:.1f} GiB of pixels, and this machine has {free / 2**30:.1f} GiB "
+            "of memory free; it is damaged, or read it on a larger machine."
+        )
+        raise InputError(msg)
 
 
 def _words(series: Series) -> str:
