@@ -228,7 +228,9 @@ def test_truncated_header(tmp_path, make_slice):
     assert message_of(tmp_path / "image")
 
 
-def test_huge_declared_size_claims_no_memory(tmp_path, make_slice):
+def test_huge_declared_size_claims_no_memory(tmp_path, make_slice, monkeypatch):
+    memory = namedtuple("memory", "available")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory(2**40))
     dataset = make_slice()
     dataset.Rows = dataset.Columns = 65535
     dataset.save_as(tmp_path / "image")

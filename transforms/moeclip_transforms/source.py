@@ -252,8 +252,8 @@ def _check_memory(series: Series) -> None:
     needed, free = 4 * math.prod(series.shape[:3]) * series.channels, psutil.virtual_memory().available
     if needed > free:
         msg = (
-            f"{_words(series)} declares {needed / 2**30:.1f} GiB of pixels, and this machine has {free / 2**30:.1f} GiB "
-            "of memory free; it is damaged, or read it on a larger machine."
+            f"{_words(series)} declares {needed / 2**30:.1f} GiB of pixels, and this machine has {free / 2**30:.1f} "
+            "GiB of memory free; it is damaged, or read it on a larger machine."
         )
         raise InputError(msg)
 
