@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from moeclip_transforms import Volume
 from PIL import Image
-from result_cases import changed
+from result_cases import Blob, changed, score
 
 from moeclip_med.results import write_results
 from moeclip_med.results.report.page import MOST_ILLUSTRATED, report_page
@@ -54,6 +55,16 @@ def test_it_is_self_contained_and_runs_nothing(nifti_anomaly, tmp_path):
     references = [attrs[name] for _, attrs in reader.elements for name in ("src", "href") if name in attrs]
     assert len(references) > 20
     assert all(reference.startswith(("data:image/webp;base64,", "#grey-")) for reference in references)
+
+
+@pytest.mark.parametrize("shape", [(20_000, 12), (12, 20_000)])
+def test_pictures_longer_than_their_format_allows_are_made_smaller(tmp_path, shape):
+    volume = Volume.from_array(np.random.default_rng(0).random(shape, dtype=np.float32) * 100, name="strip.png")
+    anomaly = score(volume, (Blob((shape[0] // 2, shape[1] // 2, 0), 4, 0.9),))
+    _, reader = read(anomaly, tmp_path / "out")
+    pictures = [attrs["href"] for _, attrs in reader.elements if attrs.get("href", "").startswith("data:")]
+    assert pictures
+    assert all(max(decode(picture).shape) == 1600 for picture in pictures)
 
 
 def test_research_use_and_uncalibrated_cannot_be_missed(nifti_anomaly, tmp_path):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from moeclip_transforms import InputError, Plane
+from moeclip_transforms import ImageKind, InputError, Plane, Volume
 
 from moeclip_med.model.outputs import NetworkOutput
 from moeclip_med.scoring import ResultArrays, score_volume
@@ -35,7 +35,7 @@ class BrightnessEngine:
         return NetworkOutput(maps=maps, routing=routing)
 
 
-def make_detector(crop="whole"):
+def make_detector(crop="whole", weak_kinds=None):
     metadata = SimpleNamespace(
         name="brightness",
         version="1",
@@ -44,9 +44,32 @@ def make_detector(crop="whole"):
         threshold=Threshold(0.6, "test"),
         threshold_for=lambda _: Threshold(0.6, "test"),
         prompts=None,
-        weak_kinds={},
+        weak_kinds=weak_kinds or {},
     )
     return Detector(SimpleNamespace(metadata=metadata, identity_hash="0" * 64, notes=()), BrightnessEngine())
+
+
+WEAK = {"mr": "weak on MR", "ct-lung": "weak on lung CT", "oct": "weak on OCT"}
+
+
+@pytest.mark.parametrize(
+    ("lowest", "asked", "said", "unsaid"),
+    [
+        (-1000.0, None, ["The lowest value is -1000, as in CT", '"ct-brain"', "weak on lung CT"], "weak on MR"),
+        (-3024.0, None, ["The lowest value is -3024, as in CT"], "weak on MR"),
+        (0.0, None, ["weak on MR"], "as in CT"),
+        (-1000.0, ImageKind.CT_LUNG, ["weak on lung CT"], "as in CT"),
+        (-1000.0, ImageKind.CT_BRAIN, [], "as in CT"),
+        (-1000.0, ImageKind.MR, ["weak on MR"], "as in CT"),
+    ],
+)
+def test_a_ct_that_is_taken_for_mr_is_told_unless_its_kind_was_named(blob, lowest, asked, said, unsaid):
+    values = np.where(blob > 0, blob, lowest).astype(np.float32)
+    volume = Volume.from_array(values, np.diag([2.0, 2, 2, 1]), kind=ImageKind.MR)
+    warning = score_volume(volume, make_detector(weak_kinds=WEAK), kind=asked).record.outcome.weak_kind_warning
+    assert [words for words in said if words not in warning] == []
+    assert unsaid not in warning
+    assert bool(warning) == bool(said)
 
 
 @pytest.fixture

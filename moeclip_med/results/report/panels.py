@@ -31,7 +31,6 @@ _ENOUGH_SAMPLES = 96
 _BODY_SHARE = 0.02
 """A slice with less body than this is excluded from the overview."""
 
-_LONGEST_WEBP = 16383
 _IMAGE_QUALITY = 88
 """WebP quality of the grey images: no visible loss; the scores themselves are kept without loss."""
 _LONGEST_SIDE = 1600
@@ -250,7 +249,10 @@ def _overlay_uri(scores: NDArray[np.float32], threshold: float) -> str:
 
 
 def _fitting(picture: Image.Image) -> Image.Image:
-    """The picture with at most `_LONGEST_SIDE` pixels a side: a mammogram's overlay would take a gigabyte to encode."""
+    """The picture with at most `_LONGEST_SIDE` pixels a side.
+
+    A mammogram's overlay would take a gigabyte to encode, and WebP takes no side longer than 16 383 pixels.
+    """
     scale = min(1.0, _LONGEST_SIDE / max(picture.size))
     if scale == 1:
         return picture
@@ -259,10 +261,7 @@ def _fitting(picture: Image.Image) -> Image.Image:
 
 
 def _webp(picture: Image.Image, **options: Any) -> str:  # noqa: ANN401 - Pillow's own options
-    """A picture as a data URI: WebP, or PNG where it is longer than WebP can be."""
+    """A picture as a data URI."""
     buffer = io.BytesIO()
-    if max(picture.size) > _LONGEST_WEBP:
-        picture.save(buffer, "PNG")
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     picture.save(buffer, "WEBP", method=4, **options)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
