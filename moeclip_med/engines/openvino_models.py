@@ -110,7 +110,7 @@ def compiled_model(recipe: ModelRecipe) -> tuple[openvino.CompiledModel, Agreeme
             )
             model_cache.discard(key)
     started = time.perf_counter()
-    compiled = _compile(recipe)
+    compiled = compile_model(recipe)
     agreement = measure_agreement(compiled, recipe)
     _log.info("compiled for OpenVINO in %s: %.1f s", recipe.precision, time.perf_counter() - started)
     _check_agreement(agreement, recipe)
@@ -161,11 +161,16 @@ class _TracedNetwork(nn.Module):
         return (output.maps, *(output.routing or ()))
 
 
-def _compile(recipe: ModelRecipe) -> openvino.CompiledModel:
+def compile_model(recipe: ModelRecipe) -> openvino.CompiledModel:
+    """Convert and compile a model, which takes seconds; nothing is kept on disk.
+
+    Raises:
+        ConversionError: If OpenVINO cannot run it, or there is no room for temporary files.
+    """
     try:
-        converted = _convert(recipe)
+        converted = convert(recipe)
         if recipe.precision is Precision.INT8:
-            converted = _quantise(converted, recipe)
+            converted = quantise(converted, recipe)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             # Through a file: half the weights where they will be halved anyway, and mapped, not held twice.
             path = Path(folder) / "model.xml"
@@ -185,7 +190,8 @@ def _compile(recipe: ModelRecipe) -> openvino.CompiledModel:
         raise ConversionError(msg) from error
 
 
-def _convert(recipe: ModelRecipe) -> openvino.Model:
+def convert(recipe: ModelRecipe) -> openvino.Model:
+    """Return the network in float32 as OpenVINO's own form."""
     model = recipe.model
     size = model.metadata.architecture.image_size
     images = torch.zeros(1, 3, size, size)
@@ -193,7 +199,8 @@ def _convert(recipe: ModelRecipe) -> openvino.Model:
     return to_openvino(traced, (images,) if model.text is None else (images, model.text))
 
 
-def _quantise(converted: openvino.Model, recipe: ModelRecipe) -> openvino.Model:
+def quantise(converted: openvino.Model, recipe: ModelRecipe) -> openvino.Model:
+    """Return a converted network in 8-bit integers, with ranges from the recipe's images."""
     nncf = import_nncf()
 
     nncf.set_log_level(logging.ERROR)

@@ -8,10 +8,10 @@ from moeclip_transforms import Affine
 from moeclip_transforms.errors import InputError
 from scipy import ndimage
 
-from moeclip_med.scoring import calibration as calibrate
 from moeclip_med.scoring.calibration import (
     calibrate_findings,
     calibrate_rate,
+    calibrated_metadata,
     count_findings,
     flag_level,
     studies_needed,
@@ -50,12 +50,9 @@ def pool():
 def test_flag_level_is_where_the_last_listed_finding_vanishes():
     anomaly = study(np.random.default_rng(0))
     level = flag_level(anomaly, SCALE)
-    reach = calibrate._reach(SCALE)
-    assert reach == pytest.approx(1.5 * np.log(0.7 / 0.3))
-    assert calibrate._has_finding(anomaly.raw, anomaly.volume, reach, level)
-    assert not calibrate._has_finding(
-        anomaly.raw, anomaly.volume, reach, float(np.nextafter(np.float32(level), np.float32(9)))
-    )
+    above = np.nextafter(np.float32(level), np.float32(9))
+    at_level, higher = count_findings(anomaly, np.array([level, above]), SCALE)
+    assert (at_level > 0, higher) == (True, 0)
     # A single high voxel is smaller than the smallest finding, so it changes nothing.
     anomaly.raw[0, 0, 0] = 1e6
     assert flag_level(anomaly, SCALE) == level
@@ -131,7 +128,7 @@ def test_calibrated_metadata_puts_the_threshold_at_one_half_and_keeps_order():
     before = ModelMetadata("m", "1", lite_architecture(), ScoreScale(4.5, 0.7), Threshold(0.6, "x"), "Apache-2.0")
     levels = np.linspace(3.0, 9.0, 40)
     found = calibrate_rate(levels.tolist(), 0.05)
-    after = calibrate.calibrated_metadata(before, found, "40 healthy studies (mr)")
+    after = calibrated_metadata(before, found, "40 healthy studies (mr)")
     assert after.threshold.is_calibrated
     assert after.threshold.value == 0.5
     assert "40 healthy studies (mr)" in after.threshold.source

@@ -152,7 +152,7 @@ def test_int8_keeps_the_order_and_is_made_of_industrial_images(small_transformer
 @pytest.mark.slow
 def test_int8_never_rounds_queries_keys_and_values_as_one_tensor(small_transformer):
     recipe = openvino_models.ModelRecipe(small_transformer, Precision.INT8, False, 1, CalibrationImages(None, 1))
-    quantised = openvino_models._quantise(openvino_models._convert(recipe), recipe)
+    quantised = openvino_models.quantise(openvino_models.convert(recipe), recipe)
     rounded = [op for op in quantised.get_ops() if op.get_type_name() == "FakeQuantize"]
     assert rounded
     assert max(len(op.get_output_partial_shape(0)) for op in rounded) <= 4  # five cost two fifths of the time
@@ -163,7 +163,7 @@ def test_int8_never_rounds_queries_keys_and_values_as_one_tensor(small_transform
 
 def test_an_engine_that_is_too_inexact_is_refused(small_transformer, monkeypatch):
     far_off = openvino_models.Agreement(correlation=0.9, largest=1.0)
-    monkeypatch.setattr(openvino_models, "_compile", lambda _: None)
+    monkeypatch.setattr(openvino_models, "compile_model", lambda _: None)
     monkeypatch.setattr(openvino_models, "measure_agreement", lambda *_: far_off)
     with pytest.raises(ConversionError) as caught:
         make_engine(small_transformer, engine="openvino", precision="f32", threads=1)
@@ -234,7 +234,7 @@ def test_float32_scores_depend_on_neither_batch_nor_threads(lite, engine):
 
 def test_the_compiled_model_is_kept(small_transformer, monkeypatch):
     make_engine(small_transformer, engine="openvino", precision="f32")
-    monkeypatch.setattr(openvino_models, "_convert", lambda _: pytest.fail("converted again"))
+    monkeypatch.setattr(openvino_models, "convert", lambda _: pytest.fail("converted again"))
     made = make_engine(small_transformer, engine="openvino", precision="f32")
     assert made.run(images_for(small_transformer, 1)).maps.shape == (1, 112, 112)
 
@@ -317,7 +317,7 @@ def test_models_unused_for_longest_and_old_drafts_go_first(tmp_path, monkeypatch
 
 
 def test_two_processes_may_compile_the_same_model_at_once(small_transformer, cache, monkeypatch):
-    compile_it, nested = openvino_models._compile, []
+    compile_it, nested = openvino_models.compile_model, []
 
     def compile_while_another_does(recipe):
         if not nested:  # the other process starts and finishes while this one is compiling
@@ -325,7 +325,7 @@ def test_two_processes_may_compile_the_same_model_at_once(small_transformer, cac
             openvino_models.compiled_model(recipe)
         return compile_it(recipe)
 
-    monkeypatch.setattr(openvino_models, "_compile", compile_while_another_does)
+    monkeypatch.setattr(openvino_models, "compile_model", compile_while_another_does)
     made = make_engine(small_transformer, engine="openvino", precision="f32", threads=1)
     assert nested
     assert made.run(images_for(small_transformer, 1)).maps.isfinite().all()

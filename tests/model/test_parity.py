@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from released_network import build_released
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from moeclip_med.model.architecture import BlurSpec
 from moeclip_med.model.losses import etf_loss, map_loss, maps_loss, output_gram
@@ -29,18 +29,22 @@ def check_image(released, reference, size: int) -> None:
     """Tokens, image embedding and maps of one image."""
     network, text = released.network, released.prompts("scan")
     images = seeded_image(7, size)
-    levels, index, patches = [], 0, None
-    for step in network._levels(network.first_tokens(images), None):
-        patches = step.patches
-        projected = [torch.nn.functional.normalize(item, dim=-1) for item in network._project(step, None)]
-        for tokens in projected:
-            flat = tokens.flatten(1, 2)[0]
-            expected = reference[f"seg{size}_{index}"]
-            np.testing.assert_allclose(flat[:: max(1, len(flat) // 27), ::8], expected, atol=1e-4, rtol=0)
-            index += 1
-        levels.append(sum(anomaly_of_tokens(item, text, 100.0) for item in projected))
-    assert index == 12
-    embedding = network.embed_image(patches)
+    projected = []
+    hooks = [
+        projection.register_forward_hook(lambda *given: projected.append(normalize(given[-1], dim=-1)))
+        for projection in network.projections
+    ]
+    embedding = network.forward_training(network.first_tokens(images), text).image_embedding
+    for hook in hooks:
+        hook.remove()
+    assert len(projected) == 12
+    for index, tokens in enumerate(projected):
+        flat = tokens.flatten(1, 2)[0]
+        expected = reference[f"seg{size}_{index}"]
+        np.testing.assert_allclose(flat[:: max(1, len(flat) // 27), ::8], expected, atol=1e-4, rtol=0)
+    levels = [
+        sum(anomaly_of_tokens(item, text, 100.0) for item in projected[start : start + 3]) for start in range(0, 12, 3)
+    ]
     np.testing.assert_allclose(embedding, reference[f"det{size}"], atol=1e-4, rtol=0)
     score = (embedding @ text[:, ABNORMAL] + 1) / 2
     np.testing.assert_allclose(score, reference[f"detscore{size}"], atol=1e-4, rtol=0)

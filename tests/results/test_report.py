@@ -18,7 +18,7 @@ from result_cases import Blob, changed, score
 
 from moeclip_med.results import write_results
 from moeclip_med.results.report.page import MOST_ILLUSTRATED, report_page
-from moeclip_med.results.report.panels import PanelMaker, _scale_bar
+from moeclip_med.results.report.panels import PanelMaker, scale_bar
 
 
 class Reader(HTMLParser):
@@ -177,7 +177,7 @@ def test_pictures_are_drawn_to_scale(nifti_anomaly):
 
 @given(st.floats(0.5, 2000))
 def test_a_scale_bar_has_a_round_length_of_a_readable_size(width):
-    bar = _scale_bar((0.0, 0.0, width, width))
+    bar = scale_bar((0.0, 0.0, width, width))
     assert width / 8 < bar.length <= width / 3 * (1 + 1e-9)
     assert re.fullmatch(r"0\.[125]|[125]0*", f"{bar.length:g}") or bar.length < 0.1
 

@@ -16,9 +16,9 @@ from moeclip_med.results.report import panels
 def test_pictures_are_no_larger_than_a_page_shows(shape):
     rng = np.random.default_rng(0)
     for uri in (
-        panels._image_uri(rng.random((1, *shape), dtype=np.float32)),
-        panels._overlay_uri(rng.random(shape, dtype=np.float32), 0.5),
+        panels.image_uri(rng.random((1, *shape), dtype=np.float32)),
+        panels.overlay_uri(rng.random(shape, dtype=np.float32), 0.5),
     ):
         picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-        scale = min(1.0, panels._LONGEST_SIDE / max(shape))
+        scale = min(1.0, panels.LONGEST_SIDE / max(shape))
         assert picture.size == (round(shape[1] * scale), round(shape[0] * scale))

@@ -11,7 +11,7 @@ from moeclip_transforms import Affine, FileFormat, ImageKind, Series, Volume
 from moeclip_transforms.volume import SourceRef
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_volume():
     """Return a function that wraps an array (x, y, z) or (channel, x, y, z) as a regular volume."""
 

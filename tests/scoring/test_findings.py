@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from moeclip_med.scoring import find_findings
 from moeclip_med.scoring.anomaly import low_threshold
-from moeclip_med.scoring.findings import _components, smallest_volume, voxel_to_lps
+from moeclip_med.scoring.findings import smallest_volume, voxel_to_lps
 
 
 def scores_with(shape, *regions):
@@ -142,16 +142,19 @@ def test_labels_go_into_the_array_that_is_given_whatever_it_held(make_volume):
 
 @settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.permutations(range(3)))
-def test_regions_are_those_of_scipy_in_any_order_of_memory(seed, share, order):
+def test_regions_are_those_of_scipy_in_any_order_of_memory(make_volume, seed, share, order):
     scores = np.random.default_rng(seed).random((9, 11, 13), dtype=np.float32)
     given_labels = np.empty([scores.shape[axis] for axis in order], dtype=np.uint16).transpose(np.argsort(order))
-    components, count = ndimage.label(scores >= 1 - share, np.ones((3, 3, 3)))
+    threshold = 1 - share
+    components, count = ndimage.label(scores >= low_threshold(threshold), np.ones((3, 3, 3)))
+    peaks = ndimage.maximum(scores, components, np.arange(1, count + 1))
+    listed = np.where(np.isin(components, 1 + np.flatnonzero(peaks >= threshold)), components, 0)
 
-    found, found_count = _components(scores, 1 - share, np.ones((3, 3, 3), dtype=bool), given_labels)
+    found = find_findings(scores, make_volume(scores), threshold, given_labels, min_volume_ml=0).labels
 
     assert found is given_labels
-    assert found_count == count
-    assert len(np.unique(np.stack([found.ravel(), components.ravel()]), axis=1).T) == len(np.unique(components))
+    assert ((found > 0) == (listed > 0)).all()
+    assert len(np.unique(np.stack([found.ravel(), listed.ravel()]), axis=1).T) == len(np.unique(listed))
 
 
 def test_more_regions_than_labels_of_16_bits_are_counted_and_the_large_one_is_found(make_volume):

@@ -33,7 +33,7 @@ _BODY_SHARE = 0.02
 
 _IMAGE_QUALITY = 88
 """WebP quality of the grey images: no visible loss; the scores themselves are kept without loss."""
-_LONGEST_SIDE = 1600
+LONGEST_SIDE = 1600
 """Pixels of a picture, more than the page shows."""
 
 
@@ -129,11 +129,11 @@ class PanelMaker:
             frame=frame,
             width=view.columns * self._unit(view)[1],
             height=view.rows * self._unit(view)[0],
-            image=_image_uri(image),
-            overlay=_overlay_uri(scores, self._anomaly.threshold),
+            image=image_uri(image),
+            overlay=overlay_uri(scores, self._anomaly.threshold),
             outlines=tuple(self._outlines(scores, labels, self._unit(view))),
             letters=view.letters,
-            scale_bar=_scale_bar(frame) if view.letters else None,
+            scale_bar=scale_bar(frame) if view.letters else None,
         )
 
     def spread(self, most: int) -> list[int]:
@@ -227,7 +227,7 @@ def _extent_in_view(finding: Finding, view: SliceView) -> tuple[tuple[int, int],
     return spans[0], spans[1]
 
 
-def _scale_bar(frame: tuple[float, float, float, float]) -> ScaleBar:
+def scale_bar(frame: tuple[float, float, float, float]) -> ScaleBar:
     """The longest of 1, 2, 5, 10, ... mm that fills at most a third of the frame, at its lower right."""
     left, top, width, height = frame
     power = 10.0 ** np.floor(np.log10(width / 3))
@@ -236,24 +236,25 @@ def _scale_bar(frame: tuple[float, float, float, float]) -> ScaleBar:
     return ScaleBar(length, left + width - inset - length, top + height - inset, f"{length:g} mm")
 
 
-def _image_uri(image: NDArray[np.float32]) -> str:
+def image_uri(image: NDArray[np.float32]) -> str:
     """A (channel, rows, columns) image, 0 to 1, as WebP."""
     pixels = (image * 255).round().astype(np.uint8)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels[:3], 0, -1))
     return _webp(_fitting(picture).convert("RGB"), quality=_IMAGE_QUALITY)
 
 
-def _overlay_uri(scores: NDArray[np.float32], threshold: float) -> str:
+def overlay_uri(scores: NDArray[np.float32], threshold: float) -> str:
+    """(rows, columns) scores, 0 to 1, as a transparent WebP in the colours of the overlay."""
     shown = np.asarray(_fitting(Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32))))
     return _webp(Image.fromarray(overlay_rgba(shown, threshold), mode="RGBA"), lossless=True)
 
 
 def _fitting(picture: Image.Image) -> Image.Image:
-    """The picture with at most `_LONGEST_SIDE` pixels a side.
+    """The picture with at most `LONGEST_SIDE` pixels a side.
 
     A mammogram's overlay would take a gigabyte to encode, and WebP takes no side longer than 16 383 pixels.
     """
-    scale = min(1.0, _LONGEST_SIDE / max(picture.size))
+    scale = min(1.0, LONGEST_SIDE / max(picture.size))
     if scale == 1:
         return picture
     width, height = (max(1, round(side * scale)) for side in picture.size)
