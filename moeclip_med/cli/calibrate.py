@@ -123,19 +123,20 @@ def score_healthy(
         kept.left_out += [f'"{file.name}" is skipped: {reason}' for file, reason in source.unreadable]
         console = make_console(stderr=True)
         for series in track(source.series, "healthy series", console=console, disable=quiet):
+            name = series.files[0].name
             if series.skip_reason:
-                kept.left_out.append(f"a series is skipped: {series.skip_reason}")
+                kept.left_out.append(f'"{name}" is skipped: {series.skip_reason}')
                 continue
             try:
                 volume = source.read(series)
                 voxels = hash_array(volume.array)  # whatever the file's type, compression or name
                 if voxels in kept.inputs:
-                    kept.left_out.append("a series is skipped: the same images were given before")
+                    kept.left_out.append(f'"{name}" is skipped: the same images were given before')
                     continue
                 kept.inputs.add(voxels)
                 anomaly = score_volume(volume, detector, plane=plane, kind=kind, keep_raw=True)
             except InputError as error:
-                kept.left_out.append(f"a series is skipped: {error}")
+                kept.left_out.append(f'"{name}" is skipped: {error}')
                 continue
             _keep(kept, series.study_uid or series.uid, anomaly, scale, levels)
     return kept

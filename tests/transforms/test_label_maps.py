@@ -35,6 +35,33 @@ def test_volumes_named_as_label_maps(tmp_path, name):
     assert "label map" in reasons[name]
 
 
+@pytest.mark.parametrize("name", ["tumor.nii.gz", "aparc+aseg.nii", "s01_manual.nii.gz", "atlas.nii"])
+def test_volumes_named_as_what_is_drawn(tmp_path, name):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    save(tmp_path / name, LABELS)
+    assert chosen(tmp_path)[0] == ["T1.nii.gz"]
+
+
+def test_a_parcellation_of_hundreds_of_labels(tmp_path):
+    parcels = np.kron(np.arange(1, 201).reshape(20, 10), np.ones((4, 4)))[..., None] * np.ones(6)
+    save(tmp_path / "T1.nii.gz", RANDOM.integers(0, 900, parcels.shape).astype(np.int16))
+    save(tmp_path / "parcels.nii.gz", parcels.astype(np.int16))
+    assert chosen(tmp_path)[0] == ["T1.nii.gz"]
+
+
+def test_an_image_of_bytes_is_no_parcellation(tmp_path):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    save(tmp_path / "T1_mask_applied_seg.nii.gz", (IMAGE // 4).astype(np.uint8))
+    assert len(chosen(tmp_path)[0]) == 2
+
+
+@pytest.mark.parametrize("values", [RANDOM.random((20, 22, 8)), RANDOM.random((20, 22, 8)) * 1e-3])
+def test_probabilities_are_no_labels(tmp_path, values):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    save(tmp_path / "T1_seg.nii.gz", values.astype(np.float32))
+    assert len(chosen(tmp_path)[0]) == 2
+
+
 def test_few_whole_numbers_on_the_grid_of_an_image_beside(tmp_path):
     save(tmp_path / "a.nii.gz", IMAGE)
     save(tmp_path / "b.nii.gz", LABELS.astype(np.float32))

@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     from moeclip_transforms.geometry import Affine
     from moeclip_transforms.volume import Series
 
-MOST_LABELS = 64
-"""More whole numbers than this are an image."""
+MOST_LABELS, MOST_PARCELS = 64, 1000
+"""More whole numbers than the first are an image, unless they fill areas; more than the second in any case."""
 
-_WHOLE = 0.01
+_WHOLE, _LEAST_SPAN = 0.01, 0.5
+_ALIKE = 0.7
+"""The share of neighbours that have the same value in a parcellation; in an image of noise it is next to nothing."""
 _FIRST_BYTES, _MORE_BYTES = 1 << 16, 1 << 22
 _MOST_SIBLINGS = 200
 _FILLED = 50
-_WORDS = r"(?:masks?|d?seg|segm|segmentations?|labels?|labelmap|lesions?|roi|gt|ground[-_ ]?truth|truth|annotations?)"
+_WORDS = (
+    r"(?:masks?|[ad]?seg|segm|segmentations?|labels?|labelmap|lesions?|tumou?rs?|infarcts?|nodules?|wmh|roi|voi|gt"
+    r"|ground[-_ ]?truth|truth|annotations?|parcellations?|d?parc|aparc|atlas|manual)"
+)
 _NAMED = re.compile(rf"(?:^|[^a-z]|(?<=brain)|(?<=head))({_WORDS})(?![a-z])", re.IGNORECASE)
 _ENDING = re.compile(rf"[-_. ]*{_WORDS}$", re.IGNORECASE)
 _FOLDER = re.compile(rf"{_WORDS}(?:Tr|Ts|[-_ ]?(?:train|test|val)\w*)?", re.IGNORECASE)
@@ -95,16 +100,30 @@ def label_map_note(array: NDArray[np.float32]) -> str:
 
 
 def few_whole_numbers(chunks: Iterable[NDArray[Any]]) -> tuple[int, ...] | None:
-    """Return the values, where they are at most `MOST_LABELS` whole numbers; None as soon as they are not."""
+    """Return the values, where they are few whole numbers as of labels; None as soon as they are not.
+
+    At most `MOST_LABELS` are few; of a parcellation at most `MOST_PARCELS`, if neighbours mostly agree. Values that
+    differ by less than labels do are none: probabilities that stay near 0, or a volume in tiny units.
+
+    Args:
+        chunks: Parts of the values, neighbours behind each other.
+    """
     levels: set[int] = set()
+    low, high, n_pairs, n_alike = np.inf, -np.inf, 0, 0
     for chunk in chunks:
-        values = np.unique(chunk[np.isfinite(chunk)])
-        if len(values) > MOST_LABELS or (np.abs(values - np.rint(values)) > _WHOLE).any():
+        flat = chunk[np.isfinite(chunk)]
+        values = np.unique(flat)
+        if len(values) > MOST_PARCELS or (np.abs(values - np.rint(values)) > _WHOLE).any():
             return None
+        low, high = min(low, values.min(initial=low)), max(high, values.max(initial=high))
         levels |= {int(value) for value in np.rint(values)}
-        if len(levels) > MOST_LABELS:
+        if len(values) > 1:
+            is_inside = (flat[1:] != 0) | (flat[:-1] != 0)
+            n_pairs += int(np.count_nonzero(is_inside))
+            n_alike += int(np.count_nonzero(is_inside & (flat[1:] == flat[:-1])))
+        if len(levels) > MOST_PARCELS or (len(levels) > MOST_LABELS and n_alike < _ALIKE * n_pairs):
             return None
-    return tuple(sorted(levels))
+    return None if 0 < high - low <= _LEAST_SPAN else tuple(sorted(levels))
 
 
 def _stem(path: Path) -> str:
