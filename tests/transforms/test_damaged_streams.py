@@ -166,3 +166,12 @@ def test_a_unit_of_length_that_does_not_exist_is_said(tmp_path):
     assert (
         "The unit of length (xyzt_units 7) does not exist; taken for mm." in read_volume(tmp_path / "image.nii").notes
     )
+
+
+@pytest.mark.parametrize("code", [0, 1, 255])
+def test_a_type_that_holds_no_numbers(tmp_path, code):
+    nib.save(nib.Nifti1Image(np.arange(64.0).reshape(4, 4, 4), np.eye(4)), tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<h", content, 70, code)
+    (tmp_path / "a.nii").write_bytes(content)
+    assert f"its datatype {code} is none of numbers or colours" in message_of(tmp_path / "a.nii")

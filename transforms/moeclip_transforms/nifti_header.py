@@ -131,8 +131,11 @@ def _by_nibabel(block: bytes, path: Path) -> Any:  # noqa: ANN401  nibabel is pa
             msg = f"it declares a header of {size} bytes, not of 348 or 540"
             raise ValueError(msg)  # noqa: TRY301
         header = kind(block[:length], check=False)
-        header.get_data_dtype()
+        dtype = header.get_data_dtype()
         header.get_slope_inter()
+        if dtype.fields is None and dtype.kind not in "iufc":
+            msg = f"its datatype {int(header['datatype'])} is none of numbers or colours"
+            raise ValueError(msg)  # noqa: TRY301
     except Exception as error:  # nibabel lets through whatever its parsers raise
         msg = f'"{path.name}" is not a readable NIfTI file ({reason(error)}); check it with the program that wrote it.'
         raise InputError(msg) from error
