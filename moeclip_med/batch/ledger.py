@@ -247,7 +247,10 @@ def record_from_json(text: str) -> SeriesRecord:
     values = {name: value for name, value in values.items() if name in known}
     values["state"] = SeriesState(values["state"])
     values["notes"] = tuple(values.get("notes", ()))
-    values["found"] = tuple(FindingRecord(**finding) for finding in values.get("found", ()))
+    values["found"] = tuple(
+        FindingRecord(**{**finding, "peak_voxel": tuple(finding.get("peak_voxel", (-1, -1, -1)))})
+        for finding in values.get("found", ())
+    )
     return SeriesRecord(**values)
 
 

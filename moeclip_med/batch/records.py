@@ -80,6 +80,7 @@ class FindingRecord:
         place: Where it lies, in words.
         first_slice: First slice that it reaches, from 1.
         last_slice: Last slice.
+        peak_voxel: Index (x, y, z) of the highest score: what a reader's decision knows it by.
     """
 
     rank: int
@@ -95,6 +96,7 @@ class FindingRecord:
     place: str = ""
     first_slice: int = 0
     last_slice: int = 0
+    peak_voxel: tuple[int, int, int] = (-1, -1, -1)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from moeclip_med.batch.redaction import Redactor
 from moeclip_med.batch.resources import close_to_others, resident_bytes
 from moeclip_med.batch.selection import decide
 from moeclip_med.batch.study_files import describe, open_study, refusal_note, scoring_bytes, summarise
+from moeclip_med.scoring.review import REVIEW_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 RECORD_NAME = "record.json"
 THUMBNAIL_NAME = "thumbnail.webp"
+OUTDATED_REVIEW_NAME = "review-of-earlier-results.json"
 MARK_NAME = "key"
 """A file that an output folder in its place always holds; an unmounted one does not."""
 
@@ -211,6 +213,9 @@ class StudyScorer:
         shutil.rmtree(outdated, ignore_errors=True)
         if target.exists():
             target.rename(outdated)
+            if (outdated / REVIEW_NAME).is_file():  # a reader's work is kept, though it is of other results
+                shutil.copyfile(outdated / REVIEW_NAME, draft / OUTDATED_REVIEW_NAME)
+                (draft / OUTDATED_REVIEW_NAME).chmod(0o600)
         draft.rename(target)
         shutil.rmtree(outdated, ignore_errors=True)
 

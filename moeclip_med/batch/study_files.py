@@ -146,6 +146,7 @@ def _finding(anomaly: AnomalyVolume, index: int) -> FindingRecord:
         place=place_words(anomaly, finding),
         first_slice=first + 1,
         last_slice=last + 1,
+        peak_voxel=finding.peak_voxel,
     )
 
 

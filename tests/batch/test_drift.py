@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from batch_fakes import FakeDetector, LoadFake, Recorder, settings
 from hospital_files import write_nifti
+from moeclip_transforms.errors import NoticeWarning
 from scipy.stats import beta
 
 from moeclip_med.batch.drift import CONFIDENCE, drift_warning, render_drift, weekly_shares
@@ -16,6 +19,7 @@ from moeclip_med.batch.headers import FileHeader, iso_week
 from moeclip_med.batch.output import BatchOutput
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyReport, StudyState
 from moeclip_med.batch.triage import write_triage
+from moeclip_med.scoring.review import Decision, FindingReview, Review, write_review
 
 
 def fill(
@@ -113,3 +117,34 @@ def test_every_finding_is_in_one_table(tmp_path):
     from pyarrow import parquet
 
     assert parquet.read_table(outcome.files["findings.parquet"]).num_rows == 3
+
+
+@pytest.mark.usefixtures("without_processes")
+def test_what_a_reader_decided_stands_in_the_table_of_findings(tmp_path):
+    for number in range(2):
+        write_nifti(tmp_path / "archive" / f"{number}.nii.gz", shape=(30, 32, 6 + number))
+    chosen = settings(tmp_path / "archive", tmp_path / "out")
+    outcome = run_batch(chosen, Recorder(), load=LoadFake())
+
+    def decisions():
+        with outcome.files["findings.csv"].open() as stream:
+            return {row["series"]: row["decision"] for row in csv.DictReader(stream)}
+
+    assert set(decisions().values()) == {""}
+    folder = next((tmp_path / "out" / "studies").glob("*/*/run.json")).parent
+    finding = json.loads((folder / "findings.json").read_text())["findings"][0]
+    entry = FindingReview(tuple(finding["peak_voxel"]), Decision.REJECTED)
+    run_id = json.loads((folder / "run.json").read_text())["run_id"]
+    write_review(Review(entries=(entry,)), run_id, folder)
+    run_batch(chosen, Recorder(), load=LoadFake())
+    assert sorted(decisions().values()) == ["", "rejected"]
+    assert decisions()[folder.name] == "rejected"
+
+    write_review(Review(entries=(entry,)), "another run", folder)
+    with pytest.warns(NoticeWarning, match="decisions are not listed: .* belongs to run another run"):
+        run_batch(chosen, Recorder(), load=LoadFake())
+    assert set(decisions().values()) == {""}
+
+    run_batch(replace(chosen, redo=True), Recorder(), load=LoadFake())
+    assert (folder / "review-of-earlier-results.json").is_file()
+    assert not (folder / "review.json").exists()

@@ -49,7 +49,7 @@ def write_triage(output: BatchOutput, problems: Iterable[tuple[Path, str]], *, i
         StorageError: If the disk is full or the folder cannot be written.
     """
     rows = triage_rows(output.ledger, output.catalogue, output.pseudonyms, problems, identify=identify)
-    found = finding_rows(output.ledger)
+    found = finding_rows(output.ledger, output.folder)
     shares = weekly_shares(output.ledger, output.catalogue)
     page = render_page(rows, output.ledger.counts(), output.folder, column_names(identify=identify))
     written: dict[str, Path] = {}

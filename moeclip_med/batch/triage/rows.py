@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.errors import InputError, NoticeWarning
 from moeclip_transforms.printable import printable
 
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
+from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
+from moeclip_med.results.run_record import read_record
+from moeclip_med.scoring.review import REVIEW_NAME, Decision, read_review
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,6 +77,7 @@ class FindingRow:
         kind: The image type.
         threshold: The score that a finding reaches.
         is_calibrated: Whether that threshold was calibrated for the model.
+        decision: What a reader decided in napari: "accepted", "rejected", "open"; "" if the series was not read.
     """
 
     patient: str
@@ -94,6 +100,7 @@ class FindingRow:
     last_slice: int
     threshold: float | None
     is_calibrated: bool
+    decision: str = ""
 
 
 IDENTITY_COLUMNS = ("patient_id", "accession_number", "study_uid", "series_uid")
@@ -129,24 +136,51 @@ def triage_rows(
     return sorted(rows, key=lambda row: (order[row.state], -(row.score or 0.0), row.study, row.series))
 
 
-def finding_rows(ledger: Ledger) -> list[FindingRow]:
-    """Return every finding of the archive, from the highest peak down."""
+def finding_rows(ledger: Ledger, output: Path) -> list[FindingRow]:
+    """Return every finding of the archive, from the highest peak down, with what was decided of it.
+
+    Args:
+        ledger: Knows the findings.
+        output: The output folder: a series that was read in napari has its review beside its results.
+    """
     patients = {row.study: row.patient for row in ledger.studies()}
-    rows = [
-        FindingRow(
-            patient=patients[study],
-            study=study,
-            series=record.series,
-            modality=record.modality,
-            kind=record.kind,
-            threshold=record.threshold,
-            is_calibrated=record.is_calibrated,
-            **asdict(finding),
-        )
-        for study, record in ledger.series()
-        for finding in record.found
-    ]
+    rows: list[FindingRow] = []
+    for study, record in ledger.series():
+        decisions = _decisions(output / record.folder, record) if record.found else None
+        for finding in record.found:
+            values = asdict(finding)
+            voxel = values.pop("peak_voxel")
+            rows.append(
+                FindingRow(
+                    patient=patients[study],
+                    study=study,
+                    series=record.series,
+                    modality=record.modality,
+                    kind=record.kind,
+                    threshold=record.threshold,
+                    is_calibrated=record.is_calibrated,
+                    decision="" if decisions is None else decisions.get(voxel, Decision.OPEN).value,
+                    **values,
+                )
+            )
     return sorted(rows, key=lambda row: (-row.peak, row.study, row.series, row.rank))
+
+
+def _decisions(folder: Path, record: SeriesRecord) -> dict[tuple[int, int, int], Decision] | None:
+    """What a reader decided of the findings of a series, by their peak voxels; None if it was not read.
+
+    Warns:
+        NoticeWarning: When the review is damaged or belongs to other results.
+    """
+    if not (folder / REVIEW_NAME).is_file():
+        return None
+    try:
+        run = read_record(folder / RESULT_NAMES[ResultFormat.RUN])
+        review = read_review(folder, run.run_id, (record.columns, record.rows, record.slices))
+    except InputError as error:
+        warnings.warn(f"{record.series}: its decisions are not listed: {error}", NoticeWarning, stacklevel=2)
+        return None
+    return {entry.voxel: entry.decision for entry in review.entries}
 
 
 def _row(record: SeriesRecord, patient: str, study: str, identity: dict[str, str], series_uid: str) -> TriageRow:
