@@ -15,6 +15,7 @@ from moeclip_med.benchmark.datasets.folder import read_folder
 from moeclip_med.benchmark.datasets.locating import read_set
 from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.benchmark.published import published_image, published_pixel
+from moeclip_med.benchmark.report import notation
 from moeclip_med.benchmark.report.case_pictures import draw_cases
 from moeclip_med.benchmark.report.report_files import write_report
 from moeclip_med.benchmark.run import BenchmarkSettings, run_benchmark, set_folder_name
@@ -92,6 +93,14 @@ def test_markdown_says_what_beats_the_model_and_why_figures_are_missing(reported
     assert "12 images have no mask beside them and count as normal." in text
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(4176.0, "pixels", "4176"), (12.34, "ml", "12.3"), (-1234.5, "pixels", "-1234"), (0.98, "%", "98.0")],
+)
+def test_sizes_are_written_without_powers_of_ten(value, unit, text):
+    assert notation.number(value, unit) == text
+
+
 def test_published_figures_are_the_papers():
     assert list(published_pixel("Brain MRI")) == [
         "WinCLIP",
@@ -104,7 +113,8 @@ def test_published_figures_are_the_papers():
         "ACD-CLIP",
     ]
     assert published_pixel("Liver CT")["April-GAN"] == (0.955, 0.053)
-    assert published_image("Head CT") == {"MoECLIP": (0.966, 0.945)}
+    assert published_image("Head CT") == {"MoECLIP": (0.966, 0.945), "AnomalyVFM DINOv2": (0.882, 0.881)}
+    assert published_image("Liver CT")["ACD-CLIP"] == (0.644, 0.573)
     assert published_image("Kvasir") == {}
     pixel_sets = ("Brain MRI", "Liver CT", "Retina OCT", "ColonDB", "ClinicDB", "CVC-300", "Endo", "Kvasir")
     industrial = ("MVTec", "VisA", "BTAD", "RSDD", "DTD-Synthetic")

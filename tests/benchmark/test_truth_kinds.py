@@ -16,6 +16,7 @@ from moeclip_med.benchmark.datasets.boxes import box_mask, read_boxes
 from moeclip_med.benchmark.datasets.case import BadCaseError, Case
 from moeclip_med.benchmark.datasets.dicom_truth import is_dicom_truth, read_dicom_image, read_dicom_truth
 from moeclip_med.benchmark.grids import onto_grid
+from moeclip_med.benchmark.outcomes import ThresholdKind
 
 AFFINE = np.array([[0.0, 0, 3, -20], [-1, 0, 0, 30], [0, 2, 0, 5], [0, 0, 0, 1]])
 
@@ -124,6 +125,50 @@ def test_series_pair_with_the_structure_set_drawn_on_them(tmp_path):
     drawn.save_as(path)
     (case,) = read_volumes("ct", tmp_path).cases
     assert (case.key, case.image, case.mask) == ("one/CT", tmp_path / "one" / "CT", path)
+
+
+def ct_series(folder, lesion):
+    """Six slices of 2.5 mm with a bright block."""
+    folder.mkdir(parents=True)
+    source, number = dcmread(get_testdata_file("CT_small.dcm")), generate_uid()
+    x, y, z = (float(value) for value in source.ImagePositionPatient)
+    for index in range(6):
+        pixels = np.full((128, 128), 900, np.int16)
+        pixels[20:108, 20:108] = 1000
+        pixels[lesion] = 1300 if 1 <= index < 5 else 1000
+        source.PixelData = pixels.tobytes()
+        source.SeriesInstanceUID, source.InstanceNumber = number, index + 1
+        source.ImagePositionPatient = [x, y, z + 2.5 * index]
+        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        source.save_as(folder / f"{index}.dcm")
+
+
+def test_maps_as_dicom_parametric_map_give_the_programs_own_scores(make_detector, tmp_path):
+    from moeclip_transforms import read_volume
+
+    from moeclip_med.benchmark.datasets.user_volumes import read_volumes
+    from moeclip_med.benchmark.maps import MapSource
+    from moeclip_med.benchmark.run import BenchmarkSettings, run_benchmark
+    from moeclip_med.results import write_results
+    from moeclip_med.scoring import score_volume
+
+    ct_series(tmp_path / "cases" / "one" / "CT", np.s_[40:60, 50:80])
+    volume = read_volume(tmp_path / "cases" / "one" / "CT")
+    written = write_results(score_volume(volume, make_detector().detector), tmp_path / "results", ["pm", "seg"]).files
+    written["seg"].rename(tmp_path / "cases" / "one" / "truth.dcm")
+    (tmp_path / "maps" / "one").mkdir(parents=True)
+    written["pm"].rename(tmp_path / "maps" / "one" / "CT.dcm")
+    dataset = read_volumes("ct", tmp_path / "cases")
+    settings = BenchmarkSettings(tmp_path / "out", maps=(MapSource("theirs", tmp_path / "maps", 0.7),))
+    one = run_benchmark([dataset], make_detector(), [], settings).sets[0]
+    assert not one.problems
+    own, theirs = (one.cases[system][ThresholdKind.STORED] for system in ("detector", "theirs"))
+    assert own.spreads["dice"].mean.value == 1.0  # the truth is what was written
+    assert theirs.lesions["lesion_sensitivity"].value == 1.0
+    for kind, name in (("pixel", "auroc"), ("pixel", "ap"), ("image", "auroc")):
+        assert one.metric("theirs", kind, name).value == pytest.approx(
+            one.metric("detector", kind, name).value, abs=1e-4
+        )
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from moeclip_med.benchmark.case_views import read_views
 from moeclip_med.benchmark.datasets.case import BadCaseError
 from moeclip_med.benchmark.evaluation import native_maps
 from moeclip_med.benchmark.outcomes import CaseTruth, find
+from moeclip_med.benchmark.report.notation import number
 from moeclip_med.metrics.detection import match_marks
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _missed(one: SetResult) -> list[CaseChoice]:
         for row, size, _ in missed[np.argsort(-missed[:, 1], kind="stable")].tolist():
             place = int(row)
             chosen.setdefault(
-                place, CaseChoice(place, f"{_where(one, place)}, missed: {size:.3g} {unit}", Focus.MISSED)
+                place, CaseChoice(place, f"{_where(one, place)}, missed: {number(size, unit)} {unit}", Focus.MISSED)
             )
     return list(chosen.values())[:SHOWN]
 

@@ -119,7 +119,7 @@ def set_notes(one: SetResult) -> list[str]:
     resampled = one.rows.progress.get("resampled", {})
     for what, count in resampled.items():
         name = "masks" if what == "truth" else f"maps of {label(one, what)}"
-        notes.append(f"{count} {name} lay on another grid and were resampled.")
+        notes.append(f"On another grid than the image, and resampled: {count} {name}.")
     notes += [f"{count} × {fault.value}" for fault, count in one.problem_counts().items()]
     return notes
 

@@ -45,6 +45,9 @@ UNDEFINED = "n/a"
 LARGEST_SILENT_ERROR = 5e-4
 """Error bounds above it, which could change the last digit, are written beside a model's figure."""
 
+_THREE_DIGITS = 1000
+"""Sizes below it are written with three digits, larger ones without a decimal place."""
+
 _COUNTS = {"false_positives_per_case", "healthy_findings"}
 _SIZES = {"size_error", "healthy_size"}
 _DISTANCES = {"hd95", "lesion_hd95"}
@@ -67,7 +70,9 @@ def number(value: float, unit: str) -> str:
         return f"{100 * value:.1f}"
     if unit == "":
         return f"{value:.2f}"
-    return f"{value:.1f}" if unit == "mm" else f"{value:.3g}"
+    if unit == "mm":
+        return f"{value:.1f}"
+    return f"{value:.3g}" if abs(value) < _THREE_DIGITS else f"{value:.0f}"
 
 
 def figure(metric: Metric, unit: str = "%", *, has_bound: bool = False) -> str:
