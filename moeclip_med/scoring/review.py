@@ -300,18 +300,7 @@ def read_review(folder: Path, run_id: str, shape: Voxel) -> Review:
     path = folder / REVIEW_NAME
     if not path.exists():
         return Review()
-    try:
-        if path.stat().st_size > _FILE_AT_MOST:
-            msg = f"{REVIEW_NAME} has {path.stat().st_size} bytes; a review has at most {_FILE_AT_MOST}: move it away."
-            raise InputError(msg)
-        document = json.loads(path.read_text(encoding="utf-8"))
-        review = msgspec.convert(document, Review)
-    except (OSError, ValueError, RecursionError) as error:
-        msg = (
-            f"{REVIEW_NAME} is no review ({type(error).__name__}); expected JSON that this program wrote: move it away."
-        )
-        raise InputError(msg) from error
-    found = document.get("run_id")
+    review, found = _load(path)
     if found != run_id:
         msg = f"{REVIEW_NAME} belongs to run {found}, and this is run {run_id}; move it to its own run's folder."
         raise InputError(msg)
@@ -319,6 +308,31 @@ def read_review(folder: Path, run_id: str, shape: Voxel) -> Review:
         msg = f"{REVIEW_NAME} holds an outline that does not fit the run's shape {shape}; move the file away."
         raise InputError(msg)
     return review
+
+
+def read_decisions(folder: Path) -> dict[Voxel, Decision]:
+    """Read what was decided of the findings in a run's folder, by the voxel of each peak; empty without a review.
+
+    Raises:
+        InputError: When the file is damaged.
+    """
+    path = folder / REVIEW_NAME
+    return {entry.voxel: entry.decision for entry in _load(path)[0].entries} if path.exists() else {}
+
+
+def _load(path: Path) -> tuple[Review, str]:
+    """Read a review, whatever run it is of, and the id of that run."""
+    try:
+        if path.stat().st_size > _FILE_AT_MOST:
+            msg = f"{REVIEW_NAME} has {path.stat().st_size} bytes; a review has at most {_FILE_AT_MOST}: move it away."
+            raise InputError(msg)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return msgspec.convert(document, Review), str(document.get("run_id"))
+    except (OSError, ValueError, RecursionError) as error:
+        msg = (
+            f"{REVIEW_NAME} is no review ({type(error).__name__}); expected JSON that this program wrote: move it away."
+        )
+        raise InputError(msg) from error
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,14 @@ def leading_index(layer: Image, point: Sequence[float]) -> tuple[int, ...]:
     return leading
 
 
+def take_over(layer: Image, leading: tuple[int, ...]) -> tuple[LayerOrigin | None, Exception | None]:
+    """Return what a layer shows, or why it cannot be had: an exception in napari's worker would reach the user."""
+    try:
+        return volume_on_screen(layer, leading), None
+    except Exception as error:  # noqa: BLE001 - lazy data may raise anything
+        return None, error
+
+
 def volume_on_screen(layer: Image, leading: tuple[int, ...] = ()) -> LayerOrigin:
     """Return the volume that a layer shows, and how it lies in the viewer.
 

@@ -24,3 +24,8 @@ def show_widget(viewer: Viewer) -> AnomalyWidget:
 def open_run(viewer: Viewer) -> None:
     """Ask for the folder of a finished run and show it."""
     show_widget(viewer).choose_run()
+
+
+def open_worklist(viewer: Viewer) -> None:
+    """Ask for the output folder of a batch and read it study by study."""
+    show_widget(viewer).choose_worklist()

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
-from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moeclip_transforms.errors import InputError
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from moeclip_med.scoring.review import Review, write_review
-from napari_moeclip import layers, messages
-from napari_moeclip.adoption import leading_index, volume_on_screen
+from napari_moeclip import messages
+from napari_moeclip.adoption import leading_index, take_over
+from napari_moeclip.comparing import Comparing
 from napari_moeclip.guard import guarded
 from napari_moeclip.navigation import (
     cuts_along,
@@ -28,8 +25,10 @@ from napari_moeclip.navigation import (
     shown_volume_slice,
 )
 from napari_moeclip.reading import Reading
+from napari_moeclip.run_files import RunFiles
 from napari_moeclip.run_layers import RunLayers
-from napari_moeclip.session import Choices, Session, remove_autosave
+from napari_moeclip.series_dialog import ask_for_series
+from napari_moeclip.session import Choices, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from napari_moeclip.planes import LinkedPlanes
 
 _FIND_MS = 80
-_AUTOSAVE_FORMATS = ("nifti", "run")
 
 
 class State(Enum):
@@ -90,7 +88,10 @@ class Controller(QObject):
         self._task: Task | None = None
         self.layers = RunLayers(viewer)
         self.reading = Reading(viewer, self)
+        self.comparing = Comparing(viewer, self, ask_for_series)
+        self.files = RunFiles(viewer, self)
         self.planes: LinkedPlanes | None = None
+        self.load_request = Choices().load
         self._image: Image | None = None
         self._threshold = 0.5
         self._asked: tuple[object, ...] | None = None
@@ -103,6 +104,11 @@ class Controller(QObject):
         viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
         viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
         viewer.dims.events.current_step.connect(self._show_state)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self.state is State.IDLE
 
     def _timer(self, callback: Any) -> QTimer:  # noqa: ANN401 - a method
         timer = QTimer(self)
@@ -117,7 +123,7 @@ class Controller(QObject):
 
     def describe(self, model: str) -> None:
         """Ask where a model's files are."""
-        self._ask(
+        self.ask(
             messages.DescribeRequest(model),
             self._on_described,
             lambda sentence: self._on_described(
@@ -134,9 +140,10 @@ class Controller(QObject):
             show_error("There is no image to score; drop a DICOM folder, a NIfTI file or a picture on the viewer.")
             return
         leading = leading_index(image, self._viewer.dims.point)
-        self._start_preparing("Taking over the image …")
+        self.load_request = choices.load
+        self.start_preparing("Taking over the image …")
         self._image = image
-        worker = create_worker(_take_over, image, leading, _start_thread=False)
+        worker = create_worker(take_over, image, leading, _start_thread=False)
         worker.returned.connect(partial(self._load, image.name, choices))
         worker.start()
 
@@ -150,6 +157,7 @@ class Controller(QObject):
         self.cancel()
         self._forget()
         self.is_closed = True
+        self.comparing.let_go()
         if self.planes is not None:
             self.planes.let_go()
         viewer = self._viewer
@@ -185,31 +193,18 @@ class Controller(QObject):
         """
         return () if self.session is None else self.layers.show_experts(self.session, level)
 
-    @guarded
-    def save(self, folder: str, formats: tuple[str, ...]) -> None:
-        """Write results of this widget's run, and what the reader says of it."""
-        session = self.session
-        if session is None or session.outcome is None:
-            msg = "There is no finished run to save; press Run first."
-            raise InputError(msg)
-        self.busy.emit("Saving …", False)  # noqa: FBT003 - a signal has no keywords
-        request = messages.ExportRequest(session.run, folder, formats, session.review)
-        self._ask(request, partial(self._saved, session, Path(folder)))
+    def ask_aside(self, note: str, request: object, then: Callable[..., None]) -> None:
+        """Ask for something beside the run that is shown: it may take long, and Cancel ends it."""
+        task = self.ask(request, then)
+        if note:
+            self.state, self._task = State.SCORING, task
+            task.progressed.connect(self.progressed)
+            self.busy.emit(note, True)  # noqa: FBT003 - a signal has no keywords
 
-    def keep_run(self, session: Session) -> None:
-        """Write what a run needs to be opened again, into its folder."""
-        request = messages.ExportRequest(session.run, str(session.folder), _AUTOSAVE_FORMATS, session.review)
-        self._ask(request, lambda _: None)
-
-    @guarded
-    def open_run(self, folder: str) -> None:
-        """Show a finished run from its folder: on the chosen image if it has the same grid, else on its own."""
-        if self.state is not State.IDLE:
-            show_error("A run is under way; open another when it has ended.")
-            return
-        self._start_preparing("Opening the run …")
-        run = uuid.uuid4().hex
-        self._ask(messages.OpenRunRequest(run, folder), partial(self._opened, run, Path(folder)))
+    def end_aside(self, note: str) -> None:
+        """Say that what was asked for is there."""
+        self.state, self._task = State.IDLE, None
+        self.ended.emit(note)
 
     @guarded
     def fail(self, sentence: str) -> None:
@@ -221,11 +216,13 @@ class Controller(QObject):
         self.ended.emit("")
         show_error(sentence)
 
-    def _start_preparing(self, note: str) -> None:
+    def start_preparing(self, note: str) -> None:
+        """Say that something is under way that cannot be cancelled."""
         self.state = State.PREPARING
         self.busy.emit(note, False)  # noqa: FBT003 - a signal has no keywords
 
-    def _ask(self, request: object, then: Callable[..., None], failed: Callable[[str], None] | None = None) -> Task:
+    def ask(self, request: object, then: Callable[..., None], failed: Callable[[str], None] | None = None) -> Task:
+        """Ask the scoring process, and say what to do with its answer."""
         task = self.backend.ask(request)
         task.finished.connect(partial(self._call, then))
         task.failed.connect(partial(self._call, failed or self.fail))
@@ -235,7 +232,7 @@ class Controller(QObject):
     def _call(self, then: Callable[..., None], content: object) -> None:
         then(content)
 
-    def _in_steps(self, *steps: Callable[[], None]) -> None:
+    def in_steps(self, *steps: Callable[[], None]) -> None:
         """Do several things that draw, and let mouse and keys be heard between them."""
         self._steps.extend(steps)
         self._step_timer.start(0)
@@ -267,7 +264,7 @@ class Controller(QObject):
             self.fail(f'The layer "{name}" cannot be scored: {reason}')
             return
         self.busy.emit("Loading the model …", False)  # noqa: FBT003 - a signal has no keywords
-        self._ask(choices.load, partial(self._score, origin, choices))
+        self.ask(choices.load, partial(self._score, origin, choices))
 
     def _score(self, origin: LayerOrigin, choices: Choices, info: messages.LoadedModelInfo) -> None:
         image = self._image
@@ -277,19 +274,20 @@ class Controller(QObject):
         session = Session.start(origin, info.levels if choices.keep_experts else 0)
         first = shown_volume_slice(self._viewer, image, origin, session.first_axis(choices.plane))
         request = session.request(choices, first)
-        self._in_steps(
-            lambda: self._begin(image, session, info.threshold),
+        self.in_steps(
+            lambda: self.begin(image, session, info.threshold),
             lambda: self._ask_for_scores(session, request),
             self.layers.activate_map,
         )
 
     def _ask_for_scores(self, session: Session, request: messages.ScoreRequest) -> None:
         self.state = State.SCORING
-        self._task = self._ask(request, partial(self._on_outcome, session))
+        self._task = self.ask(request, partial(self.on_outcome, session))
         self._task.progressed.connect(partial(self._on_progress, session))
         self.busy.emit("Scoring …", True)  # noqa: FBT003 - a signal has no keywords
 
-    def _begin(self, image: Image, session: Session, threshold: float) -> None:
+    def begin(self, image: Image, session: Session, threshold: float) -> None:
+        """Show a run that begins, on its image."""
         self._forget()
         self.reading.stop_editing()
         self.session, self._threshold, self._asked = session, threshold, None
@@ -297,7 +295,8 @@ class Controller(QObject):
         self.layers.begin(image, session, threshold)
 
     def _forget(self) -> None:
-        """Let the scoring process drop the run that this widget showed."""
+        """Let the scoring process drop the run that this widget showed, and its prior."""
+        self.comparing.let_go()
         if self.session is not None and self.backend.is_running:
             self.backend.ask(messages.ForgetRequest(self.session.run))
         self.session = None
@@ -328,14 +327,15 @@ class Controller(QObject):
     def _refresh(self) -> None:
         self.layers.refresh()
 
-    def _on_outcome(self, session: Session, outcome: messages.RunOutcome) -> None:
+    def on_outcome(self, session: Session, outcome: messages.RunOutcome) -> None:
+        """Show what a run found."""
         self._task = None
         if session is not self.session:
             return
         session.outcome, self._threshold = outcome, outcome.threshold
         self.layers.show_threshold(outcome.threshold)
         self._refresh_timer.stop()
-        self._in_steps(
+        self.in_steps(
             self.layers.refresh,
             lambda: self.layers.add_outlines(session),
             self.layers.show_outlines,
@@ -376,7 +376,7 @@ class Controller(QObject):
             return
         self._asked = (session.run, self._threshold, session.review)
         request = messages.FindRequest(session.run, self._threshold, session.review)
-        self._ask(request, partial(self._on_found, session, self._asked), partial(self._on_not_found, session))
+        self.ask(request, partial(self._on_found, session, self._asked), partial(self._on_not_found, session))
 
     def _on_not_found(self, session: Session, sentence: str) -> None:
         if session is self.session:
@@ -392,52 +392,7 @@ class Controller(QObject):
         session.take(outcome)
         self.layers.colour_outlines(None)
         self.layers.refresh("findings")
+        self.comparing.refresh()
         self.refound.emit(session.outcome)
         if asked != (session.run, self._threshold, session.review):
             self.find_soon()
-
-    def _opened(self, run: str, folder: Path, opened: messages.OpenedRun) -> None:
-        session = Session.reopen(run, opened, folder)
-        image = layers.image_on_same_grid(self._viewer, session.origin.volume.light)
-        outcome = opened.outcome
-        steps = [
-            lambda: self._begin(self._image_of(session, image, folder.name), session, outcome.threshold),
-            self.layers.activate_map,
-            lambda: self._on_outcome(session, outcome),
-        ]
-        if image is None:
-            self._in_steps(*steps)
-            return
-        scored = layers.origin_of(image)
-        if scored is not None:
-            session.origin = replace(scored, role="image")
-            request = messages.AttachRequest(run, scored.volume.reference)
-            self._ask(request, partial(self._attached, session, steps))
-
-    def _attached(self, session: Session, steps: list[Callable[[], None]], outcome: messages.RunOutcome) -> None:
-        self._in_steps(*steps[:-1], lambda: self._on_outcome(session, outcome))
-
-    def _image_of(self, session: Session, image: Image | None, name: str) -> Image:
-        if image is not None and image in self._viewer.layers:
-            return image
-        data, attributes, _ = layers.image_layer_data(session.origin.volume, f"{name} (scores)")
-        return self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
-
-    def _saved(self, session: Session, folder: Path, saved: messages.Saved) -> None:
-        if session.folder is not None and session.is_autosaved and session.folder != folder:
-            remove_autosave(session.folder)
-        session.folder, session.is_autosaved = folder, False
-        if session.review != Review():
-            write_review(session.review, session.record_id, folder)
-        self.ended.emit(f"Saved {len(saved.formats)} results to {folder}.")
-        show_info(f"{len(saved.formats)} results saved to {folder}.")
-        for name, reason in saved.failed.items():
-            show_error(f"{name} was not written: {reason}")
-
-
-def _take_over(image: Image, leading: tuple[int, ...]) -> tuple[LayerOrigin | None, Exception | None]:
-    """Return what a layer shows, or why it cannot be had: an exception in napari's worker would reach the user."""
-    try:
-        return volume_on_screen(image, leading), None
-    except Exception as error:  # noqa: BLE001 - lazy data may raise anything
-        return None, error

@@ -8,6 +8,8 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex,
 from qtpy.QtGui import QColor, QFont, QPainter, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
+from napari_moeclip.comparing import describe_change
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,32 +18,38 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring import Finding
     from moeclip_med.scoring.measures import FindingMeasures
+    from moeclip_med.scoring.prior import FindingChange
 
     Index = QModelIndex | QPersistentModelIndex
 
 NOTHING_FOUND = "No region reaches the threshold.\nThat is no proof that nothing is there."
 _NO_PARENT = QModelIndex()
 _ROWS_SHOWN = 5
-COLUMNS = 7
+COLUMNS = 8
 _LARGE = 10
-_NARROW = (0, 1, 2, 3, 5, 6)
+_GROWTH = 3
+_NARROW = (0, 1, 2, 3, 4, 6, 7)
 _REJECTED = "rejected"
 _REJECTED_COLOUR = "#8a8f98"
 _MARKS = {"accepted": "✓", "rejected": "✗"}
 
 
 class FindingsModel(QAbstractTableModel):
-    """Findings as rows: rank, the reader's decision, size, diameters, intensity, highest score, slices."""
+    """Findings as rows: rank, the reader's decision, size, growth, diameters, intensity, highest score, slices."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.findings: tuple[Finding, ...] = ()
         self.measures: tuple[FindingMeasures, ...] = ()
+        self._changes: dict[int, FindingChange] = {}
 
-    def show(self, findings: Sequence[Finding], measures: Sequence[FindingMeasures]) -> None:
+    def show(
+        self, findings: Sequence[Finding], measures: Sequence[FindingMeasures], changes: Sequence[FindingChange]
+    ) -> None:
         """Replace the rows."""
         self.beginResetModel()
         self.findings, self.measures = tuple(findings), tuple(measures)
+        self._changes = {rank: change for change in changes for rank in change.current}
         self.endResetModel()
 
     def rowCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802 - Qt's name
@@ -55,12 +63,13 @@ class FindingsModel(QAbstractTableModel):
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: ANN401 - Qt's type
         """Return the text, look or explanation of a cell."""
         finding, measures = self.findings[index.row()], self._measures_of(index.row())
+        change = self._changes.get(finding.rank) if finding.label else None
         if role == Qt.ItemDataRole.DisplayRole:
-            return _cells(finding, measures)[index.column()]
+            return _cells(finding, measures, change)[index.column()]
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole:
-            return _explanation(finding)
+            return _explanation(finding, change)
         is_rejected = finding.review is not None and finding.review.decision == _REJECTED
         if role == Qt.ItemDataRole.FontRole and is_rejected:
             font = QFont()
@@ -88,13 +97,14 @@ class FindingsModel(QAbstractTableModel):
     def _titles(self) -> tuple[str, ...]:
         in_pixels = bool(self.findings) and self.findings[0].volume_ml is None
         unit = "HU" if any(one.unit == "HU" for one in self.measures) else "value"
-        return ("#", "", "px" if in_pixels else "ml", "mm", unit, "peak", "frames" if in_pixels else "slices")
+        return ("#", "", "px" if in_pixels else "ml", "growth", "mm", unit, "peak", "frames" if in_pixels else "slices")
 
 
 _TOOLTIPS = (
     "Rank, by the highest score",
     "✓ accepted, ✗ rejected, ✎ outline edited or drawn by the reader",
     "Size: volume in ml; of photographs pixels, of a track in a cine those of all its frames",
+    "Growth since the prior",
     "Longest diameter in a slice, and the longest one at right angles to it, in mm",
     "Mean and standard deviation of the image's own values inside",
     "Highest score in it",
@@ -137,10 +147,16 @@ class FindingsTable(QTableView):
         """The chosen row; -1 if none is."""
         return self.currentIndex().row()
 
-    def show_findings(self, findings: Sequence[Finding], measures: Sequence[FindingMeasures] = ()) -> None:
+    def show_findings(
+        self,
+        findings: Sequence[Finding],
+        measures: Sequence[FindingMeasures] = (),
+        changes: Sequence[FindingChange] = (),
+    ) -> None:
         """Replace the findings; the one that was chosen stays so where it is still there."""
+        self.setColumnHidden(_GROWTH, not changes)
         chosen = self.findings[self.row].key if 0 <= self.row < len(self.findings) else None
-        self._model.show(findings, measures)
+        self._model.show(findings, measures, changes)
         row = next((place for place, finding in enumerate(self.findings) if finding.key == chosen), None)
         if row is not None:
             self.selectRow(row)
@@ -174,7 +190,7 @@ class FindingsTable(QTableView):
             self.chosen.emit(current.row())
 
 
-def _cells(finding: Finding, measures: FindingMeasures | None) -> tuple[str, ...]:
+def _cells(finding: Finding, measures: FindingMeasures | None, change: FindingChange | None) -> tuple[str, ...]:
     size = f"{finding.voxel_count}" if finding.volume_ml is None else f"{finding.volume_ml:.1f}"
     first, last = (index + 1 for index in finding.slice_range)
     slices = str(first) if first == last else f"{first}–{last}"
@@ -189,11 +205,13 @@ def _cells(finding: Finding, measures: FindingMeasures | None) -> tuple[str, ...
         )
     review = finding.review
     marks = "" if review is None else _MARKS.get(review.decision, "") + ("✎" if review.is_edited else "")
-    return (str(finding.rank), marks, size, diameters, intensity, f"{finding.peak_score:.2f}", slices)
+    growth = "" if change is None else "new" if change.growth_percent is None else f"{change.growth_percent:+.0f} %"
+    return (str(finding.rank), marks, size, growth, diameters, intensity, f"{finding.peak_score:.2f}", slices)
 
 
-def _explanation(finding: Finding) -> str:
+def _explanation(finding: Finding, change: FindingChange | None) -> str:
     lines = [f"mean score {finding.mean_score:.2f}"]
+    lines += [describe_change(change)] if change is not None else []
     if (review := finding.review) is not None:
         lines += [f"decision: {review.decision}"]
         lines += ["drawn by the reader" if review.is_drawn else "outline edited"] * review.is_edited

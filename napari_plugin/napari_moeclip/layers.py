@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_moeclip.placement import Placement, place
+from napari_moeclip.volumes import SAME_MM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ METADATA_KEY = "moeclip_med"
 _SELECTED_COLOUR = (0.0, 1.0, 1.0, 1.0)
 _OUTLINE_COLOUR = (1.0, 1.0, 1.0, 0.75)
 _EDIT_COLOUR = (0.96, 0.77, 0.26, 1.0)
-_TOLERANCE_MM = 0.01
 _LABELS = 2**16 - 1
 _EXPERT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 """Okabe and Ito's colours, told apart with every kind of colour vision."""
@@ -193,7 +193,7 @@ def image_on_same_grid(viewer: Viewer, volume: Grid) -> Image | None:
         if not isinstance(layer, Image) or origin is None or origin.role != "image":
             continue
         other = origin.volume.light
-        if other.shape == volume.shape and np.allclose(other.affine.matrix, volume.affine.matrix, atol=_TOLERANCE_MM):
+        if other.shape == volume.shape and np.allclose(other.affine.matrix, volume.affine.matrix, atol=SAME_MM):
             return layer
     return None
 

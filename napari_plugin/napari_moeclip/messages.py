@@ -7,11 +7,16 @@ import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from moeclip_med.results.formats import DicomOptions
+
 if TYPE_CHECKING:
     from moeclip_transforms import Series
 
+    from moeclip_med.batch.worklist import WorklistItem
     from moeclip_med.scoring import Finding
     from moeclip_med.scoring.measures import FindingMeasures
+    from moeclip_med.scoring.prior import FindingChange
+    from moeclip_med.scoring.registration import RigidFit
     from moeclip_med.scoring.review import Review
     from napari_moeclip.shared import SharedArrayReference
     from napari_moeclip.volumes import VolumeReference
@@ -115,6 +120,14 @@ class ExportRequest:
     folder: str
     formats: tuple[str, ...]
     review: Review
+    options: DicomOptions = DicomOptions()  # noqa: RUF009 - a frozen value
+
+
+@dataclass(frozen=True)
+class HeaderNotesRequest:
+    """Say what DICOM results of a run will hold otherwise than its source's header; answered by sentences."""
+
+    run: str
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,67 @@ class AttachRequest:
 
     run: str
     volume: VolumeReference
+
+
+@dataclass(frozen=True)
+class PriorRequest:
+    """Lay an earlier study or finished run beside a run; `Progress` while a study is scored, then an `OpenedPrior`.
+
+    Attributes:
+        run: The current run's id.
+        path: What was scanned, or the folder of a finished run.
+        series: Which series of it; "" for a finished run.
+        time_point: Which time point of it.
+        load: The model to score a study with.
+        storage: The order of memory in which the current volume lies.
+        images: What is open in the viewer: a finished run may be of one of them.
+    """
+
+    run: str
+    path: str
+    series: str
+    time_point: int
+    load: LoadRequest
+    storage: tuple[int, int, int]
+    images: tuple[VolumeReference, ...] = ()
+
+
+@dataclass(frozen=True)
+class AlignRequest:
+    """Register the prior of a run with its image, or let it lie as stored; answered by an `AlignedPrior`."""
+
+    run: str
+    on: bool
+
+
+@dataclass(frozen=True)
+class DropPriorRequest:
+    """Put the prior of a run away; answered by a `RunOutcome`."""
+
+    run: str
+
+
+@dataclass(frozen=True)
+class WorklistRequest:
+    """List what a batch scored; answered by a tuple of `WorklistItem`."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class WorklistImageRequest:
+    """Read the image behind a series of a worklist; answered by a `VolumeReference` that the viewer adopts."""
+
+    folder: str
+    item: WorklistItem
+
+
+@dataclass(frozen=True)
+class DecideRequest:
+    """Write what was decided of a series into the lists of its batch; answered by the decision as a whole."""
+
+    folder: str
+    item: WorklistItem
 
 
 @dataclass(frozen=True)
@@ -236,6 +310,7 @@ class RunOutcome:
         slices_total: Slices there were.
         seconds: How long scoring took.
         expert_shares: For each level, the share of patches that each expert took; empty if not asked for.
+        changes: How findings changed since the prior; empty without one.
     """
 
     run: str
@@ -249,6 +324,7 @@ class RunOutcome:
     slices_total: int
     seconds: float
     expert_shares: tuple[tuple[float, ...], ...] = ()
+    changes: tuple[FindingChange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -271,16 +347,49 @@ class OpenedRun:
 
 
 @dataclass(frozen=True)
+class OpenedPrior:
+    """An earlier run beside the current one, on its grid.
+
+    Attributes:
+        voxels: (*storage) float32, its image, to be adopted.
+        labels: (*storage) uint16, its findings, to be adopted.
+        window: The values to show as black and white.
+        can_align: Whether it can be registered.
+        notes: What has to be said before the two are compared.
+        fit: How it lies.
+        outcome: The current run with the changes since.
+    """
+
+    voxels: SharedArrayReference
+    labels: SharedArrayReference
+    window: tuple[float, float]
+    can_align: bool
+    notes: tuple[str, ...]
+    fit: RigidFit
+    outcome: RunOutcome
+
+
+@dataclass(frozen=True)
+class AlignedPrior:
+    """A prior that was moved: its arrays hold it at its new place."""
+
+    fit: RigidFit
+    outcome: RunOutcome
+
+
+@dataclass(frozen=True)
 class Saved:
     """What was written.
 
     Attributes:
         formats: The formats that were written, by their names.
         failed: Those that could not be, each with the reason in one sentence.
+        header_notes: What the DICOM results hold otherwise than the source's header, one sentence each.
     """
 
     formats: tuple[str, ...]
     failed: dict[str, str]
+    header_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The other two planes of what the viewer shows, beside it: one cursor, one window, one overlay.
+"""More views beside the viewer's own, with one cursor: the other two planes of what it shows, or a prior.
 
-napari has one canvas. Two more viewers stand in a dock, as in napari's example of several viewers; their layers share
-the arrays of the main viewer's and follow its settings.
+napari has one canvas. More viewers stand in a dock, as in napari's example of several viewers. Those of the other two
+planes have layers that share the arrays of the main viewer's and follow its settings.
 """
 
 from __future__ import annotations
@@ -34,50 +34,36 @@ _CURSOR_SHARE = 220
 """The lines are this part of the image's longest side wide."""
 
 
-class LinkedPlanes(QWidget):
-    """Two planes beside the viewer's own.
+class LinkedViews(QWidget):
+    """Views that stand at the same point of the world as the viewer.
 
     Args:
         viewer: The viewer that leads.
+        titles: One for each view.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, *titles: str) -> None:
         super().__init__()
         self._viewer = viewer
-        self.models = (ViewerModel(title="plane 2"), ViewerModel(title="plane 3"))
+        self.models = tuple(ViewerModel(title=title) for title in titles)
         self.views: tuple[QtViewer, ...] = tuple(QtViewer(model, show_welcome_screen=False) for model in self.models)
-        self._twins: dict[Any, tuple[Layer, ...]] = {}
         self._links: list[tuple[Any, Callable[..., None]]] = []
-        self._image: Layer | None = None
         self._is_moving = False
+        self._on_closed: Callable[[], None] | None = None
         splitter = QSplitter(Qt.Orientation.Horizontal)
         for view in self.views:
             view.setMinimumSize(120, 120)
             splitter.addWidget(view)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(splitter)
-        for layer in viewer.layers:
-            self._add(layer)
-        self._connect()
-        self._add_cursor()
-        self._turn()
-        self._follow_point()
-        self.fit()
+        self.body = QVBoxLayout(self)
+        self.body.setContentsMargins(0, 0, 0, 0)
+        self.body.addWidget(splitter, stretch=1)
 
-    def _connect(self) -> None:
-        viewer = self._viewer
-        for emitter, callback in (
-            (viewer.layers.events.inserted, self._on_inserted),
-            (viewer.layers.events.removed, self._on_removed),
-            (viewer.layers.events.reordered, self._on_reordered),
-            (viewer.dims.events.point, self._follow_point),
-            (viewer.dims.events.order, self._turn),
-            (viewer.events.theme, self._follow_theme),
-        ):
-            self._link(emitter, callback)
+    def link_points(self) -> None:
+        """Move with the viewer, and let it move with a click into any view."""
+        self.link(self._viewer.dims.events.point, self._follow_point)
+        self.link(self._viewer.events.theme, self._follow_theme)
         self._move_by_click = partial(_go_where_clicked, self._go)
-        viewer.mouse_drag_callbacks.append(self._move_by_click)
+        self._viewer.mouse_drag_callbacks.append(self._move_by_click)
         for model in self.models:
             prepare_viewer(model)
             model.canvas.background_color_override = "black"
@@ -85,37 +71,116 @@ class LinkedPlanes(QWidget):
             model.mouse_drag_callbacks.append(self._move_by_click)
         self._follow_theme()
 
-    def refresh(self, role_layer: Layer) -> None:
-        """Show what was written into a layer's array since."""
-        for twin in self._twins.get(role_layer.unique_id, ()):
-            twin.refresh(extent=False, highlight=False)
+    def show_dock(self, name: str, on_closed: Callable[[], None]) -> None:
+        """Show this under the picture.
+
+        Args:
+            name: The dock's title.
+            on_closed: Called when the user closes the dock; not by `let_go`.
+        """
+        self._on_closed = on_closed
+        dock = self._viewer.window.add_dock_widget(self, name=name, area="bottom")
+        dock.destroyed.connect(self._on_dock_gone)
+
+    def _on_dock_gone(self, _: object = None) -> None:
+        if self._on_closed is not None:
+            self._on_closed()
+
+    def link(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's emitters
+        """Hear what the viewer or its layers emit, until this is let go."""
+        emitter.connect(callback)
+        self._links.append((emitter, callback))
 
     def fit(self) -> None:
-        """Show the whole image in both planes."""
+        """Show the whole image in every view."""
         for model in self.models:
             model.fit_to_view()
 
     def let_go(self) -> None:
-        """Hear no more from the viewer, which outlives this, and close both views; again has no effect."""
+        """Hear no more from the viewer, which outlives this, and close views and dock; again has no effect."""
+        self._on_closed = None
         for emitter, callback in self._links:
             with suppress(ValueError, RuntimeError):
                 emitter.disconnect(callback)
         self._links.clear()
-        self._twins.clear()
         with suppress(ValueError):
             self._viewer.mouse_drag_callbacks.remove(self._move_by_click)
-        if CURSOR_LAYER in self._viewer.layers:
-            self._viewer.layers.remove(CURSOR_LAYER)
         views, self.views = self.views, ()
         for view in views:
             with suppress(RuntimeError):  # Qt's part went with the window
                 view.close()
         for model in self.models:
             model.layers.clear()
+        with suppress(LookupError, RuntimeError, AttributeError):  # the user closed the dock, or napari its window
+            self._viewer.window.remove_dock_widget(self)
+        with suppress(RuntimeError):
+            self.deleteLater()
 
-    def _link(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's emitters
-        emitter.connect(callback)
-        self._links.append((emitter, callback))
+    def _follow_theme(self, _: object = None) -> None:
+        for model in self.models:
+            model.theme = self._viewer.theme
+
+    def _follow_point(self, _: object = None) -> None:
+        self._go(self._viewer.dims.point)
+
+    def _lead_point(self, model: ViewerModel, _: object = None) -> None:
+        self._go(model.dims.point)
+
+    def _go(self, point: Any) -> None:  # noqa: ANN401 - a sequence of numbers
+        """Move all views to a point of the world."""
+        if self._is_moving:
+            return
+        self._is_moving = True
+        try:
+            for viewer in (self._viewer, *self.models):
+                ndim = viewer.dims.ndim
+                if len(point) >= ndim:
+                    viewer.dims.set_point(range(ndim), [float(value) for value in point[-ndim:]])
+            self._went(point)
+        finally:
+            self._is_moving = False
+
+    def _went(self, point: Any) -> None:  # noqa: ANN401 - a sequence of numbers
+        """React to a move."""
+
+
+class LinkedPlanes(LinkedViews):
+    """Two planes beside the viewer's own.
+
+    Args:
+        viewer: The viewer that leads.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer, "plane 2", "plane 3")
+        self._twins: dict[Any, tuple[Layer, ...]] = {}
+        self._image: Layer | None = None
+        for layer in viewer.layers:
+            self._add(layer)
+        for emitter, callback in (
+            (viewer.layers.events.inserted, self._on_inserted),
+            (viewer.layers.events.removed, self._on_removed),
+            (viewer.layers.events.reordered, self._on_reordered),
+            (viewer.dims.events.order, self._turn),
+        ):
+            self.link(emitter, callback)
+        self.link_points()
+        self._add_cursor()
+        self._turn()
+        self._follow_point()
+        self.fit()
+
+    def refresh(self, role_layer: Layer) -> None:
+        """Show what was written into a layer's array since."""
+        for twin in self._twins.get(role_layer.unique_id, ()):
+            twin.refresh(extent=False, highlight=False)
+
+    def let_go(self) -> None:
+        """Take the cursor away, too."""
+        super().let_go()
+        self._twins.clear()
+        if CURSOR_LAYER in self._viewer.layers:
+            self._viewer.layers.remove(CURSOR_LAYER)
 
     def _add_cursor(self) -> None:
         """Add two lines that cross where the planes meet, on the grid of the first volume."""
@@ -152,8 +217,8 @@ class LinkedPlanes(QWidget):
         for name in _FOLLOWED:
             if hasattr(layer.events, name) and hasattr(twins[0], name):
                 self._follow(layer, name)  # a layer's data tuple does not hold how labels are drawn
-                self._link(getattr(layer.events, name), partial(self._follow, layer, name))
-        self._link(layer.events.data, partial(self._follow, layer, "data"))
+                self.link(getattr(layer.events, name), partial(self._follow, layer, name))
+        self.link(layer.events.data, partial(self._follow, layer, "data"))
 
     def _follow(self, layer: Layer, name: str, _: object = None) -> None:
         for twin in self._twins.get(layer.unique_id, ()):
@@ -186,31 +251,9 @@ class LinkedPlanes(QWidget):
             if len(order) == model.dims.ndim:
                 model.dims.order = order
 
-    def _follow_theme(self, _: object = None) -> None:
-        for model in self.models:
-            model.theme = self._viewer.theme
-
-    def _follow_point(self, _: object = None) -> None:
-        self._go(self._viewer.dims.point)
-
-    def _lead_point(self, model: ViewerModel, _: object = None) -> None:
-        if not self._is_moving:
-            self._go(model.dims.point)
-
-    def _go(self, point: Any) -> None:  # noqa: ANN401 - a sequence of numbers
-        """Move all three planes, and the cursor, to a point of the world."""
-        if self._is_moving:
-            return
-        self._is_moving = True
-        try:
-            for viewer in (self._viewer, *self.models):
-                ndim = viewer.dims.ndim
-                if len(point) >= ndim:
-                    viewer.dims.set_point(range(ndim), [float(value) for value in point[-ndim:]])
-            if CURSOR_LAYER in self._viewer.layers and len(point) == _DIMENSIONS:
-                self._viewer.layers[CURSOR_LAYER].data = self._cursor_lines(point)
-        finally:
-            self._is_moving = False
+    def _went(self, point: Any) -> None:  # noqa: ANN401 - a sequence of numbers
+        if CURSOR_LAYER in self._viewer.layers and len(point) == _DIMENSIONS:
+            self._viewer.layers[CURSOR_LAYER].data = self._cursor_lines(point)
 
 
 def other_orders(order: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -66,14 +66,23 @@ def _read(paths: list[str]) -> list[LayerData]:
     with Asker(f"Reading {Path(paths[0]).name} …") as asker:
         for one in paths:
             scan = asker.ask(messages.ScanRequest(one))
-            wanted = [series for series in scan.series if not series.skip_reason] or _maps(scan)
-            if not wanted:
-                raise InputError(_nothing_to_read(one, scan))
-            for series, time_point in asker.choose(wanted):
+            for series, time_point in asker.choose(series_to_open(one, scan)):
                 reference = asker.ask(messages.ReadRequest(one, series.uid, time_point))
                 volume = SharedVolume(reference, owns=True)
                 layers.append(image_layer_data(volume, layer_name(series, one, time_point)))
     return layers or NO_LAYER
+
+
+def series_to_open(path: str, scan: messages.Scan) -> list[Series]:
+    """Return the series of a path that are images.
+
+    Raises:
+        InputError: When there is none.
+    """
+    wanted = [series for series in scan.series if not series.skip_reason] or _maps(scan)
+    if not wanted:
+        raise InputError(_nothing_to_read(path, scan))
+    return wanted
 
 
 def layer_name(series: Series, path: str, time_point: int) -> str:

@@ -117,7 +117,7 @@ class Reading(QObject):
         if session.folder is None:
             session.folder, session.is_autosaved = autosave_folder(session.record_id), True
             session.folder.mkdir(parents=True, exist_ok=True)
-            self._controller.keep_run(session)
+            self._controller.files.keep(session)
         write_review(session.review, session.record_id, session.folder)
         self.kept.emit(f"Kept in {session.folder}")
         self._controller.find_soon()

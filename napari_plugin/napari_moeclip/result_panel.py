@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QDoubleSlider
 
+from napari_moeclip.comparing import ComparisonPanel
 from napari_moeclip.findings_table import FindingsTable
 from napari_moeclip.layers import anomaly_colormap, expert_colour, expert_name
 from napari_moeclip.review_panel import ReviewPanel
@@ -79,6 +80,7 @@ class ResultPanel(QWidget):
         self.colours = ColourBar()
         self.table = FindingsTable()
         self.review = ReviewPanel()
+        self.comparison = ComparisonPanel()
         self.previous = QPushButton("◀ Previous")
         self.previous.setToolTip("Previous finding (key: ,)")
         self.next = QPushButton("Next ▶")
@@ -122,6 +124,7 @@ class ResultPanel(QWidget):
         layout.addWidget(self.table, stretch=1)
         layout.addLayout(walk)
         layout.addWidget(self.review)
+        layout.addWidget(self.comparison)
         layout.addLayout(actions)
         layout.addWidget(self.experts)
         layout.addWidget(self.notes)
@@ -161,7 +164,8 @@ class ResultPanel(QWidget):
             "" if outcome.is_complete else f" in the {outcome.slices_scored} of {outcome.slices_total} slices scored"
         )
         self.headline.setText(f"{what}{share}")
-        self.table.show_findings(outcome.findings, outcome.measures)
+        self.table.show_findings(outcome.findings, outcome.measures, outcome.changes)
+        self.comparison.show_changes(outcome.changes)
         self._show_review()
         for button in (self.previous, self.next):
             button.setEnabled(bool(outcome.findings))

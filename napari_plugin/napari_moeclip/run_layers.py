@@ -80,6 +80,11 @@ class RunLayers:
             overlay.metadata = {layers.METADATA_KEY: session.origin_as("anomaly")}
             overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
 
+    def clear(self) -> None:
+        """Take all layers away."""
+        self._drop(*self._layers)
+        self.image = None
+
     def refresh(self, role: str = "anomaly") -> None:
         """Show what was written into the run's arrays since."""
         layer = self._kept(role)

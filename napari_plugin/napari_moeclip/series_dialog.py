@@ -83,7 +83,9 @@ class SeriesDialog(QDialog):
 
 
 def ask_for_series(series: Sequence[Series]) -> list[tuple[Series, int]]:
-    """Ask the user; gives nothing when the dialog is closed."""
+    """Ask the user where there is a choice; gives nothing when the dialog is closed."""
+    if len(series) == 1 and series[0].shape[3] == 1:
+        return [(series[0], 0)]
     dialog = SeriesDialog(series, QApplication.activeWindow())
     accepted = dialog.exec()
     wanted = dialog.chosen() if accepted else []

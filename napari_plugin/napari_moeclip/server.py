@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from moeclip_transforms.errors import InputError
 
-from napari_moeclip.messages import CancelRequest, Envelope, LoadRequest, ScoreRequest, decode, encode
+from napari_moeclip.messages import CancelRequest, Envelope, LoadRequest, PriorRequest, ScoreRequest, decode, encode
 
 if TYPE_CHECKING:
     from napari_moeclip.tasks import Tasks
 
 _LOWER_PRIORITY = 5
-_SCORING_LANE = (LoadRequest, ScoreRequest)
+_SCORING_LANE = (LoadRequest, ScoreRequest, PriorRequest)
 
 
 class Server:

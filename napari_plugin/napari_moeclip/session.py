@@ -155,6 +155,11 @@ class Session:
             routing=experts[0] if experts else None,
         )
 
+    @property
+    def storage(self) -> tuple[int, int, int]:
+        """The volume axes in the order in which the arrays lie in memory."""
+        return self.origin.volume.reference.storage
+
     def change(self, review: Review) -> None:
         """Take a new review over; the one before can come back."""
         if review != self.review:
@@ -215,6 +220,7 @@ class Session:
                 findings=outcome.findings,
                 measures=outcome.measures,
                 notes=outcome.notes,
+                changes=outcome.changes,
             )
 
     def voxel_to_show(self, row: int) -> tuple[float, float, float]:

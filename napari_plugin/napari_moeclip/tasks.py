@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from moeclip_transforms.errors import InputError
 
 from napari_moeclip import messages
+from napari_moeclip.runs import Prior, Run, prior_run
 from napari_moeclip.shared import SharedArray
-from napari_moeclip.volumes import SharedVolume, VolumeReference, unstore
+from napari_moeclip.volumes import SAME_MM, SharedVolume, VolumeReference, unstore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,7 @@ class Tasks:
     def __init__(self) -> None:
         self._sources: dict[str, ImageSource] = {}
         self._detector: tuple[messages.LoadRequest, Detector] | None = None
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         self._handed_over: list[SharedArray] = []
 
     def close(self) -> None:
@@ -49,6 +51,8 @@ class Tasks:
         """
         if isinstance(request, messages.ScoreRequest):
             return self._score(request, on_progress, should_stop)
+        if isinstance(request, messages.PriorRequest):
+            return self._compare(request, on_progress, should_stop)
         return self._answer(request)
 
     @singledispatchmethod
@@ -107,28 +111,31 @@ class Tasks:
     @_answer.register
     def _(self, request: messages.ExportRequest) -> messages.Saved:
         from moeclip_med.results import write_results
+        from moeclip_med.results.comparison import write_comparison
 
-        run = self._run(request.run)
+        run, folder = self._run(request.run), Path(request.folder)
         if request.review != run.review:
             run.find(None, request.review)
-        written = write_results(run.reviewed, Path(request.folder), request.formats)
-        return messages.Saved(tuple(written.files), written.failed)
+        written = write_results(run.reviewed, folder, request.formats, request.options)
+        write_comparison(run.changes(), None if run.prior is None else run.prior.fit, folder)
+        return messages.Saved(tuple(written.files), written.failed, written.header_notes)
+
+    @_answer.register
+    def _(self, request: messages.HeaderNotesRequest) -> tuple[str, ...]:
+        from moeclip_med.results.dicom.dicom_results import header_notes
+
+        return header_notes(self._run(request.run).found.volume)
 
     @_answer.register
     def _(self, request: messages.OpenRunRequest) -> messages.OpenedRun:
-        from moeclip_med.scoring.review import read_review
-        from napari_moeclip.sharing import open_run
-
-        folder = Path(request.folder)
-        found = open_run(folder)
-        review = read_review(folder, found.record.run_id, found.volume.shape)
+        found, review = _opened_run(Path(request.folder), ())
         reference = self._share(found.volume)
         labels = SharedArray.create(reference.voxels.shape[1:], np.uint16)
         volume = SharedVolume(reference, owns=False)
         unstore(labels.array, reference.storage)[...] = found.labels
         own = unstore(labels.array, reference.storage)
-        shared = replace(found, scores=volume.voxels[0], labels=own, has_image=False)
-        run = self._runs[request.run] = _Run(request.run, shared, found.threshold)
+        shared = replace(found, scores=volume.voxels[0], labels=own)
+        run = self._runs[request.run] = Run(request.run, shared, found.threshold)
         run.find(None, review)
         self._handed_over.append(labels)
         return messages.OpenedRun(found.record.run_id, reference, run.outcome(), labels.hand_over(), review)
@@ -140,6 +147,40 @@ class Tasks:
         run.found = replace(run.found, volume=volume, has_image=True)
         run.find(None, run.review)
         return run.outcome()
+
+    @_answer.register
+    def _(self, request: messages.AlignRequest) -> messages.AlignedPrior:
+        run = self._run(request.run)
+        if run.prior is None:
+            msg = "There is no prior beside this run; choose one first."
+            raise InputError(msg)
+        run.prior.align(run.found, on=request.on)
+        return messages.AlignedPrior(run.prior.fit, run.outcome())
+
+    @_answer.register
+    def _(self, request: messages.DropPriorRequest) -> messages.RunOutcome:
+        run = self._run(request.run)
+        run.prior = None
+        return run.outcome()
+
+    @_answer.register
+    def _(self, request: messages.WorklistRequest) -> tuple[object, ...]:
+        from moeclip_med.batch.worklist import read_worklist
+
+        return read_worklist(Path(request.folder))
+
+    @_answer.register
+    def _(self, request: messages.WorklistImageRequest) -> VolumeReference:
+        from moeclip_med.batch.worklist import read_image
+
+        with read_image(Path(request.folder), request.item) as volume:
+            return self._share(volume)
+
+    @_answer.register
+    def _(self, request: messages.DecideRequest) -> str:
+        from moeclip_med.batch.worklist import write_decisions
+
+        return write_decisions(Path(request.folder), request.item)
 
     @_answer.register
     def _(self, request: messages.ForgetRequest) -> None:
@@ -158,22 +199,7 @@ class Tasks:
 
         detector = self._load(request.load)
         shared = SharedVolume(request.volume, owns=False)
-        kind, started = ImageKind(request.kind), time.perf_counter()
-
-        def show(batch: SliceScores) -> None:
-            seconds = time.perf_counter() - started
-            indices = tuple(batch.view.volume_index(index) for index in batch.indices)
-            on_progress(
-                messages.Progress(
-                    plane=batch.view.plane,
-                    axis=batch.view.axes[0],
-                    indices=indices,
-                    n_provisional=batch.n_provisional,
-                    done=batch.done,
-                    total=batch.total,
-                    slices_per_second=batch.done / seconds,
-                )
-            )
+        kind = ImageKind(request.kind)
 
         anomaly = score_volume(
             shared.light.with_voxels(shared.voxels, shared.padding),
@@ -183,7 +209,7 @@ class Tasks:
             threshold=request.threshold,
             keep_routing=request.routing is not None,
             order=request.order,
-            on_slices=show,
+            on_slices=progress_reporter(on_progress),
             should_stop=should_stop,
             into=ResultArrays(self._attach(request.scores, request), self._attach(request.labels, request)),
             run_id=request.run,
@@ -193,8 +219,37 @@ class Tasks:
             into = self._attach(request.routing, request, leading=1)
             shares = show_experts(anomaly, into, info_of(detector).experts)
             anomaly = replace(anomaly, routing=into)
-        run = self._runs[request.run] = _Run(request.run, anomaly, anomaly.threshold)
+        run = self._runs[request.run] = Run(request.run, anomaly, anomaly.threshold)
         return replace(run.outcome(), expert_shares=shares)
+
+    def _compare(
+        self,
+        request: messages.PriorRequest,
+        on_progress: Callable[[messages.Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> messages.OpenedPrior:
+        """Read or score a prior, lay it on the run's image and match the findings."""
+        run = self._run(request.run)
+        if request.series:
+            source = self._open(request.path)
+            series = next(series for series in source.series if series.uid == request.series)
+            volume = source.read(series, time_point=request.time_point)
+            report = progress_reporter(on_progress)
+            found = prior_run(run.found, volume, self._load(request.load), report, should_stop)
+            review = None
+        else:
+            found, review = _opened_run(Path(request.path), request.images)
+        prior = Prior(run.found, found, review, request.storage)
+        run.prior = prior
+        self._handed_over = list(prior.arrays)
+        return messages.OpenedPrior(
+            *(array.hand_over() for array in prior.arrays),
+            window=prior.window,
+            can_align=prior.can_align,
+            notes=prior.notes(run.found),
+            fit=prior.fit,
+            outcome=run.outcome(),
+        )
 
     def _attach(
         self, reference: SharedArrayReference, request: messages.ScoreRequest, leading: int = 0
@@ -219,9 +274,7 @@ class Tasks:
             self._detector = (request, load(request))
         return self._detector[1]
 
-    def _run(self, name: str) -> _Run:
-        from moeclip_transforms import InputError
-
+    def _run(self, name: str) -> Run:
         if name not in self._runs:
             msg = "The scoring process does not know this run (it was started again since); press Run to score anew."
             raise InputError(msg)
@@ -235,56 +288,36 @@ class Tasks:
         return reference
 
 
-class _Run:
-    """A run that a widget shows: as the model found it, and under the reader's review.
+def progress_reporter(on_progress: Callable[[messages.Progress], None]) -> Callable[[SliceScores], None]:
+    """Return what tells the viewer of each batch."""
+    started = time.perf_counter()
 
-    Attributes:
-        found: The run with the findings of its threshold; its labels are those of `reviewed`.
-        reviewed: The run with the review in effect.
-        review: What the reader said.
-    """
-
-    def __init__(self, name: str, found: AnomalyVolume, model_threshold: float) -> None:
-        from moeclip_med.scoring.review import Review
-
-        self._name = name
-        self.found = self.reviewed = found
-        self.review = Review()
-        self._model_threshold = model_threshold
-
-    def find(self, threshold: float | None, review: Review) -> None:
-        """List the findings at a threshold (None: as before) under a review."""
-        from moeclip_med.scoring import find_findings
-        from moeclip_med.scoring.record import USER_THRESHOLD
-        from moeclip_med.scoring.review import apply_review
-
-        found, record = self.found, self.found.record
-        limit = found.threshold if threshold is None else threshold
-        smallest = record.settings.smallest_finding_ml
-        result = find_findings(found.scores, found.volume, limit, into=found.labels, min_volume_ml=smallest)
-        settings = record.settings
-        if limit != settings.threshold:
-            settings = replace(settings, threshold=limit, threshold_source=USER_THRESHOLD)
-        outcome = replace(record.outcome, regions_too_small=result.too_small)
-        record = replace(record, settings=settings, outcome=outcome)
-        self.found = replace(found, findings=result.findings, record=record)
-        self.reviewed, self.review = apply_review(self.found, review), review
-
-    def outcome(self) -> messages.RunOutcome:
-        """Return what the viewer shows of it."""
-        from moeclip_med.results import result_notes
-
-        reviewed, outcome = self.reviewed, self.reviewed.record.outcome
-        rejected = reviewed.rejected
-        return messages.RunOutcome(
-            run=self._name,
-            threshold=reviewed.threshold,
-            model_threshold=self._model_threshold,
-            findings=(*reviewed.findings, *(one.finding for one in rejected)),
-            measures=(*reviewed.measures, *(one.measures for one in rejected)),
-            notes=result_notes(reviewed),
-            is_complete=reviewed.scored is None,
-            slices_scored=outcome.slices_scored,
-            slices_total=outcome.slices_total,
-            seconds=outcome.seconds,
+    def report(batch: SliceScores) -> None:
+        on_progress(
+            messages.Progress(
+                plane=batch.view.plane,
+                axis=batch.view.axes[0],
+                indices=tuple(batch.view.volume_index(index) for index in batch.indices),
+                n_provisional=batch.n_provisional,
+                done=batch.done,
+                total=batch.total,
+                slices_per_second=batch.done / (time.perf_counter() - started),
+            )
         )
+
+    return report
+
+
+def _opened_run(folder: Path, images: tuple[VolumeReference, ...]) -> tuple[AnomalyVolume, Review]:
+    """Read a finished run and its review back, on its image where one of `images` has its grid."""
+    from moeclip_med.scoring.review import read_review
+    from napari_moeclip.sharing import open_run
+
+    found = open_run(folder)
+    found = replace(found, has_image=False)
+    for reference in images:
+        light = reference.light
+        if light.shape == found.volume.shape and np.allclose(light.affine.matrix, found.affine.matrix, atol=SAME_MM):
+            shared = SharedVolume(reference, owns=False)
+            found = replace(found, volume=light.with_voxels(shared.voxels, shared.padding), has_image=True)
+    return found, read_review(folder, found.record.run_id, found.volume.shape)

@@ -12,6 +12,8 @@ from napari_moeclip.shared import SharedArray
 
 _TILT_SHOWN = 0.1
 """Degrees; less is not worth a word."""
+SAME_MM = 0.01
+"""Grids whose affines differ by no more are the same, mm."""
 
 if TYPE_CHECKING:
     import numpy as np

@@ -81,7 +81,7 @@ class Asker:
 
     def choose(self, series: Sequence[Series]) -> list[tuple[Series, int]]:
         """Let the user choose series and time points, where there is a choice and a user."""
-        if not self._has_window or (len(series) == 1 and series[0].shape[3] == 1):
+        if not self._has_window:
             return [(one, 0) for one in series]
         from napari_moeclip.series_dialog import ask_for_series
 

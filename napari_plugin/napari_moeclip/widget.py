@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from moeclip_med.results.formats import DicomOptions
 from moeclip_med.scoring.review import Decision
+from napari_moeclip import messages
 from napari_moeclip.backend import Backend, shared_backend
 from napari_moeclip.choices_panel import ChoicesPanel
-from napari_moeclip.controller import Controller, State
+from napari_moeclip.controller import Controller
 from napari_moeclip.export_dialog import RESEARCH_USE, ExportDialog, save_picture
 from napari_moeclip.planes import LinkedPlanes
 from napari_moeclip.result_panel import ResultPanel
 from napari_moeclip.run_panel import RunPanel
+from napari_moeclip.worklist import Worklist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +57,9 @@ class AnomalyWidget(QWidget):
         self.runner = RunPanel()
         self.results = ResultPanel()
         self.open_button = QPushButton("Open a finished run …")
+        self.worklist_button = QPushButton("Open a worklist …")
+        self.worklist_button.setToolTip("The output folder of moeclip-med batch: study by study, decisions in its list")
+        self.worklist: Worklist | None = None
         self._arrange()
         self._connect()
         self.results.hide()
@@ -70,7 +76,10 @@ class AnomalyWidget(QWidget):
         for widget in (self.choices, self.runner, self.results):
             inner.addWidget(widget)
         inner.addStretch()
-        inner.addWidget(self.open_button)
+        opening = QHBoxLayout()
+        for button in (self.open_button, self.worklist_button):
+            opening.addWidget(button)
+        inner.addLayout(opening)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -99,9 +108,16 @@ class AnomalyWidget(QWidget):
         self.results.volume_view.connect(lambda on: self.controller.layers.show_volume(on=on))
         self.controller.volume_shown.connect(self.results.three_d.setChecked)
         self._connect_review()
+        comparison, comparing = self.results.comparison, self.controller.comparing
+        comparison.study.connect(comparing.open_study)
+        comparison.run.connect(comparing.open_run)
+        comparison.align.connect(comparing.align)
+        comparison.drop.connect(comparing.drop)
+        comparing.changed.connect(comparison.show_prior)
         self.results.save.connect(self.save)
         self.results.screenshot.connect(self.save_picture)
         self.open_button.clicked.connect(self.choose_run)
+        self.worklist_button.clicked.connect(self.choose_worklist)
         self.choices.planes.toggled.connect(self.show_planes)
         self._bind_keys(self._viewer)
         self.destroyed.connect(partial(_close, self._viewer, tuple(self._keys()), self.choices, self.controller))
@@ -126,6 +142,8 @@ class AnomalyWidget(QWidget):
             "a": partial(review.decide, Decision.ACCEPTED),
             "r": partial(review.decide, Decision.REJECTED),
             "u": self.controller.reading.undo,
+            "n": partial(self._step_worklist, 1),
+            "p": partial(self._step_worklist, -1),
         }
 
     def _bind_keys(self, viewer: Viewer | ViewerModel) -> None:
@@ -139,25 +157,21 @@ class AnomalyWidget(QWidget):
 
     def show_planes(self, on: bool) -> None:  # noqa: FBT001 - a signal has no keywords
         """Show the other two planes under the picture, or put them away."""
-        planes = self.controller.planes
-        if on and planes is None:
-            planes = self.controller.planes = LinkedPlanes(self._viewer)
-            dock = self._viewer.window.add_dock_widget(planes, name="Planes", area="bottom")
-            dock.destroyed.connect(self._on_planes_gone)
-            self.controller.layers.on_refresh = planes.refresh
+        controller = self.controller
+        if on and controller.planes is None:
+            planes = controller.planes = LinkedPlanes(self._viewer)
+            planes.show_dock("Planes", self._on_planes_closed)
+            controller.layers.on_refresh = planes.refresh
             for model in planes.models:
                 self._bind_keys(model)
-        elif not on and planes is not None:
-            planes.let_go()
-            self._viewer.window.remove_dock_widget(planes)
-            planes.deleteLater()
-            self._on_planes_gone()
+        elif not on:
+            self._on_planes_closed()
 
-    def _on_planes_gone(self, _: object = None) -> None:
+    def _on_planes_closed(self) -> None:
         planes, self.controller.planes = self.controller.planes, None
-        if planes is not None and not self.controller.is_closed:
-            planes.let_go()
+        if planes is not None:
             self.controller.layers.on_refresh = lambda _: None
+            planes.let_go()
             self.choices.planes.setChecked(False)
 
     def run(self) -> None:
@@ -170,23 +184,39 @@ class AnomalyWidget(QWidget):
         session = self.controller.session
         if session is None:
             return
-        dialog = ExportDialog(has_dicom_source=bool(session.origin.volume.light.source.frames), parent=self)
+        has_source = bool(session.origin.volume.light.source.frames)
+        dialog = ExportDialog(has_dicom_source=has_source, parent=self)
+        if has_source:
+            self.controller.ask(messages.HeaderNotesRequest(session.run), dialog.show_notes)
         if dialog.exec():
-            self.save_to(dialog.folder.text(), dialog.formats(), with_picture=dialog.picture.isChecked())
+            self.save_to(
+                dialog.folder.text(),
+                dialog.formats(),
+                with_picture=dialog.picture.isChecked(),
+                options=dialog.options(),
+            )
         dialog.deleteLater()
 
-    def save_to(self, folder: str, formats: tuple[str, ...], *, with_picture: bool) -> None:
+    def save_to(
+        self,
+        folder: str,
+        formats: tuple[str, ...],
+        *,
+        with_picture: bool,
+        options: DicomOptions = DicomOptions(),  # noqa: B008 - a frozen value
+    ) -> None:
         """Save results into a folder.
 
         Args:
             folder: Made if missing; results of an earlier run in it are replaced.
             formats: Names of result formats.
             with_picture: Whether to save what the viewer shows as `viewer.png`.
+            options: What the user chose about DICOM results.
         """
         if with_picture:
             Path(folder).mkdir(parents=True, exist_ok=True)
             save_picture(self._viewer, Path(folder) / "viewer.png")
-        self.controller.save(folder, formats)
+        self.controller.files.save(folder, formats, options)
 
     def save_picture(self) -> None:
         """Ask where to save a picture of the viewer, and save it."""
@@ -198,12 +228,33 @@ class AnomalyWidget(QWidget):
         """Ask for the folder of a finished run, and show it."""
         folder = QFileDialog.getExistingDirectory(self, "Folder of a finished run")
         if folder:
-            self.controller.open_run(folder)
+            self.controller.files.open_run(folder)
+
+    def choose_worklist(self) -> None:
+        """Ask for the output folder of a batch, and read it study by study."""
+        folder = QFileDialog.getExistingDirectory(self, "Output folder of a batch")
+        if folder:
+            self.open_worklist(folder)
+
+    def open_worklist(self, folder: str) -> None:
+        """Read the output of a batch study by study."""
+        if self.worklist is None:
+            self.worklist = Worklist(self._viewer, self.controller)
+            dock = self._viewer.window.add_dock_widget(self.worklist, name="Worklist", area="left")
+            dock.destroyed.connect(self._on_worklist_gone)
+        self.worklist.open_folder(folder)
+
+    def _on_worklist_gone(self, _: object = None) -> None:
+        self.worklist = None
+
+    def _step_worklist(self, by: int) -> None:
+        if self.worklist is not None:
+            self.worklist.step(by)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return self.controller.state is State.IDLE
+        return self.controller.is_idle
 
     def _on_found(self, outcome: RunOutcome) -> None:
         self.results.show_outcome(outcome)

@@ -29,7 +29,7 @@ def line(number: int, state: str, **changes) -> TriageRow:
         "patient": f"patient-{number:012d}", "study": f"study-{number:012d}", "series": f"series-{number:012d}",
         "modality": "MR", "kind": "mr", "format": "dicom", "columns": 256, "rows": 256, "slices": 20, "seconds": 1.0,
         "threshold": None, "is_calibrated": False, "reason": "", "notes": "", "folder": "", "report": False,
-        "rule": "", "engine_note": "",
+        "rule": "", "engine_note": "", "decision": "",
     }  # fmt: skip
     return TriageRow(**{**values, **changes})
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 FAKE_SERVER = str(Path(__file__).with_name("fake_scoring_server.py"))
@@ -50,6 +50,28 @@ def wait_for_run(qtbot, widget):
     """Wait until a run has ended, and see that it ended well."""
     qtbot.waitUntil(lambda: widget.is_idle, timeout=150_000)
     assert widget.results.isVisibleTo(widget), "the run failed: see napari's notification"
+
+
+def settled(qtbot, widget):
+    """Wait until the scoring process has put the last change of the review or threshold into effect."""
+    controller = widget.controller
+
+    def is_settled():
+        return not controller._find_timer.isActive() and controller._asked is None
+
+    qtbot.waitUntil(is_settled, timeout=30_000)
+
+
+def press(qtbot, button):
+    """Press a button with the mouse."""
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def save(qtbot, widget, folder, formats=("nifti", "csv", "json", "report", "run")):
+    """Save results, and wait until they are written."""
+    widget.runner.text.clear()
+    widget.save_to(str(folder), formats, with_picture=False)
+    qtbot.waitUntil(lambda: widget.runner.text.text().startswith("Saved"), timeout=60_000)
 
 
 @contextmanager

@@ -229,14 +229,14 @@ def test_results_are_saved_and_open_again(scored, qtbot, tmp_path, errors):
     np.testing.assert_allclose(saved.get_fdata(), widget.controller.session.scores, atol=1e-6)
     findings = widget.results.table.findings
 
-    widget.controller.open_run(str(folder))
+    widget.controller.files.open_run(str(folder))
     assert not widget.is_idle
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     assert not [record for record in errors if record.severity.value == "error"]
     assert [layer.name.split(" · ")[0] for layer in viewer.layers] == ["head", "anomaly map", "findings", "diameters"]
     assert widget.results.table.findings == findings
     viewer.layers.clear()
-    widget.controller.open_run(str(folder))
+    widget.controller.files.open_run(str(folder))
     qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
     assert viewer.layers[0].name == "results (scores)"
     assert viewer.layers.selection.active is viewer.layers["anomaly map · results (scores)"]

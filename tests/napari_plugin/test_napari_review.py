@@ -6,13 +6,12 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from napari_helpers import BLOB, canvas_of, open_widget, wait_for_run
+from napari_helpers import BLOB, canvas_of, open_widget, press, save, settled, wait_for_run
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 ENDS = 30_000
 SECOND = (slice(25, 32), slice(10, 17), slice(20, 26))
-FORMATS = ("nifti", "csv", "json", "report", "run")
 
 
 @pytest.fixture
@@ -26,25 +25,6 @@ def reading(opened, qtbot):
     wait_for_run(qtbot, widget)
     assert len(widget.results.table.findings) == 2
     return viewer, widget
-
-
-def settled(qtbot, widget):
-    """Wait until the scoring process has put the last change of the review into effect."""
-    controller = widget.controller
-
-    def is_settled():
-        return not controller._find_timer.isActive() and controller._asked is None
-
-    qtbot.waitUntil(is_settled, timeout=ENDS)
-
-
-def press(qtbot, button):
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def save(qtbot, widget, folder):
-    widget.save_to(str(folder), FORMATS, with_picture=False)
-    qtbot.waitUntil(lambda: widget.runner.text.text().startswith("Saved"), timeout=ENDS)
 
 
 def test_a_rejected_finding_leaves_outlines_and_totals_not_the_record(reading, qtbot, tmp_path):
@@ -110,7 +90,7 @@ def test_every_decision_is_kept_at_once_and_comes_back_with_the_run(reading, qtb
 
     other = make_napari_viewer()
     again = open_widget(other)
-    again.controller.open_run(str(folder))
+    again.controller.files.open_run(str(folder))
     wait_for_run(qtbot, again)
     said = [finding.review for finding in again.results.table.findings]
     assert said == [finding.review for finding in findings]
@@ -224,7 +204,7 @@ def test_diameters_are_drawn_and_listed(reading):
     assert len(lines) == 2
     scale = np.asarray(viewer.layers["head"].scale)
     assert np.linalg.norm(lines[0, 1] * scale) == pytest.approx(longest.mm, abs=1e-6)
-    assert table.model().index(table.row, 3).data().startswith(f"{longest.mm:.0f}×")
+    assert table.model().index(table.row, 4).data().startswith(f"{longest.mm:.0f}×")
     blob = [part.stop - part.start for part in BLOB]
     assert np.hypot(blob[0] * 2.0, blob[1] * 1.5) >= longest.mm >= blob[0] * 2.0
 
@@ -234,7 +214,7 @@ def test_a_run_opened_without_its_image_measures_no_intensities(reading, qtbot, 
     save(qtbot, widget, tmp_path)
     viewer = make_napari_viewer()
     again = open_widget(viewer)
-    again.controller.open_run(str(tmp_path))
+    again.controller.files.open_run(str(tmp_path))
     wait_for_run(qtbot, again)
     assert [measures.mean for measures in again.controller.session.measures] == [None, None]
     assert again.controller.session.measures[0].longest == widget.controller.session.measures[0].longest

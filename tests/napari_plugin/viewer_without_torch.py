@@ -37,7 +37,7 @@ def main(folder):
     describe_place((3, 3, 3), widget.controller.session.origin)
     widget.save_to(str(folder / "results"), ("nifti", "csv", "json", "report", "run"), with_picture=False)
     wait(lambda: widget.runner.text.text().startswith("Saved"))
-    widget.controller.open_run(str(folder / "results"))
+    widget.controller.files.open_run(str(folder / "results"))
     wait(lambda: widget.is_idle)
     viewer.layers["head"].save(str(folder / "copy.nii.gz"), plugin="moeclip-med")
     loaded = ", ".join(name for name in HEAVY if name in sys.modules) or "none"

@@ -48,7 +48,7 @@ def write_triage(output: BatchOutput, problems: Iterable[tuple[Path, str]], *, i
     Raises:
         StorageError: If the disk is full or the folder cannot be written.
     """
-    rows = triage_rows(output.ledger, output.catalogue, output.pseudonyms, problems, identify=identify)
+    rows = triage_rows(output.ledger, output.catalogue, output.pseudonyms, problems, output.folder, identify=identify)
     found = finding_rows(output.ledger, output.folder)
     shares = weekly_shares(output.ledger, output.catalogue)
     page = render_page(rows, output.ledger.counts(), output.folder, column_names(identify=identify))
@@ -130,8 +130,8 @@ PICTURES_INSIDE = 5000
 """So many pictures are part of the page (about 20 MB); those of lower scores are read from their folders."""
 
 _SHOWN = (
-    "state", "score", "findings", "largest_ml", "largest_pixels", "patient", "study", "series", "modality", "kind",
-    "columns", "rows", "slices", "seconds", "reason", "notes", "folder", "report",
+    "state", "score", "findings", "decision", "largest_ml", "largest_pixels", "patient", "study", "series", "modality",
+    "kind", "columns", "rows", "slices", "seconds", "reason", "notes", "folder", "report",
 )  # fmt: skip
 
 

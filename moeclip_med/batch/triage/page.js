@@ -16,6 +16,7 @@ const shown = [
   { name: "kind", title: "Image", width: 170 },
   { name: "seconds", title: "Time", width: 76, number: true, descending: true },
   { name: "state", title: "State", width: 84 },
+  { name: "decision", title: "Decision", width: 92 },
   { name: "reason", title: "Reason and notes" },
 ];
 
@@ -24,7 +25,7 @@ const body = document.getElementById("body");
 const head = document.getElementById("head");
 const search = document.getElementById("search");
 const texts = rows.map((row) =>
-  ["state", "patient", "study", "series", "modality", "kind", "reason", "notes", "patient_id", "accession_number",
+  ["state", "decision", "patient", "study", "series", "modality", "kind", "reason", "notes", "patient_id", "accession_number",
     "study_uid", "series_uid"].filter(has).map((name) => row[at[name]]).join(" ").toLowerCase());
 const groups = {
   all: () => true,
@@ -90,6 +91,7 @@ const cells = {
     return lines(["", row[at.modality] || kind], ["soft", row[at.modality] && row[at.modality] !== kind ? kind : ""], ["soft", size]);
   },
   seconds: (row) => (row[at.seconds] ? `${row[at.seconds].toFixed(1)} s` : "–"),
+  decision: (row) => row[at.decision] || "–",
   state(row) {
     const names = { done: "scored", failed: "failed", skipped: "skipped" };
     const made = element("span", `state ${row[at.state]}`, names[row[at.state]]);

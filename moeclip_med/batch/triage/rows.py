@@ -10,6 +10,7 @@ from moeclip_transforms.errors import InputError, NoticeWarning
 from moeclip_transforms.printable import printable
 
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
+from moeclip_med.batch.worklist import series_decision
 from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
 from moeclip_med.results.run_record import read_record
 from moeclip_med.scoring.review import REVIEW_NAME, Decision, read_review
@@ -30,6 +31,7 @@ class TriageRow:
     Attributes are those of `SeriesRecord`, and:
         patient: The patient's pseudonym, or "".
         study: The study's pseudonym.
+        decision: What a reader decided of its findings (`worklist.series_decision`), or "".
         patient_id: PatientID, only with `--identify`.
         accession_number: AccessionNumber, only with `--identify`.
         study_uid: StudyInstanceUID or path, only with `--identify`.
@@ -59,6 +61,7 @@ class TriageRow:
     report: bool
     rule: str
     engine_note: str
+    decision: str
     patient_id: str = ""
     accession_number: str = ""
     study_uid: str = ""
@@ -117,6 +120,7 @@ def triage_rows(
     catalogue: Catalogue,
     pseudonyms: Pseudonyms,
     problems: Iterable[tuple[Path, str]],
+    folder: Path,
     *,
     identify: bool,
 ) -> list[TriageRow]:
@@ -126,7 +130,8 @@ def triage_rows(
     rows: list[TriageRow] = []
     for study, record in ledger.series():
         series_uid = catalogue.detail(record.series)[0] if identify else ""
-        rows.append(_row(record, studies[study].patient, study, identities.get(study, {}), series_uid))
+        decision = series_decision(folder / record.folder, record.findings) if record.folder else ""
+        rows.append(_row(record, studies[study].patient, study, identities.get(study, {}), series_uid, decision))
     for study, row in studies.items():
         if row.state is StudyState.FAILED:
             record = SeriesRecord("", SeriesState.FAILED, row.reason, seconds=row.seconds)
@@ -183,7 +188,9 @@ def _decisions(folder: Path, record: SeriesRecord) -> dict[tuple[int, int, int],
     return {entry.voxel: entry.decision for entry in review.entries}
 
 
-def _row(record: SeriesRecord, patient: str, study: str, identity: dict[str, str], series_uid: str) -> TriageRow:
+def _row(
+    record: SeriesRecord, patient: str, study: str, identity: dict[str, str], series_uid: str, decision: str = ""
+) -> TriageRow:
     is_done = record.state is SeriesState.DONE
     return TriageRow(
         state=record.state.value,
@@ -209,6 +216,7 @@ def _row(record: SeriesRecord, patient: str, study: str, identity: dict[str, str
         report=record.report,
         rule=record.rule,
         engine_note=record.engine_note,
+        decision=decision,
         series_uid=series_uid,
         **identity,
     )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from highdicom.seg import Segmentation
+    from moeclip_transforms import Volume
 
     from moeclip_med.results.dicom.identity import Identity
     from moeclip_med.results.dicom.sources import Sources
@@ -80,6 +81,15 @@ def write_dicom(
         if reason:
             failed[fmt] = reason
     return DicomOutcome(failed, sources.notes)
+
+
+def header_notes(volume: Volume) -> tuple[str, ...]:
+    """Return what DICOM results of a volume hold otherwise than its header; nothing where none can be written."""
+    try:
+        with quietly():
+            return load_sources(volume).notes
+    except UncitableError:
+        return ()
 
 
 @dataclass
