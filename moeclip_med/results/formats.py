@@ -53,6 +53,12 @@ RESULT_NAMES: dict[ResultFormat, str] = {
 }
 """File (for `sc`: folder) names inside a result folder."""
 
+AS_FOUND_NAMES: dict[ResultFormat, str] = {
+    ResultFormat.SEG: "segmentation_as_found.dcm",
+    ResultFormat.SR: "measurements_as_found.dcm",
+}
+"""Beside a reviewed report: the report before the review, which it cites as its predecessor, and its segments."""
+
 DICOM_FORMATS = frozenset({ResultFormat.SEG, ResultFormat.PM, ResultFormat.SR, ResultFormat.SC, ResultFormat.RTSTRUCT})
 """The formats that cite DICOM source frames, and so need DICOM input."""
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.results.attempts import attempt
-from moeclip_med.results.formats import DICOM_FORMATS, NEED_FINDINGS, RESULT_NAMES, DicomOptions, ResultFormat
+from moeclip_med.results.formats import (
+    AS_FOUND_NAMES,
+    DICOM_FORMATS,
+    NEED_FINDINGS,
+    RESULT_NAMES,
+    DicomOptions,
+    ResultFormat,
+)
 from moeclip_med.results.notes import result_notes
 from moeclip_med.results.writers import file_name, known_formats, writer_named
 from moeclip_med.scoring.review import Site, put_site
@@ -62,8 +69,8 @@ def write_results(
         anomaly: The scored volume.
         folder: Where the files belong; made if missing.
         formats: What to write: `ResultFormat`, or a format that another package registers. `sr` brings `seg` along,
-            whose segments it cites. `seg` and `rtstruct` are skipped
-            when there is no finding (`result_notes` says so).
+            whose segments it cites, and of a reviewed run the report and segments before the review. `seg` and
+            `rtstruct` are skipped when there is no finding (`result_notes` says so).
         options: What the user chose about DICOM results.
 
     Returns:
@@ -137,7 +144,7 @@ def _put_in_place(new: Path, old: Path, folder: Path) -> None:
         new.rename(folder)
         return
     moved: list[tuple[Path, Path]] = []
-    replaced = {*RESULT_NAMES.values(), *(path.name for path in new.iterdir())}
+    replaced = {*RESULT_NAMES.values(), *AS_FOUND_NAMES.values(), *(path.name for path in new.iterdir())}
     moves = [(folder / name, old / name) for name in sorted(replaced) if (folder / name).exists()]
     moves += [(path, folder / path.name) for path in sorted(new.iterdir())]
     try:

@@ -140,6 +140,12 @@ class AnomalyVolume:
         """The highest score, which is the score of the volume as a whole (the paper's rule for medical images)."""
         return float(self.scores.max())
 
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether a reader decided, commented or corrected anything of it; a site alone may be the user's for all."""
+        said = (finding.review for finding in self.findings)
+        return bool(self.reader or self.rejected) or any(one is not None and one.is_read for one in said)
+
     @cached_property
     def measures(self) -> tuple[FindingMeasures, ...]:
         """Diameters and intensities of each finding, in the order of `findings`; measured when first asked for."""

@@ -18,7 +18,7 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.scoring.anomaly import RejectedFinding
-from moeclip_med.scoring.findings import measure_region
+from moeclip_med.scoring.findings import find_findings, measure_region
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -185,6 +185,11 @@ class FindingReview:
         """Whether the reader changed or drew its outline."""
         return self.outline is not None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether more was said of it than where it lies."""
+        return replace(self, site=None) != FindingReview(self.voxel)
+
 
 @dataclass(frozen=True)
 class Review:
@@ -262,6 +267,13 @@ def put_site(anomaly: AnomalyVolume, site: Site) -> AnomalyVolume:
         return finding if review.site is not None else replace(finding, review=replace(review, site=site))
 
     return replace(anomaly, findings=tuple(placed(finding) for finding in anomaly.findings))
+
+
+def as_found(anomaly: AnomalyVolume) -> AnomalyVolume:
+    """Return a reviewed run as the model found it, with labels of its own."""
+    smallest = anomaly.record.settings.smallest_finding_ml
+    found = find_findings(anomaly.scores, anomaly.volume, anomaly.threshold, min_volume_ml=smallest)
+    return replace(anomaly, labels=found.labels, findings=found.findings, rejected=(), reader="")
 
 
 def write_review(review: Review, run_id: str, folder: Path) -> Path:

@@ -16,6 +16,7 @@ from moeclip_med.results.dicom.identity import CODING_SCHEME, MANUFACTURER, Iden
 from moeclip_med.results.dicom.objects import OBJECTS
 from moeclip_med.results.dicom.placeholders import take_out_positions
 from moeclip_med.results.notes import RESEARCH_USE
+from moeclip_med.scoring.review import Decision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,18 @@ INTENDED_USE = CodedConcept("INTENDED_USE", CODING_SCHEME, "Intended use")
 RESEARCH_ONLY = CodedConcept("RESEARCH_ONLY", CODING_SCHEME, RESEARCH_USE.rstrip("."))
 THRESHOLD_STATE = CodedConcept("THRESHOLD_STATE", CODING_SCHEME, "State of the threshold")
 UNCALIBRATED = CodedConcept("UNCALIBRATED", CODING_SCHEME, "Uncalibrated")
+READER_DECISION = CodedConcept("READER_DECISION", CODING_SCHEME, "Decision of the reader")
+DECISIONS = {
+    decision: CodedConcept(decision.name, CODING_SCHEME, meaning)
+    for decision, meaning in (
+        (Decision.OPEN, "Not decided"),
+        (Decision.ACCEPTED, "Accepted"),
+        (Decision.REJECTED, "Rejected"),
+    )
+}
+OUTLINE_STATE = CodedConcept("OUTLINE_STATE", CODING_SCHEME, "State of the outline")
+EDITED = CodedConcept("EDITED", CODING_SCHEME, "Edited by the reader")
+DRAWN = CodedConcept("DRAWN", CODING_SCHEME, "Drawn by the reader")
 COMPLETENESS = CodedConcept("COMPLETENESS", CODING_SCHEME, "Completeness of scoring")
 STOPPED_EARLY = CodedConcept("STOPPED_EARLY", CODING_SCHEME, "Stopped early")
 

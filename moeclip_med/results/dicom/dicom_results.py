@@ -19,13 +19,15 @@ from moeclip_med.results.dicom.secondary_capture import make_secondary_captures
 from moeclip_med.results.dicom.segmentation import make_segmentation
 from moeclip_med.results.dicom.sources import load_sources
 from moeclip_med.results.dicom.structure_set import make_structure_set
-from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
+from moeclip_med.results.formats import AS_FOUND_NAMES, RESULT_NAMES, ResultFormat
+from moeclip_med.scoring.review import Site, as_found, put_site
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from highdicom.seg import Segmentation
+    from highdicom.sr import Comprehensive3DSR
     from moeclip_transforms import Volume
 
     from moeclip_med.results.dicom.identity import Identity
@@ -114,10 +116,24 @@ class _Writer:
             if self.anomaly.findings and self.segmentation is None:
                 msg = "The structured report cites the segments of the Segmentation, which could not be written."
                 raise InputError(msg)
-            make_report_document(*parts, self.segmentation).save_as(path)
+            first = self._write_as_found(path.parent) if self.anomaly.is_reviewed else None
+            make_report_document(*parts, self.segmentation, first).save_as(path)
         elif fmt is ResultFormat.RTSTRUCT:
             make_structure_set(*parts).save_as(path)
         else:
             path.mkdir()
             for number, capture in enumerate(make_secondary_captures(*parts), start=1):
                 capture.save_as(path / f"{number:04d}.dcm")
+
+    def _write_as_found(self, folder: Path) -> Comprehensive3DSR:
+        """Write the report before the review, and its segments; the same objects as an unreviewed run gives."""
+        found, site = as_found(self.anomaly), self.options.finding_site
+        if site is not None:
+            found = put_site(found, Site(site.meaning, site.value, site.scheme))
+        parts = (found, self.sources, make_identity(found))
+        segmentation = make_segmentation(*parts, self.options) if found.findings else None
+        if segmentation is not None:
+            segmentation.save_as(folder / AS_FOUND_NAMES[ResultFormat.SEG])
+        document = make_report_document(*parts, segmentation)
+        document.save_as(folder / AS_FOUND_NAMES[ResultFormat.SR])
+        return document

@@ -45,7 +45,7 @@ class Identity:
         parameters: What the algorithm was run with, ASCII texts by name.
         created: Local time of the run.
         run_key: Hash over source frames, model, settings and schema.
-        content_key: Hash over scores and findings.
+        content_key: Hash over scores, findings and what a reader said of them.
     """
 
     model: str
@@ -148,6 +148,8 @@ def _content_key(anomaly: AnomalyVolume) -> str:
         for index in range(array.shape[2]):  # slice by slice: no copy of the volume
             digest.update(array[:, :, index].tobytes())
     digest.update(repr((anomaly.findings, anomaly.threshold)).encode())
+    if anomaly.is_reviewed:
+        digest.update(repr((anomaly.rejected, anomaly.reader)).encode())
     return digest.hexdigest()
 
 

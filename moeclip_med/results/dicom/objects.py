@@ -99,7 +99,10 @@ OBJECTS: dict[ResultFormat, WrittenObject] = {
         "finding with its segment: volume in ml (number of pixels where there are no mm), highest and mean anomaly "
         "score, Long Axis and Short Axis in mm, mean, standard deviation and maximum of the intensity (Attenuation "
         "Coefficient in HU for CT, else without a unit), and the finding site that a user gave. One group for the "
-        "volume as a whole: highest score, threshold, number of findings, intended use.",
+        "volume as a whole: highest score, threshold, number of findings, intended use. Of a reviewed run (in the "
+        "viewer): each group says what the reader decided, with site and comment; rejected findings are groups (TID "
+        "1501) without segment; the reader is an observer where a name was typed; the report before the review is "
+        "written, too, and is the predecessor document.",
     ),
     ResultFormat.SC: WrittenObject(
         "Secondary Capture",

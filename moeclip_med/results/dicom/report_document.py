@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -10,6 +10,7 @@ from pydicom.sr.codedict import codes
 
 from moeclip_med._version import __version__
 from moeclip_med.results.dicom import common
+from moeclip_med.results.dicom.character_sets import UTF_8
 from moeclip_med.results.dicom.identity import MANUFACTURER
 from moeclip_med.results.dicom.segmentation import tracking_id
 from moeclip_med.results.formats import ResultFormat
@@ -37,6 +38,9 @@ _PROCEDURES: dict[str, Code] = {
 _ANY_PROCEDURE = codes.cid100.ImagingProcedure
 _MILLILITRE = sr.CodedConcept("ml", "UCUM", "milliliter")
 _PIXELS = sr.CodedConcept("{pixels}", "UCUM", "pixels")
+_NAME_LENGTH = 64
+"""Longest component group of a person's name (PS3.5, 6.2.1)."""
+_AnyGroup = TypeVar("_AnyGroup", bound="sr.Template")
 _COUNT = sr.CodedConcept("{counts}", "UCUM", "counts")
 
 
@@ -45,18 +49,21 @@ def make_report_document(
     sources: Sources,
     identity: Identity,
     segmentation: Segmentation | None,
+    first: sr.Comprehensive3DSR | None = None,
 ) -> sr.Comprehensive3DSR:
     """The findings as a measurement report.
 
     Every finding is a group with its volume, highest and mean score, tracking identifier and its segment. A group
     for the volume as a whole comes first: highest score, threshold and number of findings; it is there without
-    findings too.
+    findings too. Of a reviewed run, each group says what the reader decided, rejected findings are groups without a
+    segment, and the reader is named as an observer where a name was typed.
 
     Args:
         anomaly: A scored DICOM volume.
         sources: What it was made from.
         identity: Who made it.
         segmentation: The segments that findings refer to; None where there is no finding.
+        first: The report before the review, which this one cites as its predecessor; None for that one itself.
 
     Returns:
         The object, ready to be saved. It is neither complete nor verified: nobody has read it.
@@ -67,8 +74,9 @@ def make_report_document(
             _finding_group(finding, measures, identity, segmentation, sources)
             for finding, measures in zip(anomaly.findings, anomaly.measures, strict=True)
         ]
+    groups += [_rejected_group(one.finding, one.measures, identity) for one in anomaly.rejected]
     content = sr.MeasurementReport(
-        observation_context=_observer(identity),
+        observation_context=_observers(identity, anomaly.reader),
         procedure_reported=_PROCEDURES.get(sources.modality, _ANY_PROCEDURE),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
@@ -79,15 +87,18 @@ def make_report_document(
         evidence=evidence,
         content=content[0],
         sop_instance_uid=identity.instance_uid(ResultFormat.SR),
-        instance_number=1,
+        instance_number=1 if first is None else 2,
+        previous_versions=None if first is None else [first],
         **arguments,
     )
     common.finish(document, identity, ResultFormat.SR, sources)
     document.CurrentRequestedProcedureEvidenceSequence = [_evidence(sources, segmentation)]
+    if anomaly.is_reviewed:
+        document.SpecificCharacterSet = UTF_8
     return document
 
 
-def _observer(identity: Identity) -> sr.ObservationContext:
+def _observers(identity: Identity, reader: str) -> sr.ObservationContext:
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=identity.equipment_uid(),
         name=f"{MANUFACTURER} {__version__}",
@@ -95,10 +106,16 @@ def _observer(identity: Identity) -> sr.ObservationContext:
         model_name=identity.model,
         serial_number=identity.model_sha256[:16],
     )
+    person = None
+    if reader:
+        name = _text(reader.replace("=", " "), _NAME_LENGTH - 1)
+        attributes = sr.PersonObserverIdentifyingAttributes(name if "^" in name else f"{name}^")  # one component
+        person = sr.ObserverContext(observer_type=codes.DCM.Person, observer_identifying_attributes=attributes)
     return sr.ObservationContext(
+        observer_person_context=person,
         observer_device_context=sr.ObserverContext(
             observer_type=codes.DCM.Device, observer_identifying_attributes=device
-        )
+        ),
     )
 
 
@@ -155,7 +172,7 @@ def _finding_group(
     sources: Sources,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     name, site = tracking_id(finding), common.coded_site(finding)
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+    group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(identity.tracking_uid(name), name),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=segmentation.SOPClassUID,
@@ -167,8 +184,60 @@ def _finding_group(
         finding_type=common.ABNORMAL_STRUCTURE,
         finding_sites=None if site is None else [sr.FindingSite(site)],
         algorithm_id=_algorithm(identity),
-        measurements=[_size(finding), *_scores(finding), *_diameters(measures), *_intensities(measures)],
+        measurements=_measurements(finding, measures),
+        qualitative_evaluations=_said(finding),
     )
+    return _with_comment(group, finding)
+
+
+def _rejected_group(
+    finding: Finding, measures: FindingMeasures, identity: Identity
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Return what was measured on a finding before its voxels were given up."""
+    name = tracking_id(finding)
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(identity.tracking_uid(name), name),
+        finding_category=common.ABNORMAL_STRUCTURE,
+        finding_type=common.ABNORMAL_STRUCTURE,
+        algorithm_id=_algorithm(identity),
+        measurements=_measurements(finding, measures),
+        qualitative_evaluations=_said(finding),
+    )
+    return _with_comment(group, finding)
+
+
+def _said(finding: Finding) -> list[sr.QualitativeEvaluation] | None:
+    """Return what a reader decided of a finding, as coded values; None where nothing."""
+    review = finding.review
+    if review is None or not review.is_read:
+        return None
+    said = [sr.QualitativeEvaluation(common.READER_DECISION, common.DECISIONS[review.decision])]
+    if review.is_edited:
+        state = common.DRAWN if review.is_drawn else common.EDITED
+        said.append(sr.QualitativeEvaluation(common.OUTLINE_STATE, state))
+    return said
+
+
+def _with_comment(group: _AnyGroup, finding: Finding) -> _AnyGroup:
+    """Add what a reader wrote on a finding, a site without a code among it."""
+    review = finding.review
+    if review is None:
+        return group
+    site = "" if review.site is None or review.site.code else f"Site: {review.site.meaning}"
+    text = "; ".join(part for part in (site, review.comment) if part)
+    if text:
+        comment = sr.TextContentItem(codes.DCM.Comment, _text(text), sr.RelationshipTypeValues.CONTAINS)
+        group[0].ContentSequence.append(comment)
+    return group
+
+
+def _text(typed: str, longest: int | None = None) -> str:
+    """Return what a reader typed without control characters and DICOM's own separators."""
+    return "".join(letter if letter.isprintable() else " " for letter in typed).replace("\\", "/").strip()[:longest]
+
+
+def _measurements(finding: Finding, measures: FindingMeasures) -> list[sr.Measurement]:
+    return [_size(finding), *_scores(finding), *_diameters(measures), *_intensities(measures)]
 
 
 def _size(finding: Finding) -> sr.Measurement:

@@ -80,6 +80,13 @@ def tracking_id(finding: Finding) -> str:
     return f"Finding {finding.rank}"
 
 
+def how_outlined(finding: Finding) -> str:
+    """Return how a finding's outline came about, as DICOM says it (Segment Algorithm Type, C.8.20.2)."""
+    if finding.review is None or not finding.review.is_edited:
+        return "AUTOMATIC"
+    return "MANUAL" if finding.review.is_drawn else "SEMIAUTOMATIC"
+
+
 def _ranks(anomaly: AnomalyVolume) -> NDArray[np.uint16]:
     """(x, y, z) uint16: the rank of the finding at each voxel, 0 elsewhere."""
     rank_of_label = np.zeros(int(anomaly.labels.max()) + 1, dtype=np.uint16)
@@ -104,13 +111,15 @@ def _put_scores(segmentation: Segmentation, anomaly: AnomalyVolume, sources: Sou
 
 def _description(finding: Finding, identity: Identity) -> SegmentDescription:
     site = coded_site(finding)
+    algorithm_type = SegmentAlgorithmTypeValues[how_outlined(finding)]
+    is_manual = algorithm_type is SegmentAlgorithmTypeValues.MANUAL
     return SegmentDescription(
         segment_number=finding.rank,
         segment_label=tracking_id(finding),
         segmented_property_category=ABNORMAL_STRUCTURE,
         segmented_property_type=ABNORMAL_STRUCTURE,
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm(identity),
+        algorithm_type=algorithm_type,
+        algorithm_identification=None if is_manual else algorithm(identity),
         tracking_uid=identity.tracking_uid(tracking_id(finding)),
         tracking_id=tracking_id(finding),
         anatomic_regions=None if site is None else [site],

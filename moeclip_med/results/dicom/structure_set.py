@@ -17,7 +17,7 @@ from moeclip_med.results.dicom.common import algorithm_text, finish, series_argu
 from moeclip_med.results.dicom.contours import outline
 from moeclip_med.results.dicom.objects import OBJECTS
 from moeclip_med.results.dicom.placeholders import decimals
-from moeclip_med.results.dicom.segmentation import tracking_id
+from moeclip_med.results.dicom.segmentation import how_outlined, tracking_id
 from moeclip_med.results.formats import ResultFormat
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _region(finding: Finding, identity: Identity, sources: Sources) -> Dataset:
     item.ROIDescription = f"Peak anomaly score {finding.peak_score:.3f}; research use only"
     if finding.volume_ml is not None:
         item.ROIVolume = decimals([finding.volume_ml])[0]  # cm3
-    item.ROIGenerationAlgorithm = "AUTOMATIC"
+    item.ROIGenerationAlgorithm = how_outlined(finding)
     item.ROIGenerationDescription = algorithm_text(identity)
     return item
 
