@@ -72,7 +72,8 @@ def test_metaimage_headers_that_are_wrong(tmp_path, name, value):
     [
         ("dimension", "-1"), ("dimension", "4"), ("sizes", "6 5 4000000000"), ("sizes", "6 5 x"), ("type", "block"),
         ("encoding", "zrl"), ("endian", "middle"), ("space_directions", "(1e308,0,0) (0,1e308,0) (0,0,1e308)"),
-        ("space_directions", "(1,0,0) (1,0,0) (0,0,3)"), ("space_directions", "(1,0,0)"), ("byte_skip", "-7"),
+        ("space_directions", "(1,0,0) (1,0,0) (0,0,3)"), ("space_directions", "(1,0,0)"),
+        ("space_directions", "(nan,0,0) (0,1,0) (0,0,3)"), ("byte_skip", "-7"),
         ("line_skip", "1000000"), ("data_file", "-"), ("data_file", "LIST"), ("data_file", "/etc/hostname"),
         ("data_file", "../a.raw"), ("data_file", "a%d.raw 1 4 1"),
     ],

@@ -18,7 +18,7 @@ DEEP = RANDOM.integers(0, 4096, (9, 11, 3)).astype(np.uint16)
 def deep_png(path, pixels):
     """A PNG of 16 bits per value, written from the standard (ISO 15948), since Pillow writes none in colour."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    colour_type = {1: 0, 3: 2, 4: 6}[1 if pixels.ndim == 2 else pixels.shape[2]]
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[1 if pixels.ndim == 2 else pixels.shape[2]]
 
     def chunk(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -49,6 +49,13 @@ def test_colour_tiff_of_sixteen_bits(tmp_path, planar, compression):
     stored = DEEP if planar == "contig" else DEEP.transpose(2, 0, 1)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar, compression=compression)
     np.testing.assert_allclose(shown(tmp_path / "a.tif"), DEEP / 4095, atol=1e-6)
+
+
+def test_grey_with_opacity_of_sixteen_bits(tmp_path):
+    deep_png(tmp_path / "a.png", np.dstack([DEEP[..., 0], np.full(DEEP.shape[:2], 65535, np.uint16)]))
+    volume = read_volume(tmp_path / "a.png")
+    assert volume.series.channels == 1
+    np.testing.assert_array_equal(volume.array[0, ..., 0].T, DEEP[..., 0])
 
 
 def test_opacity_of_sixteen_bits_is_laid_on_black(tmp_path):

@@ -1,7 +1,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from moeclip_transforms import Affine, read_volume, slice_views
+from moeclip_transforms import Affine, InputError, read_volume, slice_views
 from moeclip_transforms.slice_axis import likely_slice_axis
 
 SLICE = np.random.default_rng(0).integers(0, 255, (96, 112)).astype(np.uint8)
@@ -13,6 +13,13 @@ def test_a_single_slice_is_cut_where_it_is_one_slice(tmp_path, axis):
     volume = read_volume(tmp_path / "a.nii")
     (view,) = slice_views(volume)
     assert (view.n_slices, {view.rows, view.columns}) == (1, {96, 112})
+
+
+@pytest.mark.parametrize("shape", [(163842, 1, 1), (2562, 1, 1), (1, 1, 300)])
+def test_values_of_a_surface_are_no_image(tmp_path, shape):
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random(shape, dtype=np.float32), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(InputError, match="a line and no image"):
+        read_volume(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize(

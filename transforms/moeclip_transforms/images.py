@@ -56,6 +56,7 @@ _ORIENTATION = 0x0112
 _LEAST_MEMORY, _COPIES, _SLOWEST = 1 << 29, 5, 2e6
 """Bytes that any picture may take to read, copies of its pixels as float32 beyond that, and bytes a second."""
 _PNG_BITS, _SIXTEEN = 24, 16  # where the header says how many bits a value has
+_PNG_COLOUR, _GREY_WITH_OPACITY = 25, b"\x04"
 
 
 def scan_image(path: Path) -> Series:
@@ -155,8 +156,16 @@ def picture_facts(file: BinaryIO, path: Path) -> PictureFacts:
         orientation = 1 if is_tiff else valid_orientation(image.getexif().get(_ORIENTATION, 1))
         width, height = upright_size(*image.size, orientation)
         n_pages = _page_count(path, image) if is_tiff else 1
-        is_colour = image.mode in _COLOUR_MODES
+        is_colour = image.mode in _COLOUR_MODES and not _is_grey_png(file, kind)
     return PictureFacts(width, height, n_pages, 1, is_colour, orientation, orientation_notes(orientation))
+
+
+def _is_grey_png(file: BinaryIO, kind: str) -> bool:
+    """Whether a PNG is grey with opacity; Pillow takes one of 16 bits for colour."""
+    if kind != "PNG":
+        return False
+    file.seek(_PNG_COLOUR)
+    return file.read(1) == _GREY_WITH_OPACITY
 
 
 def _format(file: BinaryIO, path: Path) -> str:

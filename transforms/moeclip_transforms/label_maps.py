@@ -94,7 +94,7 @@ def _volume_reason(series: Series, levels: tuple[int, ...], *, is_named: bool) -
 def label_map_note(array: NDArray[np.float32]) -> str:
     """Return a sentence where the values of a volume look like those of a label map, else ""."""
     levels = few_whole_numbers(array[..., index] for index in range(array.shape[-1]))
-    if levels is None or len(levels) < 2 or array.size < _FILLED * len(levels):  # noqa: PLR2004
+    if levels is None or not 2 <= len(levels) <= MOST_LABELS or array.size < _FILLED * len(levels):  # noqa: PLR2004
         return ""
     return f"Its values are few whole numbers ({_listed(levels)}): is this a label map rather than an image?"
 

@@ -167,6 +167,11 @@ def _directions(fields: dict[str, Any], n_axes: int, path: Path) -> NDArray[np.f
     if len(rows) != n_axes or any(row.ndim != 1 or len(row) not in (2, 3, 4) for row in rows):
         msg = f'"{path.name}" has {len(rows)} space directions for {n_axes} axes; expected vectors of 3 numbers each.'
         raise InputError(msg)
+    if any(np.isnan(row).any() and not np.isnan(row).all() for row in rows):
+        msg = (
+            f'"{path.name}" has a space direction that is partly NaN; expected 3 numbers, or none: correct its header.'
+        )
+        raise InputError(msg)
     return np.array([np.pad(row, (0, 1))[:_AXES_IN_SPACE] for row in rows])
 
 

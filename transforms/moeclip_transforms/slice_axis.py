@@ -49,6 +49,10 @@ def likely_slice_axis(
     return next(axis for axis, code in enumerate(affine.axis_codes) if code in "SI")
 
 
+_FOLDED_SURFACE = (27307, 1, 6)
+"""How FreeSurfer writes the 163 842 vertices of a surface, since an axis of NIfTI-1 is shorter than that."""
+
+
 def check_is_image(shape: Sequence[int], name: str) -> None:
     """Refuse values that have one axis only, such as those of a surface, as no image.
 
@@ -59,7 +63,8 @@ def check_is_image(shape: Sequence[int], name: str) -> None:
     Raises:
         InputError: When it is a line of more than a few voxels.
     """
-    if sum(size > 1 for size in shape) < 2 and max(shape) > _SHORT_LINE:  # noqa: PLR2004
+    is_line = sum(size > 1 for size in shape) < 2 and max(shape) > _SHORT_LINE  # noqa: PLR2004
+    if is_line or tuple(shape) == _FOLDED_SURFACE:
         msg = (
             f'"{name}" holds {"×".join(map(str, shape))} values, a line and no image (of a surface or a table?); '
             "give an image of two or three dimensions."
