@@ -38,7 +38,7 @@ def demo_command(
     nifti = output / "input" / "simulated_brain.nii.gz"
     dicom = output / "input" / "simulated_brain_dicom"
     write_nifti(nifti, brain.image, brain.affine)
-    write_nifti(output / "input" / "simulated_lesion_mask.nii.gz", brain.lesion.astype("uint8"), brain.affine)
+    write_nifti(output / "input" / "simulated_brain_mask.nii.gz", brain.lesion.astype("uint8"), brain.affine)
     write_dicom_series(dicom, brain.image, brain.affine, DESCRIPTION)
 
     detector = load_detector(model)

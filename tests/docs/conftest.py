@@ -12,6 +12,7 @@ from PIL import Image
 import moeclip_med
 from moeclip_med.demo.files import write_nifti
 
+LEAST_OF_LESION = 700
 HEALTHY_STUDIES = 19
 """So many are the fewest that can promise the default rate of one in twenty."""
 
@@ -24,6 +25,10 @@ def desk(tmp_path, small_brain, dicom_folder, nifti_file):
     (folder / "study").symlink_to(dicom_folder, target_is_directory=True)
     (folder / "brain.nii.gz").symlink_to(nifti_file)
     shutil.copytree(dicom_folder, folder / "archive" / "study")
+    shutil.copytree(dicom_folder, folder / "demo" / "input" / "simulated_brain_dicom")
+    shutil.copy(nifti_file, folder / "demo" / "input" / "simulated_brain.nii.gz")
+    lesion = (small_brain[0] > LEAST_OF_LESION).astype(np.uint8)
+    write_nifti(folder / "demo" / "input" / "simulated_brain_mask.nii.gz", lesion, small_brain[1])
     _write_healthy_studies(folder / "healthy", *small_brain)
     _write_images(folder / "images")
     lite = Path(moeclip_med.__file__).parent / "weights" / "data" / "lite"

@@ -38,7 +38,18 @@ def check_elsewhere(line: str) -> None:
     assert extras <= set(PROJECT["optional-dependencies"]), line
 
 
-ELSEWHERE = ("make ", "pip ", "napari", "ray ", "python -m venv", ".venv/", "git ", "moeclip-med pacs ")
+ELSEWHERE = (
+    "make ",
+    "pip ",
+    "napari",
+    "ray ",
+    "python -m venv",
+    "source ",
+    ".venv/",
+    "git ",
+    "moeclip-med pacs ",
+    "moeclip-med demo ",
+)
 
 
 def options_fit(words: list[str]) -> None:
