@@ -57,7 +57,7 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
         typer.Argument(help="The archive: any tree of folders.", show_default=False, parser=parse_path, metavar="ROOT"),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder to write to, or to go on in.", show_default=False)
+        Path, typer.Option("--output", "-o", help="The folder to write to, or to continue in.", show_default=False)
     ],
     *,
     workers: Annotated[
@@ -124,7 +124,7 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
 ) -> int:
     """Score every series in an archive that is worth it, and list them by score. Research use only.
 
-    Run it again after whatever stopped it: it goes on where it was. Exit code 0: all done; 3: done, with failures
+    Run it again after whatever stopped it: it continues where it stopped. Exit code 0: all done; 3: done, with failures
     listed in the triage list.
     """
     from moeclip_med.batch.driver import BatchSettings, ModelChoice, run_batch

@@ -107,12 +107,12 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     url: UrlOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Results, lists, and the memory of what was done.")],
     *,
-    interval: Annotated[float, typer.Option(min=1.0, help="Between two looks, s.")] = 60.0,
+    interval: Annotated[float, typer.Option(min=1.0, help="Time between two polls, s.")] = 60.0,
     days: Annotated[
-        int, typer.Option(min=1, help="Look so many days further back than the last whole look, for late arrivals.")
+        int, typer.Option(min=1, help="Poll so many days further back than the last complete poll, for late arrivals.")
     ] = 1,
     modality: Annotated[str, typer.Option(help="Only studies with this modality.", show_default="all")] = "",
-    looks: Annotated[int | None, typer.Option(min=1, help="Stop after so many looks.", show_default="never")] = None,
+    polls: Annotated[int | None, typer.Option(min=1, help="Stop after so many polls.", show_default="never")] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(min=0, max=65535, help="Serve Prometheus metrics on 127.0.0.1 at this port.", show_default="off"),
@@ -136,7 +136,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     memory: MemoryOption = None,
     time_limit: TimeOption = 1800.0,
 ) -> int:
-    """Score studies as they arrive: each once it holds the same at two looks. Goes on after a restart."""
+    """Score studies as they arrive: each when two polls in a row find it the same. Continues after a restart."""
     from moeclip_med.batch.output import PRIVATE_NAME
     from moeclip_med.batch.pacs.service import MEMORY_NAME, Metrics, Service
     from moeclip_med.batch.pacs.watching import PacsWatcher, WatchMemory, WatchQuery
@@ -156,7 +156,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
         job = replace(job, note_own=memory_of_watch.note_own)
         listener = WatchDisplay(metrics)
         watcher = PacsWatcher(job, memory_of_watch, WatchQuery(days, modality), listener)
-        Service(watcher, memory_of_watch, listener, interval, lambda: write_lists(job.output), metrics).run(looks)
+        Service(watcher, memory_of_watch, listener, interval, lambda: write_lists(job.output), metrics).run(polls)
     return 0
 
 
@@ -166,18 +166,18 @@ def pacs_status_command(
     *,
     max_age: Annotated[
         float | None,
-        typer.Option(min=1.0, help="End with exit code 1 if the last whole look is older, s: a health check."),
+        typer.Option(min=1.0, help="End with exit code 1 if the last complete poll is older, s: a health check."),
     ] = None,
 ) -> int:
-    """Tell how a watch fares and which studies wait for another try; changes nothing."""
+    """Show the state of a watch, and which studies wait for another try; changes nothing."""
     from moeclip_med.batch.output import PRIVATE_NAME
     from moeclip_med.batch.pacs.service import read_watch_status
     from moeclip_med.batch.pseudonyms import Pseudonyms
 
     status = read_watch_status(output)
     console = make_console()
-    age = status.seconds_since_look
-    console.print("no look went well yet" if age is None else f"last whole look {age:.0f} s ago")
+    age = status.seconds_since_poll
+    console.print("no poll succeeded yet" if age is None else f"last complete poll {age:.0f} s ago")
     console.print(f"watermark {status.watermark or 'none'}; studies: {_counts(status.counts)}")
     names = Pseudonyms.kept_in(output / PRIVATE_NAME / "key")
     for pending in status.pending:
@@ -185,7 +185,7 @@ def pacs_status_command(
         name = names.study(pending.study_uid)
         console.print(printable(f"  {name}: tried {pending.tries} times, again {due}: {pending.reason}"), markup=False)
     if max_age is not None and (age is None or age > max_age):
-        print_error(f"the last whole look is older than {max_age:g} s")
+        print_error(f"the last complete poll is older than {max_age:g} s")
         return _EXIT_UNHEALTHY
     return 0
 

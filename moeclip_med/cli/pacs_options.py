@@ -43,7 +43,7 @@ BundleOption = Annotated[
     Path | None, typer.Option("--ca-bundle", help="Certificates of the authority that signed the server's.")
 ]
 CertificateOption = Annotated[
-    Path | None, typer.Option("--client-certificate", help="Our certificate with its key, PEM.")
+    Path | None, typer.Option("--client-certificate", help="Client certificate with its key, PEM.")
 ]
 StoreOption = Annotated[bool, typer.Option("--store", help="Store DICOM results in the PACS.")]
 NodeOption = Annotated[

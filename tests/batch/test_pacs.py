@@ -286,19 +286,19 @@ def test_watching_scores_each_study_once_when_it_is_complete_and_again_when_it_g
         made = replace(job(server, destination=server), note_own=memory.note_own)
         watcher = PacsWatcher(made, memory, WatchQuery(days=2), listener)
 
-        def look(day: date = date(2024, 2, 29)) -> int:
-            return watcher.look(day).scored
+        def poll(day: date = date(2024, 2, 29)) -> int:
+            return watcher.poll(day).scored
 
-        assert [look(), look(), look(), look()] == [0, 1, 0, 0], "when it held the same twice; then never again"
+        assert [poll(), poll(), poll(), poll()] == [0, 1, 0, 0], "when it held the same twice; then never again"
         assert states(listener.results) == ["done"]
         assert pacs.count() == 6 + 2
         write_series(tmp_path / "late", patient, shape=(64, 64, 4), seed=4)
         for path in sorted((tmp_path / "late").iterdir()):
             server.store(pydicom.dcmread(path))
-        assert [look(), look(), look()] == [0, 1, 0]
+        assert [poll(), poll(), poll()] == [0, 1, 0]
         assert pacs.count() == 6 + 2 + 4 + 2, "the first series is not fetched again"
         assert (listener.troubles, listener.notices) == ([], [])
-        assert look(date(2024, 3, 5)) == 0
+        assert poll(date(2024, 3, 5)) == 0
         assert memory.watermark(date(2024, 1, 1)) == date(2024, 3, 5)
     finally:
         memory.close()

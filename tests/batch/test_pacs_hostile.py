@@ -62,9 +62,9 @@ class Watch:
         job = replace(self.job, note_own=self.memory.note_own)
         self.watcher = PacsWatcher(job, self.memory, WatchQuery(), self.listener, lambda: self.now)
 
-    def look(self, day: date = DAY, after: float = 60.0):
+    def poll(self, day: date = DAY, after: float = 60.0):
         self.now += after
-        return self.watcher.look(day)
+        return self.watcher.poll(day)
 
 
 @pytest.fixture
@@ -77,17 +77,17 @@ def test_a_series_that_always_answers_500_holds_up_neither_its_study_nor_others(
     first, uids = study(puppet, tmp_path / "a", series=3)
     study(puppet, tmp_path / "b")
     puppet.faults.status[f"studies/{first}/series/{uids[1]}"] = 500
-    watch.look()
-    look = watch.look()
-    assert (look.scored, look.put_off) == (1, 1)
+    watch.poll()
+    poll = watch.poll()
+    assert (poll.scored, poll.put_off) == (1, 1)
     assert states(watch.listener.results) == ["done", "done", "done", "failed"]
     (pending,) = watch.memory.pending()
     assert (pending.study_uid, pending.tries) == (first, 1)
     assert "answers 500" in pending.reason
     puppet.faults.status.clear()
     asked = len(puppet.asked)
-    assert watch.look(after=1.0).scored == 0, "not before its time"
-    assert watch.look(after=120.0).scored == 1
+    assert watch.poll(after=1.0).scored == 0, "not before its time"
+    assert watch.poll(after=120.0).scored == 1
     fetched = [path for _, path, _ in puppet.asked[asked:] if path.endswith(tuple(uids))]
     assert [path.rpartition("/")[2] for path in fetched] == [uids[1]], "what was done is not fetched again"
     assert watch.memory.pending() == []
@@ -97,10 +97,10 @@ def test_a_series_that_always_answers_500_holds_up_neither_its_study_nor_others(
 def test_each_further_try_waits_longer_up_to_six_hours(puppet, watch, tmp_path):
     uid, (series,) = study(puppet, tmp_path / "a")
     puppet.faults.status[f"studies/{uid}/series/{series}"] = 503
-    watch.look()
+    watch.poll()
     waits = []
     for _ in range(12):
-        watch.look(after=6 * 3600 + 1)
+        watch.poll(after=6 * 3600 + 1)
         waits.append(watch.memory.pending()[0].next_try - watch.now)
     assert waits[:3] == [60.0, 120.0, 240.0]
     assert waits[-1] == 6 * 3600
@@ -110,28 +110,28 @@ def test_a_study_that_is_gone_between_two_questions_is_told_and_comes_back_as_ne
     gone, _ = study(puppet, tmp_path / "a")
     study(puppet, tmp_path / "b")
     puppet.faults.forgets.add(gone)
-    watch.look()
-    assert watch.look().scored == 1
+    watch.poll()
+    assert watch.poll().scored == 1
     assert any("no longer there" in notice for notice in watch.listener.notices)
     assert not any(gone in notice for notice in watch.listener.notices), "by its pseudonym"
     puppet.faults.forgets.clear()
-    assert [watch.look().scored, watch.look().scored] == [0, 1]
+    assert [watch.poll().scored, watch.poll().scored] == [0, 1]
 
 
 @pytest.mark.parametrize("count", ["many", -3, None, 10**30, [], 2.5, True, "3"])
 def test_a_count_that_is_none_is_not_believed(puppet, watch, tmp_path, count):
     study(puppet, tmp_path / "a")
     puppet.faults.counts = count
-    watch.look()
-    assert watch.look().scored == 1
+    watch.poll()
+    assert watch.poll().scored == 1
 
 
 def test_a_count_that_is_too_high_puts_off_that_study_alone(puppet, watch, tmp_path):
     study(puppet, tmp_path / "a")
     puppet.faults.counts = 99
-    watch.look()
-    look = watch.look()
-    assert (look.scored, look.put_off) == (0, 1)
+    watch.poll()
+    poll = watch.poll()
+    assert (poll.scored, poll.put_off) == (0, 1)
     assert "only 3 of 99 instances came" in watch.memory.pending()[0].reason
 
 
@@ -139,8 +139,8 @@ def test_a_count_that_is_too_high_puts_off_that_study_alone(puppet, watch, tmp_p
 def test_items_without_a_usable_uid_are_told_and_left_out(puppet, watch, tmp_path, uid):
     study(puppet, tmp_path / "a")
     puppet.faults.extra = [{"0020000D": {"vr": "UI", "Value": [uid]}}, {"0020000D": {}}, {}]
-    watch.look()
-    assert watch.look().scored == 1
+    watch.poll()
+    assert watch.poll().scored == 1
     assert all("/.." not in path for _, path, _ in puppet.asked)
     if uid != 5:
         assert any("3 items without a usable UID" in notice for notice in watch.listener.notices)
@@ -179,24 +179,24 @@ def test_a_list_without_end_ends(puppet, monkeypatch):
 def test_a_study_taken_just_before_midnight_and_one_from_tomorrow_are_seen(puppet, watch, tmp_path):
     study(puppet, tmp_path / "yesterday", day="20240228")
     study(puppet, tmp_path / "tomorrow", day="20240301")
-    watch.look(DAY)
-    assert watch.look(DAY).scored == 2
+    watch.poll(DAY)
+    assert watch.poll(DAY).scored == 2
 
 
 def test_after_a_week_without_power_nothing_is_missed(puppet, watch, tmp_path):
-    watch.look(DAY)
+    watch.poll(DAY)
     study(puppet, tmp_path / "meanwhile", day="20240302")
     later = DAY + timedelta(days=7)
-    watch.look(later)
-    assert watch.look(later).scored == 1
+    watch.poll(later)
+    assert watch.poll(later).scored == 1
     assert watch.memory.watermark(DAY) == later
 
 
 def test_what_is_still_arriving_at_midnight_is_scored_though_the_query_no_longer_names_it(puppet, watch, tmp_path):
     study(puppet, tmp_path / "a", day="20240227")
-    watch.look(DAY)
+    watch.poll(DAY)
     watch.memory.keep_fact("watermark", "2024-03-10")
-    assert watch.look(date(2024, 3, 10)).scored == 1
+    assert watch.poll(date(2024, 3, 10)).scored == 1
     assert states(watch.listener.results) == ["done"]
 
 
@@ -204,19 +204,19 @@ def test_a_pacs_that_says_nothing_ends_the_look_and_the_watermark_stays(puppet, 
     for number in range(5):
         _, (series,) = study(puppet, tmp_path / str(number))
         puppet.faults.silent.add(series)
-    watch.look(DAY)
+    watch.poll(DAY)
     with pytest.raises(PacsUnreachableError):
-        watch.look(DAY + timedelta(days=1))
+        watch.poll(DAY + timedelta(days=1))
     assert watch.memory.watermark(DAY) == DAY
     puppet.faults.silent.clear()
-    assert watch.look(DAY + timedelta(days=1), after=3600).scored == 5
+    assert watch.poll(DAY + timedelta(days=1), after=3600).scored == 5
 
 
 def test_a_series_whose_answer_is_always_cut_is_put_off_and_its_files_removed(puppet, watch, tmp_path):
     _, (series,) = study(puppet, tmp_path / "a")
     puppet.faults.cut[series] = 30
-    watch.look()
-    assert watch.look().put_off == 1
+    watch.poll()
+    assert watch.poll().put_off == 1
     assert list(watch.job.scratch.iterdir()) == []
 
 
@@ -224,8 +224,8 @@ def test_instances_of_another_patient_are_refused_and_nothing_of_them_is_kept(pu
     _, (series,) = study(puppet, tmp_path / "a")
     write_series(tmp_path / "other", Patient(), shape=SHAPE)
     puppet.faults.instead[series] = tmp_path / "other"
-    watch.look()
-    assert watch.look().put_off == 1
+    watch.poll()
+    assert watch.poll().put_off == 1
     assert "another study or series" in watch.memory.pending()[0].reason
     assert list(watch.job.scratch.iterdir()) == []
 
@@ -347,7 +347,7 @@ def test_an_answer_that_drips_ends(puppet, tmp_path):
 
 def test_a_full_disk_while_fetching_is_no_fault_of_the_pacs(puppet, watch, tmp_path, monkeypatch):
     study(puppet, tmp_path / "a")
-    watch.look()
+    watch.poll()
 
     def full(*_: object):
         raise OSError(28, "No space left on device")
@@ -355,7 +355,7 @@ def test_a_full_disk_while_fetching_is_no_fault_of_the_pacs(puppet, watch, tmp_p
 
     monkeypatch.setattr(dicomweb, "save_parts", full)
     with pytest.raises(InputError, match="No space left on device") as caught:
-        watch.look()
+        watch.poll()
     assert not isinstance(caught.value, PacsError)
 
 
@@ -409,19 +409,19 @@ def test_the_service_goes_on_after_trouble_tells_figures_and_its_health(puppet, 
             written: list[bool] = []
             service = Service(watcher, memory, watch.listener, 0.01, lambda: written.append(True), metrics)
             puppet.faults.status["studies"] = 503
-            service.run(looks=1)
+            service.run(polls=1)
             assert len(watch.listener.notices) == 1
             puppet.faults.status.clear()
-            service.run(looks=2)
+            service.run(polls=2)
             assert written == [True]
             status = read_watch_status(watch.job.output.folder)
-            assert status.seconds_since_look < 60
+            assert status.seconds_since_poll < 60
             assert status.counts == {"done": 1}
             if os.name == "posix":
                 assert stat.S_IMODE((watch.job.output.private / "watch.sqlite").stat().st_mode) == 0o600
         told = requests.get(f"http://127.0.0.1:{metrics.port}/metrics", timeout=5).text
-        assert 'moeclip_med_looks_total{outcome="whole"} 2.0' in told
-        assert 'moeclip_med_looks_total{outcome="failed"} 1.0' in told
+        assert 'moeclip_med_polls_total{outcome="whole"} 2.0' in told
+        assert 'moeclip_med_polls_total{outcome="failed"} 1.0' in told
         assert uid not in told
     finally:
         metrics.close()

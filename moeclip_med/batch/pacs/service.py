@@ -1,4 +1,4 @@
-"""`pacs watch` as a service: look after look until it is told to stop, with figures for whoever looks after it.
+"""`pacs watch` as a service: poll after poll until it is told to stop, with figures for whoever runs it.
 
 The figures are Prometheus metrics on loopback alone: numbers, no identifiers, no pseudonyms.
 """
@@ -42,14 +42,14 @@ class Metrics:
         except ImportError as error:
             raise MissingExtraError(package="prometheus_client", extra="pacs", purpose="--metrics-port") from error
         registry = CollectorRegistry()
-        self._looks = Counter("moeclip_med_looks", "Looks at the PACS.", ["outcome"], registry=registry)
+        self._polls = Counter("moeclip_med_polls", "Polls of the PACS.", ["outcome"], registry=registry)
         self._series = Counter("moeclip_med_series", "Series by outcome.", ["outcome"], registry=registry)
         self._sent = Counter("moeclip_med_objects_stored", "DICOM objects stored.", registry=registry)
         self._pending = Gauge("moeclip_med_studies_pending", "Studies that wait for another try.", registry=registry)
         self._last = Gauge(
-            "moeclip_med_last_look_seconds", "When the last whole look ended, Unix time.", registry=registry
+            "moeclip_med_last_poll_seconds", "When the last complete poll ended, Unix time.", registry=registry
         )
-        self._seconds = Summary("moeclip_med_look_seconds", "How long looks took.", registry=registry)
+        self._seconds = Summary("moeclip_med_poll_seconds", "How long polls took.", registry=registry)
         try:
             self._server, self._thread = start_http_server(port, addr="127.0.0.1", registry=registry)
         except OSError as error:
@@ -65,9 +65,9 @@ class Metrics:
             self._series.labels("put off").inc()
         self._sent.inc(result.stored)
 
-    def look(self, outcome: str, seconds: float, pending: int) -> None:
-        """Count a look: "whole" or "failed"."""
-        self._looks.labels(outcome).inc()
+    def poll(self, outcome: str, seconds: float, pending: int) -> None:
+        """Count a poll: "whole" or "failed"."""
+        self._polls.labels(outcome).inc()
         self._seconds.observe(seconds)
         self._pending.set(pending)
         if outcome == "whole":
@@ -82,52 +82,52 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Service:
-    """Looks again and again.
+    """Polls again and again.
 
     Attributes:
-        watcher: Looks.
+        watcher: Polls.
         memory: What it remembers; also when it last looked, for the health check.
-        listener: Told about what goes wrong with a look.
-        interval: Between two looks, s; longer while the PACS does not answer.
-        after_look: Called after each look that scored something: writes the lists.
-        metrics: Told about looks, or None.
+        listener: Told about what goes wrong with a poll.
+        interval: Between two polls, s; longer while the PACS does not answer.
+        after_poll: Called after each poll that scored something: writes the lists.
+        metrics: Told about polls, or None.
     """
 
     watcher: PacsWatcher
     memory: WatchMemory
     listener: WatchListener
     interval: float
-    after_look: Callable[[], None]
+    after_poll: Callable[[], None]
     metrics: Metrics | None = None
 
-    def run(self, looks: int | None = None) -> None:
-        """Look for ever, or so many times. A signal ends it as an exception, which lets go of everything in order.
+    def run(self, polls: int | None = None) -> None:
+        """Poll for ever, or so many times. A signal ends it as an exception, which lets go of everything in order.
 
         Raises:
-            InputError: If no look can go better: the disk is full, or the output is gone.
+            InputError: If no poll can succeed: the disk is full, or the output is gone.
         """
         pause, done = self.interval, 0
-        while looks is None or done < looks:
+        while polls is None or done < polls:
             if done:
                 time.sleep(pause)
             done += 1
-            pause = self.interval if self._look() else min(2 * pause, max(self.interval, LONGEST_PAUSE_SECONDS))
+            pause = self.interval if self._poll() else min(2 * pause, max(self.interval, LONGEST_PAUSE_SECONDS))
 
-    def _look(self) -> bool:
-        """Look once; returns whether the list of studies came whole."""
+    def _poll(self) -> bool:
+        """Poll once; returns whether the list of studies came whole."""
         started = time.monotonic()
         is_whole = True
         try:
-            look = self.watcher.look(datetime.now(UTC).date())
-            if look.scored or look.put_off:
-                self.after_look()
-            self.memory.keep_fact("last look", str(time.time()))
+            poll = self.watcher.poll(datetime.now(UTC).date())
+            if poll.scored or poll.put_off:
+                self.after_poll()
+            self.memory.keep_fact("last poll", str(time.time()))
         except PacsError as error:
             is_whole = False
             self.listener.notice(str(error))
         if self.metrics is not None:
             outcome = "whole" if is_whole else "failed"
-            self.metrics.look(outcome, time.monotonic() - started, len(self.memory.pending()))
+            self.metrics.poll(outcome, time.monotonic() - started, len(self.memory.pending()))
         return is_whole
 
 
@@ -136,13 +136,13 @@ class WatchStatus:
     """How a watch fares, read from its memory.
 
     Attributes:
-        seconds_since_look: Since the last look that went well, s; None before the first.
-        watermark: The day up to which every look went well, or "".
+        seconds_since_poll: Since the last poll that went well, s; None before the first.
+        watermark: The day up to which every poll succeeded, or "".
         counts: Studies by state: changing, waiting, done, gone.
         pending: Studies that wait for another try.
     """
 
-    seconds_since_look: float | None
+    seconds_since_poll: float | None
     watermark: str
     counts: dict[str, int]
     pending: tuple[Pending, ...]
@@ -160,7 +160,7 @@ def read_watch_status(output: Path) -> WatchStatus:
         raise InputError(msg)
     memory = WatchMemory(path, read_only=True)
     try:
-        last = memory.fact("last look")
+        last = memory.fact("last poll")
         return WatchStatus(
             time.time() - float(last) if last else None,
             memory.fact("watermark"),

@@ -1,7 +1,7 @@
 """Watch a PACS: score each study once it is complete, remember it, never score what was stored.
 
 Each study is looked at by itself: what one of them meets is listed and tried again later, and holds up no other. Which
-studies are asked for follows from a watermark, the day up to which every look went well: not from today's date, which
+studies are asked for follows from a watermark, the day up to which every poll succeeded: not from today's date, which
 midnight, another time zone or a week without power would take out of the query.
 """
 
@@ -100,7 +100,7 @@ class WatchMemory:
             connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def watermark(self, today: date) -> date:
-        """Return the day up to which every look went well; today at the first look, which is remembered."""
+        """Return the day up to which every poll succeeded; today at the first poll, which is remembered."""
         kept = self.fact("watermark")
         if not kept:
             self.keep_fact("watermark", today.isoformat())
@@ -196,7 +196,7 @@ class WatchMemory:
 
 
 class WatchListener(Protocol):
-    """Who is told how a look goes."""
+    """Who is told how a poll goes."""
 
     def series(self, study: str, result: PacsResult) -> None:
         """A series of the study of this pseudonym is done, or put off."""
@@ -212,8 +212,8 @@ class WatchListener(Protocol):
 
 
 @dataclass(frozen=True)
-class LookReport:
-    """What one look at the PACS came to.
+class PollReport:
+    """What one poll of the PACS came to.
 
     Attributes:
         listed: Studies that the PACS listed.
@@ -227,13 +227,13 @@ class LookReport:
 
 
 class PacsWatcher:
-    """Looks at a PACS again and again."""
+    """Polls a PACS again and again."""
 
     def __init__(
         self, job: PacsJob, memory: WatchMemory, query: WatchQuery, listener: WatchListener,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """Look at nothing yet.
+        """Poll nothing yet.
 
         Args:
             job: How studies are scored.
@@ -249,14 +249,14 @@ class PacsWatcher:
         self._clock = clock
         self._told: set[str] = set()
 
-    def look(self, today: date) -> LookReport:
-        """Look once; score the studies that hold what they held at the last look, and so are complete.
+    def poll(self, today: date) -> PollReport:
+        """Poll once; score the studies that hold what they held at the last poll, and so are complete.
 
         Args:
-            today: The day: the watermark after this look, if the list of studies came whole.
+            today: The day: the watermark after this poll, if the list of studies came whole.
 
         Raises:
-            PacsUnreachableError: If the PACS does not answer; the next look may find it back.
+            PacsUnreachableError: If the PACS does not answer; the next poll may find it back.
             InputError: If no other study would fare better: the disk is full, or the output is gone.
         """
         watermark = self._memory.watermark(today)
@@ -281,7 +281,7 @@ class PacsWatcher:
                 if silences >= _MOST_SILENCES:
                     raise
         self._memory.keep_fact("watermark", max(today, watermark).isoformat())
-        return LookReport(len(found.uids), scored, put_off)
+        return PollReport(len(found.uids), scored, put_off)
 
     def _look_at(self, study_uid: str) -> bool:
         """Score a study if it is complete and not done; returns whether it was scored.
