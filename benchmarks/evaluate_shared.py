@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--restart", action="store_true", help="throw away what an earlier run counted")
     parser.add_argument("--tables-only", action="store_true", help="evaluate nothing, write the tables")
-    parser.add_argument("--docs", type=Path, help="a Markdown file with the two marks; print the tables if left out")
+    parser.add_argument("--docs", type=Path, help="a Markdown file with the two marks; print the tables if skipped")
     arguments = parser.parse_args()
     if not arguments.tables_only:
         shared = os.environ.get("MOECLIP_SHARED")
