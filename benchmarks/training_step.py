@@ -148,7 +148,7 @@ def reference_text_tower(weights: Path) -> TextTower:
     """The text tower, run in every step."""
     import open_clip
 
-    from moeclip_med.model.architecture import paper_architecture
+    from moeclip_med.model.named_architectures import paper_architecture
     from moeclip_med.weights.tower_weights import open_network
 
     network = open_network(paper_architecture(activation="gelu"), weights).network

@@ -20,15 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from moeclip_med.model.architecture import (
-    Architecture,
-    FusedArchitecture,
-    LearnedArchitecture,
-    dino_architecture,
-    duo_architecture,
-    lite_architecture,
-)
+from moeclip_med.model.architecture import Architecture, FusedArchitecture, LearnedArchitecture
 from moeclip_med.model.fused import FusedNetwork
+from moeclip_med.model.named_architectures import dino_architecture, duo_architecture, lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.training.objectives import industrial_losses

@@ -28,14 +28,9 @@ from safetensors.torch import load_file, save_file
 
 from moeclip_med.industrial.datasets import IndustrialImage, LayoutName, find_images, split_categories
 from moeclip_med.industrial.mix import Mix, Sample, SampleKind
-from moeclip_med.model.architecture import (
-    FusedArchitecture,
-    LearnedArchitecture,
-    dino_architecture,
-    duo_architecture,
-    lite_architecture,
-)
+from moeclip_med.model.architecture import FusedArchitecture, LearnedArchitecture
 from moeclip_med.model.fused import FusedNetwork
+from moeclip_med.model.named_architectures import dino_architecture, duo_architecture, lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.training.image_task import ImageTask

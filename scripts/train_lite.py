@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from moeclip_med.cli.train import read_data
-from moeclip_med.model.architecture import LITE_INPUTS, lite_architecture
+from moeclip_med.model.named_architectures import LITE_INPUTS, lite_architecture
 from moeclip_med.training.artefact import write_learned_model
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training

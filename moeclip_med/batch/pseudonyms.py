@@ -66,11 +66,6 @@ class Pseudonyms:
             msg = f'"{path}": {error}; restore it from a copy, or start again in another output folder'
             raise InputError(msg) from error
 
-    @classmethod
-    def for_once(cls) -> Pseudonyms:
-        """Make a key that is not kept: where nothing is written, names need not last."""
-        return cls(secrets.token_bytes(_KEY_BYTES))
-
     def patient(self, identifier: str) -> str:
         """Name a patient after the PatientID."""
         return self._name("patient", identifier)

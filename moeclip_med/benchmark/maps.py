@@ -64,7 +64,6 @@ class MapSystem:
     def __init__(self, source: MapSource, dataset: Dataset) -> None:
         self.name = source.name
         self._threshold = source.threshold
-        self._is_volumes = dataset.is_volumes
         own = source.folder / dataset.name
         self._root = own if own.is_dir() else source.folder
         self._paths = {case.key: path for case in dataset.cases if (path := self._find(case.key)) is not None}

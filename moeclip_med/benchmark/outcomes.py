@@ -72,9 +72,6 @@ CASE_COLUMNS = (
 )
 """Numbers kept for each case and threshold; NaN where undefined. Sizes in ml and distances in mm, or both in pixels."""
 
-LESION_COLUMNS = ("case", "size", "hit")
-"""Numbers kept for each lesion: the case's place in the set, its size, and 1 where it was hit."""
-
 
 @dataclass(frozen=True)
 class CaseTruth:

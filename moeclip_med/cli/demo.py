@@ -53,6 +53,7 @@ def demo_command(
 def _tell(console: Console, path: Path, result: SeriesResult, brain: SimulatedBrain) -> None:
     """Say where the results lie, and how far the first finding is from the lesion that was drawn."""
     import numpy as np
+    from moeclip_transforms import Affine
 
     from moeclip_med.demo.brain import LESION_CENTRE_RAS_MM
 
@@ -61,7 +62,7 @@ def _tell(console: Console, path: Path, result: SeriesResult, brain: SimulatedBr
     if findings and findings[0].centre_lps_mm is not None:
         x, y, z = findings[0].centre_lps_mm
         distance = float(np.linalg.norm(np.array([-x, -y, z]) - LESION_CENTRE_RAS_MM))
-        drawn_ml = float(brain.lesion.sum()) * abs(float(np.linalg.det(brain.affine[:3, :3]))) / 1000.0
+        drawn_ml = float(brain.lesion.sum()) * Affine(brain.affine).voxel_ml
         console.print(
             f"  first finding: score {findings[0].peak_score:.2f}, {findings[0].volume_ml:.1f} ml, centre "
             f"{distance:.0f} mm from the centre of the simulated lesion ({drawn_ml:.1f} ml)"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from moeclip_transforms import Affine
 from moeclip_transforms.errors import MissingExtraError
 from scipy import ndimage
 from scipy.special import expit
@@ -73,8 +74,9 @@ def simulate_brain() -> SimulatedBrain:
 def _distance_mm(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray[np.float32]:
     """Distance of every voxel from the lesion's centre, mm; the template's axes are orthogonal."""
     centre = np.linalg.inv(affine) @ np.array([*LESION_CENTRE_RAS_MM, 1.0])
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     x, y, z = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    squared = sum(((axis - at) * mm) ** 2 for axis, at, mm in zip((x, y, z), centre, spacing, strict=False))
+    squared = sum(
+        ((axis - at) * mm) ** 2 for axis, at, mm in zip((x, y, z), centre, Affine(affine).spacing, strict=False)
+    )
     distance: NDArray[np.float32] = np.sqrt(squared).astype(np.float32)
     return distance

@@ -151,7 +151,7 @@ def train_lite(
     on_step: Callable[[int, int, float], None] | None,
 ) -> Path:
     """The lite recipe, from images to model folder."""
-    from moeclip_med.model.architecture import lite_architecture
+    from moeclip_med.model.named_architectures import lite_architecture
     from moeclip_med.training.lite import LiteTask
     from moeclip_med.training.settings import LiteSettings
     from moeclip_med.weights.loading import build_network
@@ -173,7 +173,7 @@ def train_lite(
 
 def train_images(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
     """The duo model, or a vision transformer of timm by itself, from images to model folder."""
-    from moeclip_med.model.architecture import duo_architecture
+    from moeclip_med.model.named_architectures import duo_architecture
     from moeclip_med.training.image_task import ImageTask
     from moeclip_med.training.settings import duo_settings
     from moeclip_med.weights.loading import build_network
@@ -203,7 +203,7 @@ def timm_architecture(recipe: str) -> Architecture:
     import timm
     import torch
 
-    from moeclip_med.model.architecture import dino_architecture
+    from moeclip_med.model.named_architectures import dino_architecture
 
     name, _, tag = recipe.removeprefix(TIMM_PREFIX).partition(".")
     if not timm.is_model(name):

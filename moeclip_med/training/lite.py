@@ -14,7 +14,7 @@ import torch
 
 from moeclip_med.industrial.datasets import images_hash, split_categories
 from moeclip_med.industrial.mix import Mix, MixShares
-from moeclip_med.model.architecture import lite_architecture
+from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.training.features import FeatureStore, open_store, stage_encoder

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import CLIP_MEAN, CLIP_STD, Architecture, ExpertsSpec, paper_architecture
+from moeclip_med.model.architecture import CLIP_MEAN, CLIP_STD, Architecture, ExpertsSpec
+from moeclip_med.model.named_architectures import paper_architecture
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.weights.metadata import ModelMetadata, Threshold, TrainingData, uncalibrated_scale
 from moeclip_med.weights.openclip import clip_config, is_transformer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import duo_architecture, lite_architecture, paper_architecture
+from moeclip_med.model.named_architectures import duo_architecture, lite_architecture, paper_architecture
 from moeclip_med.weights.cache import models_folder
 from moeclip_med.weights.store import METADATA
 

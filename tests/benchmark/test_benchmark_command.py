@@ -11,7 +11,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.detectors import INDUSTRIAL_BLUR, MEDICAL_BLUR, DetectorOptions, detector_maker
 from moeclip_med.cli.benchmark import gather, with_labels
-from moeclip_med.model.architecture import lite_architecture
+from moeclip_med.model.named_architectures import lite_architecture
 
 SMALL_CLIP = {
     "embed_dim": 32,
@@ -27,7 +27,8 @@ def small_clip(tmp_path, monkeypatch):
     from safetensors.torch import save_file
 
     from moeclip_med.model import MoEClip
-    from moeclip_med.model.architecture import ExpertsSpec, paper_architecture
+    from moeclip_med.model.architecture import ExpertsSpec
+    from moeclip_med.model.named_architectures import paper_architecture
     from moeclip_med.model.towers import build_tower
     from moeclip_med.weights import ModelMetadata, Threshold, save_model
     from moeclip_med.weights.metadata import uncalibrated_scale

@@ -122,7 +122,7 @@ def test_blank_studies_are_refused():
 
 
 def test_calibrated_metadata_puts_the_threshold_at_one_half_and_keeps_order():
-    from moeclip_med.model.architecture import lite_architecture
+    from moeclip_med.model.named_architectures import lite_architecture
     from moeclip_med.weights import ModelMetadata, Threshold
 
     before = ModelMetadata("m", "1", lite_architecture(), ScoreScale(4.5, 0.7), Threshold(0.6, "x"), "Apache-2.0")

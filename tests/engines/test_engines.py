@@ -22,7 +22,8 @@ from moeclip_med.engines.openvino_models import ConversionError
 from moeclip_med.engines.quantization_images import CALIBRATION_VARIABLE, CalibrationImages
 from moeclip_med.engines.torch_engine import TorchEngine, fold_batch_norms, placed_copy
 from moeclip_med.industrial.fields import smooth_noise
-from moeclip_med.model.architecture import BlurSpec, paper_architecture
+from moeclip_med.model.architecture import BlurSpec
+from moeclip_med.model.named_architectures import paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.weights import LoadedModel, ModelMetadata, Threshold, load_model

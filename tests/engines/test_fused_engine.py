@@ -11,14 +11,9 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.engines import make_engine
 from moeclip_med.engines.base import is_transformer
-from moeclip_med.model.architecture import (
-    ExpertsSpec,
-    FusedArchitecture,
-    dino_architecture,
-    duo_architecture,
-    lite_architecture,
-)
+from moeclip_med.model.architecture import ExpertsSpec, FusedArchitecture
 from moeclip_med.model.fused import FusedNetwork
+from moeclip_med.model.named_architectures import dino_architecture, duo_architecture, lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.weights import LoadedModel, ModelMetadata, ScoreScale, Threshold

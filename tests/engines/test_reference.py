@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from moeclip_med.engines.quantization_images import CalibrationImages
-from moeclip_med.model.architecture import BlurSpec, paper_architecture
+from moeclip_med.model.architecture import BlurSpec
+from moeclip_med.model.named_architectures import paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.weights import load_model

@@ -16,7 +16,8 @@ from torch import nn
 
 from moeclip_med.export.exported_network import LARGEST_DIFFERENCE, ExportedNetwork, check_equal, probe_images
 from moeclip_med.export.targets import ExportFormat, export_model
-from moeclip_med.model.architecture import ExpertsSpec, ProjectionSpec, lite_architecture
+from moeclip_med.model.architecture import ExpertsSpec, ProjectionSpec
+from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import ConvolutionalTower
 from moeclip_med.weights import LoadedModel, ModelMetadata, ScoreScale, Threshold, load_model

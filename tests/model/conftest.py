@@ -12,7 +12,8 @@ import pytest
 import torch
 from released_network import Released, build_released
 
-from moeclip_med.model.architecture import Architecture, ExpertsSpec, paper_architecture
+from moeclip_med.model.architecture import Architecture, ExpertsSpec
+from moeclip_med.model.named_architectures import paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.weights.openclip import build_clip

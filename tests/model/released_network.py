@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import open_clip
 import torch
 
-from moeclip_med.model.architecture import paper_architecture
+from moeclip_med.model.named_architectures import paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.model.text import TextTower

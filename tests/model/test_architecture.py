@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import Architecture, lite_architecture, paper_architecture
+from moeclip_med.model.architecture import Architecture
+from moeclip_med.model.named_architectures import lite_architecture, paper_architecture
 
 
 @pytest.mark.parametrize("architecture", [lite_architecture(), paper_architecture()])

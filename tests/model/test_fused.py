@@ -10,17 +10,9 @@ import torch
 from moeclip_transforms.errors import InputError
 from torch import nn
 
-from moeclip_med.model.architecture import (
-    Architecture,
-    ExpertsSpec,
-    FusedArchitecture,
-    ProjectionSpec,
-    TowerSpec,
-    dino_architecture,
-    duo_architecture,
-    lite_architecture,
-)
+from moeclip_med.model.architecture import Architecture, ExpertsSpec, FusedArchitecture, ProjectionSpec, TowerSpec
 from moeclip_med.model.fused import FusedNetwork, member_images, resize_matrix
+from moeclip_med.model.named_architectures import dino_architecture, duo_architecture, lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import ConvolutionalTower, build_tower
 from moeclip_med.weights.metadata import ModelMetadata, ScoreScale, Threshold

@@ -10,15 +10,9 @@ import torch
 from moeclip_transforms.errors import InputError
 from torch.nn.functional import cross_entropy
 
-from moeclip_med.model.architecture import (
-    BlurSpec,
-    ExpertsSpec,
-    ProjectionSpec,
-    TowerSpec,
-    lite_architecture,
-    paper_architecture,
-)
+from moeclip_med.model.architecture import BlurSpec, ExpertsSpec, ProjectionSpec, TowerSpec
 from moeclip_med.model.losses import maps_loss
+from moeclip_med.model.named_architectures import lite_architecture, paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import ConvolutionalTower, TransformerTower, build_tower
 from moeclip_med.weights.efficientnet import load_network

@@ -9,7 +9,8 @@ import timm
 import torch
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import ExpertsSpec, dino_architecture
+from moeclip_med.model.architecture import ExpertsSpec
+from moeclip_med.model.named_architectures import dino_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 

@@ -26,7 +26,7 @@ class FakeDetector:
 
     @cached_property
     def metadata(self):
-        from moeclip_med.model.architecture import lite_architecture
+        from moeclip_med.model.named_architectures import lite_architecture
         from moeclip_med.weights.metadata import ModelMetadata, ScoreScale, Threshold
 
         return ModelMetadata(

@@ -13,7 +13,7 @@ import pydicom
 import torch
 from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from moeclip_transforms import Affine, Window, fit_window, slice_views
-from moeclip_transforms.dicom_header import encoded_header, quietly
+from moeclip_transforms.dicom_header import encoded, opened, parse_header, quietly
 from moeclip_transforms.volume import (
     FileFormat,
     FrameGeometry,
@@ -321,8 +321,11 @@ def clip_volume(folder: Path) -> Volume:
 
 def dicom_source(series: Series, frames: Sequence[FrameReference]) -> SourceRef:
     """What the reader would have gathered."""
-    headers = tuple(encoded_header(path) for path in dict.fromkeys(frame.path for frame in frames))
-    return SourceRef(series, "ab" * 32, frames=tuple(frames), headers=headers)
+    headers = []
+    for path in dict.fromkeys(frame.path for frame in frames):
+        with opened(path) as file:
+            headers.append(encoded(file.stream, parse_header(path, file.stream, force=True)))
+    return SourceRef(series, "ab" * 32, frames=tuple(frames), headers=tuple(headers))
 
 
 def with_edited_headers(anomaly: AnomalyVolume, edit: Callable[[int, pydicom.Dataset], None]) -> AnomalyVolume:

@@ -37,7 +37,8 @@ def tiny_network():
     import torch
     from torch import nn
 
-    from moeclip_med.model.architecture import ExpertsSpec, ProjectionSpec, TowerSpec, lite_architecture
+    from moeclip_med.model.architecture import ExpertsSpec, ProjectionSpec, TowerSpec
+    from moeclip_med.model.named_architectures import lite_architecture
     from moeclip_med.model.network import MoEClip
     from moeclip_med.model.towers import ConvolutionalTower
 

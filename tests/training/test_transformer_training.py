@@ -26,7 +26,8 @@ SETTINGS = TransformerSettings(epochs=1, held_out=("board",), validation_images=
 @pytest.fixture
 def make_task(industrial_folder):
     """A function from settings to a task on a tiny network, always with the same weights."""
-    from moeclip_med.model.architecture import ExpertsSpec, paper_architecture
+    from moeclip_med.model.architecture import ExpertsSpec
+    from moeclip_med.model.named_architectures import paper_architecture
     from moeclip_med.model.network import MoEClip
     from moeclip_med.model.towers import build_tower
     from moeclip_med.weights.openclip import build_clip

@@ -53,7 +53,6 @@ def test_parts_of_a_known_affine():
     assert affine.origin == (10, 20, 30)
     assert affine.axis_codes == ("S", "L", "A")
     assert affine.voxel_ml == pytest.approx(0.024)
-    assert not affine.is_right_handed
 
 
 def test_tilt_is_the_angle_between_slice_axis_and_normal():

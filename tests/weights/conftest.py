@@ -9,7 +9,8 @@ import pytest
 import torch
 from open_clip.factory import add_model_config
 
-from moeclip_med.model.architecture import BlurSpec, ExpertsSpec, paper_architecture
+from moeclip_med.model.architecture import BlurSpec, ExpertsSpec
+from moeclip_med.model.named_architectures import paper_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.weights.metadata import ModelMetadata, Threshold, uncalibrated_scale

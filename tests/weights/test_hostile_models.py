@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.export.bundle import write_bundle_files
-from moeclip_med.model.architecture import lite_architecture
+from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.weights import ModelMetadata, Threshold
 from moeclip_med.weights.metadata import uncalibrated_scale
 from moeclip_med.weights.store import METADATA, read_metadata

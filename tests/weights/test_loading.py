@@ -11,7 +11,7 @@ import torch
 from moeclip_transforms.errors import InputError
 from safetensors.torch import save_file
 
-from moeclip_med.model.architecture import lite_architecture
+from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.model.towers import build_tower

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import lite_architecture, paper_architecture
+from moeclip_med.model.named_architectures import lite_architecture, paper_architecture
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.weights import ModelMetadata, ScoreScale, Threshold, TrainingData
 from moeclip_med.weights.metadata import describe_initialization, uncalibrated_scale

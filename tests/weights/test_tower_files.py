@@ -11,7 +11,8 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.model.architecture import TowerSpec, lite_architecture
+from moeclip_med.model.architecture import TowerSpec
+from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.weights import efficientnet, tower_weights
 from moeclip_med.weights.openclip import build_clip, check_activation, clip_config
 

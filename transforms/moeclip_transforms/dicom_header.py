@@ -145,17 +145,6 @@ def encoded(stream: Stream, header: Header) -> bytes:
     return content if content[DICM_PLACE] == b"DICM" else bytes(DICM_PLACE.start) + b"DICM" + content
 
 
-def encoded_header(path: Path) -> bytes:
-    """Open a file and return what `encoded` does.
-
-    Raises:
-        InputError: When the header is damaged.
-        OSError: When the file cannot be opened.
-    """
-    with opened(path) as file:
-        return encoded(file.stream, parse_header(path, file.stream, force=True))
-
-
 def value_of(dataset: Dataset, keyword: str | int) -> Any:  # noqa: ANN401  the value of any attribute
     """An attribute's value; None where missing or where converting it fails."""
     tag = _tag(keyword)

@@ -114,11 +114,6 @@ class Affine:
         cosines = self.direction.T @ self.direction - np.eye(3)
         return bool(np.abs(cosines).max() < _ORTHOGONAL_TOLERANCE)
 
-    @property
-    def is_right_handed(self) -> bool:
-        """Whether the determinant is positive."""
-        return bool(np.linalg.det(self.matrix[:3, :3]) > 0)
-
     def tilt(self, slice_axis: int = 2) -> float:
         """Angle between the slice axis and the normal of the slices, degrees: 0 without gantry tilt."""
         in_plane = [axis for axis in range(3) if axis != slice_axis]

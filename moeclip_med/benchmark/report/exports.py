@@ -141,12 +141,6 @@ def _with_none(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | No
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def _csv_text(value: object) -> object:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
 def _csv_cells(metric: Metric) -> tuple[str, ...]:
     low, high = ("", "") if metric.interval is None else (f"{metric.interval.low:.6f}", f"{metric.interval.high:.6f}")
     value = "" if metric.value is None else f"{metric.value:.6f}"
