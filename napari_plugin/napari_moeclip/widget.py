@@ -19,7 +19,7 @@ from napari_moeclip.export_dialog import RESEARCH_USE, ExportDialog, save_pictur
 from napari_moeclip.planes import LinkedPlanes
 from napari_moeclip.result_panel import ResultPanel
 from napari_moeclip.run_panel import RunPanel
-from napari_moeclip.worklist import Worklist
+from napari_moeclip.worklist_panel import Worklist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
