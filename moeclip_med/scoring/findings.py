@@ -117,6 +117,25 @@ def smallest_volume(volume: Volume, min_volume_ml: float | None = None) -> float
     return min(SMALLEST_VOLUME_ML, max(share, SMALLEST_AREA_PIXELS * voxel_ml))
 
 
+def region_of(finding: Finding, scores: NDArray[np.float32], volume: Grid, threshold: float) -> NDArray[np.bool_]:
+    """Return the voxels of a finding that `find_findings` listed, also where its label was given up since.
+
+    Args:
+        finding: The finding.
+        scores: (x, y, z) float32, 0 to 1.
+        volume: The volume they belong to.
+        threshold: The threshold of the finding.
+
+    Returns:
+        (x, y, z) of the finding's box, True inside.
+    """
+    box = tuple(slice(start, stop) for start, stop in zip(finding.box_start, finding.box_stop, strict=True))
+    components, _ = ndimage.label(scores[box] >= low_threshold(threshold), _neighbourhood(volume))
+    peak = tuple(at - start for at, start in zip(finding.peak_voxel, finding.box_start, strict=True))
+    inside: NDArray[np.bool_] = components == components[peak]
+    return inside
+
+
 def measure_region(
     scores: NDArray[np.float32], inside: NDArray[np.bool_], box: tuple[slice, ...], volume: Volume, rank: int
 ) -> Finding:

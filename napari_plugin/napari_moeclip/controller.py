@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from napari_moeclip.backend import Backend, Task
     from napari_moeclip.layers import LayerOrigin
     from napari_moeclip.planes import LinkedPlanes
+    from napari_moeclip.worklist import Worklist
 
 _FIND_MS = 80
 
@@ -91,6 +92,7 @@ class Controller(QObject):
         self.comparing = Comparing(viewer, self, ask_for_series)
         self.files = RunFiles(viewer, self)
         self.planes: LinkedPlanes | None = None
+        self.worklist: Worklist | None = None
         self.load_request = Choices().load
         self._image: Image | None = None
         self._threshold = 0.5
@@ -158,8 +160,9 @@ class Controller(QObject):
         self._forget()
         self.is_closed = True
         self.comparing.let_go()
-        if self.planes is not None:
-            self.planes.let_go()
+        for dock in (self.planes, self.worklist):
+            if dock is not None:
+                dock.let_go()
         viewer = self._viewer
         viewer.events.status.disconnect(self._on_status)
         viewer.dims.events.ndisplay.disconnect(self._on_way_to_volume)

@@ -55,7 +55,10 @@ class OutlineEditor:
         mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = np.zeros(session.labels.shape, np.uint8)
         name = "new finding"
         if finding is not None:
-            mask[session.labels == finding.label] = 1
+            if finding.label:
+                mask[session.labels == finding.label] = 1
+            else:
+                _put_rejected(mask, finding, session)
             name = f"outline of finding {finding.rank}"
         self._session = session
         self._entry = None if finding is None else session.review.of(finding.key)
@@ -80,7 +83,9 @@ class OutlineEditor:
         if self._entry is not None:
             from dataclasses import replace
 
-            return replace(self._entry, outline=outline)
+            decision = self._entry.decision
+            decision = Decision.ACCEPTED if decision is Decision.REJECTED else decision  # corrected, so meant to stay
+            return replace(self._entry, outline=outline, decision=decision)
         return FindingReview(_free_voxel(mask, session), decision=Decision.ACCEPTED, outline=outline, is_drawn=True)
 
     def end(self) -> None:
@@ -88,6 +93,18 @@ class OutlineEditor:
         layer, self._layer, self._session, self._entry = self._layer, None, None, None
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
+
+
+def _put_rejected(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], finding: Finding, session: Session) -> None:
+    """Mark the voxels of a rejected finding, which gave up its label: the reader's outline, else as it was found."""
+    from moeclip_med.scoring.findings import region_of
+
+    if finding.review is not None and finding.review.outline is not None:
+        mask[finding.review.outline.box()][finding.review.outline.mask()] = 1
+        return
+    threshold = 0.5 if session.outcome is None else session.outcome.threshold
+    box = tuple(slice(start, stop) for start, stop in zip(finding.box_start, finding.box_stop, strict=True))
+    mask[box][region_of(finding, session.scores, session.origin.volume.light, threshold)] = 1
 
 
 def _free_voxel(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], session: Session) -> tuple[int, int, int]:

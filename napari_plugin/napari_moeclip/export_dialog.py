@@ -127,7 +127,7 @@ class ExportDialog(QDialog):
         Raises:
             InputError: When the finding site is no code.
         """
-        return DicomOptions.of(self.segmentation.currentData(), self.site.text().strip() or None)
+        return DicomOptions.of(SegmentationKind(self.segmentation.currentData()), self.site.text().strip() or None)
 
     def _accept(self) -> None:
         """Close, unless what was typed is no code: then say so."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from moeclip_transforms.errors import InputError
 from qtpy.QtCore import QObject, Signal
 
 from moeclip_med.scoring.review import write_review
@@ -85,9 +84,6 @@ class Reading(QObject):
         if session is None or layers.image is None or session.outcome is None or not layers.is_image_there:
             return
         finding = session.findings[row] if 0 <= row < len(session.findings) else None
-        if finding is not None and finding.label == 0:
-            msg = f"Finding {finding.rank} is rejected, so it has no outline to edit; accept it first."
-            raise InputError(msg)
         self.editor.begin(session, layers.image, finding)
         self.editing.emit(True)  # noqa: FBT003 - a signal has no keywords
 

@@ -59,7 +59,6 @@ class AnomalyWidget(QWidget):
         self.open_button = QPushButton("Open a finished run …")
         self.worklist_button = QPushButton("Open a worklist …")
         self.worklist_button.setToolTip("The output folder of moeclip-med batch: study by study, decisions in its list")
-        self.worklist: Worklist | None = None
         self._arrange()
         self._connect()
         self.results.hide()
@@ -239,13 +238,19 @@ class AnomalyWidget(QWidget):
     def open_worklist(self, folder: str) -> None:
         """Read the output of a batch study by study."""
         if self.worklist is None:
-            self.worklist = Worklist(self._viewer, self.controller)
-            dock = self._viewer.window.add_dock_widget(self.worklist, name="Worklist", area="left")
-            dock.destroyed.connect(self._on_worklist_gone)
-        self.worklist.open_folder(folder)
+            self.controller.worklist = worklist = Worklist(self._viewer, self.controller)
+            dock = self._viewer.window.add_dock_widget(worklist, name="Worklist", area="left")
+            dock.destroyed.connect(self._on_worklist_closed)
+        if self.worklist is not None:
+            self.worklist.open_folder(folder)
 
-    def _on_worklist_gone(self, _: object = None) -> None:
-        self.worklist = None
+    @property
+    def worklist(self) -> Worklist | None:
+        """The worklist, while one is open."""
+        return self.controller.worklist
+
+    def _on_worklist_closed(self, _: object = None) -> None:
+        self.controller.worklist = None
 
     def _step_worklist(self, by: int) -> None:
         if self.worklist is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,13 @@ class Worklist(QWidget):
     def fail(self, sentence: str) -> None:
         """Say what was wrong."""
         self._controller.fail(sentence)
+
+    def let_go(self) -> None:
+        """Close the dock: the widget that this belongs to is gone."""
+        with suppress(LookupError, RuntimeError, AttributeError):  # the user closed the dock, or napari its window
+            self._viewer.window.remove_dock_widget(self)
+        with suppress(RuntimeError):
+            self.deleteLater()
 
     @guarded
     def open_folder(self, folder: str) -> None:

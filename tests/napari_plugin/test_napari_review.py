@@ -6,9 +6,23 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from napari_helpers import BLOB, canvas_of, open_widget, press, save, settled, wait_for_run
+from napari_helpers import (
+    BLOB,
+    canvas_of,
+    make_affine,
+    make_head,
+    open_widget,
+    press,
+    save,
+    settled,
+    wait_for_run,
+    when_shown,
+)
+from napari_moeclip.export_dialog import ExportDialog
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+
+from moeclip_med.demo import write_dicom_series
 
 ENDS = 30_000
 SECOND = (slice(25, 32), slice(10, 17), slice(20, 26))
@@ -150,6 +164,78 @@ def test_an_edited_outline_is_measured_kept_and_written(reading, qtbot, tmp_path
     edited = [row for row in rows if row["is_edited"] == "true"]
     assert [int(row["voxel_count"]) for row in edited] == [after.voxel_count]
     assert "outline edited" in (tmp_path / "report.html").read_text()
+
+
+def test_a_rejected_finding_can_be_corrected_and_is_accepted_then(reading, qtbot):
+    viewer, widget = reading
+    results, review = widget.results, widget.results.review
+    before = results.table.findings[0]
+    press(qtbot, review.reject)
+    settled(qtbot, widget)
+    assert results.table.findings[results.table.row].label == 0
+    press(qtbot, review.edit_button)
+    layer = viewer.layers[-1]
+    assert np.count_nonzero(layer.data) == before.voxel_count, "as it was found"
+    corner = np.argwhere(layer.data)[0]
+    layer.brush_size = 1
+    layer.paint(tuple(corner - [0, 0, 2]), 1)
+    press(qtbot, review.done_button)
+    settled(qtbot, widget)
+    after = results.table.findings[results.table.row]
+    assert (after.key, after.review.decision) == (before.key, "accepted")
+    assert after.voxel_count > before.voxel_count
+    assert viewer.layers["findings · head"].data.max() == 2
+
+
+def test_edited_outlines_come_back_from_dicom_and_with_the_run(make_napari_viewer, shared, qtbot, tmp_path):
+    import highdicom as hd
+
+    write_dicom_series(tmp_path / "in", make_head().astype(np.int16), make_affine(), "SIMULATED head")
+    viewer = make_napari_viewer()
+    viewer.open(str(tmp_path / "in"), plugin="moeclip-med")
+    widget = open_widget(viewer)
+    press(qtbot, widget.runner.run_button)
+    wait_for_run(qtbot, widget)
+    press(qtbot, widget.results.review.edit_button)
+    layer = viewer.layers[-1]
+    layer.data[:, :, : layer.data.shape[2] // 4] = 1
+    press(qtbot, widget.results.review.done_button)
+    settled(qtbot, widget)
+    (edited,) = widget.results.table.findings
+    label = widget.controller.session.labels == edited.label
+
+    def choose(dialog):
+        for name in ("seg", "sr", "rtstruct"):
+            dialog.boxes[name].click()
+        dialog.folder.setText(str(tmp_path / "out"))
+        dialog.picture.click()
+        dialog.segmentation.setCurrentIndex(dialog.segmentation.findData("labelmap"))
+        dialog.site.setText("SCT:12738006:Brain")
+        dialog.show_notes(("The notes of the header.",))
+        assert dialog.notes.isVisible()
+        dialog.accept()
+
+    widget.runner.text.clear()
+    with when_shown(ExportDialog, choose):
+        press(qtbot, widget.results.save_button)
+        qtbot.waitUntil(lambda: widget.runner.text.text().startswith("Saved"), timeout=ENDS)
+    segmentation = hd.seg.segread(tmp_path / "out" / "segmentation.dcm")
+    assert segmentation.SegmentationType == "LABELMAP"
+    assert segmentation.SegmentSequence[-1].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    voxels = np.asarray(segmentation.get_volume().array)
+    assert np.count_nonzero(voxels) == np.count_nonzero(label) == edited.voxel_count
+    report = hd.sr.srread(tmp_path / "out" / "measurements.dcm")
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    volumes = [item.value for item in group.get_measurements() if item.name.meaning == "Volume"]
+    assert volumes == [pytest.approx(edited.volume_ml, abs=1e-3)]
+    assert [site.value.meaning for site in group.finding_sites] == ["Brain"]
+    assert "PredecessorDocumentsSequence" in report
+
+    widget.controller.files.open_run(str(tmp_path / "out"))
+    wait_for_run(qtbot, widget)
+    (again,) = widget.results.table.findings
+    assert again.review.is_edited
+    assert (widget.controller.session.labels == again.label).sum() == edited.voxel_count
 
 
 def test_discarding_leaves_the_outline_as_it_was(reading, qtbot):

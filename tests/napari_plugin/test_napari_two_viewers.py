@@ -106,9 +106,11 @@ def test_closing_the_widget_alone_leaves_the_viewer_in_order(opened, qtbot):
     widget.runner.run_button.click()
     wait_for_run(qtbot, widget)
     qtbot.mouseClick(widget.choices.planes, Qt.MouseButton.LeftButton)
+    assert "Planes" in viewer.window.dock_widgets
     viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert "Planes" not in viewer.window.dock_widgets
     viewer.dims.set_current_step(0, 4)
     QTest.keyClick(canvas_of(viewer), Qt.Key.Key_Period)
     viewer.layers.clear()
