@@ -5,6 +5,7 @@ Run on a screen, or on a virtual one: `make screenshots`. Nothing is drawn by ha
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import napari
+import numpy as np
 from napari.settings import get_settings
 from napari_moeclip.backend import shared_backend
 from napari_moeclip.commands import show_widget
 from qtpy.QtWidgets import QApplication
+from scipy.spatial.transform import Rotation
 
+from moeclip_med.demo import simulate_brain, write_nifti
 from moeclip_med.scoring.review import Decision
 
 if TYPE_CHECKING:
@@ -30,8 +34,9 @@ WINDOW = (1440, 900)
 SMALL_WINDOW = (980, 640)
 VOLUME_WINDOW = (1240, 760)
 LIMIT_SECONDS = 900
-SHOWN_THRESHOLD = 0.3
-"""The pictures of the brain are made at this threshold, as docs/napari.md says."""
+EARLIER_RADIUS_MM = 11.0
+EARLIER_MOTION = ((6, -4, 8), (7.0, -5.0, 4.0))
+"""Where the head lay in the prior: turned about x, y, z by degrees, and moved by mm."""
 
 
 def wait(is_done: Callable[[], bool] | float) -> None:
@@ -84,6 +89,45 @@ def pictures_of_reading(viewer: napari.Viewer, widget: AnomalyWidget) -> None:
     widget.choices.planes.click()
 
 
+def picture_of_prior(viewer: napari.Viewer, widget: AnomalyWidget, folder: Path) -> None:
+    """Compare with an earlier study, in which the lesion was smaller and the head lay elsewhere."""
+    degrees, shift = EARLIER_MOTION
+    motion = np.eye(4)
+    motion[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    motion[:3, 3] = shift
+    earlier = simulate_brain(EARLIER_RADIUS_MM)
+    write_nifti(folder / "earlier study.nii.gz", earlier.image, motion @ earlier.affine)
+    widget.results.comparison.study.emit(str(folder / "earlier study.nii.gz"))
+    wait(lambda: widget.controller.comparing.view is not None and widget.is_idle)
+    widget.results.table.choose_first()
+    viewer.reset_view()
+    picture(viewer, "napari-prior")
+    viewer.theme = "light"
+    picture(viewer, "napari-prior-light")
+    viewer.theme = "dark"
+    widget.results.comparison.close_button.click()
+    wait(lambda: widget.is_idle)
+
+
+def picture_of_worklist(viewer: napari.Viewer, widget: AnomalyWidget, folder: Path) -> None:
+    """Read what a batch scored, and decide on the first."""
+    for number, radius in enumerate((15.0, 0.0, 18.0, 12.0), start=1):
+        brain = simulate_brain(radius)
+        affine = brain.affine.copy()
+        affine[:3, 2] *= 3
+        (folder / "archive" / f"{number}").mkdir(parents=True)
+        write_nifti(folder / "archive" / f"{number}" / "t1.nii.gz", brain.image[:, :, ::3], affine)
+    command = ("-m", "moeclip_med", "batch", str(folder / "archive"), "--output", str(folder / "results"), "--quiet")
+    subprocess.run([sys.executable, *command], check=True)  # noqa: S603 - this very program
+    widget.open_worklist(str(folder / "results"))
+    wait(lambda: widget.worklist is not None and len(widget.worklist.items) > 0 and widget.is_idle)
+    wait(lambda: len(viewer.layers) > 2)  # noqa: PLR2004 - image, map, findings
+    widget.results.review.decide(Decision.ACCEPTED)
+    wait(3.0)
+    viewer.reset_view()
+    picture(viewer, "napari-worklist")
+
+
 def pictures_of_experts(viewer: napari.Viewer, widget: AnomalyWidget) -> None:
     """Show which expert took each patch, and hide it again."""
     widget.results.levels.setCurrentIndex(1)
@@ -93,8 +137,8 @@ def pictures_of_experts(viewer: napari.Viewer, widget: AnomalyWidget) -> None:
     widget.results.levels.activated.emit(0)
 
 
-def main() -> None:
-    """Make all pictures."""
+def main(folder: Path) -> None:
+    """Make all pictures; the files that they need are written into a folder."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     get_settings().appearance.theme = "dark"
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
@@ -110,13 +154,13 @@ def main() -> None:
     wait(lambda: widget.runner.bar.maximum() > 0 and widget.runner.bar.value() > widget.runner.bar.maximum() // 3)
     picture(viewer, "napari-running")
     wait(lambda: widget.is_idle)
-    widget.results.threshold.setValue(SHOWN_THRESHOLD)
-    wait(2.0)
     widget.results.table.choose_first()
+    wait(1.0)
     picture(viewer, "napari-findings")
 
     pictures_of_reading(viewer, widget)
     pictures_of_experts(viewer, widget)
+    picture_of_prior(viewer, widget, folder)
 
     viewer.theme = "light"
     picture(viewer, "napari-light")
@@ -138,10 +182,13 @@ def main() -> None:
     run(widget)
     viewer.reset_view()
     picture(viewer, "napari-endoscopy")
+
+    viewer.layers.clear()
+    picture_of_worklist(viewer, widget, folder)
     viewer.close()
     shared_backend().end()
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as home, mock.patch.object(Path, "home", return_value=Path(home)):
-        main()  # the decisions of the pictures are kept in that home
+        main(Path(home))  # the decisions of the pictures are kept in that home

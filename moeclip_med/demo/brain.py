@@ -44,8 +44,11 @@ class SimulatedBrain:
     lesion: NDArray[np.bool_]
 
 
-def simulate_brain() -> SimulatedBrain:
+def simulate_brain(radius_mm: float = LESION_RADIUS_MM) -> SimulatedBrain:
     """Make the demo volume; the same voxels every time.
+
+    Args:
+        radius_mm: Radius of the lesion, mm; 0 draws none.
 
     Raises:
         MissingExtraError: If nilearn, which ships the template, is not installed.
@@ -63,7 +66,7 @@ def simulate_brain() -> SimulatedBrain:
     distance = _distance_mm(image.shape, affine)
     roughness = ndimage.gaussian_filter(random.standard_normal(image.shape, dtype=np.float32), _ROUGHNESS_MM)
     roughness *= _ROUGHNESS_MM / roughness.std()
-    inside = expit((LESION_RADIUS_MM - distance - roughness) / 0.8)
+    inside = expit((radius_mm - distance - roughness) / 0.8) * (radius_mm > 0)
     brain = image > 0
     simulated = image * (1.0 + _LESION_GAIN * inside)
     simulated += _NOISE * random.standard_normal(image.shape, dtype=np.float32) * brain
