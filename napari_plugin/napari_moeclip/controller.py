@@ -189,11 +189,7 @@ class Controller(QObject):
         go_to(self._viewer, image, session.origin, session.voxel_to_show(row))
 
     def show_experts(self, level: int) -> tuple[float, ...]:
-        """Show which expert took each patch at a level; -1 hides them.
-
-        Returns:
-            The share of patches of each expert; empty when hidden.
-        """
+        """Show which expert took each patch at a level (-1 hides them); return each expert's share of patches."""
         return () if self.session is None else self.layers.show_experts(self.session, level)
 
     def ask_aside(self, note: str, request: object, then: Callable[..., None]) -> None:

@@ -8,7 +8,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex,
 from qtpy.QtGui import QColor, QFont, QPainter, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
-from napari_moeclip.comparing import describe_change
+from napari_moeclip.prior_view import describe_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -48,3 +48,18 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
 def internal_error(what: object) -> str:
     """Say that the program is at fault, and not the user's image."""
     return f"Internal error in MoECLIP-Med: {what}. The image is not the cause; please report it."
+
+
+class Part:
+    """A part of a controller: it goes with it, and fails by it. Mixed into what has a controller."""
+
+    _controller: Guarded
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the widget is gone."""
+        return self._controller.is_closed
+
+    def fail(self, sentence: str) -> None:
+        """Say what was wrong."""
+        self._controller.fail(sentence)

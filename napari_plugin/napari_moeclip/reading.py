@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal
 
 from moeclip_med.scoring.review import write_review
 from napari_moeclip.editing import OutlineEditor
-from napari_moeclip.guard import guarded
+from napari_moeclip.guard import Part, guarded
 from napari_moeclip.session import autosave_folder
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_moeclip.controller import Controller
 
 
-class Reading(QObject):
+class Reading(Part, QObject):
     """The reader's side of a controller.
 
     Signals:
@@ -35,20 +35,11 @@ class Reading(QObject):
     kept = Signal(str)
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
-        super().__init__(controller)
+        QObject.__init__(self, controller)
         self._viewer = viewer
-        self._controller = controller
+        self._controller: Controller = controller
         self.editor = OutlineEditor(viewer)
         viewer.layers.events.removed.connect(self._on_layer_removed)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the widget is gone."""
-        return self._controller.is_closed
-
-    def fail(self, sentence: str) -> None:
-        """Say what was wrong."""
-        self._controller.fail(sentence)
 
     def disconnect_viewer(self) -> None:
         """Hear no more from the viewer, which outlives this."""

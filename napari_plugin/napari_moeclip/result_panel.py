@@ -19,9 +19,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QDoubleSlider
 
-from napari_moeclip.comparing import ComparisonPanel
 from napari_moeclip.findings_table import FindingsTable
 from napari_moeclip.layers import anomaly_colormap, expert_colour, expert_name
+from napari_moeclip.prior_view import ComparisonPanel
 from napari_moeclip.review_panel import ReviewPanel
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject
 
 from moeclip_med.scoring.review import Review, write_review
 from napari_moeclip import layers, messages
-from napari_moeclip.guard import guarded
+from napari_moeclip.guard import Part, guarded
 from napari_moeclip.session import Session, remove_autosave
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _AUTOSAVE_FORMATS = ("nifti", "run")
 
 
-class RunFiles(QObject):
+class RunFiles(Part, QObject):
     """Writes and opens runs for a controller.
 
     Args:
@@ -38,18 +38,9 @@ class RunFiles(QObject):
     """
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
-        super().__init__(controller)
+        QObject.__init__(self, controller)
         self._viewer = viewer
-        self._controller = controller
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the widget is gone."""
-        return self._controller.is_closed
-
-    def fail(self, sentence: str) -> None:
-        """Say what was wrong."""
-        self._controller.fail(sentence)
+        self._controller: Controller = controller
 
     @guarded
     def save(self, folder: str, formats: tuple[str, ...], options: DicomOptions) -> None:

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_moeclip import layers, messages
-from napari_moeclip.guard import guarded
+from napari_moeclip.guard import Part, guarded
 from napari_moeclip.volumes import SharedVolume
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _MARKS = {"accepted": "✓ accepted", "rejected": "✗ rejected", "open": "", "b
 _OPEN = "open"
 
 
-class Worklist(QWidget):
+class Worklist(Part, QWidget):
     """A table of the series that a batch scored; the chosen one is shown, on its image where that is still there.
 
     Args:
@@ -48,9 +48,9 @@ class Worklist(QWidget):
     """
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
-        super().__init__()
+        QWidget.__init__(self)
         self._viewer = viewer
-        self._controller = controller
+        self._controller: Controller = controller
         self.folder = Path()
         self.items: list[WorklistItem] = []
         self.place = -1
@@ -81,15 +81,6 @@ class Worklist(QWidget):
         self.next.clicked.connect(lambda: self.step(1))
         self.table.cellClicked.connect(lambda row, _: self.show_item(row))
         controller.reading.kept.connect(self._on_kept)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the widget is gone."""
-        return self._controller.is_closed
-
-    def fail(self, sentence: str) -> None:
-        """Say what was wrong."""
-        self._controller.fail(sentence)
 
     def let_go(self) -> None:
         """Close the dock: the widget that this belongs to is gone."""
