@@ -65,20 +65,21 @@ def run(widget: AnomalyWidget) -> None:
     wait(lambda: widget.is_idle)
 
 
+def decide(widget: AnomalyWidget, decision: Decision) -> None:
+    """Decide on the first finding, and wait until the table shows it."""
+    table = widget.results.table
+    wait(1.0)
+    widget.results.review.decide(decision)
+    wait(lambda: bool(table.findings[0].review) and table.findings[0].review.decision is decision)
+
+
 def pictures_of_reading(viewer: napari.Viewer, widget: AnomalyWidget) -> None:
-    """Decide on two findings; show three planes."""
+    """Decide on the finding; show three planes."""
     review = widget.results.review
     review.site_text.setText("Brain")
     review.comment.setText("new since the last study")
     review.comment.editingFinished.emit()
-    wait(2.0)
-    review.decide(Decision.ACCEPTED)
-    wait(2.0)
-    if len(widget.results.table.findings) > 1:
-        widget.results.table.step(1)
-        review.decide(Decision.REJECTED)
-        wait(2.0)
-        widget.results.table.choose_first()
+    decide(widget, Decision.ACCEPTED)
     picture(viewer, "napari-review")
 
     widget.choices.planes.click()
@@ -122,8 +123,8 @@ def picture_of_worklist(viewer: napari.Viewer, widget: AnomalyWidget, folder: Pa
     widget.open_worklist(str(folder / "results"))
     wait(lambda: widget.worklist is not None and len(widget.worklist.items) > 0 and widget.is_idle)
     wait(lambda: len(viewer.layers) > 2)  # noqa: PLR2004 - image, map, findings
-    widget.results.review.decide(Decision.ACCEPTED)
-    wait(3.0)
+    decide(widget, Decision.ACCEPTED)
+    wait(lambda: widget.worklist is not None and widget.worklist.items[0].decision == "accepted")
     viewer.reset_view()
     picture(viewer, "napari-worklist")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOTHING_FOUND = "No region reaches the threshold.\nThat is no proof that nothing is there."
 _NO_PARENT = QModelIndex()
-_ROWS_SHOWN = 5
+_ROWS_SHOWN = 3
 COLUMNS = 8
 _LARGE = 10
 _GROWTH = 3
