@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from moeclip_transforms import Affine
-from moeclip_transforms.dicom_header import quietly
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import RAS_FROM_LPS
+from moeclip_transforms.library_warnings import quietly
 
 if TYPE_CHECKING:
     from moeclip_transforms import Volume

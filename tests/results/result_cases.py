@@ -13,7 +13,9 @@ import pydicom
 import torch
 from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from moeclip_transforms import Affine, Window, fit_window, slice_views
-from moeclip_transforms.dicom_header import encoded, opened, parse_header, quietly
+from moeclip_transforms.dicom_file import opened
+from moeclip_transforms.dicom_header import encoded, parse_header
+from moeclip_transforms.library_warnings import quietly
 from moeclip_transforms.volume import (
     FileFormat,
     FrameGeometry,

@@ -21,8 +21,9 @@ import pydicom
 import pytest
 from moeclip_transforms import InputError, dicom_file, open_source, read_volume
 from moeclip_transforms.dicom_file import KeptFiles, opened
-from moeclip_transforms.dicom_header import quietly, text
+from moeclip_transforms.dicom_header import text
 from moeclip_transforms.discovery import scan
+from moeclip_transforms.library_warnings import quietly
 from moeclip_transforms.source import read_series
 from pydicom.data import get_testdata_file
 from pydicom.dataelem import RawDataElement

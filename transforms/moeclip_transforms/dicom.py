@@ -11,12 +11,12 @@ from pydicom import dcmread
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.dicom_file import opened
 from moeclip_transforms.dicom_geometry import check_geometry
-from moeclip_transforms.dicom_header import quietly
 from moeclip_transforms.dicom_pixels import decode
 from moeclip_transforms.dicom_place import CROSS_SECTIONAL
 from moeclip_transforms.dicom_values import Canvas, display_range
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_of_hashes
+from moeclip_transforms.library_warnings import quietly
 from moeclip_transforms.volume import FrameGeometry, FrameReference, SourceRef
 
 if TYPE_CHECKING:

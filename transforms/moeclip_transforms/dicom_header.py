@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import struct
-import warnings
 import zlib
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -22,7 +18,7 @@ from moeclip_transforms.dicom_file import DICM_PLACE, TooMuchError, opened
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -230,40 +226,3 @@ def _plain_text(dataset: Dataset, keyword: str | int) -> str | None:
 @cache
 def _tag(keyword: str | int) -> BaseTag:
     return Tag(keyword)
-
-
-_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
-
-
-class _WhereQuiet(logging.Filter):
-    """Fits what is said where `quietly` holds: in place of a pattern in a filter of warnings, and as a log filter."""
-
-    def match(self, text: str) -> bool:  # noqa: ARG002  the interface of a pattern
-        return _is_quiet.get()
-
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  logging's interface
-        return not _is_quiet.get()
-
-
-_where_quiet = _WhereQuiet()
-_QUIET_ENTRY = ("ignore", _where_quiet, Warning, None, 0)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keep pydicom's warnings and log records to ourselves: they quote values, which may name the patient.
-
-    Holds for the calling thread only. `warnings.catch_warnings` would hold for the whole process, and two threads
-    that leave it in another order than they entered leave all warnings off.
-    """
-    filters: Any = warnings.filters  # typed as read-only
-    if not any(entry is _QUIET_ENTRY for entry in filters):
-        filters.insert(0, _QUIET_ENTRY)
-    logger = logging.getLogger("pydicom")
-    if _where_quiet not in logger.filters:
-        logger.addFilter(_where_quiet)
-    token = _is_quiet.set(True)
-    try:
-        yield
-    finally:
-        _is_quiet.reset(token)

@@ -159,8 +159,8 @@ def scan(paths: Iterable[Path], *, kept: KeptFiles | None = None) -> Findings:
         paths: Regular files, in the order in which they shall be looked at.
         kept: Where the bytes of small DICOM files are kept for reading, as long as there is room.
     """
-    from moeclip_transforms.dicom_header import quietly
     from moeclip_transforms.dicom_scan import group_series
+    from moeclip_transforms.library_warnings import quietly
 
     found = _Found()
     with quietly():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from moeclip_transforms.data_files import read_file
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_of_hashes
 from moeclip_transforms.isolation import CallLimits, call_foreign
+from moeclip_transforms.library_warnings import quietly
 from moeclip_transforms.naming import reason, stable_uid
 from moeclip_transforms.pictures import (
     DAMAGED,
@@ -247,8 +247,7 @@ def _open(file: BinaryIO, path: Path, kind: str) -> Image:
     import PIL.Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             image = PIL.Image.open(file, formats=[kind])
     except PIL.Image.DecompressionBombError as error:
         msg = f'"{path.name}" declares more than {PIL.Image.MAX_IMAGE_PIXELS} pixels; cut it into smaller images.'

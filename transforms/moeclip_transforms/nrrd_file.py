@@ -5,7 +5,6 @@ The format: https://teem.sourceforge.net/nrrd/format.html. `pynrrd` reads its gr
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.grid_file import Encoding, GridHeader, check_sizes
+from moeclip_transforms.library_warnings import warnings_raised
 from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _fields(path: Path) -> tuple[dict[str, Any], int]:
     why = ""
     fields: dict[str, Any] = {}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with warnings_raised():
             fields = dict(read_header(head[:end].decode("utf-8").splitlines()))
     except (NRRDError, ValueError, TypeError, LookupError, ArithmeticError, Warning, StopIteration) as error:
         why = reason(error)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.library_warnings import quietly
 from pydicom.charset import STAND_ALONE_ENCODINGS, decode_bytes, python_encoding
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class CharacterSets:
         encodings = [python_encoding[term] for term in self.terms]
         fits, text = not self.is_default, ""
         if fits and _ESCAPE in value:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a failure is told by the character U+FFFD
+            with quietly():  # a failure is told by the character U+FFFD
                 text = decode_bytes(value, encodings, _RESET)
             fits = "\ufffd" not in text
         elif fits:

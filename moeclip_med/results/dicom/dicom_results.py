@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from moeclip_transforms.dicom_header import quietly
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.library_warnings import quietly
 
 from moeclip_med.results.attempts import attempt, unexpected
 from moeclip_med.results.dicom.identity import make_identity
