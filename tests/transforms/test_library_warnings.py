@@ -6,7 +6,6 @@ import threading
 import warnings
 
 import numpy as np
-import pytest
 from moeclip_transforms import isolation, read_volume
 from moeclip_transforms.library_warnings import quietly, warnings_raised
 from PIL import Image
@@ -47,9 +46,11 @@ def test_while_a_picture_is_opened_other_threads_are_heard(tmp_path, monkeypatch
     monkeypatch.setattr(isolation, "_is_expendable", True)  # this process decodes
     monkeypatch.setattr(Image, "open", slowly)
     thread = threading.Thread(target=read_volume, args=(tmp_path / "image.png",))
-    thread.start()
-    assert inside.wait(10)
-    with pytest.warns(UserWarning, match="of another thread"):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        thread.start()
+        assert inside.wait(10)
         warnings.warn("of another thread", UserWarning, stacklevel=1)
-    go_on.set()
-    thread.join()
+        go_on.set()
+        thread.join()
+    assert [str(warning.message) for warning in heard] == ["of another thread"]
