@@ -67,8 +67,11 @@ class FileHeader:
 
 def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     """Look at one file. The files of one DICOM study belong together; every other image is a study of its own."""
+    from moeclip_transforms.dicom_header import quietly
+
     try:
-        return _look_at_readable_file(path, pseudonyms)
+        with quietly():
+            return _look_at_readable_file(path, pseudonyms)
     except OSError as error:
         return FileHeader(path, problem=f"it cannot be opened ({error.strerror or type(error).__name__})")
     except InputError as error:

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from pydicom.data import get_testdata_file
 
 from moeclip_med.batch.headers import look_at_file
 from moeclip_med.batch.planning import OutsideLink, WalkProblem, walk
@@ -144,6 +145,14 @@ def test_ten_thousand_files_take_little_time_and_memory(tmp_path):
     assert int(count) == 10_000
     assert float(seconds) < 5
     assert int(peak) < 2 * 2**20
+
+
+def test_a_first_look_says_nothing_of_what_a_header_holds(tmp_path, recwarn):
+    content = Path(get_testdata_file("CT_small.dcm")).read_bytes()
+    assert content.count(b"ISO_IR 100") == 1
+    (tmp_path / "image").write_bytes(content.replace(b"ISO_IR 100", b"Doe^Jane X"))
+    assert look_at_file(tmp_path / "image", Pseudonyms(b"k" * 32)).study
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_both_files_of_a_nifti_pair_are_one_study(tmp_path):
