@@ -67,7 +67,7 @@ class FileHeader:
 
 def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     """Look at one file. The files of one DICOM study belong together; every other image is a study of its own."""
-    from moeclip_transforms.dicom_header import quietly
+    from moeclip_transforms.library_warnings import quietly
 
     try:
         with quietly():
