@@ -100,7 +100,7 @@ def evaluate(model: str, data: Path, arguments: argparse.Namespace) -> None:
         options = ["--restart"] if arguments.restart else []
         options += ["--output", str(arguments.output / model / domain), "--model", model, "--quiet"]
         given = []
-        for one in (one for one in sets if one.name in arguments.sets):
+        for one in (one for name in arguments.sets for one in sets if one.name == name):
             folder = data / domain / one.folder
             if not folder.is_dir():
                 print(f"{one.name} is not under {folder.parent}, skipped", file=sys.stderr)

@@ -1,10 +1,9 @@
-"""Choose what concerns volumes on simulated stacks: the filter along the slices, and the threshold of a volume.
+"""Choose the width of the filter along the slices on simulated stacks.
 
     python scripts/choose_volume_settings.py --data INDUSTRIAL_FOLDER --model lite --output FILE.json
 
 No medical image is looked at. For each spacing, every n-th slice of the same stacks (1 mm apart) is scored; each width
-of the Gaussian is evaluated by the pixel AP and AUROC over all slices. The threshold is evaluated on stacks without a
-defect: the score that no finding of 0.1 ml reaches in a given share of them.
+of the Gaussian is evaluated by the pixel AP and AUROC over all slices. `choose_volume_threshold.py` is for thresholds.
 """
 
 from __future__ import annotations
@@ -23,12 +22,10 @@ from moeclip_med.industrial.stacks import simulate_stack
 from moeclip_med.metrics.curves import measure
 from moeclip_med.metrics.exact import exact_counts
 from moeclip_med.scoring import load_detector, score_volume
-from moeclip_med.scoring.calibration import flag_level
 from moeclip_med.scoring.through_plane import LARGEST_GAP, SIGMA_MM, ThroughPlaneFilter
 
 SPACINGS = (1, 2, 3, 5)
 SIGMAS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
-SHARES = (0.5, 0.75, 0.8, 0.9, 0.95)
 SIZE, SLICES, LEVELS = 192, 96, 8192
 
 
@@ -38,7 +35,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of industrial images, masks beside them")
     parser.add_argument("--model", default="lite")
     parser.add_argument("--with-defects", type=int, default=10)
-    parser.add_argument("--normal", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
@@ -46,33 +42,18 @@ def main() -> None:
     crops, rng = CropSource(normals), np.random.default_rng(options.seed)
     detector = load_detector(options.model)
 
-    def stack(*, has_defect: bool):  # noqa: ANN202
-        pair = (crops.any_crop(SIZE, rng)[0], crops.any_crop(SIZE, rng)[0])
-        return simulate_stack(*pair, SLICES, rng, has_defect=has_defect)
-
-    def scored(image, sigma):  # noqa: ANN001, ANN202
-        volume = Volume.from_array(image.transpose(2, 1, 0), np.eye(4), kind="mr")
-        return score_volume(volume, detector, keep_raw=True, through_plane_mm=sigma)
-
     raws, masks = [], []
     for number in range(options.with_defects):
-        made = stack(has_defect=True)
-        raws.append(scored(made.image, 0.0).raw.transpose(2, 1, 0))
+        pair = (crops.any_crop(SIZE, rng)[0], crops.any_crop(SIZE, rng)[0])
+        made = simulate_stack(*pair, SLICES, rng, has_defect=True)
+        volume = Volume.from_array(made.image.transpose(2, 1, 0), np.eye(4), kind="mr")
+        raws.append(score_volume(volume, detector, keep_raw=True, through_plane_mm=0.0).raw.transpose(2, 1, 0))
         masks.append(made.defect)
         print(f"stack {number + 1} of {options.with_defects}", flush=True)
     widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS if raws]
     for found in widths:
         line = "spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, per stack {mean_ap:.2f}"
         print(line.format(**found), flush=True)
-    levels = []
-    for number in range(options.normal):
-        anomaly = scored(stack(has_defect=False).image, SIGMA_MM)
-        levels.append(flag_level(anomaly, detector.metadata.score_scale))
-        print(f"normal stack {number + 1} of {options.normal}: flagged up to {levels[-1]:.4f} (raw)", flush=True)
-    score = detector.metadata.score_scale.score
-    quantiles = {share: float(np.quantile(levels, share)) for share in SHARES if levels}
-    thresholds = {f"{share:g}": float(score(np.array([raw], dtype=np.float32))[0]) for share, raw in quantiles.items()}
-    print("share of normal stacks without a finding → score:", thresholds)
     content = {
         "model": detector.metadata.name,
         "version": detector.metadata.version,
@@ -81,8 +62,6 @@ def main() -> None:
         "largest_gap": LARGEST_GAP,
         "slices": SLICES,
         "widths": widths,
-        "flag_levels_raw": levels,
-        "thresholds": thresholds,
     }
     options.output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

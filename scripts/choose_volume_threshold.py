@@ -19,7 +19,7 @@ import numpy as np
 from moeclip_transforms import Volume
 from moeclip_transforms.errors import InputError
 
-from moeclip_med.industrial.datasets import Layout, find_images
+from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.industrial.stacks import Stack, pan_over
 from moeclip_med.metrics.detection import lesion_places, match_marks
 from moeclip_med.scoring import Detector, load_detector, score_volume
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    images = find_images(options.data, Layout.INDUSTRIAL)
+    images = find_images(options.data, LayoutName.INDUSTRIAL)
     _, normals = hold_out_normals(images, HELD_OUT_SHARE)
     defective = [image for image in images if not image.is_normal and image.category in HELD_OUT]
     groups = {"normal": normals, "defective": defective}
