@@ -118,3 +118,22 @@ def test_links_lead_somewhere(page):
     """The site's own links are checked when it is built."""
     for link in re.findall(r"\]\(((?!http)[^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_every_environment_variable_is_explained():
+    page = (ROOT / "docs" / "how-to" / "automate.md").read_text(encoding="utf-8")
+    folders = ("moeclip_med", "transforms/moeclip_transforms", "napari_plugin/napari_moeclip")
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    read = {name for source in sources for name in re.findall(r"\bMOECLIP_MED_[A-Z_]+", source)}
+    assert read
+    assert not sorted(name for name in read if f"`{name}`" not in page)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_the_project_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(
+        r"\b(?:benchmarks|scripts|tests|moeclip_med|packaging|conda)/[\w./-]*\.(?:py|json|service|toml|txt|yaml)\b",
+        text,
+    )
+    assert not [name for name in named if not (ROOT / name).is_file()]
