@@ -30,8 +30,9 @@ _LEAST_BYTES = 512 * 2**20
 
 _IMAGE_SUFFIXES = frozenset({"", ".dcm", ".ima", ".nii", ".gz", ".mha", ".nrrd", ".zip", ".png", ".jpg", ".tif"})
 _KEYWORDS = [
-    "AccessionNumber", "AcquisitionDate", "DeviceSerialNumber", "Manufacturer", "ManufacturerModelName", "PatientID",
-    "SeriesInstanceUID", "StationName", "StudyDate", "StudyInstanceUID",
+    "AccessionNumber", "AcquisitionDate", "DeviceSerialNumber", "ImagePositionPatient", "Manufacturer",
+    "ManufacturerModelName", "Modality", "PatientID", "SeriesInstanceUID", "SeriesNumber", "StationName", "StudyDate",
+    "StudyInstanceUID",
 ]  # fmt: skip
 
 
@@ -100,7 +101,10 @@ def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
         return FileHeader(path, pseudonyms.study(name), pseudonyms.patient(name), name)
     header = read_header(path, keywords=_KEYWORDS, force=kind is FileType.DICOM_WITHOUT_PREFIX)
     patient_id = text(header, "PatientID")
-    study_uid = text(header, "StudyInstanceUID") or text(header, "SeriesInstanceUID") or str(path)
+    study_uid = text(header, "StudyInstanceUID") or text(header, "SeriesInstanceUID")
+    if not study_uid:  # slices of one folder, patient, number and modality belong together, as in a scan
+        alike = [text(header, keyword) for keyword in ("PatientID", "SeriesNumber", "Modality")]
+        study_uid = "\0".join([str(path.parent), *alike]) if text(header, "ImagePositionPatient") else str(path)
     return FileHeader(
         path,
         study=pseudonyms.study(study_uid),

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from moeclip_med.batch.headers import look_at_file
@@ -153,6 +154,24 @@ def test_a_first_look_says_nothing_of_what_a_header_holds(tmp_path, recwarn):
     (tmp_path / "image").write_bytes(content.replace(b"ISO_IR 100", b"Doe^Jane X"))
     assert look_at_file(tmp_path / "image", Pseudonyms(b"k" * 32)).study
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_slices_that_name_no_study_are_one_of_their_folder(tmp_path):
+    names = Pseudonyms(b"k" * 32)
+    variants = {
+        "1": {},
+        "2": {"InstanceNumber": 2},
+        "other series": {"SeriesNumber": 9},
+        "no place": {"ImagePositionPatient": None},
+    }
+    for name, changes in variants.items():
+        dataset = dcmread(get_testdata_file("CT_small.dcm"))
+        for keyword, value in {"StudyInstanceUID": None, "SeriesInstanceUID": None, **changes}.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(tmp_path / name)
+    studies = {name.name: look_at_file(name, names).study for name in tmp_path.iterdir()}
+    assert studies["1"] == studies["2"]
+    assert len(set(studies.values())) == 3
 
 
 def test_both_files_of_a_nifti_pair_are_one_study(tmp_path):
