@@ -17,6 +17,7 @@ from batch_fakes import LIGHT, LoadFake, Recorder, settings
 from hospital_files import Patient, build_hospital, write_nifti, write_series
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import ImageKind, Plane
+from sentences import facts
 
 from moeclip_med.batch.driver import ModelChoice, run_batch, settings_that_matter
 from moeclip_med.batch.filters import SeriesFilter
@@ -182,7 +183,7 @@ def test_other_settings_need_redo_or_another_folder(finished):
     for run in (run_batch, look_at_archive):
         with pytest.raises(InputError) as caught:
             run(other, Recorder())
-        assert str(caught.value) == (
+        assert facts(caught.value) == facts(
             f'the results in "{output}" were made with other settings (threshold unset, now 0.6); '
             "add --redo to score everything again, or name another output folder"
         )
@@ -210,8 +211,8 @@ def test_status_reads_the_ledger_and_changes_nothing(finished):
     assert [count for _, count in status.failures] == [1]
     with pytest.raises(InputError) as caught:
         read_status(output / "studies")
-    assert (
-        str(caught.value) == f'"{output / "studies"}" holds no batch; name the --output folder of "moeclip-med batch"'
+    assert facts(caught.value) == facts(
+        f'"{output / "studies"}" holds no batch; name the --output folder of "moeclip-med batch"'
     )
 
 
@@ -220,7 +221,7 @@ def test_status_of_a_batch_that_ended_before_its_first_entry(tmp_path):
     (tmp_path / PRIVATE_NAME / LEDGER_NAME).touch()
     with pytest.raises(InputError) as caught:
         read_status(tmp_path)
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         f'"{tmp_path}" holds a batch that ended before its first entry, on a full disk for example; '
         'run "moeclip-med batch" with it again'
     )
@@ -293,7 +294,7 @@ def test_another_model_needs_redo_or_another_folder(tmp_path, without_processes)
     write_nifti(root / "two.nii.gz")
     with pytest.raises(InputError) as caught:
         run_batch(settings(root, output), Recorder(), load=LoadFake(identity="e" * 64))
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         f'the results in "{output}" were made with another model (SHA-256 ffffffffffff…, now eeeeeeeeeeee…); '
         "add --redo to score everything again, or name another output folder"
     )
@@ -315,7 +316,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
             assert str(caught.value) == message
     with pytest.raises(InputError) as caught:
         run_batch(settings(tmp_path / "nowhere", tmp_path / "out"), Recorder(), load=LoadFake())
-    assert str(caught.value) == f'"{tmp_path / "nowhere"}" does not exist; check the path, or mount it'
+    assert facts(caught.value) == facts(f'"{tmp_path / "nowhere"}" does not exist; check the path, or mount it')
     assert not (tmp_path / "out").exists()
 
 

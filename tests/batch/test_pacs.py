@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from hospital_files import Patient, write_series
 from pacs_jobs import Listener, pacs_job, states
+from sentences import facts
 
 from moeclip_med.batch.pacs.dicomweb import PacsAddress, PacsError, PacsServer, RemoteSeries
 from moeclip_med.batch.pacs.dimse import DicomNode
@@ -238,7 +239,7 @@ def test_a_server_stopped_while_storing_goes_on_after_its_restart_without_double
 def test_a_user_who_is_not_let_in_is_told(pacs):
     with pytest.raises(PacsError) as caught:
         connect(pacs.url, user="nobody").find_series("1.2.3")
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         f"{pacs.url} answers 401: it does not let us in; check user and password, or the token"
     )
 
@@ -247,7 +248,7 @@ def test_a_user_who_is_not_let_in_is_told(pacs):
 def test_a_study_that_is_not_there_is_said(pacs):
     with pytest.raises(PacsError) as caught:
         connect(pacs.url).find_series("1.2.3")
-    assert str(caught.value) == f"{pacs.url} holds no study 1.2.3; check the StudyInstanceUID"
+    assert facts(caught.value) == facts(f"{pacs.url} holds no study 1.2.3; check the StudyInstanceUID")
 
 
 @needs_orthanc
@@ -265,7 +266,7 @@ def test_tls_with_a_named_authority_and_without(pacs, tmp_path):
         assert connect(server.url, ca_bundle=certificate).find_studies({"PatientID": "nobody"}).uids == ()
         with pytest.raises(PacsError) as caught:
             connect(server.url).find_studies({})
-        assert str(caught.value) == (
+        assert facts(caught.value) == facts(
             f"{server.url} has a certificate that is not trusted; name the authority's with --ca-bundle"
         )
     finally:

@@ -11,6 +11,7 @@ import orthanc
 import pydicom
 import pytest
 from moeclip_transforms.errors import InputError
+from sentences import facts
 
 from moeclip_med.batch.pacs.dicomweb import PacsAddress, PacsError, PacsServer, PacsUnreachableError, RemoteSeries
 from moeclip_med.batch.pacs.dimse import DicomNode
@@ -76,7 +77,7 @@ def test_500_for_ever_is_given_up(puppet):
     puppet.answers[:] = [(500, b"")]
     with pytest.raises(PacsUnreachableError) as caught:
         connect(puppet.url).find_series("1.2.3")
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         f"{puppet.url} answers 500 when asked for the list of series (3 tries); check that it runs and try again later"
     )
     assert len(puppet.asked) == 3
@@ -87,7 +88,7 @@ def test_rubbish_is_said_at_once(puppet, body):
     puppet.answers[:] = [(200, body)]
     with pytest.raises(PacsError) as caught:
         connect(puppet.url).find_series("1.2.3")
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         f"{puppet.url} answers what is not DICOM JSON when asked for the list of series; check --url"
     )
     assert len(puppet.asked) == 1
@@ -116,7 +117,7 @@ def test_nobody_at_home_is_said_without_a_traceback_in_the_log(caplog):
     url = f"http://127.0.0.1:{orthanc.free_ports(1)[0]}/dicom-web"
     with pytest.raises(PacsUnreachableError) as caught:
         connect(url).find_series("1.2.3")
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         f"{url} cannot be reached for the list of series (ConnectionError) (3 tries); "
         "check that it runs and try again later"
     )
@@ -126,7 +127,9 @@ def test_nobody_at_home_is_said_without_a_traceback_in_the_log(caplog):
 def test_what_is_no_address_is_said():
     with pytest.raises(InputError) as caught:
         connect("pacs.example")
-    assert str(caught.value) == '--url "pacs.example" is not an address; write e.g. "https://pacs.example/dicom-web"'
+    assert facts(caught.value) == facts(
+        '--url "pacs.example" is not an address; write e.g. "https://pacs.example/dicom-web"'
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,12 +147,13 @@ def test_a_node_that_is_not_there_is_said():
     port = orthanc.free_ports(1)[0]
     with pytest.raises(PacsUnreachableError) as caught:
         DicomNode("127.0.0.1", port, "TEST").store(pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm")))
-    assert str(caught.value) == f"TEST@127.0.0.1:{port} cannot be reached or does not accept us; check its settings"
+    assert facts(caught.value) == facts(
+        f"TEST@127.0.0.1:{port} cannot be reached or does not accept us; check its settings"
+    )
     with pytest.raises(InputError) as caught:
         DicomNode.parse("somewhere")
-    assert (
-        str(caught.value)
-        == '--c-store "somewhere" is not understood; write TITLE@host:port, e.g. "ARCHIVE@10.0.0.5:104"'
+    assert facts(caught.value) == facts(
+        '--c-store "somewhere" is not understood; write TITLE@host:port, e.g. "ARCHIVE@10.0.0.5:104"'
     )
 
 

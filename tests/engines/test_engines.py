@@ -14,6 +14,7 @@ import open_clip
 import pytest
 import torch
 from moeclip_transforms.errors import InputError, MissingExtraError
+from sentences import facts
 from sklearn.metrics import roc_auc_score
 
 from moeclip_med.engines import choice, machine, make_engine, model_cache, openvino_models
@@ -168,7 +169,7 @@ def test_an_engine_that_is_too_inexact_is_refused(small_transformer, monkeypatch
     monkeypatch.setattr(openvino_models, "measure_agreement", lambda *_: far_off)
     with pytest.raises(ConversionError) as caught:
         make_engine(small_transformer, engine="openvino", precision="f32", threads=1)
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         'model "small": its maps by OpenVINO in f32 correlate only 0.90000 with PyTorch\'s in float32, 0.99999 is '
         "wanted; use --precision f32 or --engine torch."
     )
@@ -424,7 +425,7 @@ def test_a_missing_extra_is_named(lite, monkeypatch):
     monkeypatch.setattr(choice, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError) as caught:
         make_engine(lite, engine="openvino")
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         'engine "openvino" needs the package "openvino", which is not installed; '
         'run: pip install "moeclip-med[openvino]"'
     )

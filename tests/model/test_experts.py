@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from moeclip_transforms.errors import InputError
+from sentences import facts
 from torch.nn import functional
 
 from moeclip_med.model.architecture import ExpertsSpec
@@ -86,7 +87,7 @@ def test_each_expert_sees_its_own_block_through_orthonormal_rows(width, count, r
 def test_blocks_smaller_than_the_rank_are_refused():
     with pytest.raises(InputError) as error:
         orthonormal_blocks(24, 4, 8)
-    assert str(error.value) == (
+    assert facts(error.value) == facts(
         "architecture.experts: rank 8 with 4 experts needs 32 features, the tower's level has 24; lower rank or count."
     )
 

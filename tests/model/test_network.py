@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from moeclip_transforms.errors import InputError
+from sentences import facts
 from torch.nn.functional import cross_entropy
 
 from moeclip_med.model.architecture import BlurSpec, ExpertsSpec, ProjectionSpec, TowerSpec
@@ -257,7 +258,7 @@ def test_towers_of_every_kind_bring_their_own_sizes(name, activation, width, out
 def test_images_of_another_size_are_refused(lite):
     with pytest.raises(InputError) as error:
         lite(noise(1, 3, 224, 224))
-    assert str(error.value) == (
+    assert facts(error.value) == facts(
         "images of 3 × 224 × 224 (channels × rows × columns), but the model takes 3 × 256 × 256; "
         "resize them or build the model for that image size."
     )

@@ -91,11 +91,8 @@ def test_tilted_routing_holds_expert_numbers_only(dicom_anomaly, tmp_path):
 
 @pytest.mark.parametrize(("fmt", "what"), [("raw", "raw map"), ("routing", "routing")])
 def test_maps_that_were_not_kept_are_refused(nifti_anomaly, tmp_path, fmt, what):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=rf"^{fmt}\.nii\.gz: .*{what}.*; score again"):
         write_results(nifti_anomaly, tmp_path / "out", [fmt])
-    assert str(caught.value) == (
-        f"{fmt}.nii.gz: the {what} was not kept while scoring; score again with the {what} asked for."
-    )
 
 
 def test_a_photograph_keeps_its_pixel_grid(photo_anomaly, tmp_path):

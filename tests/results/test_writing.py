@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from moeclip_transforms.errors import InputError
+from sentences import facts
 
 from moeclip_med.results import ResultFormat, result_notes, write_results
 from moeclip_med.results import nifti as nifti_writer
@@ -74,7 +75,7 @@ def test_a_failed_write_leaves_the_old_results_and_nothing_partial(
     monkeypatch.setattr(nifti_writer, "SCORES", replace(nifti_writer.SCORES, write=half_written))
     with pytest.raises(InputError) as caught:
         write_results(nifti_anomaly, folder, PLAIN)
-    assert str(caught.value) == f"{folder}: {message}"
+    assert facts(caught.value) == facts(f"{folder}: {message}")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert listing(tmp_path) == ["in", "out"]
 

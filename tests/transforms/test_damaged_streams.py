@@ -11,6 +11,7 @@ from moeclip_transforms import ImageKind, InputError, fit_window, read_volume
 from moeclip_transforms.codestream import StreamSize, compressed_frames, declared_size
 from moeclip_transforms.dicom_file import BoundedFile
 from pydicom.data import get_testdata_file
+from sentences import facts
 
 
 def message_of(path):
@@ -70,7 +71,7 @@ def test_thousands_of_components_are_refused_before_they_are_decoded(tmp_path):
     frame[45:45] = bytes(frame[42:45]) * n_more
     dataset.PixelData = pydicom.encaps.encapsulate([bytes(frame)])
     dataset.save_as(tmp_path / "image")
-    assert message_of(tmp_path / "image") == (
+    assert facts(message_of(tmp_path / "image")) == facts(
         'The compressed pixels of "image" (frame 1) have 4000 values each, but its header says 1; copy the file again.'
     )
 
@@ -80,7 +81,7 @@ def test_stream_that_declares_another_size_is_refused_before_it_is_decoded(tmp_p
     place = content.index(b"\xff\xf7")
     struct.pack_into(">HH", content, place + 5, 65000, 65000)
     (tmp_path / "image").write_bytes(content)
-    assert message_of(tmp_path / "image") == (
+    assert facts(message_of(tmp_path / "image")) == facts(
         'The compressed pixels of "image" (frame 1) are 65000×65000, but its header says 64×64; copy the file again.'
     )
 
@@ -93,7 +94,7 @@ def test_a_damaged_length_does_not_claim_gigabytes(tmp_path, make_slice):
     content = path.read_bytes()
     place = content.index(b"\x08\x00\x30\x10LO")  # Study Description becomes an unknown VR of 4 GB
     path.write_bytes(content[:place] + b"\x08\x00\x30\x10UN\0\0\xf0\xff\xff\xff" + content[place + 8 :])
-    assert message_of(path) == (
+    assert facts(message_of(path)) == facts(
         '"image" is not read: its element (0008,1030) has 4294967280 bytes, where 65536 are expected at most; '
         "it is damaged: export it again."
     )
@@ -133,7 +134,7 @@ def test_a_damaged_qform_does_not_matter_beside_a_good_sform(tmp_path):
 
 def test_absurd_proportions_are_refused_before_a_frame_of_them_is_made(tmp_path, make_slice):
     make_slice(PixelSpacing=["1e38", "1e-38"]).save_as(tmp_path / "image")
-    assert message_of(tmp_path / "image") == (
+    assert facts(message_of(tmp_path / "image")) == facts(
         '"image" has voxels of 1e-38 × 1e+38 × 2 mm; expected sides that differ by a factor of 1000 at most: '
         "correct the spacing in its header."
     )
@@ -148,7 +149,9 @@ def test_damage_inside_a_deflated_file(tmp_path):
     content = bytearray(Path(get_testdata_file("image_dfl.dcm")).read_bytes())
     content[400:420] = bytes(20)
     (tmp_path / "image").write_bytes(content)
-    assert message_of(tmp_path / "image") == 'The DICOM header of "image" is damaged (error); copy the file again.'
+    assert facts(message_of(tmp_path / "image")) == facts(
+        'The DICOM header of "image" is damaged (error); copy the file again.'
+    )
 
 
 def test_a_damaged_xml_extension_of_a_nifti_file(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moeclip_transforms import ImageKind, InputError, open_source, read_volume, slice_views
 from nibabel.testing import data_path
+from sentences import facts
 
 EXAMPLES = Path(data_path)
 
@@ -125,7 +126,7 @@ def test_nan_and_infinity_are_counted(tmp_path):
 
 def test_nothing_but_nan_is_refused(tmp_path):
     path = save(tmp_path / "a.nii", np.full((2, 2, 2), np.nan, np.float32))
-    assert message_of(path) == '"a.nii" holds no usable value: every voxel is NaN or infinite.'
+    assert facts(message_of(path)) == facts('"a.nii" holds no usable value: every voxel is NaN or infinite.')
 
 
 def test_colour_volume(tmp_path):
@@ -144,19 +145,21 @@ def test_two_dimensional_file(tmp_path):
 def test_time_point_that_does_not_exist():
     with pytest.raises(InputError) as caught:
         read_volume(EXAMPLES / "example4d.nii.gz", time_point=2)
-    assert str(caught.value) == '"example4d.nii.gz" has 2 time points, numbered 0 to 1; 2 is none of them.'
+    assert facts(caught.value) == facts('"example4d.nii.gz" has 2 time points, numbered 0 to 1; 2 is none of them.')
 
 
 def test_five_dimensions_are_refused(tmp_path):
     path = save(tmp_path / "a.nii", np.zeros((2, 2, 2, 1, 3), np.float32))
-    assert message_of(path) == (
+    assert facts(message_of(path)) == facts(
         '"a.nii" has the shape 2×2×2×1×3; expected a volume of 2 to 4 dimensions, none of them 0.'
     )
 
 
 def test_zero_size_is_refused(tmp_path):
     path = save(tmp_path / "a.nii", np.zeros((2, 0, 2), np.float32))
-    assert message_of(path) == '"a.nii" has the shape 2×0×2; expected a volume of 2 to 4 dimensions, none of them 0.'
+    assert facts(message_of(path)) == facts(
+        '"a.nii" has the shape 2×0×2; expected a volume of 2 to 4 dimensions, none of them 0.'
+    )
 
 
 def test_flat_affine_is_refused(tmp_path):
@@ -164,7 +167,7 @@ def test_flat_affine_is_refused(tmp_path):
     image = nib.load(path)
     image.header["srow_z"] = 0
     nib.save(nib.Nifti1Image(image.get_fdata(), None, image.header), tmp_path / "b.nii")
-    assert message_of(tmp_path / "b.nii") == (
+    assert facts(message_of(tmp_path / "b.nii")) == facts(
         '"b.nii" cannot be placed in space: The affine is singular: two voxel axes coincide or one has no length.'
     )
 
@@ -181,7 +184,7 @@ def test_truncated_file(tmp_path, suffix):
 def test_a_header_without_its_voxels_says_which_file_is_missing(tmp_path):
     nib.save(nib.Nifti1Pair(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "a.img")
     (tmp_path / "a.img").unlink()
-    assert message_of(tmp_path / "a.hdr") == (
+    assert facts(message_of(tmp_path / "a.hdr")) == facts(
         '"a.hdr" is only a header: its voxels belong in "a.img" beside it, which is missing; bring it.'
     )
 

@@ -4,6 +4,7 @@ import pytest
 import SimpleITK
 from moeclip_transforms import ImageKind, InputError, isolation, open_source, read_volume
 from PIL import Image
+from sentences import facts
 
 RANDOM = np.random.default_rng(5)
 
@@ -53,7 +54,7 @@ def test_pages_of_a_tiff_are_a_stack(tmp_path):
 def test_pages_of_different_size_are_refused(tmp_path):
     pages = [Image.fromarray(np.zeros(size, np.uint8)) for size in [(5, 7), (6, 7)]]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    assert message_of(tmp_path / "a.tif") == (
+    assert facts(message_of(tmp_path / "a.tif")) == facts(
         'Page 2 of "a.tif" has 7×6 pixels, the first 7×5; expected pages of one size: save them as single files.'
     )
 
@@ -89,14 +90,18 @@ def test_truncated_image(tmp_path, suffix):
 
 def test_not_an_image_in_spite_of_its_name(tmp_path):
     (tmp_path / "a.png").write_bytes(b"hello" * 100)
-    assert message_of(tmp_path / "a.png") == '"a.png" is not a readable image; expected PNG, JPEG, TIFF or BMP.'
+    assert facts(message_of(tmp_path / "a.png")) == facts(
+        '"a.png" is not a readable image; expected PNG, JPEG, TIFF or BMP.'
+    )
 
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((300, 300), np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setattr(isolation, "_is_expendable", True)  # the limit holds in this process alone
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)
-    assert message_of(tmp_path / "a.png") == ('"a.png" declares more than 1000 pixels; cut it into smaller images.')
+    assert facts(message_of(tmp_path / "a.png")) == facts(
+        '"a.png" declares more than 1000 pixels; cut it into smaller images.'
+    )
 
 
 @pytest.mark.parametrize("suffix", ["mha", "mhd", "nrrd", "nhdr"])
@@ -133,6 +138,6 @@ def test_itk_colour_and_time(tmp_path):
 def test_itk_header_without_data(tmp_path):
     SimpleITK.WriteImage(SimpleITK.Image(2, 2, 2, SimpleITK.sitkUInt8), str(tmp_path / "a.mhd"))
     (tmp_path / "a.raw").unlink()
-    assert message_of(tmp_path / "a.mhd") == (
+    assert facts(message_of(tmp_path / "a.mhd")) == facts(
         '"a.mhd" is only a header: its voxels belong in "a.raw" beside it, which is missing; bring it.'
     )

@@ -18,6 +18,7 @@ from moeclip_transforms import (
 )
 from moeclip_transforms.volume import SourceRef
 from scipy.spatial.transform import Rotation
+from sentences import facts
 
 ORIENTATIONS = [
     (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product([-1.0, 1.0], repeat=3)
@@ -157,6 +158,6 @@ def test_a_single_slice_has_only_its_own_plane():
     assert slice_views(volume, Plane.AXIAL)[0].plane == "axial"
     with pytest.raises(InputError) as caught:
         slice_views(volume, Plane.ALL)
-    assert str(caught.value) == (
+    assert facts(caught.value) == facts(
         'This volume of 3×4×1 voxels is a single axial slice, so it has no three planes; use the plane "auto".'
     )

@@ -12,6 +12,7 @@ import pytest
 from moeclip_transforms import FileFormat, ImageSource, InputError, open_source, read_volume
 from PIL import Image
 from pydicom.data import get_testdata_file
+from sentences import facts
 
 
 def message_of(path, **options):
@@ -97,7 +98,7 @@ def test_temporary_folder_goes_even_when_nothing_can_be_read(tmp_path, monkeypat
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("nothing")
     archive = shutil.make_archive(str(tmp_path / "texts"), "zip", tmp_path / "in")
-    assert message_of(archive) == (
+    assert facts(message_of(archive)) == facts(
         f'"{archive}" holds 1 other files but no image; '
         "expected DICOM, NIfTI, .mha, .nrrd, PNG, JPEG, TIFF or BMP files."
     )
@@ -132,12 +133,12 @@ def test_dicom_without_mark_is_found(tmp_path, make_slice):
 
 
 def test_missing_path(tmp_path):
-    assert message_of(tmp_path / "nothing") == f'"{tmp_path / "nothing"}" does not exist; check the path.'
+    assert facts(message_of(tmp_path / "nothing")) == facts(f'"{tmp_path / "nothing"}" does not exist; check the path.')
 
 
 def test_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert message_of(tmp_path / "empty") == (
+    assert facts(message_of(tmp_path / "empty")) == facts(
         f'"{tmp_path / "empty"}" holds no files; expected DICOM, NIfTI, .mha, .nrrd, PNG, JPEG, TIFF or BMP files.'
     )
 
@@ -145,7 +146,7 @@ def test_empty_folder(tmp_path):
 def test_not_an_image(tmp_path):
     path = tmp_path / "letter.doc"
     path.write_bytes(b"Dear colleague, " * 40)
-    assert message_of(path) == (
+    assert facts(message_of(path)) == facts(
         f'"{path}" is not an image; expected DICOM, NIfTI, .mha, .nrrd, PNG, JPEG, TIFF or BMP files.'
     )
 
@@ -153,7 +154,7 @@ def test_not_an_image(tmp_path):
 def test_empty_file(tmp_path):
     path = tmp_path / "image.dcm"
     path.touch()
-    assert message_of(path) == '"image.dcm" is empty (0 bytes).'
+    assert facts(message_of(path)) == facts('"image.dcm" is empty (0 bytes).')
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX file types")
@@ -165,8 +166,10 @@ def test_pipes_devices_and_loops_never_hang(write_series):
     (folder / "self").symlink_to(folder / "self")
     (folder / "zero").symlink_to("/dev/zero")
     assert read_volume(folder).shape == (8, 6, 2)
-    assert message_of(folder / "pipe") == f'"{folder / "pipe"}" is a device or pipe; give a file or folder.'
-    assert message_of("/dev/zero") == '"/dev/zero" is a device or pipe; give a file or folder.'
+    assert facts(message_of(folder / "pipe")) == facts(
+        f'"{folder / "pipe"}" is a device or pipe; give a file or folder.'
+    )
+    assert facts(message_of("/dev/zero")) == facts('"/dev/zero" is a device or pipe; give a file or folder.')
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a user whom permissions bind")
@@ -174,7 +177,7 @@ def test_unreadable_file_is_reported(tmp_path):
     path = tmp_path / "image.dcm"
     path.write_bytes(b"x")
     path.chmod(0)
-    assert message_of(path) == f'"{path}" cannot be opened (Permission denied); check its permissions.'
+    assert facts(message_of(path)) == facts(f'"{path}" cannot be opened (Permission denied); check its permissions.')
 
 
 def test_names_that_are_not_utf8(tmp_path, make_slice):

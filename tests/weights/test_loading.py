@@ -10,6 +10,7 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 from safetensors.torch import save_file
+from sentences import facts
 
 from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.model.network import MoEClip
@@ -190,7 +191,7 @@ def test_a_tower_from_a_pt_file_is_read_without_running_code(folder, tmp_path):
 def test_named_models_without_adapters_say_how_to_get_them():
     with pytest.raises(InputError) as error:
         load_model("vit-l-14-336")
-    assert str(error.value) == (
+    assert facts(error.value) == facts(
         'model "vit-l-14-336" has no adapters on this machine, and an untrained model scores nothing; make them with '
         '"moeclip-med train --recipe vit-l-14-336" and name the folder it writes, or bring them with '
         '"moeclip-med weights import CHECKPOINT --name vit-l-14-336".'

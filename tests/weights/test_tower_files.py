@@ -10,6 +10,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from moeclip_transforms.errors import InputError
+from sentences import facts
 
 from moeclip_med.model.architecture import TowerSpec
 from moeclip_med.model.named_architectures import lite_architecture
@@ -29,7 +30,7 @@ def test_offline_the_error_says_which_file_to_put_where(cache, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(InputError) as error:
         tower_weights.find_weights(OPENAI)
-    assert str(error.value) == (
+    assert facts(error.value) == facts(
         'the weights "openai" of "ViT-L-14-336" are not on this machine and could not be downloaded '
         "(<urlopen error no route to host>); fetch https://openaipublic.azureedge.net/clip/models/"
         f"{OPENAI_SHA256}/ViT-L-14-336px.pt elsewhere and put the file with SHA-256 {OPENAI_SHA256} "
