@@ -2,12 +2,13 @@
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
 import tifffile
-from moeclip_transforms import ImageKind, InputError, fit_window, open_source, read_volume
+from moeclip_transforms import ImageKind, InputError, fit_window, isolation, open_source, read_volume
 from moeclip_transforms.pictures import turn_upright
 from PIL import Image, ImageOps
 
@@ -142,3 +143,28 @@ def test_a_tiff_that_declares_more_than_it_holds(tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(InputError, match=r'"a\.tif"'):
         read_volume(tmp_path / "a.tif")
+
+
+def test_a_tiff_that_names_another_file_opens_none(tmp_path, monkeypatch):
+    """OME describes images of several files, by any path; what it names may be a pipe, or not ours."""
+    opened = []
+    monkeypatch.setattr(isolation, "_is_expendable", True)
+    sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+    uuids = [f"urn:uuid:{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "12"]
+    tifffile.imwrite(tmp_path / "secret.tif", np.full((16, 16), 77, np.uint8))
+    parts = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID></TiffData>'
+        for z, (uuid, name) in enumerate(zip(uuids, ["given/a.ome.tif", tmp_path / "secret.tif"], strict=True))
+    )
+    text = (
+        f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuids[0]}"><Image ID="Image:0"><Pixels '
+        'ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="16" SizeY="16" SizeC="1" SizeZ="2" SizeT="1">'
+        f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{parts}</Pixels></Image></OME>'
+    )
+    (tmp_path / "given").mkdir()
+    tifffile.imwrite(tmp_path / "given" / "a.ome.tif", np.zeros((16, 16), np.uint8), description=text, metadata=None)
+    opened.clear()
+    with pytest.raises(InputError, match="page 2"):
+        read_volume(tmp_path / "given" / "a.ome.tif")
+    assert any(name.endswith("a.ome.tif") for name in opened)
+    assert not any(name.endswith("secret.tif") for name in opened)

@@ -189,7 +189,7 @@ NO_IMAGE = Frame(
 """What stands for a file that is no image, with its path and UIDs put in."""
 
 
-def frame_count(dataset: Dataset) -> int:
+def frame_count(path: Path, dataset: Dataset) -> int:
     """Number of Frames (0028,0008), 1 where missing or 0.
 
     Raises:
@@ -200,7 +200,7 @@ def frame_count(dataset: Dataset) -> int:
     count = number(dataset, "NumberOfFrames")
     if count is None or not 0 <= count <= _MAX_FRAMES or count != int(count):
         msg = (
-            f"Number of Frames (0028,0008) is {text(dataset, 'NumberOfFrames')[:20]!r}; "
+            f'Number of Frames (0028,0008) of "{path.name}" is {text(dataset, "NumberOfFrames")[:20]!r}; '
             f"expected a number from 1 to {_MAX_FRAMES}."
         )
         raise InputError(msg)
@@ -221,7 +221,7 @@ def frames_of(path: Path, dataset: Dataset) -> list[Frame]:
     if samples not in (1, 3):
         msg = f'"{path.name}" has {samples:g} samples per pixel; expected 1 (grey) or 3 (colour).'
         raise InputError(msg)
-    count = frame_count(dataset)
+    count = frame_count(path, dataset)
     shared = first_item(dataset, "SharedFunctionalGroupsSequence")
     per_frame: Sequence[Dataset | None] = items(dataset, "PerFrameFunctionalGroupsSequence") or [None] * count
     if len(per_frame) != count:

@@ -117,6 +117,14 @@ def read_tiff(file: BinaryIO, path: Path, point: int, orientation: int) -> Pixel
     return Pixels(turn_upright(values, orientation), span, (note,) if note else ())
 
 
+class _Alone:
+    """A file without name and descriptor: tifffile looks for files that it names (OME, Micro-Manager) nowhere else."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.readinto = getattr(file, "readinto", None)
+
+
 @contextmanager
 def _opened(file: BinaryIO, path: Path) -> Iterator[TiffFile]:
     """Open with tifffile; what it raises or complains about is a damaged file."""
@@ -125,7 +133,7 @@ def _opened(file: BinaryIO, path: Path) -> Iterator[TiffFile]:
     logger = logging.getLogger("tifffile")
     was_disabled, logger.disabled = logger.disabled, True
     try:
-        with tifffile.TiffFile(file) as tiff:
+        with tifffile.TiffFile(_Alone(file)) as tiff:  # type: ignore[arg-type]  # all that it needs of a file
             yield tiff
     except InputError:
         raise
