@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,8 @@ _DECODER_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpret
 _LEAST_MEMORY, _COPIES = 1 << 28, 8
 """Bytes that a codec may take for any frame, and copies of the frame's values beyond that; they decode to 32 bits."""
 _MOST_COMPONENTS = 4
+_MOST_FAILURES = 100
+"""So many damaged uncompressed frames, for each of which the file is parsed anew, mean that it is damaged."""
 _MOST_DEATHS = 3
 """So many frames of a file that end the decoder mean that the others do as well."""
 
@@ -57,7 +60,7 @@ def decode(file: DicomFile, wanted: Sequence[tuple[int, int]], canvas: Canvas) -
     """
     header = parse_header(file.path, file.stream, force=True)
     content = encoded(file.stream, header)
-    left = list(wanted)
+    left = deque(wanted)
     try:
         _ensure_transfer_syntax(header.dataset)
         finisher = FrameFinisher(file.path, header.dataset, canvas)
@@ -67,7 +70,7 @@ def decode(file: DicomFile, wanted: Sequence[tuple[int, int]], canvas: Canvas) -
                 canvas.errors[z] = stored
             else:
                 finisher.put(frame, z, stored)
-            left.pop(0)
+            left.popleft()
     except Exception as error:  # noqa: BLE001  damaged files raise whatever the parser trips over
         canvas.errors.update({z: _damaged(file.path, frame, error) for frame, z in left})
     return content
@@ -134,18 +137,24 @@ def _plain_frames(
 
 def _streamed_frames(file: DicomFile, header: Header, numbers: list[int]) -> Stored:
     """Uncompressed frames of colour, single bits, big-endian or floating-point numbers, as pydicom puts them right."""
-    left, syntax = list(numbers), header.dataset.file_meta.TransferSyntaxUID
-    while left:
+    left, syntax = deque(numbers), header.dataset.file_meta.TransferSyntaxUID
+    failures = 0
+    while left and failures < _MOST_FAILURES:
         try:
             file.stream.seek(0)
             pixels = iter_pixels(file.stream, indices=list(left), transfer_syntax_uid=syntax)  # type: ignore[arg-type]
             for stored in pixels:
                 yield stored
-                left.pop(0)
+                left.popleft()
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001  codecs raise whatever they trip over
-            yield _damaged(file.path, left.pop(0), error)
+            failures += 1
+            yield _damaged(file.path, left.popleft(), error)
+    for frame in left:
+        yield InputError(
+            f'"{file.path.name}" (frame {frame + 1}) is not read: {failures} frames before it are damaged.'
+        )
 
 
 def _compressed_frames(file: DicomFile, numbers: list[int], canvas: Canvas) -> Stored:

@@ -183,8 +183,9 @@ def _places(frames: Sequence[Frame]) -> list[list[Frame]]:
     if len(gaps) == 0:
         return [list(frames)]
     places: list[list[Frame]] = [[frames[order[0]]]]
+    same_place = _same_place_mm(gaps)
     for gap, index in zip(gaps, order[1:], strict=True):
-        if gap > _same_place_mm(gaps):
+        if gap > same_place:
             places.append([])
         places[-1].append(frames[index])
     return places
