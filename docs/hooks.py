@@ -8,12 +8,14 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import typer
 from mkdocs.structure.files import File
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
+_SHORTENED = re.compile(r"^\* `([a-z-]+)`: .*$", re.MULTILINE)
 _TYPER = [sys.executable, "-m", "typer", "moeclip_med.cli.app", "utils", "docs", "--name", "moeclip-med"]
 _COMMANDS = """# Command line
 
@@ -45,10 +47,32 @@ def api_page(package: str) -> str:
     return f"# {package}\n\n{summary}\n\n{entries}\n"
 
 
+def summaries() -> dict[str, str]:
+    """Return the first sentence of each command's help, by its name after "moeclip-med"; Typer cuts it short."""
+    from moeclip_med.cli.app import app
+
+    found, commands = {}, [("", typer.main.get_command(app))]
+    for path, command in commands:
+        found[path] = (command.help or "").split("\n\n")[0].replace("\n", " ")
+        commands += [(f"{path} {name}".strip(), child) for name, child in getattr(command, "commands", {}).items()]
+    return found
+
+
 def command_reference() -> str:
     """Return the reference of all commands as Markdown."""
     made = subprocess.run(_TYPER, capture_output=True, text=True, check=True)  # noqa: S603 - its own arguments
-    text = re.sub(r"^# `moeclip-med`\n", "## `moeclip-med`\n", made.stdout)
+    whole = summaries()
+    parts = re.split(r"^(?=#+ `moeclip-med)", made.stdout, flags=re.MULTILINE)
+    for number, part in enumerate(parts):
+        path = part.split("`")[1].removeprefix("moeclip-med").strip() if part.startswith("#") else ""
+
+        def tell(match: re.Match[str], path: str = path) -> str:
+            summary = whole.get(f"{path} {match[1]}".strip())
+            return match[0] if summary is None else f"* `{match[1]}`: {summary}"
+
+        parts[number] = _SHORTENED.sub(tell, part)
+    text = "".join(parts)
+    text = re.sub(r"^# `moeclip-med`\n", "## `moeclip-med`\n", text)
     text = text.replace("```console\n$ ", "```text\n")
     text = re.sub(r"^\*\*(Usage|Arguments|Options|Commands)\*\*:$", r"**\1**", text, flags=re.MULTILINE)
     return _COMMANDS + text
