@@ -128,7 +128,7 @@ def print_status(console: Console, status: Status) -> None:
     studies, series = status.counts.studies, status.counts.series
     outcomes = {"done": "ended", "failed": "stopped by an error", "interrupted": "interrupted"}
     state = (
-        "running" if status.is_running else outcomes.get(status.outcome, "killed; the same command goes on from here")
+        "running" if status.is_running else outcomes.get(status.outcome, "killed; the same command continues from here")
     )
     console.print(f"[bold]{state}[/] (moeclip-med {status.version}, {status.seconds / 60:.1f} min)")
     console.print(

@@ -106,7 +106,7 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     precision: PrecisionOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
-    """Measure a model on data sets with known answers. The same command goes on where a run was stopped."""
+    """Measure a model on data sets with known answers. The same command continues a run that was stopped."""
     if context.invoked_subcommand is not None:
         return
     if output is None:
