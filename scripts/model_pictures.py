@@ -1,9 +1,9 @@
-"""Pictures for the model card, of simulated images: what lite finds and misses, and where its experts work.
+"""Pictures for the model card, of simulated images: what a model finds and misses, and where its experts work.
 
     python scripts/model_pictures.py MODEL docs/images
 
-Writes `lite-failures.png` (each simulated head above its score map, with what is drawn into it outlined) and
-`lite-routing.png` (for one head, the expert with the largest weight at every patch, one map per level). The heads are
+Writes `NAME-failures.png` (each simulated head above its score map, with what is drawn into it outlined) and
+`NAME-routing.png` (for one head, the expert with the largest weight at every patch, one map per level). The heads are
 ellipses and smooth noise: no patient is in them.
 """
 
@@ -95,7 +95,9 @@ def head(case: PictureCase, seed: int = 3) -> tuple[NDArray[np.float32], NDArray
 def scores(model: LoadedModel, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[NDArray[np.uint8]]]:
     """The score map (size, size) in [0, 1], and the routing of every level."""
     architecture = model.metadata.architecture
-    batch = torch.from_numpy(np.repeat(image[None, None], 3, axis=1))
+    side = architecture.image_size
+    sized = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC) if side != SIZE else image
+    batch = torch.from_numpy(np.repeat(np.asarray(sized)[None, None], 3, axis=1)).clamp(0, 1)
     mean, std = (torch.tensor(values)[:, None, None] for values in (architecture.mean, architecture.std))
     output = model.network((batch - mean) / std, model.text, want_routing=True)
     score = model.metadata.score_scale.score(output.maps[0].numpy())
@@ -140,7 +142,7 @@ def main() -> None:
         print(f"{case.title}: highest score {score.max():.3f}")
     half = len(CASES) // 2
     rows = [heads[:half], maps[:half], heads[half:], maps[half:]]
-    side_by_side(rows).save(arguments.folder / "lite-failures.png", optimize=True)
+    side_by_side(rows).save(arguments.folder / f"{model.metadata.name}-failures.png", optimize=True)
     image, lesions = head(CASES[0])
     _, routing = scores(model, image)
     pictures = [tile(image, lesions, CASES[0].title)]
@@ -152,7 +154,7 @@ def main() -> None:
         note = f"level {number}: " + " ".join(f"{100 * part:.0f}" for part in share) + " %"
         ImageDraw.Draw(picture).text((4, 3), note, fill="black")
         pictures.append(picture)
-    side_by_side([pictures]).save(arguments.folder / "lite-routing.png", optimize=True)
+    side_by_side([pictures]).save(arguments.folder / f"{model.metadata.name}-routing.png", optimize=True)
 
 
 if __name__ == "__main__":
