@@ -141,6 +141,8 @@ def _figure(content: Content, kind: str, name: str, protocol: str = "", *, short
 
 def _best(content: Content, kind: str, name: str) -> str:
     """Write the highest figure of a baseline, and its name."""
+    if not content["baselines"]:
+        return "not run"
     found = {
         system: content["details"][system][content["protocol"]][kind]["metrics"][name]["value"]
         for system in content["baselines"]
