@@ -99,7 +99,7 @@ _SECURITY = """\
 ## 8. Security
 
 - DICOMweb: HTTPS with the system's certificates or `--ca-bundle`, client certificates, a user with a password, or a
-  bearer token; secrets come from files or the environment. A warning tells of plain HTTP.
+  bearer token; secrets come from files or the environment. Unencrypted HTTP raises a warning.
 - C-STORE: no TLS and no user identity. Use it inside a protected network or through a TLS proxy.
 - Results hold the attributes of patient and study named in section 3.2, and nothing else of the source. Messages,
   reports and tables hold no value of these attributes. Instances are neither signed nor encrypted.

@@ -1,4 +1,4 @@
-"""Measure rules that leave out air, table and rim without knowing any organ, on simulated industrial stacks.
+"""Measure rules that exclude air, table and rim without knowing any organ, on simulated industrial stacks.
 
     python scripts/try_body_masks.py --data INDUSTRIAL_FOLDER --model lite --output FILE.json
 

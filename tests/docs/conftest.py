@@ -37,7 +37,7 @@ def desk(tmp_path, small_brain, dicom_folder, nifti_file):
 
 
 def _write_healthy_studies(folder: Path, image: np.ndarray, affine: np.ndarray) -> None:
-    image, affine = image[:, :, ::3], affine @ np.diag([1, 1, 3, 1])
+    image, affine = image[:, :, ::6], affine @ np.diag([1, 1, 6, 1])
     for number in range(HEALTHY_STUDIES):
         noise = np.random.default_rng(number).integers(0, 30, image.shape)
         write_nifti(folder / f"{number}.nii.gz", np.minimum(image, 450) + noise.astype(np.int16), affine)
