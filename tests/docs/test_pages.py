@@ -84,16 +84,24 @@ def run_shell(command, desk, monkeypatch):
     return run
 
 
+@pytest.fixture
+def viewers(monkeypatch):
+    """Let blocks open viewers of napari, which close at the end: nobody is there to close their windows."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        pytest.skip("no display: run with xvfb-run")
+    import napari
+
+    monkeypatch.setattr(napari, "run", lambda: None)
+    yield
+    napari.Viewer.close_all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.timeout(1800)
-def test_blocks_run(page, run_shell, desk, monkeypatch):
-    if (
-        sys.platform == "linux"
-        and not os.environ.get("DISPLAY")
-        and "import napari" in (ROOT / page).read_text("utf-8")
-    ):
-        pytest.skip("no display: run with xvfb-run")
+def test_blocks_run(page, run_shell, desk, monkeypatch, request):
+    if "import napari" in (ROOT / page).read_text("utf-8"):
+        request.getfixturevalue("viewers")
     monkeypatch.chdir(desk)
     parsers = [PythonCodeBlockParser(), CodeBlockParser("sh", run_shell)]
     document = Sybil(parsers, path=str(ROOT)).parse(ROOT / page)
