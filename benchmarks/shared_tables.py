@@ -18,6 +18,7 @@ HEADINGS = {
 }
 PART_OF = {"colon polyps": "ClinicDB", "head CT haemorrhage": "Head CT"}
 """Sets that are a small part of a published one."""
+NOT_RUN = "not run"
 SHOWN_SYSTEMS = 2
 """So many published systems are named beside a set, the best ones."""
 
@@ -52,11 +53,10 @@ def _pixel_table(reports: Reports) -> str:
     rows = []
     for name, contents in _sets(reports):
         first = next(iter(contents.values()))
-        auroc = [_figure(content, "pixel", "auroc") for content in contents.values()]
-        if not any(auroc):
+        if not any(_figure(content, "pixel", "auroc") for content in contents.values()):
             continue
-        both = [f"{a} / {_figure(one, 'pixel', 'ap')}" for a, one in zip(auroc, contents.values(), strict=True)]
-        best = f"{_best(first, 'pixel', 'auroc')}; {_best(first, 'pixel', 'ap')}"
+        both = [_both(contents.get(model)) for model in reports]
+        best = "; ".join(dict.fromkeys(_best(first, "pixel", metric) for metric in ("auroc", "ap")))
         whole = ", ".join(_figure(content, "pixel", "auroc", "native", short=True) for content in contents.values())
         rows.append([_count(name, contents), *both, best, whole])
         rows += _published(name, len(reports), published_pixel)
@@ -68,11 +68,13 @@ def _image_table(reports: Reports) -> str:
     rows = []
     for name, contents in _sets(reports):
         first = next(iter(contents.values()))
-        figures = [_figure(content, "image", "auroc") for content in contents.values()]
-        looks = ", ".join(_looks(content) for content in contents.values())
-        best = _best(first, "image", "auroc") if any(figures) else ""
-        rows.append([_count(name, contents), *(one or "n/a" for one in figures), best, looks])
-        rows += _published(name, len(reports), published_image) if any(figures) else []
+        known = any(_figure(content, "image", "auroc") for content in contents.values())
+        if not known:
+            continue
+        given = (contents.get(model) for model in reports)
+        figures = [NOT_RUN if content is None else _figure(content, "image", "auroc") for content in given]
+        rows.append([_count(name, contents), *figures, _best(first, "image", "auroc"), _looks(contents)])
+        rows += _published(name, len(reports), published_image)
     return _markdown(header, rows)
 
 
@@ -128,9 +130,15 @@ def _count(name: str, contents: Reports) -> str:
     return f"{name} ({images}{patients})"
 
 
-def _looks(content: Content) -> str:
-    looks = content["looks_before"]
-    return "not recorded" if looks is None else str(looks["count"])
+def _looks(contents: Reports) -> str:
+    looks = [content["looks_before"] for content in contents.values()]
+    return ", ".join("not recorded" if one is None else str(one["count"]) for one in looks)
+
+
+def _both(content: Content | None) -> str:
+    if content is None:
+        return NOT_RUN
+    return f"{_figure(content, 'pixel', 'auroc')} / {_figure(content, 'pixel', 'ap')}"
 
 
 def _figure(content: Content, kind: str, name: str, protocol: str = "", *, short: bool = False) -> str:
@@ -142,7 +150,7 @@ def _figure(content: Content, kind: str, name: str, protocol: str = "", *, short
 def _best(content: Content, kind: str, name: str) -> str:
     """Write the highest figure of a baseline, and its name."""
     if not content["baselines"]:
-        return "not run"
+        return NOT_RUN
     found = {
         system: content["details"][system][content["protocol"]][kind]["metrics"][name]["value"]
         for system in content["baselines"]
