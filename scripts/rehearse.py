@@ -46,6 +46,8 @@ class Rehearsal:
     last_done: tuple[float, int] = (0.0, 0)
     driver_bytes: int = 0
     worker_bytes: list[int] = field(default_factory=list)
+    first_cpu: float = 0.0
+    last_cpu: float = 0.0
 
     def planning(self, what: str, done: int, total: int | None) -> None:
         """Not looked at."""
@@ -64,6 +66,9 @@ class Rehearsal:
         self.first_done = self.first_done or (now if counts.finished > self.done_before else None)
         self.last_done = now
         process = psutil.Process()
+        times = [one.cpu_times() for one in (process, *process.children())]
+        self.last_cpu = sum(one.user + one.system for one in times)
+        self.first_cpu = self.first_cpu or (self.last_cpu if self.first_done else 0.0)
         self.driver_bytes = max(self.driver_bytes, process.memory_info().rss)
         children = [child.memory_info().rss for child in process.children() if child.is_running()]
         self.worker_bytes.append(max(children, default=0))
@@ -136,6 +141,7 @@ def rehearse(folder: Path, count: int) -> list[str]:
     measured = [run for run in (first, second) if run.first_done and run.last_done[1] > run.first_done[1]]
     studies = sum(run.last_done[1] - run.first_done[1] for run in measured if run.first_done)
     seconds = sum(run.last_done[0] - run.first_done[0] for run in measured if run.first_done)
+    processor = sum(run.last_cpu - run.first_cpu for run in measured)
     memory = second.worker_bytes
     written = (".batch/ledger.sqlite", ".batch/private.sqlite", "triage.html")
     sizes = {name: (output / name).stat().st_size / MIBIBYTE for name in written}
@@ -147,6 +153,7 @@ def rehearse(folder: Path, count: int) -> list[str]:
     facts = {
         f"walk and headers of {count * SLICES:,} files": f"{first.planned_at - first.started_at:.0f} s",
         "studies scored, without the network": f"{studies / seconds:.1f} a second",
+        "processor time of driver and worker": f"{1000 * processor / studies:.0f} ms a study",
         "memory of the driver, at most": f"{driver:.0f} MiB",
         "memory of the worker, early and at the end": f"{early:.0f} and {late:.0f} MiB",
         "stopped half-way: until the next study is scored": f"{until_next:.0f} s",
