@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
     from rich.text import Text
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from moeclip_med.scoring import AnomalyVolume, SliceScores
 
 _LOG = logging.getLogger(__name__)
+_MOST_WARNINGS = 50
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -34,6 +35,14 @@ def print_error(message: str) -> None:
 def print_warning(message: str) -> None:
     """Print one warning sentence to standard error, and log it."""
     _LOG.warning("%s", message)
+
+
+def print_skipped(skipped: Sequence[str]) -> None:
+    """Print why files or series are skipped: the first of them where there are many, as an archive may hold."""
+    for message in skipped[:_MOST_WARNINGS]:
+        print_warning(message)
+    if len(skipped) > _MOST_WARNINGS:
+        print_warning(f"{len(skipped) - _MOST_WARNINGS:,} more are skipped; moeclip-med info --json lists them all")
 
 
 def cell(text: object) -> Text:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeclip_med.cli.console import cell, make_console, print_warning
+from moeclip_med.cli.console import cell, make_console, print_skipped
 from moeclip_med.cli.options import FollowLinksOption, InputArgument
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def info_command(
             typer.echo(json.dumps(listing, indent=2))
             return
         _print_table(source.series)
-        for file, reason in (*source.unreadable, *source.excluded):
-            print_warning(f'"{file.name}" is skipped: {reason}')
+        print_skipped([f'"{file.name}" is skipped: {why}' for file, why in (*source.unreadable, *source.excluded)])
 
 
 def _describe(series: Series) -> dict[str, Any]:

@@ -11,7 +11,14 @@ import typer
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import Plane
 
-from moeclip_med.cli.console import make_console, print_error, print_findings, print_warning, slice_progress
+from moeclip_med.cli.console import (
+    make_console,
+    print_error,
+    print_findings,
+    print_skipped,
+    print_warning,
+    slice_progress,
+)
 from moeclip_med.cli.options import (
     AbnormalOption,
     DeviceOption,
@@ -113,11 +120,9 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
 
 def _choose(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
     """Return the series to score: the one named, or all that are worth scoring; says what is skipped and why."""
-    for path, reason in (*source.unreadable, *source.excluded):
-        print_warning(f'"{path.name}" is skipped: {reason}')
-    for found in source.series if uid is None else ():
-        if found.skip_reason:
-            print_warning(f"series {found.uid} is skipped: {found.skip_reason}; score it with --series {found.uid}")
+    print_skipped([f'"{path.name}" is skipped: {reason}' for path, reason in (*source.unreadable, *source.excluded)])
+    left_out = [found for found in source.series if uid is None and found.skip_reason]
+    print_skipped([f"series {s.uid} is skipped: {s.skip_reason}; score it with --series {s.uid}" for s in left_out])
     return source.choose(uid)
 
 
