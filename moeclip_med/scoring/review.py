@@ -340,7 +340,7 @@ def _load(path: Path) -> tuple[Review, str]:
             raise InputError(msg)
         document = json.loads(path.read_text(encoding="utf-8"))
         return msgspec.convert(document, Review), str(document.get("run_id"))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:  # no ValueError below msgspec 0.21
         msg = (
             f"{REVIEW_NAME} is no review ({type(error).__name__}); expected JSON that this program wrote: move it away."
         )
