@@ -46,7 +46,7 @@ class Level:
 
 
 @dataclass
-class Part:
+class LevelPart:
     """What one class adds to a level: its figures, and their resampled and coarse values."""
 
     metrics: dict[str, Metric]
@@ -68,7 +68,7 @@ def pixel_level(rows: Rows, system: str, protocol: Protocol) -> Level:
     return combine(parts, rows.about["units_are"])
 
 
-def pixel_part(metrics: dict[str, Metric], counts: PixelCounts, units: int) -> Part:
+def pixel_part(metrics: dict[str, Metric], counts: PixelCounts, units: int) -> LevelPart:
     """Resample the pixel metrics of one class.
 
     Args:
@@ -82,7 +82,7 @@ def pixel_part(metrics: dict[str, Metric], counts: PixelCounts, units: int) -> P
         )
     )
     samples = bootstrap.curve_samples(counts, bootstrap.draw(units))
-    return Part(metrics or coarse, samples, {name: _number(metric) for name, metric in coarse.items()}, units)
+    return LevelPart(metrics or coarse, samples, {name: _number(metric) for name, metric in coarse.items()}, units)
 
 
 def threshold_level(rows: Rows, system: str, protocol: Protocol, kind: ThresholdKind) -> Level:
@@ -97,7 +97,7 @@ def threshold_level(rows: Rows, system: str, protocol: Protocol, kind: Threshold
         metrics = measure_at_threshold(decisions.sum(axis=0))
         samples = threshold_samples(bootstrap.draw(len(decisions)) @ decisions)
         coarse = {name: _number(metric) for name, metric in metrics.items()}
-        parts[group] = Part(metrics, samples, coarse, len(decisions))
+        parts[group] = LevelPart(metrics, samples, coarse, len(decisions))
     return combine(parts, rows.about["units_are"])
 
 
@@ -119,7 +119,7 @@ def volume_level(rows: Rows, system: str, protocol: Protocol) -> Level:
     )
 
 
-def scores_part(scores: Scores, what: str) -> Part:
+def scores_part(scores: Scores, what: str) -> LevelPart:
     """Compute and resample the metrics of image scores."""
     metrics = measure_exactly(scores.scores, scores.labels, what)
     binned = _rank_binned(scores.scores)
@@ -132,10 +132,10 @@ def scores_part(scores: Scores, what: str) -> Part:
     counts = PixelCounts(normal, abnormal, np.zeros(shape), np.zeros(len(names)))
     samples = bootstrap.curve_samples(counts, bootstrap.draw(len(names)), with_regions=False)
     coarse = measure(exact_counts(binned, scores.labels), is_binned=False)
-    return Part(metrics, samples, {name: _number(coarse[name]) for name in IMAGE_METRICS}, len(names))
+    return LevelPart(metrics, samples, {name: _number(coarse[name]) for name in IMAGE_METRICS}, len(names))
 
 
-def combine(parts: dict[str, Part], units_are: str) -> Level:
+def combine(parts: dict[str, LevelPart], units_are: str) -> Level:
     """Average figures over classes, each over those in which it is defined, and add intervals."""
     first = next(iter(parts.values()), None)
     if first is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from moeclip_transforms.geometry import ras_from_lps
@@ -11,7 +11,7 @@ from scipy import ndimage
 from moeclip_med.scoring.anomaly import Finding, low_threshold
 
 if TYPE_CHECKING:
-    from moeclip_transforms import Volume
+    from moeclip_transforms import Series, Volume
     from moeclip_transforms.volume import Grid
     from numpy.typing import NDArray
 
@@ -46,6 +46,25 @@ class FindingsResult(NamedTuple):
     labels: NDArray[np.uint16]
     findings: tuple[Finding, ...]
     too_small: int
+
+
+class Acquired(Protocol):
+    """What tells which voxels are neighbours: a `Volume`, or all that a viewer knows of one but its voxels."""
+
+    @property
+    def series(self) -> Series:
+        """What it was read from."""
+        ...
+
+    @property
+    def slice_axis(self) -> int:
+        """The axis (0, 1 or 2) along which it was acquired."""
+        ...
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether the affine is in mm."""
+        ...
 
 
 def find_findings(
@@ -117,7 +136,7 @@ def smallest_volume(volume: Volume, min_volume_ml: float | None = None) -> float
     return min(SMALLEST_VOLUME_ML, max(share, SMALLEST_AREA_PIXELS * voxel_ml))
 
 
-def region_of(finding: Finding, scores: NDArray[np.float32], volume: Grid, threshold: float) -> NDArray[np.bool_]:
+def region_of(finding: Finding, scores: NDArray[np.float32], volume: Acquired, threshold: float) -> NDArray[np.bool_]:
     """Return the voxels of a finding that `find_findings` listed, also where its label was given up since.
 
     Args:
@@ -208,7 +227,7 @@ def _in_frame(volume: Grid, index: int, voxel: NDArray[np.float64]) -> NDArray[n
     return place
 
 
-def _neighbourhood(volume: Volume) -> NDArray[np.bool_]:
+def _neighbourhood(volume: Acquired) -> NDArray[np.bool_]:
     structure = np.ones((3, 3, 3), dtype=bool)
     if volume.series.is_cine or not volume.has_spacing:
         np.moveaxis(structure, volume.slice_axis, 0)[[0, 2]] = False

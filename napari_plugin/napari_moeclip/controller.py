@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_moeclip.backend import Backend, Task
     from napari_moeclip.layers import LayerOrigin
     from napari_moeclip.planes import LinkedPlanes
-    from napari_moeclip.worklist import Worklist
+    from napari_moeclip.worklist_panel import Worklist
 
 _FIND_MS = 80
 

@@ -67,8 +67,8 @@ def to_csv(result: BenchmarkResult) -> str:
             start = (one.name, system, "native", "", "froc")
             writer.writerows((*start, name, *_csv_cells(metric)) for name, metric in metrics.items())
         for part in one.strata:
-            start = (one.name, part.system, one.protocol.value, f"{part.stratum.column}: {part.stratum.value}")
-            writer.writerows((*start, *key, *_csv_cells(metric)) for key, metric in part.figures.items())
+            place = (one.name, part.system, one.protocol.value, f"{part.stratum.column}: {part.stratum.value}")
+            writer.writerows((*place, *key, *_csv_cells(metric)) for key, metric in part.figures.items())
     return stream.getvalue()
 
 

@@ -18,6 +18,7 @@ from moeclip_med.scoring.measures import IntensityUnit
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
+    from highdicom.sr.templates import Template
     from pydicom.sr.coding import Code
 
     from moeclip_med.results.dicom.identity import Identity
@@ -40,7 +41,7 @@ _MILLILITRE = sr.CodedConcept("ml", "UCUM", "milliliter")
 _PIXELS = sr.CodedConcept("{pixels}", "UCUM", "pixels")
 _NAME_LENGTH = 64
 """Longest component group of a person's name (PS3.5, 6.2.1)."""
-_AnyGroup = TypeVar("_AnyGroup", bound="sr.Template")
+_AnyGroup = TypeVar("_AnyGroup", bound="Template")
 _COUNT = sr.CodedConcept("{counts}", "UCUM", "counts")
 
 
