@@ -209,7 +209,7 @@ def _look_at(entry: os.DirEntry[str], real_root: str, *, follow_links: bool) -> 
     """A stamp for a regular file, a path for a folder to enter, None for what is left alone."""
     try:
         if entry.is_symlink() and not (follow_links and _leads_out(entry.path, real_root)):
-            return OutsideLink(Path(entry.path)) if _leads_out(entry.path, real_root) else None
+            return OutsideLink(Path(entry.path)) if _leads_out(entry.path, real_root) else _dangling(entry)
         if entry.is_dir():
             return entry.path
         facts = entry.stat()
@@ -220,6 +220,15 @@ def _look_at(entry: os.DirEntry[str], real_root: str, *, follow_links: bool) -> 
     if not stat.S_ISREG(facts.st_mode):
         return None
     return FileStamp(Path(entry.path), facts.st_size, facts.st_mtime_ns)
+
+
+def _dangling(link: os.DirEntry[str]) -> WalkProblem | None:
+    """Say it where a link that is named as an image leads nowhere, as git-annex leaves them."""
+    from moeclip_transforms.discovery import is_named_as_image
+
+    if os.path.exists(link.path) or not is_named_as_image(link.name):  # noqa: PTH110 - as above
+        return None
+    return WalkProblem(Path(link.path), "it is a link to a file that is not there; bring the file (git annex get?)")
 
 
 def _leads_out(link: str, root: str) -> bool:

@@ -47,7 +47,9 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     ] = None,
     folder: Annotated[
         list[str] | None,
-        typer.Option(help="Own images, NAME_mask.png beside them: NAME=PATH, or NAME=PATH::BOXES.csv (COCO: .json)."),
+        typer.Option(
+            help="Own images or volumes, NAME_mask.* beside them: NAME=PATH, or NAME=PATH::BOXES.csv (COCO: .json)."
+        ),
     ] = None,
     volumes: Annotated[
         list[str] | None,
@@ -55,7 +57,7 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     ] = None,
     channel: Annotated[
         list[str] | None,
-        typer.Option(help="The channel of nnU-Net's layout in --volumes: NAME=FLAIR.", show_default="the first"),
+        typer.Option(help="The channel of nnU-Net's layout: NAME=FLAIR.", show_default="the first"),
     ] = None,
     lesion_labels: Annotated[
         list[str] | None,
@@ -164,8 +166,6 @@ def gather(
     Raises:
         InputError: If none is named, two have one name, or one is not there.
     """
-    from moeclip_med.benchmark.datasets.boxes import read_boxes
-    from moeclip_med.benchmark.datasets.folder import read_folder
     from moeclip_med.benchmark.datasets.locating import find_sets, missing_sentence, read_set
     from moeclip_med.benchmark.datasets.user_volumes import read_volumes
 
@@ -178,10 +178,8 @@ def gather(
         datasets += [one for one in found if one.name not in names]
         missing = [missing_sentence(facts) for facts in absent if facts.name not in names]
     datasets += given
-    for name, value in _pairs("--folder", folders):
-        path, sign, boxes = value.partition("::")
-        datasets.append(read_boxes(name, Path(path), Path(boxes)) if sign else read_folder(name, Path(path), unmasked))
     chosen = dict(_pairs("--channel", channels))
+    datasets += [_own_folder(name, value, unmasked, chosen) for name, value in _pairs("--folder", folders)]
     for name, value in _pairs("--volumes", volumes):
         path, *patterns = value.split("::")
         if len(patterns) not in {0, 2}:
@@ -189,7 +187,7 @@ def gather(
             raise InputError(msg)
         datasets.append(read_volumes(name, Path(path), patterns, chosen.pop(name, None)))
     if chosen:
-        msg = f'--channel names "{next(iter(chosen))}", which no --volumes names'
+        msg = f'--channel names "{next(iter(chosen))}", which no --folder or --volumes names'
         raise InputError(msg)
     if not datasets:
         msg = "no data set is named; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH"
@@ -201,6 +199,20 @@ def gather(
             raise InputError(msg)
         names_seen.add(one.name)
     return with_healthy(datasets, healthy), missing
+
+
+def _own_folder(name: str, value: str, unmasked: Unmasked, channels: dict[str, str]) -> Dataset:
+    """Read pictures with masks or boxes, or volumes where there are no pictures; takes its channel away."""
+    from moeclip_med.benchmark.datasets.boxes import read_boxes
+    from moeclip_med.benchmark.datasets.folder import read_folder
+    from moeclip_med.benchmark.datasets.user_volumes import holds_volumes_alone, read_volumes
+
+    path, sign, boxes = value.partition("::")
+    if sign:
+        return read_boxes(name, Path(path), Path(boxes))
+    if holds_volumes_alone(Path(path)):
+        return read_volumes(name, Path(path), (), channels.pop(name, None))
+    return read_folder(name, Path(path), unmasked)
 
 
 def with_healthy(datasets: list[Dataset], healthy: list[str] | None) -> list[Dataset]:

@@ -80,6 +80,16 @@ def test_links_out_of_the_tree_are_told_and_followed_once_where_asked_for(tmp_pa
 
 
 @posix_only
+def test_links_to_missing_files_are_told_where_they_are_named_as_images(tmp_path):
+    (tmp_path / "scan.nii.gz").symlink_to(tmp_path / ".git" / "annex" / "objects" / "x")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "missing")
+    (found,) = walk(tmp_path)
+    assert isinstance(found, WalkProblem)
+    assert found.path.name == "scan.nii.gz"
+    assert "not there" in found.reason
+
+
+@posix_only
 @pytest.mark.timeout(20)
 def test_devices_pipes_and_sockets_are_never_opened(tmp_path, monkeypatch):
     make(tmp_path, "one")

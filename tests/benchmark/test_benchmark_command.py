@@ -119,7 +119,7 @@ def test_industrial_maps_are_blurred_less_and_come_with_an_image_score(small_cli
         ({"folders": ["just-a-path"]}, '--folder "just-a-path": expected NAME=PATH'),
         ({"published": ["Nonsense=."]}, '"Nonsense" is not a published set that is known'),
         ({"volumes": ["v=.::*image*"]}, "expected NAME=PATH or NAME=PATH::"),
-        ({"channels": ["v=2"]}, '--channel names "v", which no --volumes names'),
+        ({"channels": ["v=2"]}, '--channel names "v", which no --folder or --volumes names'),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
@@ -140,6 +140,16 @@ def test_labels_that_make_no_sense_are_refused(patient_folder, labels, message):
 
     with pytest.raises(InputError, match=message):
         with_labels([read_folder("own", patient_folder)], [labels], None)
+
+
+def test_a_folder_of_volumes_is_read_as_volumes(tmp_path):
+    from moeclip_med.benchmark.datasets.folder import Unmasked
+
+    for place, name in (("imagesTr", "A_0000"), ("imagesTr", "A_0001"), ("labelsTr", "A")):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / f"{name}.nii.gz").touch()
+    (found,), _ = gather(None, None, [f"own={tmp_path}"], None, ["own=1"], Unmasked.AUTO)
+    assert (found.is_volumes, [case.key for case in found.cases]) == (True, ["imagesTr/A_0001.nii.gz"])
 
 
 def test_two_sets_of_one_name_are_refused(patient_folder):

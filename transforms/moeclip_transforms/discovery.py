@@ -111,6 +111,11 @@ class Skipped:
         return tuple(said)
 
 
+def is_named_as_image(name: str) -> bool:
+    """Return whether a file's name ends as that of an image or archive does."""
+    return name.lower().endswith(_ANY_SUFFIX)
+
+
 def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool = False) -> Iterator[Path]:
     """The regular files under a folder, in a fixed order; links to folders, devices and pipes are not followed.
 
@@ -136,9 +141,7 @@ def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool
         for path in (Path(entry.path) for entry in listed if not _is_folder(entry, follow_links=True)):
             if not follow_links and path.is_symlink() and path.exists() and real_root not in path.resolve().parents:
                 skipped.links.append(path)
-            elif _is_regular(path) or (
-                path.is_symlink() and path.name.lower().endswith(_ANY_SUFFIX) and not path.exists()
-            ):
+            elif _is_regular(path) or (path.is_symlink() and is_named_as_image(path.name) and not path.exists()):
                 yield path
 
 

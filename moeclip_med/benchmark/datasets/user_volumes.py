@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.image_sets import VOLUME_ENDINGS, list_files
+from moeclip_transforms.image_sets import IMAGE_ENDINGS, VOLUME_ENDINGS, list_files
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
 from moeclip_med.benchmark.datasets.dicom_pairs import dicom_pairs
@@ -28,6 +28,11 @@ _IS_MASK = re.compile(
 )
 _SUBJECT = re.compile(r"(?:^|/)(sub-[^/]+/)")
 _DERIVED = re.compile(r"(?:^|/)derivatives/")
+
+
+def holds_volumes_alone(path: Path) -> bool:
+    """Return whether a folder holds volumes, and no picture that could be meant instead."""
+    return path.is_dir() and not list_files(path, IMAGE_ENDINGS) and bool(list_files(path, VOLUME_ENDINGS))
 
 
 def read_volumes(name: str, path: Path, patterns: Sequence[str] = (), channel: str | None = None) -> Dataset:
