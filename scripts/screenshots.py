@@ -34,7 +34,7 @@ WINDOW = (1440, 900)
 SMALL_WINDOW = (980, 640)
 VOLUME_WINDOW = (1240, 760)
 LIMIT_SECONDS = 900
-EARLIER_RADIUS_MM = 11.0
+EARLIER_RADIUS_MM = 13.0
 EARLIER_MOTION = ((6, -4, 8), (7.0, -5.0, 4.0))
 """Where the head lay in the prior: turned about x, y, z by degrees, and moved by mm."""
 

@@ -14,6 +14,8 @@ from napari_moeclip import layers
 from napari_moeclip.linked_views import LinkedViews
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari import Viewer
     from numpy.typing import NDArray
 
@@ -131,6 +133,9 @@ class PriorView(LinkedViews):
         for layer in (self.image, self.labels):
             self._model.layers.append(layer)
         self.labels.editable = False
+        start = image.contrast_limits if origin is None else layers.start_window(origin.volume)
+        self.link(image.events.contrast_limits, partial(self._follow_window, image, start, window))
+        self._follow_window(image, start, window)
         self.link(viewer.dims.events.order, self._turn)
         self.link_points()
         self._turn()
@@ -149,6 +154,19 @@ class PriorView(LinkedViews):
     def _turn(self, _: object = None) -> None:
         if len(self._viewer.dims.order) == self._model.dims.ndim:
             self._model.dims.order = self._viewer.dims.order
+
+    def _follow_window(
+        self, image: Image, start: Sequence[float], window: tuple[float, float], _: object = None
+    ) -> None:
+        """Widen or narrow the window as the reader does the image's, from where both started."""
+        gain = (window[1] - window[0]) / (start[1] - start[0])
+        low, high = (window[0] + (limit - start[0]) * gain for limit in image.contrast_limits)
+        if low < high:
+            self.image.contrast_limits_range = (
+                min(low, self.image.contrast_limits_range[0]),
+                max(high, self.image.contrast_limits_range[1]),
+            )
+            self.image.contrast_limits = (low, high)
 
     def _follow_camera(self, one: Any, other: Any, _: object = None) -> None:  # noqa: ANN401 - viewers
         if self._is_moving:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from moeclip_med.scoring.registration import RigidFit
     from moeclip_med.scoring.review import Review
 
+_RELATED = 0.5
+"""From this correlation on a straight line relates the values of two images."""
+_STEP = 3
+
 
 class Run:
     """A run that a widget shows.
@@ -117,13 +121,28 @@ class Prior:
         self.fit = self._fit(current, on=self.can_align and not shares_frame(current.volume, prior.volume))
         self._move(current)
 
-    @property
-    def window(self) -> tuple[float, float]:
-        """The window to show its image with."""
+    def window(self, current: AnomalyVolume) -> tuple[float, float]:
+        """Return the window that shows its image as the current image's shows that one.
+
+        In HU that is the same window. Elsewhere values are related by a straight line through the aligned voxels; where
+        the images are too different for that, it is a window of the prior's own.
+
+        Args:
+            current: The current run.
+        """
         from napari_moeclip.sharing import windows_of
 
         if not self.run.has_image:
             return (0.0, 1.0)
+        windows = windows_of(current.volume)
+        low, high = windows.get(current.volume.series.kind.value, next(iter(windows.values())))
+        if current.volume.series.modality == self.run.volume.series.modality == "CT":
+            return (low, high)
+        if (self.fit.correlation or 0.0) >= _RELATED:
+            part = (slice(None, None, _STEP),) * 3
+            pairs = current.volume.array[0][part].ravel(), self._on_grid(0)[part].ravel()
+            slope, offset = (float(value) for value in np.polyfit(*pairs, 1))
+            return (slope * low + offset, slope * high + offset)
         return next(iter(windows_of(self.run.volume).values()))
 
     def notes(self, current: AnomalyVolume) -> tuple[str, ...]:

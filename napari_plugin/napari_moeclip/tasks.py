@@ -244,7 +244,7 @@ class Tasks:
         self._handed_over = list(prior.arrays)
         return messages.OpenedPrior(
             *(array.hand_over() for array in prior.arrays),
-            window=prior.window,
+            window=prior.window(run.found),
             can_align=prior.can_align,
             notes=prior.notes(run.found),
             fit=prior.fit,

@@ -61,6 +61,10 @@ def test_a_prior_is_aligned_linked_matched_and_put_away(compared, qtbot, tmp_pat
     viewer.scene.camera.zoom *= 1.7
     assert view.models[0].scene.camera.zoom == pytest.approx(viewer.scene.camera.zoom)
     assert view.models[0].dims.order == viewer.dims.order
+    low, high = viewer.layers["head"].contrast_limits
+    assert view.image.contrast_limits == pytest.approx([low, high], rel=0.1), "the same grey means the same"
+    viewer.layers["head"].contrast_limits = (low, (low + high) / 2)
+    assert view.image.contrast_limits[1] == pytest.approx((low + high) / 2, rel=0.1)
     head = viewer.layers["head"].data
     inner = tuple(slice(5, -5) for _ in range(3))
     aligned = np.corrcoef(head[inner].ravel(), view.image.data[inner].ravel())[0, 1]
