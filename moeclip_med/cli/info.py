@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeclip_med.cli.console import cell, make_console, print_skipped
+from moeclip_med.cli.console import cell, make_console, print_skipped, print_warning
 from moeclip_med.cli.options import FollowLinksOption, InputArgument
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def info_command(
             return
         _print_table(source.series)
         print_skipped([f'"{file.name}" is skipped: {why}' for file, why in (*source.unreadable, *source.excluded)])
+        for note in dict.fromkeys(note for series in source.series for note in series.notes):
+            print_warning(note)
 
 
 def _describe(series: Series) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import shutil
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import FileFormat, ImageKind, Series
+from pydicom.data import get_testdata_file
 
 from moeclip_med.cli.score import list_jobs, parse_time_point
 
@@ -129,6 +131,18 @@ def test_one_time_point_or_one_volume_needs_no_folder_of_its_own(tmp_path):
 def test_a_time_point_is_a_number_or_all(value):
     with pytest.raises(InputError, match="expected a number from 0, or all"):
         parse_time_point(value)
+
+
+def test_info_says_what_the_scan_had_to_say(command, tmp_path):
+    for patient in "AB":
+        dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+        dataset.PatientID = patient
+        dataset.save_as(tmp_path / patient)
+
+    done = command("info", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("belong to 2 patients or studies") == 1
 
 
 def test_an_unknown_result_format_is_refused_with_the_known_ones(command, nifti_file, tmp_path):
