@@ -242,8 +242,10 @@ class Tasks:
         prior = Prior(run.found, found, review, request.storage)
         run.prior = prior
         self._handed_over = list(prior.arrays)
+        voxels, labels = (array.hand_over() for array in prior.arrays)
         return messages.OpenedPrior(
-            *(array.hand_over() for array in prior.arrays),
+            voxels,
+            labels,
             window=prior.window(run.found),
             can_align=prior.can_align,
             notes=prior.notes(run.found),
