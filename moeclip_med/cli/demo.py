@@ -56,9 +56,10 @@ def _tell(console: Console, path: Path, result: SeriesResult, brain: SimulatedBr
     from moeclip_transforms import Affine
 
     from moeclip_med.demo.brain import LESION_CENTRE_RAS_MM
+    from moeclip_med.results.words import count_words
 
     findings = result.anomaly.findings
-    console.print(f"\n[bold]{path.name}[/]: {len(findings)} findings", markup=True)
+    console.print(f"\n[bold]{path.name}[/]: {count_words(len(findings))}", markup=True)
     if findings and findings[0].centre_lps_mm is not None:
         x, y, z = findings[0].centre_lps_mm
         distance = float(np.linalg.norm(np.array([-x, -y, z]) - LESION_CENTRE_RAS_MM))

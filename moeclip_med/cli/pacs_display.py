@@ -56,6 +56,7 @@ def show_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 def print_result(result: PacsResult, prefix: str = "") -> None:
     """Show what became of a series, and what was stored."""
     from moeclip_med.batch.records import SeriesState
+    from moeclip_med.results.words import count_words
 
     for record in result.records:
         name = f"{prefix}{record.series}"
@@ -66,7 +67,7 @@ def print_result(result: PacsResult, prefix: str = "") -> None:
         else:
             for note in record.notes:
                 print_warning(f"{name}: {note}")
-            line = f"{name}: {record.findings} findings, highest score {record.score:.2f}"
+            line = f"{name}: {count_words(record.findings)}, highest score {record.score:.2f}"
             make_console().print(printable(line), markup=False)
     if result.stored or result.known:
         known = f", {result.known} were there already" if result.known else ""

@@ -224,6 +224,7 @@ def series_folder_name(number: int, series: Series) -> str:
 
 def _print_result(result: SeriesResult) -> None:
     from moeclip_med.results import result_notes
+    from moeclip_med.results.words import count_words
 
     console = make_console()
     anomaly = result.anomaly
@@ -231,7 +232,7 @@ def _print_result(result: SeriesResult) -> None:
         print_warning(note)
     calibration = "" if anomaly.is_calibrated else ", uncalibrated"
     console.print(
-        f"[bold]{len(anomaly.findings)} findings[/] at or above {anomaly.threshold:.2f}{calibration}; "
+        f"[bold]{count_words(len(anomaly.findings))}[/] at or above {anomaly.threshold:.2f}{calibration}; "
         f"highest score {anomaly.peak_score:.2f}; {anomaly.record.outcome.slices_per_second:.1f} slices/s"
     )
     print_findings(console, anomaly)

@@ -15,6 +15,11 @@ _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
 """For each axis of DICOM's patient frame (LPS+): the letter of its negative and of its positive half."""
 
 
+def count_words(count: int) -> str:
+    """Return how many findings there are: "no finding", "1 finding", "2 findings"."""
+    return "no finding" if count == 0 else "1 finding" if count == 1 else f"{count} findings"
+
+
 def size_words(finding: Finding) -> str:
     """Say how large a finding is, "3.5 ml"; in pixels where the image has no spacing."""
     if finding.volume_ml is None:

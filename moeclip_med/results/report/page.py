@@ -13,6 +13,7 @@ from moeclip_med.results.overlay import COLOUR_STEPS
 from moeclip_med.results.report.panels import Panel, PanelMaker
 from moeclip_med.results.report.profile import Profile, score_profile
 from moeclip_med.results.words import (
+    count_words,
     diameter_words,
     intensity_words,
     place_words,
@@ -137,9 +138,8 @@ def report_page(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Page:
 
 
 def _headline(count: int) -> str:
-    if count == 0:
-        return "No finding above the threshold"
-    return f"{count} finding{'s' if count > 1 else ''} above the threshold"
+    words = f"{count_words(count)} above the threshold"
+    return words[0].upper() + words[1:]
 
 
 def _subline(anomaly: AnomalyVolume) -> str:
