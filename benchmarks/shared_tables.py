@@ -100,10 +100,16 @@ def _healthy_table(volumes: dict[str, Content]) -> str:
     header = ["volume", "slices"]
     for content in volumes.values():
         header += [f"**{content['model']}**: findings", "ml", "largest, ml", "highest score"]
-    rows: dict[str, list[str]] = {}
+    names = dict.fromkeys(row["name"] for content in volumes.values() for row in content["volumes"])
+    rows = {name: [name, ""] for name in names}
     for content in volumes.values():
-        for row in content["volumes"]:
-            cells = rows.setdefault(row["name"], [row["name"], f"{row['slices']}, {row['plane']}"])
+        own = {row["name"]: row for row in content["volumes"]}
+        for name, cells in rows.items():
+            if name not in own:
+                cells += [NOT_RUN, "", "", ""]
+                continue
+            row = own[name]
+            cells[1] = f"{row['slices']}, {row['plane']}"
             cells += [str(row["findings"]), f"{row['ml']:g}", f"{row['largest_ml']:g}", f"{row['highest']:.2f}"]
     thresholds = ", ".join(f"{one['model']} {one['volumes'][0]['threshold']:.2f}" for one in volumes.values())
     return f"{_markdown(header, list(rows.values()))}\n\nThreshold of a volume: {thresholds}."
