@@ -22,18 +22,22 @@ from qtpy.QtWidgets import QApplication
 from scipy.spatial.transform import Rotation
 
 from moeclip_med.demo import simulate_brain, write_nifti
+from moeclip_med.demo.brain import LESION_RADIUS_MM
 from moeclip_med.scoring.review import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_moeclip.widget import AnomalyWidget
+    from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 WINDOW = (1440, 900)
 SMALL_WINDOW = (980, 640)
 VOLUME_WINDOW = (1240, 760)
 LIMIT_SECONDS = 900
+SLICE_MM = 3
+"""The brain of the pictures has thicker slices than the sample: it is scored four times."""
 EARLIER_RADIUS_MM = 13.0
 EARLIER_MOTION = ((6, -4, 8), (7.0, -5.0, 4.0))
 """Where the head lay in the prior: turned about x, y, z by degrees, and moved by mm."""
@@ -50,6 +54,14 @@ def wait(is_done: Callable[[], bool] | float) -> None:
         time.sleep(0.01)
     if callable(is_done):
         sys.exit("a step of the screenshots did not end in time")
+
+
+def write_brain(path: Path, radius_mm: float = LESION_RADIUS_MM, motion: NDArray[np.float64] | None = None) -> None:
+    """Write the simulated brain, perhaps with another lesion or in another place."""
+    brain = simulate_brain(radius_mm)
+    affine = (np.eye(4) if motion is None else motion) @ brain.affine
+    affine[:3, 2] *= SLICE_MM
+    write_nifti(path, np.ascontiguousarray(brain.image[:, :, ::SLICE_MM]), affine)
 
 
 def picture(viewer: napari.Viewer, name: str) -> None:
@@ -96,8 +108,7 @@ def picture_of_prior(viewer: napari.Viewer, widget: AnomalyWidget, folder: Path)
     motion = np.eye(4)
     motion[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
     motion[:3, 3] = shift
-    earlier = simulate_brain(EARLIER_RADIUS_MM)
-    write_nifti(folder / "earlier study.nii.gz", earlier.image, motion @ earlier.affine)
+    write_brain(folder / "earlier study.nii.gz", EARLIER_RADIUS_MM, motion)
     widget.results.comparison.study.emit(str(folder / "earlier study.nii.gz"))
     wait(lambda: widget.controller.comparing.view is not None and widget.is_idle)
     widget.results.table.choose_first()
@@ -112,12 +123,9 @@ def picture_of_prior(viewer: napari.Viewer, widget: AnomalyWidget, folder: Path)
 
 def picture_of_worklist(viewer: napari.Viewer, widget: AnomalyWidget, folder: Path) -> None:
     """Read what a batch scored, and decide on the first."""
-    for number, radius in enumerate((15.0, 0.0, 18.0, 12.0), start=1):
-        brain = simulate_brain(radius)
-        affine = brain.affine.copy()
-        affine[:3, 2] *= 3
+    for number, radius in enumerate((15.0, 0.0, 18.0), start=1):
         (folder / "archive" / f"{number}").mkdir(parents=True)
-        write_nifti(folder / "archive" / f"{number}" / "t1.nii.gz", brain.image[:, :, ::3], affine)
+        write_brain(folder / "archive" / f"{number}" / "t1.nii.gz", radius)
     command = ("-m", "moeclip_med", "batch", str(folder / "archive"), "--output", str(folder / "results"), "--quiet")
     subprocess.run([sys.executable, *command], check=True)  # noqa: S603 - this very program
     widget.open_worklist(str(folder / "results"))
@@ -144,7 +152,8 @@ def main(folder: Path) -> None:
     get_settings().appearance.theme = "dark"
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.window.resize(*WINDOW)
-    viewer.open_sample("moeclip-med", "simulated_brain")
+    write_brain(folder / "simulated brain.nii.gz")
+    viewer.open(str(folder / "simulated brain.nii.gz"), plugin="moeclip-med")
     widget = show_widget(viewer)
     wait(lambda: widget.choices.model_detail.text() not in {"", "…"})
     viewer.reset_view()

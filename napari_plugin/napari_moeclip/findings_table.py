@@ -97,14 +97,14 @@ class FindingsModel(QAbstractTableModel):
     def _titles(self) -> tuple[str, ...]:
         in_pixels = bool(self.findings) and self.findings[0].volume_ml is None
         unit = "HU" if any(one.unit == "HU" for one in self.measures) else "value"
-        return ("#", "", "px" if in_pixels else "ml", "growth", "mm", unit, "peak", "frames" if in_pixels else "slices")
+        return ("#", "", "px" if in_pixels else "ml", "Δ %", "mm", unit, "peak", "frames" if in_pixels else "slices")
 
 
 _TOOLTIPS = (
     "Rank, by the highest score",
     "✓ accepted, ✗ rejected, ✎ outline edited or drawn by the reader",
     "Size: volume in ml; of photographs pixels, of a track in a cine those of all its frames",
-    "Growth since the prior",
+    "Growth since the prior, in percent; ml in the tooltip of the row",
     "Longest diameter in a slice, and the longest one at right angles to it, in mm",
     "Mean and standard deviation of the image's own values inside",
     "Highest score in it",
@@ -205,7 +205,7 @@ def _cells(finding: Finding, measures: FindingMeasures | None, change: FindingCh
         )
     review = finding.review
     marks = "" if review is None else _MARKS.get(review.decision, "") + ("✎" if review.is_edited else "")
-    growth = "" if change is None else "new" if change.growth_percent is None else f"{change.growth_percent:+.0f} %"
+    growth = "" if change is None else "new" if change.growth_percent is None else f"{change.growth_percent:+.0f}"
     return (str(finding.rank), marks, size, growth, diameters, intensity, f"{finding.peak_score:.2f}", slices)
 
 

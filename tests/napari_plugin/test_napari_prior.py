@@ -48,7 +48,7 @@ def test_a_prior_is_aligned_linked_matched_and_put_away(compared, qtbot, tmp_pat
     assert 60 < change.growth_percent < 150
     table = widget.results.table
     assert not table.isColumnHidden(3)
-    assert table.model().index(0, 3).data() == f"{change.growth_percent:+.0f} %"
+    assert table.model().index(0, 3).data() == f"{change.growth_percent:+.0f}"
     assert "1 matched, 0 new, 0 gone" in comparison.summary.text()
 
     view = comparing.view
