@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.errors import InputError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,11 +39,21 @@ def write_comparison(changes: tuple[FindingChange, ...], fit: RigidFit | None, f
         changes: The changes, as `match_findings` gives them.
         fit: How the prior lay on the image; None without a prior: then a file of an earlier run is removed.
         folder: The run's folder; it exists.
+
+    Raises:
+        InputError: When the file cannot be written.
     """
     path = folder / COMPARISON_NAME
-    if fit is None:
+    try:
         path.unlink(missing_ok=True)
-        return
+        if fit is not None:
+            _write(changes, fit, path)
+    except OSError as error:
+        msg = f"{path}: the comparison could not be written ({error.strerror or error}); choose another folder."
+        raise InputError(msg) from error
+
+
+def _write(changes: tuple[FindingChange, ...], fit: RigidFit, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COMPARISON_COLUMNS)
