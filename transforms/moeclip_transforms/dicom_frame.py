@@ -349,8 +349,11 @@ def _macro_numbers(group: Dataset, macro: str, keyword: str, count: int) -> tupl
 
 
 def _top_trait(dataset: Dataset, trait: Trait) -> Value:
+    present = dataset.keys()
     for macro, keyword in trait.places:
-        if _is_macro(macro) or (isinstance(keyword, int) and text(dataset, _creator(keyword)) != macro):
+        if _is_macro(macro):
+            continue
+        if isinstance(keyword, int) and (keyword not in present or text(dataset, _creator(keyword)) != macro):
             continue
         if (value := _trait_value(dataset, trait, keyword)) is not None:
             return f"{text(dataset, macro)}{value}" if trait.is_text and macro else value  # a time behind its date
