@@ -48,6 +48,8 @@ def test_a_file_of_another_tower_is_refused(weights_file):
     ],
 )
 def test_published_weights_are_found_by_timms_name(cache, name, tag, repository):
+    if not timm.is_model(name):
+        pytest.skip(f"timm {timm.__version__} has no {name}")
     source = timm_source(TowerSpec("timm", name, tag, "native"))
     assert (source.repository, source.filename) == (repository, "model.safetensors")
     assert source.place == cache / "towers" / f"{name}.{tag}.safetensors"
