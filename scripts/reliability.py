@@ -73,6 +73,7 @@ class Worker:
         )  # fmt: skip
         self.executor = LocalExecutor(1, ModelChoice(), order, Limits(1, STUDY_SECONDS, 12 * 2**30))
         self.idle_bytes = 0
+        self.warmers: tuple[Path, ...] = ()
         while not any(isinstance(event, Ready) for event in self.executor.wait(1.0)):
             pass
 
@@ -106,6 +107,7 @@ class Worker:
         """Score some files, so that the network, its arithmetic and the codecs are loaded as on any night."""
         from moeclip_med.batch.resources import resident_bytes
 
+        self.warmers = paths
         for path in paths * 2:
             self.score(path)
         self.idle_bytes = resident_bytes(self.process) or 0
@@ -132,6 +134,8 @@ def enter(tally: MemoryTally, worker: Worker, label: str, path: Path) -> None:
     if outcome == "hung":  # what hangs does so again; a machine that was held up meanwhile does not
         event, taken, seconds = worker.score(path)
         outcome, expected, said = classify(event)
+    if outcome in {"crashed", "hung"}:  # another process took its place, and has loaded nothing yet
+        worker.warm_up(*worker.warmers)
     tally.counts[outcome] += 1
     tally.seconds += seconds
     beyond = taken - expected
