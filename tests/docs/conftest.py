@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import moeclip_med
 from moeclip_med.demo.files import write_nifti
+from moeclip_med.weights.registry import find_folder
 
 LEAST_OF_LESION = 700
 HEALTHY_STUDIES = 19
@@ -31,8 +31,7 @@ def desk(tmp_path, small_brain, dicom_folder, nifti_file):
     write_nifti(folder / "demo" / "input" / "simulated_brain_mask.nii.gz", lesion, small_brain[1])
     _write_healthy_studies(folder / "healthy", *small_brain)
     _write_images(folder / "images")
-    lite = Path(moeclip_med.__file__).parent / "weights" / "data" / "lite"
-    shutil.copytree(lite, folder / "models" / "our-lite", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(find_folder("lite"), folder / "models" / "our-lite", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
