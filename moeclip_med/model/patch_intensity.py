@@ -61,7 +61,7 @@ def intensity_channels(images: Tensor, grid: int, twins: Tensor | None = None) -
     axes = [red - green, blue - (red + green) / 2]
     colours = torch.cat([(axis - mean_of(axis)) * body for axis in axes], dim=1) / spread
     pixels = (offset / spread).clamp(-_LARGEST, _LARGEST)
-    cell = images.shape[-1] // grid
+    cell = int(images.shape[-1]) // grid  # while PyTorch traces, a size is a tensor, which old versions cannot pool by
     fields = functional.avg_pool2d(torch.cat([pixels, body, colours.clamp(-_LARGEST, _LARGEST)], dim=1), cell)
     bright, share, colour = fields.split([1, 1, 2], dim=1)
     brightest = functional.max_pool2d(pixels, cell) - bright
@@ -114,7 +114,7 @@ def square_mean(fields: Tensor, side: int) -> Tensor:
 
 def at_grid(channels: Tensor, grid: int) -> Tensor:
     """Channels (B, g, g, C) averaged to a coarser grid that divides g."""
-    factor = channels.shape[1] // grid
+    factor = int(channels.shape[1]) // grid  # as above
     if factor == 1:
         return channels
     return functional.avg_pool2d(channels.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
