@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 UNCALIBRATED = "uncalibrated"
-FORMAT = 1
+FORMAT = 2
+_RENAMED_SINCE_1 = {"framing": "crop", "start_values": "initialization"}
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{0,60}")
 
 
@@ -184,15 +185,17 @@ class ModelMetadata:
 
     @classmethod
     def from_json(cls, data: object, where: str = "metadata") -> ModelMetadata:
-        """From parsed JSON.
+        """From parsed JSON, of this format or the one before.
 
         Raises:
             InputError: A key is unknown or missing, a value has the wrong type, or the format is a later one.
         """
         found = data.get("format", FORMAT) if isinstance(data, dict) else FORMAT
-        if found != FORMAT:
-            msg = f"{where}: format {found}, this version reads format {FORMAT}; update moeclip-med."
+        if found not in (1, FORMAT):
+            msg = f"{where}: format {found}, this version reads formats 1 and {FORMAT}; update moeclip-med."
             raise InputError(msg)
+        if found == 1:
+            data = {**_renamed(data), "format": FORMAT}
         found_metadata = json_records.from_json(cls, data, where)
         if not _VERSION.fullmatch(found_metadata.version):
             msg = f"{where}.version: found {found_metadata.version!r}; expected letters, digits and . + - _ only."
@@ -228,3 +231,10 @@ def describe_initialization(architecture: LearnedArchitecture) -> dict[str, str]
         "experts.up (B)": f"normal, standard deviation {experts.expert_start}",
         "others": "PyTorch's defaults",
     }
+
+
+def _renamed(data: Any) -> Any:  # noqa: ANN401 - parsed JSON
+    """Return format 1 with the keys of format 2."""
+    if isinstance(data, dict):
+        return {_RENAMED_SINCE_1.get(key, key): _renamed(value) for key, value in data.items()}
+    return [_renamed(value) for value in data] if isinstance(data, list) else data

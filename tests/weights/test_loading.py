@@ -205,6 +205,15 @@ def test_an_unknown_name_lists_the_names():
         load_model("brain")
 
 
+def test_a_model_described_in_the_format_before_is_the_same_model(folder):
+    before = load_model(folder).metadata
+    path = folder / "metadata.json"
+    text = path.read_text(encoding="utf-8").replace('"format": 2', '"format": 1')
+    path.write_text(text.replace('"crop"', '"framing"').replace('"initialization"', '"start_values"'), encoding="utf-8")
+    assert '"framing"' in path.read_text(encoding="utf-8")
+    assert load_model(folder).metadata == before
+
+
 def test_a_folder_without_metadata_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no metadata\.json in it; a model folder holds adapters\.safetensors and"):
         load_model(tmp_path)
@@ -216,8 +225,8 @@ def test_unknown_and_later_metadata_are_refused(folder):
     path.write_text(json.dumps(data | {"colour": 1}), encoding="utf-8")
     with pytest.raises(InputError, match=r'metadata\.json: unknown key "colour"; known keys are'):
         load_model(folder)
-    path.write_text(json.dumps(data | {"format": 2}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"format 2, this version reads format 1; update moeclip-med"):
+    path.write_text(json.dumps(data | {"format": 3}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"format 3, this version reads formats 1 and 2; update moeclip-med"):
         load_model(folder)
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"metadata\.json: not JSON"):
