@@ -358,10 +358,11 @@ def test_weights_without_a_known_hash_are_told_apart_by_their_values(small_trans
     assert first != second
 
 
-def test_images_of_the_wrong_size_are_refused_by_both(lite):
+def test_images_of_the_wrong_size_are_refused_by_both(small_transformer):
+    size = small_transformer.metadata.architecture.image_size
     for engine in ("torch", "openvino"):
-        made = make_engine(lite, engine=engine, device="cpu", precision="f32")
-        with pytest.raises(InputError, match=r"images of 3 × 128 × 128 .* but the model takes 3 × 256 × 256"):
+        made = make_engine(small_transformer, engine=engine, device="cpu", precision="f32")
+        with pytest.raises(InputError, match=rf"images of 3 × 128 × 128 .* but the model takes 3 × {size} × {size}"):
             made.run(torch.zeros(1, 3, 128, 128))
 
 

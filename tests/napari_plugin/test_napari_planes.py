@@ -90,6 +90,7 @@ def test_a_click_in_the_picture_moves_the_other_planes_and_a_drag_does_not(plane
     assert linked.models[0].dims.current_step == viewer.dims.current_step
 
 
+@pytest.mark.slow
 def test_map_outlines_window_and_threshold_are_those_of_the_viewer(planes, qtbot):
     viewer, widget, linked = planes
     widget.runner.run_button.click()
@@ -110,6 +111,7 @@ def test_map_outlines_window_and_threshold_are_those_of_the_viewer(planes, qtbot
     assert all("findings · head" not in model.layers for model in linked.models)
 
 
+@pytest.mark.slow
 def test_putting_them_away_leaves_the_viewer_as_it_was(planes, qtbot):
     viewer, widget, _ = planes
     qtbot.mouseClick(widget.choices.planes, Qt.MouseButton.LeftButton)
@@ -125,6 +127,7 @@ def test_putting_them_away_leaves_the_viewer_as_it_was(planes, qtbot):
     assert origin_of(widget.planes.models[0].layers["head"]).volume.light.shape == SHAPE
 
 
+@pytest.mark.slow
 def test_closing_their_dock_is_the_same_as_putting_them_away(planes, qtbot):
     viewer, widget, linked = planes
     viewer.window.remove_dock_widget(linked)
