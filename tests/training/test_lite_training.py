@@ -121,6 +121,7 @@ def test_log_tells_losses_router_and_experts_apart(start, tmp_path):
     assert {"board_pixel_ap", "symmetric_image_auroc", "synthetic_pixel_auroc"} <= validation.keys()
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
         "board-000004.png",
+        "body-000004.png",
         "layered-000004.png",
         "organ-000004.png",
         "surface-000004.png",
@@ -191,7 +192,7 @@ def test_runs_that_differ_in_the_seed_can_share_their_crops(industrial_folder, t
     first, second, other = (list(task.batches(0, 0, fabric)) for task in tasks)
     assert len(list(tmp_path.glob("crops-*"))) == 2
     total = {
-        name: sum(float(features.float().sum()) for features, _ in run)
+        name: sum(float(features.float().sum()) for features, *_ in run)
         for name, run in (("first", first), ("second", second), ("other", other))
     }
     assert total["first"] == pytest.approx(total["second"], rel=1e-4)
