@@ -31,7 +31,7 @@ from moeclip_med.batch.redaction import Redactor
 from moeclip_med.batch.resources import close_to_others, resident_bytes
 from moeclip_med.batch.selection import decide
 from moeclip_med.batch.study_files import describe, open_study, refusal_note, scoring_bytes, summarise
-from moeclip_med.scoring.review import REVIEW_NAME
+from moeclip_med.scoring.review_file import REVIEW_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

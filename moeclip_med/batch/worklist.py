@@ -15,7 +15,8 @@ from moeclip_med.batch.records import SeriesState
 from moeclip_med.batch.study_files import open_study
 from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
 from moeclip_med.results.run_record import read_record
-from moeclip_med.scoring.review import Decision, read_decisions
+from moeclip_med.scoring.review import Decision
+from moeclip_med.scoring.review_file import read_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,8 @@ from moeclip_med.batch.headers import FileHeader, iso_week
 from moeclip_med.batch.output import BatchOutput
 from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyReport, StudyState
 from moeclip_med.batch.triage import write_triage
-from moeclip_med.scoring.review import Decision, FindingReview, Review, write_review
+from moeclip_med.scoring.review import Decision, FindingReview, Review
+from moeclip_med.scoring.review_file import write_review
 
 
 def fill(

@@ -11,7 +11,8 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.batch.driver import run_batch
 from moeclip_med.batch.worklist import read_image, read_worklist, write_decisions
 from moeclip_med.results.run_record import read_record
-from moeclip_med.scoring.review import Decision, FindingReview, Review, write_review
+from moeclip_med.scoring.review import Decision, FindingReview, Review
+from moeclip_med.scoring.review_file import write_review
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,8 @@ from hypothesis.extra.numpy import arrays
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.scoring import AnomalyVolume, find_findings
-from moeclip_med.scoring.review import (
-    Decision,
-    FindingReview,
-    Outline,
-    Review,
-    Site,
-    apply_review,
-    read_review,
-    write_review,
-)
+from moeclip_med.scoring.review import Decision, FindingReview, Outline, Review, Site, apply_review
+from moeclip_med.scoring.review_file import read_review, write_review
 
 SHAPE = (30, 32, 20)
 FIRST, SECOND = (slice(4, 10), slice(5, 12), slice(3, 8)), (slice(18, 24), slice(20, 26), slice(10, 15))

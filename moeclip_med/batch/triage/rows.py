@@ -13,7 +13,8 @@ from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
 from moeclip_med.batch.worklist import series_decision
 from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
 from moeclip_med.results.run_record import read_record
-from moeclip_med.scoring.review import REVIEW_NAME, Decision, read_review
+from moeclip_med.scoring.review import Decision
+from moeclip_med.scoring.review_file import REVIEW_NAME, read_review
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
