@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_transforms.dicom_frame import ACQUISITION_TIME, TRAITS
 from moeclip_transforms.dicom_geometry import along_normal, uneven
+from moeclip_transforms.dicom_traits import ACQUISITION_TIME, TRAITS
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from moeclip_transforms.dicom_frame import Frame, Value
+    from moeclip_transforms.dicom_frame import Frame
+    from moeclip_transforms.dicom_traits import Value
 
     Key = Callable[[Frame], Hashable]
 
