@@ -30,7 +30,7 @@ from napari_moeclip.volumes import describe_volume
 if TYPE_CHECKING:
     from napari import Viewer
 
-    from napari_moeclip.messages import ModelDescription
+    from napari_moeclip.answers import ModelDescription
 
 _WINDOWS = {ImageKind.CT_BRAIN: "Brain", ImageKind.CT_SOFT_TISSUE: "Soft tissue", ImageKind.CT_LUNG: "Lung"}
 _SHORTEST = 12

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 from qtpy.QtCore import QObject, Signal
 
-from napari_moeclip import layers, messages
+from napari_moeclip import answers, layers, messages
 from napari_moeclip.guard import Part, guarded
 from napari_moeclip.prior_view import PriorView, describe_prior
 from napari_moeclip.reader import layer_name, series_to_open
@@ -48,7 +48,7 @@ class Comparing(Part, QObject):
         self._controller: Controller = controller
         self._choose = choose
         self.name = ""
-        self.opened: messages.OpenedPrior | None = None
+        self.opened: answers.OpenedPrior | None = None
         self.view: PriorView | None = None
 
     @guarded
@@ -100,7 +100,7 @@ class Comparing(Part, QObject):
     def _ask(self, note: str, request: object, then: Callable[..., None]) -> None:
         self._controller.ask_aside(note, request, then)
 
-    def _on_scan(self, path: str, scan: messages.Scan) -> None:
+    def _on_scan(self, path: str, scan: answers.Scan) -> None:
         wanted = self._choose(series_to_open(path, scan))
         if not wanted:
             self._controller.end_aside("")
@@ -121,7 +121,7 @@ class Comparing(Part, QObject):
         )
         self._ask("Scoring the prior …", request, partial(self._opened, session, name))
 
-    def _opened(self, session: Session, name: str, opened: messages.OpenedPrior) -> None:
+    def _opened(self, session: Session, name: str, opened: answers.OpenedPrior) -> None:
         arrays = [SharedArray.adopt(reference).array for reference in (opened.voxels, opened.labels)]
         if session is not self._controller.session or not self._controller.layers.is_image_there:
             self._controller.end_aside("")
@@ -135,7 +135,7 @@ class Comparing(Part, QObject):
             self.view.show_dock("Prior", self.drop)
         self._retake(session, opened.outcome)
 
-    def _moved(self, session: Session, aligned: messages.AlignedPrior) -> None:
+    def _moved(self, session: Session, aligned: answers.AlignedPrior) -> None:
         if self.opened is not None:
             from dataclasses import replace
 
@@ -143,7 +143,7 @@ class Comparing(Part, QObject):
             self.refresh()
             self._retake(session, aligned.outcome)
 
-    def _retake(self, session: Session, outcome: messages.RunOutcome) -> None:
+    def _retake(self, session: Session, outcome: answers.RunOutcome) -> None:
         self._controller.end_aside("")
         if session is self._controller.session:
             session.take(outcome)

@@ -12,7 +12,7 @@ from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_moeclip import messages
+from napari_moeclip import answers, messages
 from napari_moeclip.adoption import leading_index, take_over
 from napari_moeclip.comparing import Comparing
 from napari_moeclip.guard import guarded
@@ -129,7 +129,7 @@ class Controller(QObject):
             messages.DescribeRequest(model),
             self._on_described,
             lambda sentence: self._on_described(
-                messages.ModelDescription(model, is_ready=False, detail=sentence, has_text_tower=False)
+                answers.ModelDescription(model, is_ready=False, detail=sentence, has_text_tower=False)
             ),
         )
 
@@ -244,7 +244,7 @@ class Controller(QObject):
             step()
 
     @guarded
-    def _on_described(self, description: messages.ModelDescription) -> None:
+    def _on_described(self, description: answers.ModelDescription) -> None:
         self.described.emit(description)
 
     @guarded
@@ -265,7 +265,7 @@ class Controller(QObject):
         self.busy.emit("Loading the model …", False)  # noqa: FBT003 - a signal has no keywords
         self.ask(choices.load, partial(self._score, origin, choices))
 
-    def _score(self, origin: LayerOrigin, choices: Choices, info: messages.LoadedModelInfo) -> None:
+    def _score(self, origin: LayerOrigin, choices: Choices, info: answers.LoadedModelInfo) -> None:
         image = self._image
         if image is None or image not in self._viewer.layers:
             self.fail("The image was closed before scoring began.")
@@ -301,7 +301,7 @@ class Controller(QObject):
         self.session = None
 
     @guarded
-    def _on_progress(self, session: Session, heard: messages.Progress) -> None:
+    def _on_progress(self, session: Session, heard: answers.Progress) -> None:
         if session is not self.session:
             return
         session.hear(heard)
@@ -326,7 +326,7 @@ class Controller(QObject):
     def _refresh(self) -> None:
         self.layers.refresh()
 
-    def on_outcome(self, session: Session, outcome: messages.RunOutcome) -> None:
+    def on_outcome(self, session: Session, outcome: answers.RunOutcome) -> None:
         """Show what a run found."""
         self._task = None
         if session is not self.session:
@@ -341,7 +341,7 @@ class Controller(QObject):
             lambda: self._end(outcome),
         )
 
-    def _end(self, outcome: messages.RunOutcome) -> None:
+    def _end(self, outcome: answers.RunOutcome) -> None:
         self.state = State.IDLE
         self._show_state()
         speed = outcome.slices_scored / outcome.seconds if outcome.seconds else 0.0
@@ -381,7 +381,7 @@ class Controller(QObject):
         if session is self.session:
             self.fail(sentence)
 
-    def _on_found(self, session: Session, asked: tuple[object, ...], outcome: messages.RunOutcome) -> None:
+    def _on_found(self, session: Session, asked: tuple[object, ...], outcome: answers.RunOutcome) -> None:
         if session is not self.session or session.outcome is None:
             return
         self._asked = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from moeclip_transforms import InputError
 
-from napari_moeclip.messages import LoadedModelInfo, ModelDescription
+from napari_moeclip.answers import LoadedModelInfo, ModelDescription
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring.prior import FindingChange
     from moeclip_med.scoring.registration import RigidFit
-    from napari_moeclip import messages
+    from napari_moeclip import answers
 
 _OUTLINE_WIDTH = 2
 
@@ -69,7 +69,7 @@ class ComparisonPanel(QWidget):
         self.close_button.clicked.connect(self.drop)
         self.show_prior(None)
 
-    def show_prior(self, opened: messages.OpenedPrior | None) -> None:
+    def show_prior(self, opened: answers.OpenedPrior | None) -> None:
         """Show the controls of a prior; None hides them."""
         for widget in (self.aligned, self.close_button, self.summary):
             widget.setVisible(opened is not None)
@@ -179,7 +179,7 @@ class PriorView(LinkedViews):
             self._is_moving = False
 
 
-def describe_prior(name: str, opened: messages.OpenedPrior) -> str:
+def describe_prior(name: str, opened: answers.OpenedPrior) -> str:
     """Say in a few lines what the prior is, how well it fits, and what has to be said of it."""
     return "\n".join((f"Prior: {name}", describe_fit(opened.fit), *(f"⚠ {note}" for note in opened.notes)))
 

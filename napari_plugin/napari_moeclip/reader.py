@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import FileFormat
 
-from napari_moeclip import messages
+from napari_moeclip import answers, messages
 from napari_moeclip.layers import image_layer_data
 from napari_moeclip.volumes import SharedVolume
 
@@ -73,7 +73,7 @@ def _read(paths: list[str]) -> list[LayerData]:
     return layers or NO_LAYER
 
 
-def series_to_open(path: str, scan: messages.Scan) -> list[Series]:
+def series_to_open(path: str, scan: answers.Scan) -> list[Series]:
     """Return the series of a path that are images.
 
     Raises:
@@ -92,12 +92,12 @@ def layer_name(series: Series, path: str, time_point: int) -> str:
     return f"{name}, time {time_point}" if series.shape[3] > 1 else name
 
 
-def _maps(scan: messages.Scan) -> list[Series]:
+def _maps(scan: answers.Scan) -> list[Series]:
     """Maps that were written as NIfTI: nothing to score, but to look at."""
     return [series for series in scan.series if series.format is FileFormat.NIFTI]
 
 
-def _nothing_to_read(path: str, scan: messages.Scan) -> str:
+def _nothing_to_read(path: str, scan: answers.Scan) -> str:
     reasons = [series.skip_reason for series in scan.series if series.skip_reason] or list(scan.unreadable)
     return f'"{Path(path).name}" holds no image to open: {reasons[0] if reasons else "nothing was found"}.'
 

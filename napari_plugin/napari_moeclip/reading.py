@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from moeclip_med.scoring.review import write_review
+from moeclip_med.scoring.review_file import write_review
 from napari_moeclip.editing import OutlineEditor
 from napari_moeclip.guard import Part, guarded
 from napari_moeclip.session import autosave_folder

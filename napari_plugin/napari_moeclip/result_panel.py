@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QKeyEvent, QPaintEvent
 
-    from napari_moeclip.messages import RunOutcome
+    from napari_moeclip.answers import RunOutcome
 
 _DECIMALS = 3
 _STEP = 0.01

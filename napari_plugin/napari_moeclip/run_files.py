@@ -12,8 +12,9 @@ from moeclip_transforms.errors import InputError
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject
 
-from moeclip_med.scoring.review import Review, write_review
-from napari_moeclip import layers, messages
+from moeclip_med.scoring.review import Review
+from moeclip_med.scoring.review_file import write_review
+from napari_moeclip import answers, layers, messages
 from napari_moeclip.guard import Part, guarded
 from napari_moeclip.session import Session, remove_autosave
 
@@ -68,7 +69,7 @@ class RunFiles(Part, QObject):
         run = uuid.uuid4().hex
         self._controller.ask(messages.OpenRunRequest(run, folder), partial(self._opened, run, Path(folder)))
 
-    def _opened(self, run: str, folder: Path, opened: messages.OpenedRun) -> None:
+    def _opened(self, run: str, folder: Path, opened: answers.OpenedRun) -> None:
         controller = self._controller
         session = Session.reopen(run, opened, folder)
         image = layers.image_on_same_grid(self._viewer, session.origin.volume.light)
@@ -87,7 +88,7 @@ class RunFiles(Part, QObject):
             request = messages.AttachRequest(run, scored.volume.reference)
             controller.ask(request, partial(self._attached, session, steps))
 
-    def _attached(self, session: Session, steps: list[Callable[[], None]], outcome: messages.RunOutcome) -> None:
+    def _attached(self, session: Session, steps: list[Callable[[], None]], outcome: answers.RunOutcome) -> None:
         self._controller.in_steps(*steps[:-1], lambda: self._controller.on_outcome(session, outcome))
 
     def _image_of(self, session: Session, image: Image | None, name: str) -> Image:
@@ -96,7 +97,7 @@ class RunFiles(Part, QObject):
         data, attributes, _ = layers.image_layer_data(session.origin.volume, f"{name} (scores)")
         return self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
 
-    def _saved(self, session: Session, folder: Path, saved: messages.Saved) -> None:
+    def _saved(self, session: Session, folder: Path, saved: answers.Saved) -> None:
         if session.folder is not None and session.is_autosaved and session.folder != folder:
             remove_autosave(session.folder)
         session.folder, session.is_autosaved = folder, False

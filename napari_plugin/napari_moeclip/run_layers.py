@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer, Vectors
 
     from moeclip_med.scoring.measures import FindingMeasures
-    from napari_moeclip.messages import Progress
+    from napari_moeclip.answers import Progress
     from napari_moeclip.session import Session
 
 _PLANE, _DIMENSIONS = 2, 3

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
-    from napari_moeclip.messages import Progress
+    from napari_moeclip.answers import Progress
 
 _MINUTE = 60
 _PAUSE_SECONDS = 1.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_moeclip import messages
+from napari_moeclip import answers
 from napari_moeclip.shared import SharedArray
 from napari_moeclip.volumes import store_shape, unstore
 
@@ -60,13 +60,13 @@ class Run:
         """Return how the findings changed since the prior; nothing without one."""
         return () if self.prior is None else self.prior.changes(self.reviewed)
 
-    def outcome(self) -> messages.RunOutcome:
+    def outcome(self) -> answers.RunOutcome:
         """Return what the viewer shows of it."""
         from moeclip_med.results import result_notes
 
         reviewed, outcome = self.reviewed, self.reviewed.record.outcome
         rejected = reviewed.rejected
-        return messages.RunOutcome(
+        return answers.RunOutcome(
             run=self._name,
             threshold=reviewed.threshold,
             model_threshold=self._model_threshold,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from moeclip_transforms import Plane, slice_views
 
-from moeclip_med.scoring.review import REVIEW_NAME, Review
-from napari_moeclip import messages
+from moeclip_med.scoring.review import Review
+from moeclip_med.scoring.review_file import REVIEW_NAME
+from napari_moeclip import answers, messages
 from napari_moeclip.layers import LayerOrigin
 from napari_moeclip.placement import place
 from napari_moeclip.shared import SharedArray
@@ -86,8 +87,8 @@ class Session:
         self.scores = scores
         self.labels = labels
         self.experts = experts
-        self.outcome: messages.RunOutcome | None = None
-        self.progress: messages.Progress | None = None
+        self.outcome: answers.RunOutcome | None = None
+        self.progress: answers.Progress | None = None
         self.provisional: tuple[int, set[int]] = (2, set())
         self.review = Review()
         self.folder: Path | None = None
@@ -119,7 +120,7 @@ class Session:
         return cls(origin, unstore(scores.array, storage), unstore(labels.array, storage), experts, references)
 
     @classmethod
-    def reopen(cls, run: str, opened: messages.OpenedRun, folder: Path) -> Session:
+    def reopen(cls, run: str, opened: answers.OpenedRun, folder: Path) -> Session:
         """Take over a finished run whose map is a volume.
 
         Args:
@@ -193,7 +194,7 @@ class Session:
         volume = self.origin.volume.light
         return slice_views(volume, plane_to_score(volume, Plane(plane)))[0]
 
-    def hear(self, heard: messages.Progress) -> None:
+    def hear(self, heard: answers.Progress) -> None:
         """Take over how far scoring is, and which slices are not final yet."""
         self.progress = heard
         waiting = set(heard.indices[: heard.n_provisional])
@@ -211,7 +212,7 @@ class Session:
         """Diameters and intensities of the findings."""
         return () if self.outcome is None else self.outcome.measures
 
-    def take(self, outcome: messages.RunOutcome) -> None:
+    def take(self, outcome: answers.RunOutcome) -> None:
         """Take over the findings of another threshold or review; what is said of scoring itself stays."""
         if self.outcome is not None:
             self.outcome = replace(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from moeclip_transforms.errors import InputError
 
-from napari_moeclip import messages
+from napari_moeclip import answers, messages
 from napari_moeclip.runs import Prior, Run, prior_run
 from napari_moeclip.shared import SharedArray
 from napari_moeclip.volumes import SAME_MM, SharedVolume, VolumeReference, unstore
@@ -42,7 +42,7 @@ class Tasks:
             self._sources.popitem()[1].close()
 
     def do(
-        self, request: object, on_progress: Callable[[messages.Progress], None], should_stop: Callable[[], bool]
+        self, request: object, on_progress: Callable[[answers.Progress], None], should_stop: Callable[[], bool]
     ) -> object:
         """Do what is asked.
 
@@ -61,9 +61,9 @@ class Tasks:
         raise TypeError(message)
 
     @_answer.register
-    def _(self, request: messages.ScanRequest) -> messages.Scan:
+    def _(self, request: messages.ScanRequest) -> answers.Scan:
         source = self._open(request.path, anew=True)
-        return messages.Scan(source.series, tuple(reason for _, reason in source.unreadable))
+        return answers.Scan(source.series, tuple(reason for _, reason in source.unreadable))
 
     @_answer.register
     def _(self, request: messages.ReadRequest) -> VolumeReference:
@@ -91,25 +91,25 @@ class Tasks:
         return replace(request.volume, windows=windows_of(shared.light.with_voxels(shared.voxels, shared.padding)))
 
     @_answer.register
-    def _(self, request: messages.DescribeRequest) -> messages.ModelDescription:
+    def _(self, request: messages.DescribeRequest) -> answers.ModelDescription:
         from napari_moeclip.models import describe
 
         return describe(request.model)
 
     @_answer.register
-    def _(self, request: messages.LoadRequest) -> messages.LoadedModelInfo:
+    def _(self, request: messages.LoadRequest) -> answers.LoadedModelInfo:
         from napari_moeclip.models import info_of
 
         return info_of(self._load(request))
 
     @_answer.register
-    def _(self, request: messages.FindRequest) -> messages.RunOutcome:
+    def _(self, request: messages.FindRequest) -> answers.RunOutcome:
         run = self._run(request.run)
         run.find(request.threshold, request.review)
         return run.outcome()
 
     @_answer.register
-    def _(self, request: messages.ExportRequest) -> messages.Saved:
+    def _(self, request: messages.ExportRequest) -> answers.Saved:
         from moeclip_med.results import write_results
         from moeclip_med.results.comparison import write_comparison
 
@@ -118,7 +118,7 @@ class Tasks:
             run.find(None, request.review)
         written = write_results(run.reviewed, folder, request.formats, request.options)
         write_comparison(run.changes(), None if run.prior is None else run.prior.fit, folder)
-        return messages.Saved(tuple(written.files), written.failed, written.header_notes)
+        return answers.Saved(tuple(written.files), written.failed, written.header_notes)
 
     @_answer.register
     def _(self, request: messages.HeaderNotesRequest) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ class Tasks:
         return header_notes(self._run(request.run).found.volume)
 
     @_answer.register
-    def _(self, request: messages.OpenRunRequest) -> messages.OpenedRun:
+    def _(self, request: messages.OpenRunRequest) -> answers.OpenedRun:
         found, review = _opened_run(Path(request.folder), ())
         reference = self._share(found.volume)
         labels = SharedArray.create(reference.voxels.shape[1:], np.uint16)
@@ -138,10 +138,10 @@ class Tasks:
         run = self._runs[request.run] = Run(request.run, shared, found.threshold)
         run.find(None, review)
         self._handed_over.append(labels)
-        return messages.OpenedRun(found.record.run_id, reference, run.outcome(), labels.hand_over(), review)
+        return answers.OpenedRun(found.record.run_id, reference, run.outcome(), labels.hand_over(), review)
 
     @_answer.register
-    def _(self, request: messages.AttachRequest) -> messages.RunOutcome:
+    def _(self, request: messages.AttachRequest) -> answers.RunOutcome:
         run, shared = self._run(request.run), SharedVolume(request.volume, owns=False)
         volume = shared.light.with_voxels(shared.voxels, shared.padding)
         run.found = replace(run.found, volume=volume, has_image=True)
@@ -149,16 +149,16 @@ class Tasks:
         return run.outcome()
 
     @_answer.register
-    def _(self, request: messages.AlignRequest) -> messages.AlignedPrior:
+    def _(self, request: messages.AlignRequest) -> answers.AlignedPrior:
         run = self._run(request.run)
         if run.prior is None:
             msg = "There is no prior beside this run; choose one first."
             raise InputError(msg)
         run.prior.align(run.found, on=request.on)
-        return messages.AlignedPrior(run.prior.fit, run.outcome())
+        return answers.AlignedPrior(run.prior.fit, run.outcome())
 
     @_answer.register
-    def _(self, request: messages.DropPriorRequest) -> messages.RunOutcome:
+    def _(self, request: messages.DropPriorRequest) -> answers.RunOutcome:
         run = self._run(request.run)
         run.prior = None
         return run.outcome()
@@ -189,9 +189,9 @@ class Tasks:
     def _score(
         self,
         request: messages.ScoreRequest,
-        on_progress: Callable[[messages.Progress], None],
+        on_progress: Callable[[answers.Progress], None],
         should_stop: Callable[[], bool],
-    ) -> messages.RunOutcome:
+    ) -> answers.RunOutcome:
         from moeclip_transforms import ImageKind, Plane
 
         from moeclip_med.scoring import ResultArrays, score_volume
@@ -225,9 +225,9 @@ class Tasks:
     def _compare(
         self,
         request: messages.PriorRequest,
-        on_progress: Callable[[messages.Progress], None],
+        on_progress: Callable[[answers.Progress], None],
         should_stop: Callable[[], bool],
-    ) -> messages.OpenedPrior:
+    ) -> answers.OpenedPrior:
         """Read or score a prior, lay it on the run's image and match the findings."""
         run = self._run(request.run)
         if request.series:
@@ -243,7 +243,7 @@ class Tasks:
         run.prior = prior
         self._handed_over = list(prior.arrays)
         voxels, labels = (array.hand_over() for array in prior.arrays)
-        return messages.OpenedPrior(
+        return answers.OpenedPrior(
             voxels,
             labels,
             window=prior.window(run.found),
@@ -290,13 +290,13 @@ class Tasks:
         return reference
 
 
-def progress_reporter(on_progress: Callable[[messages.Progress], None]) -> Callable[[SliceScores], None]:
+def progress_reporter(on_progress: Callable[[answers.Progress], None]) -> Callable[[SliceScores], None]:
     """Return what tells the viewer of each batch."""
     started = time.perf_counter()
 
     def report(batch: SliceScores) -> None:
         on_progress(
-            messages.Progress(
+            answers.Progress(
                 plane=batch.view.plane,
                 axis=batch.view.axes[0],
                 indices=tuple(batch.view.volume_index(index) for index in batch.indices),
@@ -312,7 +312,7 @@ def progress_reporter(on_progress: Callable[[messages.Progress], None]) -> Calla
 
 def _opened_run(folder: Path, images: tuple[VolumeReference, ...]) -> tuple[AnomalyVolume, Review]:
     """Read a finished run and its review back, on its image where one of `images` has its grid."""
-    from moeclip_med.scoring.review import read_review
+    from moeclip_med.scoring.review_file import read_review
     from napari_moeclip.sharing import open_run
 
     found = open_run(folder)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari import Viewer
     from napari.components import ViewerModel
 
-    from napari_moeclip.messages import RunOutcome
+    from napari_moeclip.answers import RunOutcome
 
 _STYLE = """
 #moeclip_banner { background: #f5c542; color: #1a1a1a; font-weight: 600; padding: 5px 8px; border-radius: 4px; }

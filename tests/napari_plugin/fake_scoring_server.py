@@ -62,7 +62,7 @@ def load(request):
 
 if __name__ == "__main__":
     from napari_moeclip import models, server
-    from napari_moeclip.messages import LoadedModelInfo, ModelDescription
+    from napari_moeclip.answers import LoadedModelInfo, ModelDescription
 
     server._step_back = lambda: None  # on a busy machine the tests would wait for it
     models.load = load

@@ -5,7 +5,7 @@ import numpy as np
 import psutil
 import pytest
 from napari_helpers import BLOB, make_affine, make_head, open_widget, wait_for_run
-from napari_moeclip import messages
+from napari_moeclip import answers
 from napari_moeclip.layers import METADATA_KEY, origin_of
 from qtpy.QtCore import Qt
 
@@ -228,7 +228,7 @@ def test_only_what_is_on_screen_is_drawn_while_scoring(scored):
     viewer, widget = scored
 
     def pause(*slices):
-        heard = messages.Progress("axial", 2, slices, 0, 8, 30, 10.0)
+        heard = answers.Progress("axial", 2, slices, 0, 8, 30, 10.0)
         return widget.controller.layers.refresh_pause(widget.controller.session, heard)
 
     viewer.dims.set_current_step(0, 22)  # the viewer counts from the head, the file from the feet
