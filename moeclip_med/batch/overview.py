@@ -190,7 +190,8 @@ def _lines(
     except (InputError, OSError) as error:
         problems.append((files[0].path, str(error)))
     except Exception as error:  # noqa: BLE001 - one bad study costs that study, never the list
-        problems.append((files[0].path, f"it could not be looked at because of an internal error ({error!r})"))
+        fault = f"it could not be looked at because of an internal error ({type(error).__name__})"
+        problems.append((files[0].path, fault))
 
 
 def _copy_state(source: Path, target: Path) -> None:

@@ -96,8 +96,9 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001 - the last line of defence: a user never sees a traceback
             _show_traceback()
             print_error(
-                f"internal error of moeclip-med {__version__}: {type(error).__name__}: {error}; "
-                "set MOECLIP_MED_DEBUG=1, run again, and report what it prints"
+                # A library's own words may quote a header.
+                f"internal error of moeclip-med {__version__} ({type(error).__name__}); set MOECLIP_MED_DEBUG=1, run "
+                "again, and report what it prints, less what names a patient"
             )
             sys.exit(EXIT_INTERNAL_ERROR)
 

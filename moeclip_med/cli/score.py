@@ -209,7 +209,7 @@ def _score_all(
                 raise
             failures += 1
             is_too_large = isinstance(error, MemoryError)
-            fault = "needs more memory than there is" if is_too_large else f"internal error ({error!r})"
+            fault = "needs more memory than there is" if is_too_large else f"internal error ({type(error).__name__})"
             print_error(f"{job.title}: {fault}")
             continue
         _print_result(result)
