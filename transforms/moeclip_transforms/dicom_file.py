@@ -55,7 +55,7 @@ class _Counted:
     size: int
     most_reads = _MAX_READS
     _reads_left: int | None = None
-    _deadline = 0.0
+    _deadline: float | None = None
     _head = b""
 
     @contextmanager
@@ -65,7 +65,7 @@ class _Counted:
         Raises:
             TooMuchError: When it takes more, or a text in it is longer than any.
         """
-        self._reads_left, self._deadline, self._head = self.most_reads, time.thread_time() + _MAX_SECONDS, b""
+        self._reads_left, self._deadline, self._head = self.most_reads, None, b""
         try:
             yield
         finally:
@@ -78,11 +78,19 @@ class _Counted:
         if self._reads_left < 0:
             msg = f"its header has more than {self.most_reads} parts; it is damaged or no image: export it again"
             raise TooMuchError(msg)
-        if self._reads_left % _READS_BETWEEN_LOOKS == 0 and time.thread_time() > self._deadline:
-            msg = f"its header takes longer than {_MAX_SECONDS:g} s to read; it is damaged or no image: export it again"
-            raise TooMuchError(msg)
+        if self._reads_left % _READS_BETWEEN_LOOKS == 0:
+            self._look_at_clock()
         if size is not None and size > _LARGEST_CHARACTER_SETS and self._head:
             _check_length(self._head, size)
+
+    def _look_at_clock(self) -> None:
+        """The clock starts at the first look: asking for it costs as much as reading a small header."""
+        now = time.thread_time()
+        if self._deadline is None:
+            self._deadline = now + _MAX_SECONDS
+        if now > self._deadline:
+            msg = f"its header takes longer than {_MAX_SECONDS:g} s to read; it is damaged or no image: export it again"
+            raise TooMuchError(msg)
 
     def _note(self, found: bytes, size: int | None) -> bytes:
         """Remember what may be the head of an element: its value is read next."""
