@@ -162,10 +162,12 @@ def rehearse(folder: Path, count: int) -> list[str]:
         "triage page, with pictures": f"{sizes['triage.html']:.1f} MiB",
         "all lists written": f"{lists:.1f} s",
     }
+    million = 1e6 / count
     estimate = (
-        f"Measured on {os.cpu_count()} cores that other work kept busy, {time.strftime('%Y-%m')}. **Estimated** for a "
-        f"million studies, in proportion: a ledger of {ledger / count * 1e6 / 1024:.1f} GiB and a page of "
-        f"{page * 1e6 / 1024:.1f} GiB, which no browser opens: read `triage.parquet` there, or divide the archive."
+        f"Measured on {os.cpu_count()} cores at a load of {os.getloadavg()[2]:.1f}, {time.strftime('%Y-%m')}. "
+        f"**Estimated** for a million studies, in proportion: a ledger of {ledger * million / 1024:.1f} GiB, a page of "
+        f"{page * million / 1024:.1f} GiB, which no browser opens (read `triage.parquet`, or divide the archive), "
+        f"and {processor / studies * 1e6 / 3600:.0f} h of processor time beside the network."
     )
     head = [f"| {count:,} studies of {SLICES} DICOM slices, one worker | |", "|---|--:|"]
     return [*head, *(f"| {what} | {value} |" for what, value in facts.items()), "", estimate]
