@@ -219,7 +219,7 @@ def phases(model: str, volume: str, output: str, started: float) -> Result:
     detector = load_detector(model)
     spent["load model"] = time.perf_counter() - started
     started = time.perf_counter()
-    view, window = slice_views(image)[0], fit_window(image, image.series.kind)
+    view, window = slice_views(image)[0], fit_window(image, image.series.image_type)
     for index in range(view.n_slices):
         window.apply(view.take(image.tensor, [index]))
     spent["prepare (beside the network)"] = time.perf_counter() - started

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from moeclip_transforms import ImageKind, Series, Volume
+    from moeclip_transforms import ImageType, Series, Volume
 
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
 
@@ -40,7 +40,7 @@ class ScoreSettings:
 
     Attributes:
         plane: The plane to cut slices along.
-        kind: The image type; from each header if None.
+        image_type: The image type; from each header if None.
         threshold: The score that a finding reaches; the model's own if None.
         formats: The results to write.
         time_point: Which time point of a 4-D series, from 0.
@@ -51,7 +51,7 @@ class ScoreSettings:
 
     formats: frozenset[str]
     plane: Plane = Plane.AUTO
-    kind: ImageKind | None = None
+    image_type: ImageType | None = None
     threshold: float | None = None
     time_point: int = 0
     batch_size: int | None = None
@@ -105,7 +105,7 @@ def score_series(
 
     started = time.perf_counter()
     volume = source.read(series, time_point=settings.time_point)
-    _tell("read", started, kind=str(series.kind), shape=list(volume.shape))
+    _tell("read", started, kind=str(series.image_type), shape=list(volume.shape))
     refused = refusals(volume, settings.formats)
     formats = settings.formats - refused.keys()
     if not formats:
@@ -115,7 +115,7 @@ def score_series(
         volume,
         detector,
         plane=settings.plane,
-        kind=settings.kind,
+        image_type=settings.image_type,
         threshold=settings.threshold,
         keep_raw=ResultFormat.RAW in formats,
         keep_routing=ResultFormat.ROUTING in formats,

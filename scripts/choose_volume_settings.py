@@ -46,7 +46,7 @@ def main() -> None:
     for number in range(options.with_defects):
         pair = (crops.any_crop(SIZE, rng)[0], crops.any_crop(SIZE, rng)[0])
         made = simulate_stack(*pair, SLICES, rng, has_defect=True)
-        volume = Volume.from_array(made.image.transpose(2, 1, 0), np.eye(4), kind="mr")
+        volume = Volume.from_array(made.image.transpose(2, 1, 0), np.eye(4), image_type="mr")
         raws.append(score_volume(volume, detector, keep_raw=True, through_plane_mm=0.0).raw.transpose(2, 1, 0))
         masks.append(made.defect)
         print(f"stack {number + 1} of {options.with_defects}", flush=True)

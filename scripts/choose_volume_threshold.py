@@ -73,7 +73,7 @@ def main() -> None:
 def measured(stack: Stack, detector: Detector, spacing: float) -> dict[str, object]:
     """Score a stack: where its last finding vanishes, and findings and hits at each threshold."""
     affine = np.diag([1.0, 1.0, spacing, 1.0])
-    volume = Volume.from_array(np.ascontiguousarray(stack.image.transpose(2, 1, 0)), affine, kind="mr")
+    volume = Volume.from_array(np.ascontiguousarray(stack.image.transpose(2, 1, 0)), affine, image_type="mr")
     anomaly = score_volume(volume, detector, keep_raw=True)
     scale = detector.metadata.score_scale
     level = flag_level(anomaly, scale)

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moeclip_transforms.dicom_kind import no_image_reason
+from moeclip_transforms.dicom_image_type import no_image_reason
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder

@@ -120,11 +120,11 @@ def head_ct_hemorrhage(root: Path) -> Iterator[Unit]:
 def nifti_unit(name: str, image: Path, truth: Path) -> Unit:
     """A volume along its axial slices, windowed as in scoring; slices with at least 2 % foreground."""
     from moeclip_transforms import fit_window, read_volume, slice_views
-    from moeclip_transforms.volume import ImageKind
+    from moeclip_transforms.volume import ImageType
 
     volume, mask = read_volume(image), read_volume(truth)
     view = slice_views(volume)[0]
-    window = fit_window(volume, ImageKind.MR)
+    window = fit_window(volume, ImageType.MR)
     stored = view.take(volume.tensor, range(view.n_slices))
     keep = window.foreground(stored)[:, 0].float().mean(dim=(1, 2)).numpy() >= SMALLEST_BODY
     slices = window.apply(stored)[:, 0].numpy()[keep]

@@ -70,10 +70,10 @@ def main() -> None:
         pair = (crops.any_crop(SIZE, rng)[0], crops.any_crop(SIZE, rng)[0])
         stack = simulate_stack(*pair, SLICES, rng, has_defect=number % 2 == 0)
         volume = Volume.from_array(
-            np.ascontiguousarray(stack.image.transpose(2, 1, 0)), np.diag([1.0, 1, 2, 1]), kind="mr"
+            np.ascontiguousarray(stack.image.transpose(2, 1, 0)), np.diag([1.0, 1, 2, 1]), image_type="mr"
         )
         scores = score_volume(volume, detector).scores
-        foreground = fit_window(volume, volume.series.kind).foreground(volume.tensor)[0].numpy()
+        foreground = fit_window(volume, volume.series.image_type).foreground(volume.tensor)[0].numpy()
         defect = stack.defect.transpose(2, 1, 0)
         masks += [defect.ravel()] if stack.defect.any() else []
         for rim in RIMS_MM:

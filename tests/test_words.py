@@ -19,7 +19,7 @@ STANDARD = {
     r"false[ _-]findings?": "false positives",
     r"\bjudg(e|es|ed|ing)\b": "evaluate, score, check",
     r"extent[ _]share|how far a finding|\breach(es)? to\b": "low (hysteresis) threshold",
-    r"\bkinds? of images?\b": "image type, preset",
+    r"\bkinds? of (medical )?images?\b|\bimage_?kinds?\b|\bseries\.kind\b": "image type, preset",
     r"\b(is_|a |the |endoscopy |colou?r |grey |ultrasound |of |s?in )clips?\b": "cine, multi-frame image",
     r"\bstand[-_]ins?\b|\bunplaced\b": "placeholder; without frame of reference",
     r"\bpassed over\b|\b(left|leaves?|leaving) out\b|\bset aside\b": "skipped, excluded, omitted",

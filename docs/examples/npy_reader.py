@@ -1,7 +1,7 @@
 """A reader of NumPy files: `moeclip-med score image.npy -o OUT` works once it is installed."""
 
 import numpy as np
-from moeclip_transforms import FileFormat, ImageKind, InputError, Series
+from moeclip_transforms import FileFormat, ImageType, InputError, Series
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.readers import FileReader
 
@@ -19,7 +19,7 @@ def scan(path):
         format=FileFormat.OTHER,
         files=(path,),
         modality="",
-        kind=ImageKind.PLAIN,
+        image_type=ImageType.PLAIN,
         study_uid="",
         shape=(*shape, 1),
         channels=1,

@@ -346,7 +346,7 @@ def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
         "precision": model.precision,
         "prompts": None if model.prompts is None else str(model.prompts),
         "plane": score.plane.value,
-        "preset": None if score.kind is None else score.kind.value,
+        "preset": None if score.image_type is None else score.image_type.value,
         "threshold": score.threshold,
         "time point": score.time_point,
         "min volume": score.min_volume_ml,

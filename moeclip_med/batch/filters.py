@@ -23,7 +23,7 @@ NUMBERS: dict[str, Callable[[Series], int]] = {
 }
 TEXTS: dict[str, Callable[[Series], str]] = {
     "modality": lambda series: series.modality,
-    "kind": lambda series: series.kind.value,
+    "kind": lambda series: series.image_type.value,
     "format": lambda series: series.format.value,
     "description": lambda series: series.description,
     "path": lambda series: series.files[0].as_posix() if series.files else "",

@@ -83,7 +83,7 @@ def describe(name: str, series: Series) -> SeriesRecord:
         name,
         SeriesState.SKIPPED,
         modality=known_modality(series.modality),
-        kind=series.kind.value,
+        kind=series.image_type.value,
         format=series.format.value,
         columns=columns,
         rows=rows,

@@ -96,7 +96,7 @@ def read_views(case: Case, dataset: Dataset) -> Views:
         volume = read_volume(case.image, time_point=dataset.time_point)
     except (InputError, OSError) as error:
         raise BadCaseError(Problem(Fault.UNREADABLE, case.key, str(error))) from error
-    window = fit_window(volume, volume.series.kind)
+    window = fit_window(volume, volume.series.image_type)
     view = slice_views(volume, plane_to_score(volume, Plane.AUTO))[0]
     truth = None if case.mask is None else read_truth(case, volume, dataset)
     foreground = window.foreground(volume.tensor).any(dim=0).numpy()

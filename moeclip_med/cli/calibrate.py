@@ -24,7 +24,7 @@ from moeclip_med.cli.options import (
 
 if TYPE_CHECKING:
     import numpy as np
-    from moeclip_transforms import ImageKind
+    from moeclip_transforms import ImageType
     from numpy.typing import NDArray
 
     from moeclip_med.scoring import AnomalyVolume, Detector
@@ -40,7 +40,7 @@ class HealthyStudies:
 
     flag_levels: dict[str, float] = field(default_factory=dict)
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    kinds: set[str] = field(default_factory=set)
+    image_types: set[str] = field(default_factory=set)
     inputs: set[str] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)
 
@@ -88,10 +88,11 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
     scored = score_healthy(healthy, detector, plane, preset, wants_counts=false_positives is not None, quiet=quiet)
     for reason in scored.left_out:
         print_warning(reason)
-    if len(scored.kinds) > 1:
-        print_warning(f"these studies are of several kinds ({', '.join(sorted(scored.kinds))}); calibrate each apart")
+    image_types = ", ".join(sorted(scored.image_types))
+    if len(scored.image_types) > 1:
+        print_warning(f"these studies are of several image types ({image_types}); calibrate each apart")
     calibration = _calibrate(scored, detector, rate, false_positives)
-    made_from = f"{calibration.studies} healthy studies ({', '.join(sorted(scored.kinds))}, plane {plane.value})"
+    made_from = f"{calibration.studies} healthy studies ({image_types}, plane {plane.value})"
     _write(source_folder, output, detector, calibration, made_from)
     console = make_console()
     console.print(f"{output}: {made_from}", markup=False)
@@ -100,7 +101,7 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
 
 
 def score_healthy(
-    path: Path, detector: Detector, plane: Plane, kind: ImageKind | None, *, wants_counts: bool, quiet: bool
+    path: Path, detector: Detector, plane: Plane, image_type: ImageType | None, *, wants_counts: bool, quiet: bool
 ) -> HealthyStudies:
     """Score all studies of a folder and keep a figure of each.
 
@@ -134,7 +135,7 @@ def score_healthy(
                     kept.left_out.append(f'"{name}" is skipped: the same images were given before')
                     continue
                 kept.inputs.add(voxels)
-                anomaly = score_volume(volume, detector, plane=plane, kind=kind, keep_raw=True)
+                anomaly = score_volume(volume, detector, plane=plane, image_type=image_type, keep_raw=True)
             except InputError as error:
                 kept.left_out.append(f'"{name}" is skipped: {error}')
                 continue
@@ -152,7 +153,7 @@ def _keep(
     if anomaly.raw is not None and not np.isfinite(anomaly.raw).all():
         kept.left_out.append("a series is skipped: its scores are not finite")
         return
-    kept.kinds.add(anomaly.record.settings.kind.value)
+    kept.image_types.add(anomaly.record.settings.kind.value)
     if levels is None:
         kept.flag_levels[study] = max(flag_level(anomaly, scale), kept.flag_levels.get(study, -np.inf))
     else:

@@ -44,7 +44,7 @@ def _describe(series: Series) -> dict[str, Any]:
         "study": series.study_uid,
         "format": series.format.value,
         "modality": series.modality,
-        "kind": series.kind.value,
+        "kind": series.image_type.value,
         "columns": columns,
         "rows": rows,
         "slices": slices,
@@ -62,15 +62,15 @@ def _print_table(found: tuple[Series, ...]) -> None:
     from rich.table import Column, Table
 
     # A UID is folded, never cut: it is there to be copied after --series.
-    table = Table(Column("Series", overflow="fold"), "Format", "Kind", "Size", "Files", "Description", "Scored?")
+    table = Table(Column("Series", overflow="fold"), "Format", "Image type", "Size", "Files", "Description", "Scored?")
     for series in found:
         columns, rows, slices, time_points = series.shape
         size = f"{columns} × {rows} × {slices}" + (f" × {time_points} times" if time_points > 1 else "")
-        kind = f"{series.modality} {series.kind.value}".strip()
+        image_type = f"{series.modality} {series.image_type.value}".strip()
         table.add_row(
             cell(series.uid),
             series.format.value,
-            cell(kind),
+            cell(image_type),
             size,
             str(len(series.files)),
             cell(series.description),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from moeclip_transforms.volume import ImageKind, Plane
+from moeclip_transforms.volume import ImageType, Plane
 
 from moeclip_med.results.formats import SegmentationKind
 
@@ -59,7 +59,7 @@ PlaneOption = Annotated[
     Plane, typer.Option(help="Cut slices along this plane; auto: as acquired; all: three planes, averaged.")
 ]
 PresetOption = Annotated[
-    ImageKind | None,
+    ImageType | None,
     typer.Option(help="Image type, which sets the window.", show_default="from the header"),
 ]
 MinVolumeOption = Annotated[

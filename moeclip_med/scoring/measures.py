@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from moeclip_transforms import ImageKind
+from moeclip_transforms import ImageType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Point: TypeAlias = tuple[float, float, float]
 
-_CT_KINDS = frozenset({ImageKind.CT_BRAIN, ImageKind.CT_SOFT_TISSUE, ImageKind.CT_LUNG})
+_CT_TYPES = frozenset({ImageType.CT_BRAIN, ImageType.CT_SOFT_TISSUE, ImageType.CT_LUNG})
 _HALF_VOXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 """From the centre of a pixel to the middle of its sides, where an outline at half a voxel passes (marching squares)."""
 
@@ -84,7 +84,7 @@ def measure_finding(inside: NDArray[np.bool_], start: tuple[int, int, int], volu
     """
     longest, perpendicular = _diameters(inside, start, volume) if volume.has_spacing else (None, None)
     mean, sd, maximum = _intensities(inside, start, volume)
-    unit = IntensityUnit.HU if volume.series.kind in _CT_KINDS else IntensityUnit.ARBITRARY
+    unit = IntensityUnit.HU if volume.series.image_type in _CT_TYPES else IntensityUnit.ARBITRARY
     return FindingMeasures(longest, perpendicular, mean, sd, maximum, unit)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.intensity import Window
-from moeclip_transforms.volume import FileFormat, ImageKind, Plane
+from moeclip_transforms.volume import FileFormat, ImageType, Plane
 
 from moeclip_med._version import RESULT_SCHEMA, __version__
 
@@ -147,7 +147,7 @@ class SettingsRecord:
         through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm; 0 where there was none.
     """
 
-    kind: ImageKind
+    kind: ImageType
     window: Window
     planes: tuple[str, ...]
     threshold: float

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from moeclip_transforms import ImageKind, Plane, fit_window, foreground_box, slice_views
+from moeclip_transforms import ImageType, Plane, fit_window, foreground_box, slice_views
 from moeclip_transforms.hounsfield import looks_like_ct
 from moeclip_transforms.intensity import CT_WINDOWS, finite_range
 from moeclip_transforms.volume import FileFormat
@@ -81,7 +81,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     detector: Detector,
     *,
     plane: Plane = Plane.AUTO,
-    kind: ImageKind | None = None,
+    image_type: ImageType | None = None,
     threshold: float | None = None,
     keep_raw: bool = False,
     keep_routing: bool = False,
@@ -101,7 +101,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         detector: The model, ready to run.
         plane: The plane to cut slices along (`plane_to_score` says what AUTO is); `Plane.ALL` scores three and
             averages their maps.
-        kind: The image type, which decides the intensity window; from the header if None.
+        image_type: The image type, which decides the intensity window; from the header if None.
         threshold: The score that a finding reaches; the model's own if None.
         keep_raw: Keep the network's unbounded map as well.
         keep_routing: Keep which expert each patch took (of the first plane scored).
@@ -127,7 +127,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         volume,
         detector,
         plane,
-        kind or volume.series.kind,
+        image_type or volume.series.image_type,
         scores,
         keep_raw=keep_raw,
         keep_routing=keep_routing,
@@ -157,7 +157,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
             volume,
             detector,
             SettingsRecord(
-                kind=run.kind,
+                kind=run.image_type,
                 window=run.window,
                 planes=tuple(view.plane for view in run.views),
                 asked_plane=plane,
@@ -171,7 +171,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
                 slices_scored=run.done,
                 slices_total=run.total,
                 regions_too_small=result.too_small,
-                weak_kind_warning=_kind_warning(volume, detector, kind),
+                weak_kind_warning=_weakness(volume, detector, image_type),
                 seconds=time.perf_counter() - started,
             ),
             run_id=run_id,
@@ -182,15 +182,15 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     )
 
 
-def _kind_warning(volume: Volume, detector: Detector, asked: ImageKind | None) -> str:
+def _weakness(volume: Volume, detector: Detector, asked: ImageType | None) -> str:
     """Say that the model is weak on this image type, or that a CT was taken for MR since its file does not tell."""
     weak = detector.metadata.weak_kinds
-    kind = asked or volume.series.kind
-    if asked is not None or kind is not ImageKind.MR or volume.series.format is FileFormat.DICOM:
-        return weak.get(kind.value, "")
+    image_type = asked or volume.series.image_type
+    if asked is not None or image_type is not ImageType.MR or volume.series.format is FileFormat.DICOM:
+        return weak.get(image_type.value, "")
     lowest, _ = finite_range(volume.array)
     if not looks_like_ct(lowest):
-        return weak.get(kind.value, "")
+        return weak.get(image_type.value, "")
     choices = '", "'.join(CT_WINDOWS)
     sentence = (
         f"The lowest value is {lowest:g}, as in CT; the file does not tell the modality, so this is taken for MR: "
@@ -207,7 +207,7 @@ class _ScoringRun:
         volume: Volume,
         detector: Detector,
         plane: Plane,
-        kind: ImageKind,
+        image_type: ImageType,
         scores: NDArray[np.float32],
         *,
         keep_raw: bool,
@@ -215,8 +215,8 @@ class _ScoringRun:
         through_plane_mm: float,
     ) -> None:
         self.views: tuple[SliceView, ...] = slice_views(volume, plane_to_score(volume, plane))
-        self.kind = kind
-        self.window: Window = fit_window(volume, kind)
+        self.image_type = image_type
+        self.window: Window = fit_window(volume, image_type)
         self.scores = scores
         needs_raw = keep_raw or len(self.views) > 1  # a fused score is that of the mean map, not the mean of scores
         self.raw: NDArray[np.float32] | None = np.zeros(volume.shape, dtype=np.float32) if needs_raw else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import Affine, FileFormat, ImageKind, Series
+from moeclip_transforms import Affine, FileFormat, ImageType, Series
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_array
 from moeclip_transforms.volume import SourceRef
@@ -170,15 +170,15 @@ def _patient_affine(
 def _series(layer: Image, shape: tuple[int, ...], channels: int, origin: LayerOrigin | None) -> Series:
     known = None if origin is None else origin.volume.light.series
     if known is not None:
-        kind = known.kind if channels == known.channels else ImageKind.PLAIN
+        image_type = known.image_type if channels == known.channels else ImageType.PLAIN
     else:
-        kind = ImageKind.ENDOSCOPY if layer.rgb else ImageKind.PLAIN
+        image_type = ImageType.ENDOSCOPY if layer.rgb else ImageType.PLAIN
     return Series(
         uid=layer.name,
         format=FileFormat.ARRAY,
         files=(),
         modality="" if known is None else known.modality,
-        kind=kind,
+        image_type=image_type,
         study_uid="",
         shape=(shape[2], shape[1], shape[0], 1),
         channels=channels,

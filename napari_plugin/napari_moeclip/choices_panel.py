@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit
-from moeclip_transforms import ImageKind, Plane
+from moeclip_transforms import ImageType, Plane
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
     from napari_moeclip.answers import ModelDescription
 
-_WINDOWS = {ImageKind.CT_BRAIN: "Brain", ImageKind.CT_SOFT_TISSUE: "Soft tissue", ImageKind.CT_LUNG: "Lung"}
+_WINDOWS = {ImageType.CT_BRAIN: "Brain", ImageType.CT_SOFT_TISSUE: "Soft tissue", ImageType.CT_LUNG: "Lung"}
 _SHORTEST = 12
 _FOLDER = "a model folder …"
 _MODELS = {"lite": "lite (small, comes along)", "vit-l-14-336": "ViT-L/14-336 (full model)"}
-_KINDS = {
-    ImageKind.CT_BRAIN: "CT, brain window",
-    ImageKind.CT_SOFT_TISSUE: "CT, soft-tissue window",
-    ImageKind.CT_LUNG: "CT, lung window",
-    ImageKind.MR: "MR",
-    ImageKind.ENDOSCOPY: "endoscopy",
-    ImageKind.OCT: "OCT",
-    ImageKind.PLAIN: "other",
+_IMAGE_TYPES = {
+    ImageType.CT_BRAIN: "CT, brain window",
+    ImageType.CT_SOFT_TISSUE: "CT, soft-tissue window",
+    ImageType.CT_LUNG: "CT, lung window",
+    ImageType.MR: "MR",
+    ImageType.ENDOSCOPY: "endoscopy",
+    ImageType.OCT: "OCT",
+    ImageType.PLAIN: "other",
 }
 _PLANES = {
     Plane.AUTO: "automatic",
@@ -54,7 +54,7 @@ _DEVICES = {AUTO: "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU (CU
 
 
 class ChoicesPanel(QWidget):
-    """Image, model, what to look for, kind; plane, device and experts under "More options".
+    """Image, model, what to look for, image type; plane, device and experts under "More options".
 
     Signals:
         image_changed: Another image was chosen, or none is left.
@@ -75,8 +75,10 @@ class ChoicesPanel(QWidget):
         self._last_model = next(iter(_MODELS))
         self.model = ComboBox(label="Model", choices=_as_choices(self._models))
         self.prompt = LineEdit(label="Look for")
-        self.kind = ComboBox(
-            label="Kind", choices=[(text, kind.value) for kind, text in _KINDS.items()], tooltip="Sets the window"
+        self.image_type = ComboBox(
+            label="Image type",
+            choices=[(text, image_type.value) for image_type, text in _IMAGE_TYPES.items()],
+            tooltip="Sets the window",
         )
         self.plane = ComboBox(label="Plane", choices=[(text, plane.value) for plane, text in _PLANES.items()])
         self.device = ComboBox(label="Device", choices=[(text, name) for name, text in _DEVICES.items()])
@@ -115,7 +117,7 @@ class ChoicesPanel(QWidget):
         return Choices(
             model=self.model.value,
             prompt=self.prompt.value.strip() if self.prompt.enabled else "",
-            kind=self.kind.value,
+            image_type=self.image_type.value,
             plane=self.plane.value,
             device=self.device.value,
             keep_experts=self.keep_experts.value,
@@ -151,7 +153,7 @@ class ChoicesPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        self._form = form = _make_form(self.image, self.kind)
+        self._form = form = _make_form(self.image, self.image_type)
         form.addRow(self.image_detail)
         form.addRow("Window", self.windows)
         for widget in (self.model, self.prompt):
@@ -179,13 +181,13 @@ class ChoicesPanel(QWidget):
         if layer is None:
             self.image_detail.setText("Drop a DICOM folder, a NIfTI file or a picture on the viewer.")
         elif origin is None:
-            self.kind.value = (ImageKind.ENDOSCOPY if layer.rgb else ImageKind.PLAIN).value
+            self.image_type.value = (ImageType.ENDOSCOPY if layer.rgb else ImageType.PLAIN).value
             extra = " The time point on the slider is scored." if layer.ndim > 3 else ""  # noqa: PLR2004
             self.image_detail.setText(f"Opened by another plugin: scored as stored.{extra}")
         else:
-            self.kind.value = origin.volume.light.series.kind.value
+            self.image_type.value = origin.volume.light.series.image_type.value
             self.image_detail.setText(describe_volume(origin.volume.light))
-        self.kind.enabled = layer is not None
+        self.image_type.enabled = layer is not None
         self._offer_windows([] if origin is None else list(origin.volume.reference.windows))
         self.image_changed.emit()
 
@@ -203,16 +205,16 @@ class ChoicesPanel(QWidget):
         self.model_detail.setText("…")
         self.model_changed.emit(name)
 
-    def _offer_windows(self, kinds: list[str]) -> None:
+    def _offer_windows(self, image_types: list[str]) -> None:
         """Show a button for each window, and the row only where there is one."""
-        self.windows.offer(kinds)
+        self.windows.offer(image_types)
         self._form.setRowVisible(self.windows, self.windows.is_of_use)
 
-    def _show_window(self, kind: str) -> None:
+    def _show_window(self, image_type: str) -> None:
         layer = self.layer
         origin = None if layer is None else origin_of(layer)
         if layer is not None and origin is not None:
-            low, high = origin.volume.reference.windows[kind]
+            low, high = origin.volume.reference.windows[image_type]
             layer.contrast_limits_range = (
                 min(low, layer.contrast_limits_range[0]),
                 max(high, layer.contrast_limits_range[1]),
@@ -236,18 +238,18 @@ class WindowButtons(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for kind, text in _WINDOWS.items():
+        for image_type, text in _WINDOWS.items():
             button = QPushButton(text)
-            button.setToolTip(f"Show the image with the {text.lower()} window; what is scored is set by Kind")
-            button.clicked.connect(lambda _=False, kind=kind: self.chosen.emit(kind.value))
+            button.setToolTip(f"Show the image with the {text.lower()} window; what is scored is set by Image type")
+            button.clicked.connect(lambda _=False, image_type=image_type: self.chosen.emit(image_type.value))
             layout.addWidget(button)
-            self.buttons[kind.value] = button
+            self.buttons[image_type.value] = button
 
-    def offer(self, kinds: list[str]) -> None:
-        """Show the buttons of these kinds."""
-        self.is_of_use = any(kind in self.buttons for kind in kinds)
-        for kind, button in self.buttons.items():
-            button.setVisible(kind in kinds)
+    def offer(self, image_types: list[str]) -> None:
+        """Show the buttons of these image types."""
+        self.is_of_use = any(image_type in self.buttons for image_type in image_types)
+        for image_type, button in self.buttons.items():
+            button.setVisible(image_type in image_types)
 
 
 def _make_form(*widgets: ComboBox | LineEdit | CheckBox) -> QFormLayout:

@@ -91,9 +91,9 @@ def image_layer_data(volume: SharedVolume, name: str) -> tuple[Any, dict[str, An
 
 
 def start_window(volume: SharedVolume) -> tuple[float, float]:
-    """Return the window to show a volume with at first: that of its kind, never empty."""
+    """Return the window to show a volume with at first: that of its image type, never empty."""
     windows = volume.reference.windows
-    low, high = windows.get(volume.light.series.kind.value, next(iter(windows.values())))
+    low, high = windows.get(volume.light.series.image_type.value, next(iter(windows.values())))
     return (low, high) if high > low else (low, low + 1.0)
 
 

@@ -71,7 +71,7 @@ class ScoreRequest:
         volume: What to score.
         load: The model.
         plane: The plane, by its name.
-        kind: The image type, by its name.
+        image_type: The image type, by its name.
         threshold: The score that a finding reaches; None takes the model's.
         order: Slices to score first.
         scores: (*storage) float32 to fill.
@@ -83,7 +83,7 @@ class ScoreRequest:
     volume: VolumeReference
     load: LoadRequest
     plane: str
-    kind: str
+    image_type: str
     threshold: float | None
     order: tuple[int, ...]
     scores: SharedArrayReference

@@ -135,7 +135,7 @@ class Prior:
         if not self.run.has_image:
             return (0.0, 1.0)
         windows = windows_of(current.volume)
-        low, high = windows.get(current.volume.series.kind.value, next(iter(windows.values())))
+        low, high = windows.get(current.volume.series.image_type.value, next(iter(windows.values())))
         if current.volume.series.modality == self.run.volume.series.modality == "CT":
             return (low, high)
         if (self.fit.correlation or 0.0) >= _RELATED:
@@ -250,7 +250,7 @@ def prior_run(
         volume,
         detector,
         plane=Plane(settings.planes[0]) if len(settings.planes) == 1 else Plane.ALL,
-        kind=settings.kind,
+        image_type=settings.kind,
         threshold=settings.threshold,
         on_slices=on_slices,
         should_stop=should_stop,

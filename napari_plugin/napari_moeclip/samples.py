@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from moeclip_transforms import FileFormat, ImageKind, Series
+from moeclip_transforms import FileFormat, ImageType, Series
 from moeclip_transforms.assemble import make_volume
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _brain() -> Volume:
     from moeclip_med.demo import simulate_brain
 
     brain = simulate_brain()
-    series = _series("simulated brain, simulated lesion", brain.image.shape, ImageKind.MR, channels=1)
+    series = _series("simulated brain, simulated lesion", brain.image.shape, ImageType.MR, channels=1)
     return make_volume(brain.image.astype(np.float32)[None], brain.affine, series, slice_axis=2)
 
 
@@ -37,21 +37,21 @@ def _endoscopy() -> Volume:
 
     frames = simulate_endoscopy().astype(np.float32)
     array = np.ascontiguousarray(frames.transpose(3, 2, 1, 0))
-    series = _series("simulated endoscopy, simulated polyp", array.shape[1:], ImageKind.ENDOSCOPY, channels=3)
+    series = _series("simulated endoscopy, simulated polyp", array.shape[1:], ImageType.ENDOSCOPY, channels=3)
     return make_volume(array, np.eye(4), series, slice_axis=2, display_range=(0.0, 255.0), has_orientation=False)
 
 
-def _series(description: str, shape: tuple[int, ...], kind: ImageKind, channels: int) -> Series:
+def _series(description: str, shape: tuple[int, ...], image_type: ImageType, channels: int) -> Series:
     x, y, z = shape
     return Series(
         uid=description,
         format=FileFormat.IMAGE,
         files=(),
         modality="",
-        kind=kind,
+        image_type=image_type,
         study_uid="",
         shape=(x, y, z, 1),
         channels=channels,
-        is_cine=kind is ImageKind.ENDOSCOPY,
+        is_cine=image_type is ImageType.ENDOSCOPY,
         description=description,
     )

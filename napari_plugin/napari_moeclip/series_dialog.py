@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from moeclip_transforms import Series
     from qtpy.QtWidgets import QWidget
 
-_COLUMNS = ("Series", "Kind", "Size", "Time point")
+_COLUMNS = ("Series", "Image type", "Size", "Time point")
 
 
 class SeriesDialog(QDialog):
@@ -73,7 +73,7 @@ class SeriesDialog(QDialog):
         name.setFlags(name.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         name.setCheckState(Qt.CheckState.Checked if row == 0 else Qt.CheckState.Unchecked)
         self.table.setItem(row, 0, name)
-        self.table.setItem(row, 1, QTableWidgetItem(f"{series.modality} {series.kind.value}".strip()))
+        self.table.setItem(row, 1, QTableWidgetItem(f"{series.modality} {series.image_type.value}".strip()))
         self.table.setItem(row, 2, QTableWidgetItem(f"{columns} × {rows} × {slices}"))
         if times > 1:
             spin = QSpinBox()

@@ -37,7 +37,7 @@ class Choices:
     Attributes:
         model: Name or folder.
         prompt: What to look for; "" takes the model's own.
-        kind: The image type, by its name.
+        image_type: The image type, by its name.
         plane: The plane, by its name.
         device: Where to compute.
         keep_experts: Whether to keep which expert took each patch.
@@ -45,7 +45,7 @@ class Choices:
 
     model: str = "lite"
     prompt: str = ""
-    kind: str = "plain"
+    image_type: str = "plain"
     plane: str = AUTO
     device: str = AUTO
     keep_experts: bool = False
@@ -148,7 +148,7 @@ class Session:
             volume=self.origin.volume.reference,
             load=choices.load,
             plane=choices.plane,
-            kind=choices.kind,
+            image_type=choices.image_type,
             threshold=None,
             order=self.order(choices.plane, first_index),
             scores=scores,

@@ -7,7 +7,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from moeclip_transforms import ImageKind, InputError, fit_window, open_source, slice_views
+from moeclip_transforms import ImageType, InputError, fit_window, open_source, slice_views
 from moeclip_transforms.intensity import CT_WINDOWS
 
 from napari_moeclip.shared import SharedArray
@@ -69,11 +69,11 @@ def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:
 
     They are to look through, so a sample of the voxels is enough; scoring fits its own to all of them.
     """
-    kind = volume.series.kind
+    image_type = volume.series.image_type
     step = max(1, ceil((prod(volume.shape) / _SAMPLE) ** (1 / 3)))
     tensor = volume.tensor[:, ::step, ::step, ::step].clone()  # apart, they fit the processor's cache
     sample = replace(volume, tensor=tensor, padding_mask=None)
-    windows = {one.value: fit_window(sample, one) for one in (CT_WINDOWS if kind in CT_WINDOWS else [kind])}
+    windows = {one.value: fit_window(sample, one) for one in (CT_WINDOWS if image_type in CT_WINDOWS else [image_type])}
     return {name: (window.low, window.high) for name, window in windows.items()}
 
 
@@ -104,7 +104,7 @@ def open_run(folder: Path) -> AnomalyVolume:
 
 def _show_colours(volume: Volume, into: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
     """Convert colours to 8 bits through the volume's own window, slice by slice to spare memory."""
-    window = fit_window(volume, ImageKind.PLAIN)
+    window = fit_window(volume, ImageType.PLAIN)
     image = volume.tensor
     for index in range(volume.shape[2]):
         values = window.apply(image[..., index]).numpy()

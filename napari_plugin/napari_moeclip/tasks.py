@@ -192,20 +192,21 @@ class Tasks:
         on_progress: Callable[[answers.Progress], None],
         should_stop: Callable[[], bool],
     ) -> answers.RunOutcome:
-        from moeclip_transforms import ImageKind, Plane
+        from moeclip_transforms import ImageType, Plane
 
         from moeclip_med.scoring import ResultArrays, score_volume
         from napari_moeclip.models import info_of, show_experts
 
         detector = self._load(request.load)
         shared = SharedVolume(request.volume, owns=False)
-        kind = ImageKind(request.kind)
+        image_type = ImageType(request.image_type)
+        chosen = None if image_type is shared.light.series.image_type else image_type  # only what differs is a choice
 
         anomaly = score_volume(
             shared.light.with_voxels(shared.voxels, shared.padding),
             detector,
             plane=Plane(request.plane),
-            kind=None if kind is shared.light.series.kind else kind,  # only what differs is a choice
+            image_type=chosen,
             threshold=request.threshold,
             keep_routing=request.routing is not None,
             order=request.order,

@@ -16,7 +16,7 @@ import pytest
 from batch_fakes import LIGHT, LoadFake, Recorder, settings
 from hospital_files import Patient, build_hospital, write_nifti, write_series
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.volume import ImageKind, Plane
+from moeclip_transforms.volume import ImageType, Plane
 from sentences import facts
 
 from moeclip_med.batch.driver import ModelChoice, run_batch, settings_that_matter
@@ -30,7 +30,7 @@ from moeclip_med.results.formats import DicomOptions, SegmentationKind
 OTHERS = {
     "formats": frozenset({"json"}),
     "plane": Plane.CORONAL,
-    "kind": ImageKind.OCT,
+    "image_type": ImageType.OCT,
     "threshold": 0.7,
     "time_point": 1,
     "min_volume_ml": 5.0,

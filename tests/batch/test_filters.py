@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.volume import FileFormat, ImageKind, Series
+from moeclip_transforms.volume import FileFormat, ImageType, Series
 
 from moeclip_med.batch.filters import SeriesFilter, reason_to_leave_out
 
 SERIES = Series(
     uid="1.2.3", format=FileFormat.DICOM, files=(Path("archive/2024/IM1"), Path("archive/2024/IM2")), modality="CT",
-    kind=ImageKind.CT_BRAIN, study_uid="1.2", shape=(512, 256, 40, 1), channels=1, description="Head, THIN slices",
+    image_type=ImageType.CT_BRAIN, study_uid="1.2", shape=(512, 256, 40, 1), channels=1,
+    description="Head, THIN slices",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.volume import FileFormat, ImageKind, Series
+from moeclip_transforms.volume import FileFormat, ImageType, Series
 from pydicom.data import get_testdata_file
 
 from moeclip_med.cli.score import list_jobs, parse_time_point
@@ -117,7 +117,7 @@ def test_all_time_points_get_a_run_and_a_folder_each(command, tmp_path):
 
 def test_one_time_point_or_one_volume_needs_no_folder_of_its_own(tmp_path):
     one, several = (
-        Series(f"1.{time}", FileFormat.NIFTI, (), "", ImageKind.MR, "", (8, 8, 8, time), 1) for time in (1, 12)
+        Series(f"1.{time}", FileFormat.NIFTI, (), "", ImageType.MR, "", (8, 8, 8, time), 1) for time in (1, 12)
     )
 
     assert [job.folder for job in list_jobs((one,), None, tmp_path)] == [tmp_path]

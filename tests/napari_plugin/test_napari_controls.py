@@ -38,7 +38,7 @@ def test_every_choice_reaches_the_scoring_process(opened, qtbot, monkeypatch):
     ask = widget.controller.backend.ask
     monkeypatch.setattr(widget.controller.backend, "ask", lambda request: asked.append(request) or ask(request))
     choices = widget.choices
-    pick(qtbot, choices.kind, "other")
+    pick(qtbot, choices.image_type, "other")
     pick(qtbot, choices.plane, "sagittal")
     pick(qtbot, choices.device, "processor")
     pick(qtbot, choices.model, "ViT-L")
@@ -51,7 +51,7 @@ def test_every_choice_reaches_the_scoring_process(opened, qtbot, monkeypatch):
     wait_for_run(qtbot, widget)
     load, score = asked[-2:]
     assert (load.model, load.device, load.prompt) == ("vit-l-14-336", "cpu", "brain MRI")
-    assert (score.kind, score.plane, score.load) == ("plain", "sagittal", load)
+    assert (score.image_type, score.plane, score.load) == ("plain", "sagittal", load)
     assert score.routing is not None
     assert widget.controller.session.outcome.slices_total == 40
 
@@ -77,11 +77,11 @@ def test_windows_are_offered_for_ct_and_say_nothing_else(opened, qtbot, tmp_path
     assert widget.choices.image_detail.text() == "Drop a DICOM folder, a NIfTI file or a picture on the viewer."
     (layer,) = viewer.open(get_testdata_file("CT_small.dcm"), plugin="moeclip-med")
     assert not widget.choices.windows.isHidden()
-    scored_with = widget.choices.kind.value
+    scored_with = widget.choices.image_type.value
     for kind, limits in (("ct-lung", (-1350, 150)), ("ct-soft-tissue", (-160, 240)), ("ct-brain", (0, 80))):
         press(qtbot, widget.choices.windows.buttons[kind])
         assert tuple(layer.contrast_limits) == limits
-    assert widget.choices.kind.value == scored_with
+    assert widget.choices.image_type.value == scored_with
     press(qtbot, widget.runner.run_button)
     wait_for_run(qtbot, widget)
     viewer.layers.selection.active = viewer.layers[0]

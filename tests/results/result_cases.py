@@ -20,7 +20,7 @@ from moeclip_transforms.volume import (
     FileFormat,
     FrameGeometry,
     FrameReference,
-    ImageKind,
+    ImageType,
     Series,
     SourceRef,
     Volume,
@@ -60,7 +60,7 @@ RECORD = ScoringRecord(
     engine=EngineRecord("pytorch", "PyTorch, float32, CPU"),
     input=InputRecord(FileFormat.NIFTI, "", (64, 72, 24), (2.6, 2.5, 6.0), 1, "cd" * 32, 0, True, ()),
     settings=SettingsRecord(
-        ImageKind.MR,
+        ImageType.MR,
         Window(0.0, 1000.0),
         ("axial",),
         THRESHOLD,
@@ -129,7 +129,7 @@ def score(volume: Volume, blobs: tuple[Blob, ...], **changes: Any) -> AnomalyVol
         record=RECORD,
     )
     anomaly = changed(
-        anomaly, "settings", planes=(slice_views(volume)[0].plane,), window=fit_window(volume, volume.series.kind)
+        anomaly, "settings", planes=(slice_views(volume)[0].plane,), window=fit_window(volume, volume.series.image_type)
     )
     return replace(anomaly, **changes)
 
@@ -175,7 +175,7 @@ def nifti_volume(
     source.set_sform(affine, 4)
     nib.save(source, path)
     series = Series(
-        uid="n1", format=FileFormat.NIFTI, files=(path,), modality="", kind=ImageKind.MR, study_uid="",
+        uid="n1", format=FileFormat.NIFTI, files=(path,), modality="", image_type=ImageType.MR, study_uid="",
         shape=(*shape, 1), channels=1,
     )  # fmt: skip
     return Volume(torch.from_numpy(image)[None], Affine(affine), SourceRef(series, "cd" * 32, nifti_code=4))
@@ -189,7 +189,7 @@ def photo_volume(folder: Path) -> Volume:
     image = np.clip(base + np.array([190, 90, 80])[:, None, None, None], 0, 255).astype(np.float32).round()
     series = Series(
         uid="p1", format=FileFormat.IMAGE, files=(folder / "polyp.png",), modality="",
-        kind=ImageKind.ENDOSCOPY, study_uid="", shape=(*shape, 1), channels=3,
+        image_type=ImageType.ENDOSCOPY, study_uid="", shape=(*shape, 1), channels=3,
     )  # fmt: skip
     return Volume(torch.from_numpy(image), Affine(np.eye(4)), SourceRef(series, "ef" * 32), has_orientation=False)
 
@@ -238,7 +238,7 @@ def dicom_volume(folder: Path, orientation: str = "axial", shape: tuple[int, int
     affine[:3, 3] = LPS @ np.array(geometry[0].position)
     series = Series(
         uid=series_uid, format=FileFormat.DICOM, files=tuple(frame.path for frame in frames), modality="CT",
-        kind=ImageKind.CT_SOFT_TISSUE, study_uid=study, shape=(*shape, 1), channels=1,
+        image_type=ImageType.CT_SOFT_TISSUE, study_uid=study, shape=(*shape, 1), channels=1,
     )  # fmt: skip
     return Volume(
         torch.from_numpy(image)[None],
@@ -314,8 +314,8 @@ def clip_volume(folder: Path) -> Volume:
     header = pydicom.dcmread(source, stop_before_pixels=True)
     image = photo_volume(folder).tensor[..., :1].repeat(1, 2, 2, 6)
     series = Series(
-        uid=header.SeriesInstanceUID, format=FileFormat.DICOM, files=(source,), modality="US", kind=ImageKind.PLAIN,
-        study_uid=header.StudyInstanceUID, shape=(320, 240, 6, 1), channels=3, is_cine=True,
+        uid=header.SeriesInstanceUID, format=FileFormat.DICOM, files=(source,), modality="US",
+        image_type=ImageType.PLAIN, study_uid=header.StudyInstanceUID, shape=(320, 240, 6, 1), channels=3, is_cine=True,
     )  # fmt: skip
     frames = [FrameReference(source, k, header.SOPClassUID, header.SOPInstanceUID) for k in range(3, 9)]
     return Volume(image, Affine(np.eye(4)), dicom_source(series, frames), has_orientation=False)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pydicom
-from moeclip_transforms import ImageKind
+from moeclip_transforms import ImageType
 from result_cases import changed
 
 from moeclip_med.results import write_results
@@ -64,7 +64,7 @@ def test_other_content_model_settings_or_schema_has_other_identifiers(dicom_anom
         replace(anomaly, scores=scores),
         changed(anomaly, "settings", threshold=0.6),
         changed(anomaly, "model", sha256="ef" * 32),
-        changed(anomaly, "settings", kind=ImageKind.CT_BRAIN),
+        changed(anomaly, "settings", kind=ImageType.CT_BRAIN),
         with_source(anomaly, frames=frames[::-1]),
         with_source(anomaly, time_point=1),
         replace(anomaly, record=replace(anomaly.record, schema_version=99)),

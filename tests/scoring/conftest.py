@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from moeclip_transforms import Affine, FileFormat, ImageKind, Series, Volume
+from moeclip_transforms import Affine, FileFormat, ImageType, Series, Volume
 from moeclip_transforms.volume import SourceRef
 
 
@@ -24,7 +24,7 @@ def make_volume():
             format=FileFormat.NIFTI,
             files=changes.pop("files", (Path(__file__),)),
             modality="MR",
-            kind=changes.pop("kind", ImageKind.MR),
+            image_type=changes.pop("image_type", ImageType.MR),
             study_uid="",
             shape=(*image.shape[1:], 1),
             channels=image.shape[0],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moeclip_transforms import ImageKind, Volume
+from moeclip_transforms import ImageType, Volume
 from scipy.spatial.transform import Rotation
 
 from moeclip_med.scoring.measures import IntensityUnit, measure_finding
@@ -139,10 +139,10 @@ def test_without_a_usable_value_there_is_no_mean():
 
 
 @pytest.mark.parametrize(
-    ("kind", "unit"), [(ImageKind.CT_LUNG, IntensityUnit.HU), (ImageKind.MR, IntensityUnit.ARBITRARY)]
+    ("image_type", "unit"), [(ImageType.CT_LUNG, IntensityUnit.HU), (ImageType.MR, IntensityUnit.ARBITRARY)]
 )
-def test_the_unit_is_hu_in_ct_alone(kind, unit):
-    volume = Volume.from_array(np.zeros((2, 2, 2), np.float32), np.eye(4), kind=kind)
+def test_the_unit_is_hu_in_ct_alone(image_type, unit):
+    volume = Volume.from_array(np.zeros((2, 2, 2), np.float32), np.eye(4), image_type=image_type)
     assert measure_finding(np.ones((2, 2, 2), bool), (0, 0, 0), volume).unit is unit
 
 

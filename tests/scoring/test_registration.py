@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from moeclip_transforms import Affine, ImageKind
+from moeclip_transforms import Affine, ImageType
 from moeclip_transforms.errors import InputError
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
@@ -108,9 +108,9 @@ def test_nothing_is_said_of_a_fit_without_overlap(head, placed):
     assert (fit.overlap, fit.correlation, fit.mutual_information) == (0, None, None)
 
 
-@pytest.mark.parametrize("change", [{"has_orientation": False}, {"kind": ImageKind.ENDOSCOPY}])
+@pytest.mark.parametrize("change", [{"has_orientation": False}, {"image_type": ImageType.ENDOSCOPY}])
 def test_photographs_have_no_place_beside_another(head, placed, change):
-    array = np.stack([head] * 3) if "kind" in change else head
+    array = np.stack([head] * 3) if "image_type" in change else head
     with pytest.raises(InputError, match="patient coordinates"):
         register(placed(head), placed(array, **change))
     assert replace(measure_fit(placed(head), placed(head)), is_registered=True).shift_mm == 0

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from moeclip_transforms import ImageKind, InputError, Plane, Volume
+from moeclip_transforms import ImageType, InputError, Plane, Volume
 
 from moeclip_med.model.outputs import NetworkOutput
 from moeclip_med.scoring import ResultArrays, score_volume
@@ -58,15 +58,15 @@ WEAK = {"mr": "weak on MR", "ct-lung": "weak on lung CT", "oct": "weak on OCT"}
         (-1000.0, None, ["The lowest value is -1000, as in CT", '"ct-brain"', "weak on lung CT"], "weak on MR"),
         (-3024.0, None, ["The lowest value is -3024, as in CT"], "weak on MR"),
         (0.0, None, ["weak on MR"], "as in CT"),
-        (-1000.0, ImageKind.CT_LUNG, ["weak on lung CT"], "as in CT"),
-        (-1000.0, ImageKind.CT_BRAIN, [], "as in CT"),
-        (-1000.0, ImageKind.MR, ["weak on MR"], "as in CT"),
+        (-1000.0, ImageType.CT_LUNG, ["weak on lung CT"], "as in CT"),
+        (-1000.0, ImageType.CT_BRAIN, [], "as in CT"),
+        (-1000.0, ImageType.MR, ["weak on MR"], "as in CT"),
     ],
 )
 def test_a_ct_that_is_taken_for_mr_is_told_unless_its_kind_was_named(blob, lowest, asked, said, unsaid):
     values = np.where(blob > 0, blob, lowest).astype(np.float32)
-    volume = Volume.from_array(values, np.diag([2.0, 2, 2, 1]), kind=ImageKind.MR)
-    warning = score_volume(volume, make_detector(weak_kinds=WEAK), kind=asked).record.outcome.weak_kind_warning
+    volume = Volume.from_array(values, np.diag([2.0, 2, 2, 1]), image_type=ImageType.MR)
+    warning = score_volume(volume, make_detector(weak_kinds=WEAK), image_type=asked).record.outcome.weak_kind_warning
     assert [words for words in said if words not in warning] == []
     assert unsaid not in warning
     assert bool(warning) == bool(said)

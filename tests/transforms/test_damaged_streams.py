@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from moeclip_transforms import ImageKind, InputError, fit_window, read_volume
+from moeclip_transforms import ImageType, InputError, fit_window, read_volume
 from moeclip_transforms.codestream import StreamSize, compressed_frames, declared_size
 from moeclip_transforms.dicom_file import BoundedFile
 from pydicom.data import get_testdata_file
@@ -117,7 +117,7 @@ def test_narrow_range_far_from_zero_has_a_window(tmp_path):
     array[5:15, 5:15, 5:15] += 2
     nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii")
     volume = read_volume(tmp_path / "a.nii")
-    window = fit_window(volume, ImageKind.MR)
+    window = fit_window(volume, ImageType.MR)
     assert window.low < window.high
 
 

@@ -251,7 +251,7 @@ def test_real_tilted_head(shared_dicom):
         "The slices are tilted by 18.5° against the direction in which they were acquired (gantry tilt).",
     )
     assert not volume.is_regular
-    assert volume.series.kind == "ct-brain"
+    assert volume.series.image_type == "ct-brain"
     assert slice_views(volume)[0].plane == "axial"
     with pytest.raises(InputError, match="unevenly spaced or tilted"):
         slice_views(volume, Plane.ALL)
@@ -260,7 +260,7 @@ def test_real_tilted_head(shared_dicom):
 def test_real_mr_head(shared_dicom):
     with open_source(shared_dicom / "mr_head_t1.zip") as source:
         (series,) = source.series
-        assert (series.shape, series.kind) == ((256, 256, 192, 1), "mr")
+        assert (series.shape, series.image_type) == ((256, 256, 192, 1), "mr")
         volume = source.read(series)
         assert volume.is_regular
         assert volume.notes == ()

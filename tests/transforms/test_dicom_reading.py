@@ -4,7 +4,7 @@ import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
-from moeclip_transforms import ArchiveLimits, ImageKind, InputError, open_source, read_volume
+from moeclip_transforms import ArchiveLimits, ImageType, InputError, open_source, read_volume
 from openjpeg.utils import encode_array
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -208,7 +208,7 @@ def test_palette_colour_clip():
 
 def test_ultrasound_clip_in_ybr_is_read_as_rgb():
     volume = read("examples_ybr_color.dcm")
-    assert (volume.shape, volume.series.is_cine, volume.series.kind) == ((320, 240, 30), True, ImageKind.PLAIN)
+    assert (volume.shape, volume.series.is_cine, volume.series.image_type) == ((320, 240, 30), True, ImageType.PLAIN)
     expected = pydicom.pixels.pixel_array(get_testdata_file("examples_ybr_color.dcm"), index=29)
     np.testing.assert_array_equal(volume.tensor[:, :, :, 29].numpy().transpose(2, 1, 0), expected)
 
@@ -222,7 +222,7 @@ def test_endoscopy_is_known_as_such(tmp_path, make_slice):
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(tmp_path / "clip")
     volume = read_volume(tmp_path / "clip")
-    assert (volume.series.kind, volume.series.is_cine) == (ImageKind.ENDOSCOPY, True)
+    assert (volume.series.image_type, volume.series.is_cine) == (ImageType.ENDOSCOPY, True)
     np.testing.assert_array_equal(volume.tensor.numpy().transpose(3, 2, 1, 0), pixels)
 
 

@@ -5,7 +5,7 @@ import torch
 from moeclip_transforms import (
     Affine,
     FileFormat,
-    ImageKind,
+    ImageType,
     Series,
     Volume,
     Window,
@@ -18,7 +18,7 @@ from moeclip_transforms.volume import SourceRef
 def volume_of(array, affine=None):
     x, y, z = array.shape
     data = torch.as_tensor(np.asarray(array, dtype=np.float32))[None]
-    series = Series("1", FileFormat.NIFTI, (), "", ImageKind.MR, "", (x, y, z, 1), 1)
+    series = Series("1", FileFormat.NIFTI, (), "", ImageType.MR, "", (x, y, z, 1), 1)
     return Volume(data, affine or Affine(np.eye(4)), SourceRef(series, ""))
 
 

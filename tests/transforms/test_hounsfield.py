@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from moeclip_transforms import ImageKind, Volume, fit_window
+from moeclip_transforms import ImageType, Volume, fit_window
 
 RANDOM = np.random.default_rng(4)
 
@@ -14,7 +14,7 @@ def ct(shape=(40, 40, 10)):
 
 
 def window_of(values, **options):
-    return fit_window(Volume.from_array(values.astype(np.float32), np.eye(4), **options), ImageKind.CT_BRAIN)
+    return fit_window(Volume.from_array(values.astype(np.float32), np.eye(4), **options), ImageType.CT_BRAIN)
 
 
 @pytest.mark.parametrize("padding", [None, -2000.0, -3024.0])

@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from moeclip_transforms import ImageKind, Plane, dictionary, fit_window, foreground_box, read_volume, slice_views
+from moeclip_transforms import ImageType, Plane, dictionary, fit_window, foreground_box, read_volume, slice_views
 from moeclip_transforms.array import CropForegroundSquare, SliceAlongPlane, WindowIntensity
 from moeclip_transforms.dictionary import CropForegroundSquared, SliceAlongPlaned, WindowIntensityd
 from moeclip_transforms.monai_reader import SeriesReader
@@ -35,7 +35,7 @@ def test_load_image_reads_a_dicom_folder(head):
     assert image.shape == (1, 40, 60, 8)
     assert torch.equal(image.as_tensor(), volume.tensor)
     np.testing.assert_array_equal(image.affine.numpy(), volume.affine.matrix)
-    assert (image.meta["kind"], image.meta["slice_axis"], image.meta["is_regular"]) == ("ct-brain", 2, True)
+    assert (image.meta["image_type"], image.meta["slice_axis"], image.meta["is_regular"]) == ("ct-brain", 2, True)
 
 
 def test_load_imaged_reads_photographs_with_channels_first(tmp_path):
@@ -64,7 +64,7 @@ def test_notes_become_warnings(write_series):
 def test_preset_shares_the_arithmetic_of_scoring(head):
     volume = read_volume(head)
     (view,) = slice_views(volume)
-    window = fit_window(volume, volume.series.kind)
+    window = fit_window(volume, volume.series.image_type)
     box = foreground_box(volume, view, window)
     image = preset()({"image": head})["image"]
     assert image.shape == (1, 8, box.row_stop - box.row_start, box.column_stop - box.column_start)
@@ -92,7 +92,7 @@ def test_preset_is_undone_onto_the_volumes_own_grid(head, plane):
     volume = read_volume(head)
     assert back.shape == volume.tensor.shape
     np.testing.assert_allclose(back.affine.numpy(), volume.affine.matrix, atol=1e-12)
-    assert torch.equal(back.as_tensor(), fit_window(volume, ImageKind.CT_BRAIN).apply(volume.tensor))
+    assert torch.equal(back.as_tensor(), fit_window(volume, ImageType.CT_BRAIN).apply(volume.tensor))
 
 
 def test_slicing_alone_is_exactly_invertible():
@@ -108,10 +108,10 @@ def test_slicing_alone_is_exactly_invertible():
 def test_crop_may_reach_outside_and_fills_with_black():
     values = torch.full((1, 2, 10, 40), 5.0)
     values[:, :, :, 3:33] = 100
-    image = MetaTensor(values, affine=torch.eye(4).double(), meta={"kind": "ct-soft-tissue"})
-    cropped = CropForegroundSquare(ImageKind.MR)(image)
+    image = MetaTensor(values, affine=torch.eye(4).double(), meta={"image_type": "ct-soft-tissue"})
+    cropped = CropForegroundSquare(ImageType.MR)(image)
     assert cropped.shape[2] == cropped.shape[3]
-    windowed = WindowIntensity(ImageKind.MR)(cropped)
+    windowed = WindowIntensity(ImageType.MR)(cropped)
     assert float(windowed[0, 0, 0].max()) == 0
     assert float(windowed.max()) == 1
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moeclip_transforms import ImageKind, InputError, open_source, read_volume, slice_views
+from moeclip_transforms import ImageType, InputError, open_source, read_volume, slice_views
 from nibabel.testing import data_path
 from sentences import facts
 
@@ -39,7 +39,7 @@ def test_real_files_agree_with_nibabel(name):
     data = data[..., last] if data.ndim == 4 else data
     np.testing.assert_allclose(volume.tensor[0].numpy(), data, rtol=1e-6)
     np.testing.assert_array_equal(volume.affine.matrix, expected.affine)
-    assert volume.series.kind is ImageKind.MR
+    assert volume.series.image_type is ImageType.MR
     assert volume.has_orientation
 
 
@@ -134,7 +134,7 @@ def test_colour_volume(tmp_path):
     stored["R"], stored["G"], stored["B"] = 10, 20, 30
     volume = read_volume(save(tmp_path / "a.nii", stored))
     assert volume.tensor[:, 1, 2, 3].tolist() == [10, 20, 30]
-    assert volume.series.kind is ImageKind.PLAIN
+    assert volume.series.image_type is ImageType.PLAIN
 
 
 def test_two_dimensional_file(tmp_path):

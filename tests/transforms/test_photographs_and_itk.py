@@ -2,7 +2,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import SimpleITK
-from moeclip_transforms import ImageKind, InputError, isolation, open_source, read_volume
+from moeclip_transforms import ImageType, InputError, isolation, open_source, read_volume
 from PIL import Image
 from sentences import facts
 
@@ -25,7 +25,7 @@ def test_lossless_images_come_as_stored(tmp_path, suffix, colour):
     assert volume.series.shape == (7, 5, 1, 1)
     shown = volume.tensor[..., 0].numpy()
     np.testing.assert_array_equal(shown.transpose(2, 1, 0).squeeze(), pixels)
-    assert (volume.series.kind, volume.has_orientation) == (ImageKind.PLAIN, False)
+    assert (volume.series.image_type, volume.has_orientation) == (ImageType.PLAIN, False)
     assert volume.display_range == (0.0, 255.0)
 
 

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from moeclip_transforms import ImageKind, InputError, fit_window, isolation, open_source, read_volume
+from moeclip_transforms import ImageType, InputError, fit_window, isolation, open_source, read_volume
 from moeclip_transforms.pictures import turn_upright
 from PIL import Image, ImageOps
 
@@ -33,7 +33,7 @@ def deep_png(path, pixels):
 def shown(path):
     """(row, column, colour) as the network sees it, 0 to 1."""
     volume = read_volume(path)
-    return fit_window(volume, ImageKind.PLAIN).apply(volume.array)[..., 0].transpose(2, 1, 0)
+    return fit_window(volume, ImageType.PLAIN).apply(volume.array)[..., 0].transpose(2, 1, 0)
 
 
 def test_colour_png_of_sixteen_bits(tmp_path):

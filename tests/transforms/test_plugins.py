@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
-from moeclip_transforms import FileFormat, ImageKind, InputError, Series, open_source, plugins, read_volume
+from moeclip_transforms import FileFormat, ImageType, InputError, Series, open_source, plugins, read_volume
 from moeclip_transforms.assemble import make_volume
 from moeclip_transforms.readers import GROUP, FileReader, reader_named
 
@@ -14,7 +14,7 @@ from moeclip_transforms.readers import GROUP, FileReader, reader_named
 def scan_text(path):
     rows = path.read_text(encoding="utf-8").split("\n")
     shape = (len(rows[0].split()), len(rows), 1, 1)
-    return Series(path.name, FileFormat.OTHER, (path,), "", ImageKind.PLAIN, "", shape, 1, reader="numbers")
+    return Series(path.name, FileFormat.OTHER, (path,), "", ImageType.PLAIN, "", shape, 1, reader="numbers")
 
 
 def read_text(series, *, time_point=0):

@@ -9,7 +9,7 @@ from moeclip_transforms import (
     Affine,
     EdgeLetters,
     FileFormat,
-    ImageKind,
+    ImageType,
     InputError,
     Plane,
     Series,
@@ -28,7 +28,7 @@ ORIENTATIONS = [
 def volume_of(array, affine=None, *, slice_axis=2, **details):
     x, y, z = array.shape[-3:]
     data = torch.as_tensor(np.asarray(array, dtype=np.float32)).reshape(-1, x, y, z)
-    series = Series("1", FileFormat.NIFTI, (), "", ImageKind.MR, "", (x, y, z, 1), 1)
+    series = Series("1", FileFormat.NIFTI, (), "", ImageType.MR, "", (x, y, z, 1), 1)
     return Volume(data, affine or Affine(np.eye(4)), SourceRef(series, ""), slice_axis, **details)
 
 

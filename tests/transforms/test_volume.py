@@ -13,7 +13,7 @@ import SimpleITK
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from moeclip_transforms import Affine, ImageKind, InputError, Volume, read_volume
+from moeclip_transforms import Affine, ImageType, InputError, Volume, read_volume
 from moeclip_transforms.intensity import fit_image_window, fit_window
 from monai.data.meta_tensor import MetaTensor
 
@@ -40,7 +40,7 @@ def test_monai_gets_the_same_values_and_the_files_geometry(nifti_file, small_bra
 
 def test_both_forms_have_the_same_window(nifti_file):
     volume = read_volume(nifti_file)
-    assert fit_window(volume, ImageKind.MR) == fit_image_window(volume.to_monai(), ImageKind.MR)
+    assert fit_window(volume, ImageType.MR) == fit_image_window(volume.to_monai(), ImageType.MR)
 
 
 def test_a_volume_stays_frozen_and_can_be_sent(nifti_file):
@@ -71,11 +71,11 @@ def test_values_that_are_not_numbers_are_equal_to_themselves():
 
 def test_an_array_is_a_volume_in_one_line(small_brain):
     array, affine = small_brain
-    volume = Volume.from_array(array, affine, kind="mr")
+    volume = Volume.from_array(array, affine, image_type="mr")
     assert volume.shape == array.shape
     assert volume.affine == Affine(affine)
     assert volume.has_orientation
-    assert volume.series.kind is ImageKind.MR
+    assert volume.series.image_type is ImageType.MR
     np.testing.assert_array_equal(volume.array[0], array.astype(np.float32))
 
 
@@ -88,7 +88,7 @@ def test_without_an_affine_there_is_no_orientation():
 
 def test_a_photograph_of_bytes_keeps_its_range():
     pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-    volume = Volume.from_array(pixels, kind="endoscopy", axes="yxc")
+    volume = Volume.from_array(pixels, image_type="endoscopy", axes="yxc")
     assert volume.shape == (9, 7, 1)
     assert volume.display_range == (0.0, 255.0)
     np.testing.assert_array_equal(volume.array[:, :, :, 0], pixels.transpose(2, 1, 0))
@@ -108,7 +108,7 @@ def test_monais_tensor_and_torchs_come_back(nifti_file):
     np.testing.assert_array_equal(again.array, volume.array)
     assert again.affine == volume.affine
     assert again.slice_axis == volume.slice_axis
-    assert again.series.kind is volume.series.kind
+    assert again.series.image_type is volume.series.image_type
     plain = Volume.from_array(volume.tensor, volume.affine)
     np.testing.assert_array_equal(plain.array, volume.array)
 
@@ -136,7 +136,7 @@ def test_a_simpleitk_image_keeps_its_place(dimension):
         (np.zeros(5), {}, "1 axes"),
         (np.zeros((3, 0, 4)), {}, "3×0×4"),
         (np.ones((3, 4, 5)), {"affine": np.zeros((4, 4))}, "singular"),
-        (np.ones((3, 4, 5)), {"kind": "x-ray"}, '"x-ray"'),
+        (np.ones((3, 4, 5)), {"image_type": "x-ray"}, '"x-ray"'),
         (np.ones((3, 4, 5)), {"slice_axis": 4}, "expected 0, 1 or 2"),
     ],
 )

@@ -1,28 +1,28 @@
 import numpy as np
 import pytest
 import torch
-from moeclip_transforms import Affine, FileFormat, ImageKind, Series, Volume, Window, fit_window
+from moeclip_transforms import Affine, FileFormat, ImageType, Series, Volume, Window, fit_window
 from moeclip_transforms.volume import SourceRef
 
 
 def volume_of(array, **facts):
     data = torch.as_tensor(np.asarray(array, dtype=np.float32))
     data = data[None] if data.ndim == 3 else data
-    series = Series("1", FileFormat.NIFTI, (), "", ImageKind.MR, "", (*data.shape[1:], 1), len(data))
+    series = Series("1", FileFormat.NIFTI, (), "", ImageType.MR, "", (*data.shape[1:], 1), len(data))
     return Volume(data, Affine(np.eye(4)), SourceRef(series, ""), **facts)
 
 
 @pytest.mark.parametrize(
-    ("kind", "low", "high"),
+    ("image_type", "low", "high"),
     [
-        (ImageKind.CT_BRAIN, 0, 80),
-        (ImageKind.CT_SOFT_TISSUE, -160, 240),
-        (ImageKind.CT_LUNG, -1350, 150),
+        (ImageType.CT_BRAIN, 0, 80),
+        (ImageType.CT_SOFT_TISSUE, -160, 240),
+        (ImageType.CT_LUNG, -1350, 150),
     ],
 )
-def test_ct_windows_are_fixed_in_hu(kind, low, high):
+def test_ct_windows_are_fixed_in_hu(image_type, low, high):
     for content in (np.zeros((2, 2, 2)), np.full((2, 2, 2), 3000)):
-        window = fit_window(volume_of(content), kind)
+        window = fit_window(volume_of(content), image_type)
         assert (window.low, window.high) == (low, high)
     hounsfield = torch.tensor([low - 1000.0, low, (low + high) / 2, high, high + 1000])
     assert window.apply(hounsfield).tolist() == [0, 0, 0.5, 1, 1]
@@ -48,14 +48,14 @@ def test_numpy_and_torch_agree():
 
 def test_constant_volume_becomes_zero():
     volume = volume_of(np.full((4, 4, 4), 7))
-    window = fit_window(volume, ImageKind.MR)
+    window = fit_window(volume, ImageType.MR)
     assert not window.apply(volume.tensor).any()
     assert not window.foreground(volume.tensor).any()
 
 
 def test_volume_of_nan_becomes_zero():
     volume = volume_of(np.full((4, 4, 4), np.nan))
-    assert not fit_window(volume, ImageKind.MR).apply(volume.tensor).any()
+    assert not fit_window(volume, ImageType.MR).apply(volume.tensor).any()
 
 
 def test_percentiles_are_those_of_the_tissue_not_of_the_air():
@@ -64,7 +64,7 @@ def test_percentiles_are_those_of_the_tissue_not_of_the_air():
     tissue = generator.uniform(200, 800, size=(30, 30, 20))
     array = air.copy()
     array[15:45, 15:45] = tissue
-    window = fit_window(volume_of(array), ImageKind.MR)
+    window = fit_window(volume_of(array), ImageType.MR)
     assert 8 < window.foreground_above < 200  # above two standard deviations of the air
     foreground = array[array > window.foreground_above]
     assert len(foreground) == pytest.approx(tissue.size, rel=0.02)
@@ -78,7 +78,7 @@ def test_masked_background_is_left_out_even_in_the_middle_of_the_range():
     brain = generator.normal(0, 1, size=(20, 20, 20))
     array = np.zeros((40, 40, 40))  # z-scored, skull-stripped: the background is 0, the mean of the brain as well
     array[10:30, 10:30, 10:30] = brain
-    window = fit_window(volume_of(array), ImageKind.MR)
+    window = fit_window(volume_of(array), ImageType.MR)
     assert window.background == 0
     assert window.low == pytest.approx(np.percentile(brain, 0.5), abs=0.02)
     assert window.high == pytest.approx(np.percentile(brain, 99.5), abs=0.02)
@@ -89,15 +89,15 @@ def test_window_does_not_depend_on_orientation():
     generator = np.random.default_rng(3)
     array = np.abs(generator.normal(0, 5, size=(24, 20, 16)))
     array[4:12, 4:12, 4:12] += 300
-    expected = fit_window(volume_of(array), ImageKind.MR)
+    expected = fit_window(volume_of(array), ImageType.MR)
     for axes in ((2, 1, 0), (1, 0, 2)):
-        assert fit_window(volume_of(array.transpose(axes)[::-1].copy()), ImageKind.MR) == expected
+        assert fit_window(volume_of(array.transpose(axes)[::-1].copy()), ImageType.MR) == expected
 
 
 def test_photographs_keep_their_stored_range():
     volume = volume_of(np.full((3, 4, 4, 1), 51), display_range=(0.0, 255.0))
-    for kind in (ImageKind.PLAIN, ImageKind.ENDOSCOPY, ImageKind.OCT):
-        window = fit_window(volume, kind)
+    for image_type in (ImageType.PLAIN, ImageType.ENDOSCOPY, ImageType.OCT):
+        window = fit_window(volume, image_type)
         assert (window.low, window.high) == (0, 255)
     assert float(window.apply(volume.tensor).max()) == pytest.approx(0.2)
     assert window.foreground(torch.tensor([0.0, 5.0, 60.0])).tolist() == [False, False, True]
@@ -106,5 +106,5 @@ def test_photographs_keep_their_stored_range():
 def test_one_outlier_does_not_darken_the_rest():
     array = np.random.default_rng(4).uniform(100, 200, size=(30, 30, 30))
     array[0, 0, 0] = 1e6
-    window = fit_window(volume_of(array), ImageKind.MR)
+    window = fit_window(volume_of(array), ImageType.MR)
     assert window.high < 300

@@ -32,7 +32,7 @@ from .volume import (
     FrameReference as FrameReference,
 )
 from .volume import (
-    ImageKind as ImageKind,
+    ImageType as ImageType,
 )
 from .volume import (
     Plane as Plane,

@@ -13,13 +13,13 @@ from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import Transform
 from monai.utils.enums import TraceKeys, TransformBackends
 
-from moeclip_transforms.conversion import KIND_KEY, ORIENTATION_KEY, REGULAR_KEY, SLICE_AXIS_KEY
+from moeclip_transforms.conversion import IMAGE_TYPE_KEY, ORIENTATION_KEY, REGULAR_KEY, SLICE_AXIS_KEY
 from moeclip_transforms.foreground import foreground_square
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.intensity import Window, fit_image_window
 from moeclip_transforms.slice_axis import likely_slice_axis
 from moeclip_transforms.slicing import SliceView, views_of
-from moeclip_transforms.volume import ImageKind, Plane
+from moeclip_transforms.volume import ImageType, Plane
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,17 +91,17 @@ class WindowIntensity(Transform):
     """Map stored values to [0, 1]; see `moeclip_transforms.fit_window`.
 
     Args:
-        kind: The image type; None takes what the reader found in the header, else "plain".
+        image_type: The image type; None takes what the reader found in the header, else "plain".
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012  MONAI's interface
 
-    def __init__(self, kind: ImageKind | str | None = None) -> None:
-        self.kind = None if kind is None else ImageKind(kind)
+    def __init__(self, image_type: ImageType | str | None = None) -> None:
+        self.image_type = None if image_type is None else ImageType(image_type)
 
     def __call__(self, img: MetaTensor) -> MetaTensor:
         """Window an image; a window that an earlier transform fitted to the whole image is used."""
-        window = image_window(img, self.kind)
+        window = image_window(img, self.image_type)
         return _with_meta(window.apply(img.as_tensor()), img)
 
 
@@ -112,16 +112,16 @@ class CropForegroundSquare(CropForeground):
     `WindowIntensity`, for which it keeps the window fitted to the whole image.
 
     Args:
-        kind: The image type; None takes what the reader found in the header, else "plain".
+        image_type: The image type; None takes what the reader found in the header, else "plain".
     """
 
-    def __init__(self, kind: ImageKind | str | None = None) -> None:
+    def __init__(self, image_type: ImageType | str | None = None) -> None:
         super().__init__()
-        self.kind = None if kind is None else ImageKind(kind)
+        self.image_type = None if image_type is None else ImageType(image_type)
 
     def __call__(self, img: MetaTensor) -> MetaTensor:  # type: ignore[override]  # fewer arguments than MONAI's
         """Crop an image."""
-        window = image_window(img, self.kind)
+        window = image_window(img, self.image_type)
         start, stop = self.compute_bounding_box(img)
         out = cast("MetaTensor", self.crop_pad(img, start, stop, value=window.low))
         out.meta[WINDOW_KEY] = astuple(window)
@@ -133,19 +133,19 @@ class CropForegroundSquare(CropForeground):
         spacing = Affine(np.asarray(image.affine)).spacing
         _, n_slices, rows, columns = img.shape
         view = SliceView("", (0, 1, 2), (False, False, False), spacing, None, n_slices, rows, columns)
-        box = foreground_square(image.as_tensor(), view, image_window(image, self.kind))
+        box = foreground_square(image.as_tensor(), view, image_window(image, self.image_type))
         return (
             np.array([0, box.row_start, box.column_start]),
             np.array([n_slices, box.row_stop, box.column_stop]),
         )
 
 
-def image_window(img: MetaTensor, kind: ImageKind | None) -> Window:
+def image_window(img: MetaTensor, image_type: ImageType | None) -> Window:
     """The window kept in an image's metadata, else the one fitted to it."""
     kept = img.meta.get(WINDOW_KEY)
     if kept is not None:
         return Window(*kept)
-    return fit_image_window(img, kind or ImageKind(img.meta.get(KIND_KEY, ImageKind.PLAIN)))
+    return fit_image_window(img, image_type or ImageType(img.meta.get(IMAGE_TYPE_KEY, ImageType.PLAIN)))
 
 
 def _with_meta(values: Tensor, source: MetaTensor) -> MetaTensor:

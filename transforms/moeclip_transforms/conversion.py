@@ -11,7 +11,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import Affine
 from moeclip_transforms.hashing import hash_array
 from moeclip_transforms.slice_axis import likely_slice_axis
-from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
+from moeclip_transforms.volume import FileFormat, ImageType, Series, SourceRef
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from moeclip_transforms.volume import Volume
 
-DISPLAY_RANGE_KEY, KIND_KEY, SLICE_AXIS_KEY = "display_range", "kind", "slice_axis"
+DISPLAY_RANGE_KEY, IMAGE_TYPE_KEY, SLICE_AXIS_KEY = "display_range", "image_type", "slice_axis"
 ORIENTATION_KEY, REGULAR_KEY, NOTES_KEY = "has_orientation", "is_regular", "notes"
 """Keys of `MetaTensor.meta` under which what a header says beyond MONAI's own keys is kept."""
 
@@ -34,7 +34,7 @@ class _Plain(NamedTuple):
     values: NDArray[Any]
     axes: str
     affine: Affine | None
-    kind: str | None = None
+    image_type: str | None = None
     slice_axis: int | None = None
     has_orientation: bool = True
 
@@ -43,7 +43,7 @@ def volume_from_array(
     array: object,
     affine: Affine | ArrayLike | None = None,
     *,
-    kind: ImageKind | str | None = None,
+    image_type: ImageType | str | None = None,
     axes: str = "",
     slice_axis: int | None = None,
     name: str = "array",
@@ -53,14 +53,14 @@ def volume_from_array(
     if affine is not None:
         plain = plain._replace(affine=affine if isinstance(affine, Affine) else Affine(np.asarray(affine)))
     values = _channel_first(plain.values, plain.axes, name)
-    known_kind = _kind(kind or plain.kind or ImageKind.PLAIN)
+    known = _image_type(image_type or plain.image_type or ImageType.PLAIN)
     channels, x, y, z = values.shape
     series = Series(
         uid=name,
         format=FileFormat.ARRAY,
         files=(),
         modality="",
-        kind=known_kind,
+        image_type=known,
         study_uid="",
         shape=(x, y, z, 1),
         channels=channels,
@@ -93,7 +93,7 @@ def metadata(volume: Volume) -> dict[str, Any]:
         "original_affine": volume.affine.matrix.copy(),
         "spatial_shape": np.array(volume.shape),
         "space": "RAS",
-        KIND_KEY: str(volume.series.kind),
+        IMAGE_TYPE_KEY: str(volume.series.image_type),
         SLICE_AXIS_KEY: volume.slice_axis,
         ORIENTATION_KEY: volume.has_orientation,
         REGULAR_KEY: volume.is_regular,
@@ -122,7 +122,7 @@ def _from_monai(image: Any, axes: str) -> _Plain:  # noqa: ANN401  MONAI is impo
         values,
         axes or {3: "cxy"}.get(values.ndim) or _AXES_BY_NUMBER.get(values.ndim, ""),
         Affine.from_lps(matrix) if is_lps else Affine(matrix),
-        image.meta.get(KIND_KEY),
+        image.meta.get(IMAGE_TYPE_KEY),
         None if slice_axis is None else int(slice_axis),
         bool(image.meta.get(ORIENTATION_KEY, True)),
     )
@@ -167,11 +167,11 @@ def _channel_first(values: NDArray[Any], axes: str, name: str) -> NDArray[Any]:
     return ordered
 
 
-def _kind(kind: ImageKind | str) -> ImageKind:
+def _image_type(image_type: ImageType | str) -> ImageType:
     try:
-        return ImageKind(kind)
+        return ImageType(image_type)
     except ValueError as error:
-        msg = f'"{kind}" is no image type; choose from {", ".join(ImageKind)}.'
+        msg = f'"{image_type}" is no image type; choose from {", ".join(ImageType)}.'
         raise InputError(msg) from error
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_transforms import dicom_kind
+from moeclip_transforms import dicom_image_type
 from moeclip_transforms.dicom_frame import FRAME_KEYWORDS, NO_IMAGE, Frame, frames_of
 from moeclip_transforms.dicom_geometry import along_normal, uneven
 from moeclip_transforms.dicom_header import number, parse_header, text
@@ -42,8 +42,9 @@ _UNNAMED_NOTE = (
 _KEYWORDS: tuple[str | int, ...] = tuple(
     dict.fromkeys(
         [
-            *FRAME_KEYWORDS, *PLACE_KEYWORDS, *SPACING_KEYWORDS, *dicom_kind.KIND_KEYWORDS, "PatientID", "PatientName",
-            "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InConcatenationTotalNumber",
+            *FRAME_KEYWORDS, *PLACE_KEYWORDS, *SPACING_KEYWORDS, *dicom_image_type.IMAGE_TYPE_KEYWORDS,
+            "PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
+            "InConcatenationTotalNumber",
         ]
     )
 )  # fmt: skip
@@ -97,7 +98,7 @@ def scan_dicom(file: DicomFile, *, force: bool = False) -> ScannedFile:
     if not text(header, "SOPClassUID") and not text(header, "Rows"):
         msg = f'"{path.name}" is DICOM but neither an image nor a document (no SOP Class UID).'
         raise NoSeriesError(msg) if header.file_meta.get("MediaStorageSOPClassUID") else InputError(msg)
-    reason = dicom_kind.no_image_reason(header, has_pixels=parsed.pixels_at is not None)
+    reason = dicom_image_type.no_image_reason(header, has_pixels=parsed.pixels_at is not None)
     if reason:
         frames: tuple[Frame, ...] = (replace(NO_IMAGE, path=path, sop_class_uid=text(header, "SOPClassUID")),)
     else:
@@ -187,7 +188,7 @@ def _missing_parts(files: Sequence[ScannedFile]) -> tuple[str, ...]:
 def _describe(
     stack: Sequence[Frame], template: Series, copies: dict[Path, list[Path]], notes: tuple[str, ...]
 ) -> Series:
-    skip_reason = template.skip_reason or dicom_kind.contrast_reason(template.modality, stack[0].contrast)
+    skip_reason = template.skip_reason or dicom_image_type.contrast_reason(template.modality, stack[0].contrast)
     try:
         volumes, more_notes = split_volumes(stack)
     except InputError as error:
@@ -210,20 +211,20 @@ def _describe(
 
 def _template(uid: str, path: Path, header: Dataset, first: Frame, reason: str) -> Series:
     is_palette = text(header, "PhotometricInterpretation") == "PALETTE COLOR"
-    modality, kind = sys.intern(text(header, "Modality")), dicom_kind.kind_of(header)
+    modality, image_type = sys.intern(text(header, "Modality")), dicom_image_type.image_type_of(header)
     return Series(
         uid=uid,
         format=FileFormat.DICOM,
         files=(path,),
         modality=modality,
-        kind=kind,
+        image_type=image_type,
         study_uid=sys.intern(text(header, "StudyInstanceUID")),
         shape=(first.columns, first.rows, 1, 1),
         channels=first.samples if not is_palette else 3,
-        is_cine=dicom_kind.is_cine(header, first),
-        skip_reason=sys.intern(reason or dicom_kind.skip_reason(header)),
+        is_cine=dicom_image_type.is_cine(header, first),
+        skip_reason=sys.intern(reason or dicom_image_type.skip_reason(header)),
         description=sys.intern(text(header, "SeriesDescription")),
-        notes=(*dicom_kind.kind_notes(header), *_UNNAMED_NOTE[: uid.startswith(_UNNAMED)]),
+        notes=(*dicom_image_type.image_type_notes(header), *_UNNAMED_NOTE[: uid.startswith(_UNNAMED)]),
     )
 
 

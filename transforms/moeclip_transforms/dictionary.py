@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection
     from monai.data.meta_tensor import MetaTensor
 
-    from moeclip_transforms.volume import ImageKind
+    from moeclip_transforms.volume import ImageType
 
 
 class SliceAlongPlaned(MapTransform, InvertibleTransform):
@@ -50,17 +50,17 @@ class CropForegroundSquared(MapTransform, InvertibleTransform):
 
     Args:
         keys: Keys of the images.
-        kind: The image type; None takes what the reader found in the header.
+        image_type: The image type; None takes what the reader found in the header.
         allow_missing_keys: Whether a key may be missing.
     """
 
     backend = CropForegroundSquare.backend
 
     def __init__(
-        self, keys: KeysCollection, kind: ImageKind | str | None = None, *, allow_missing_keys: bool = False
+        self, keys: KeysCollection, image_type: ImageType | str | None = None, *, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.transform = CropForegroundSquare(kind)
+        self.transform = CropForegroundSquare(image_type)
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
         """Crop the images."""
@@ -76,17 +76,17 @@ class WindowIntensityd(MapTransform):
 
     Args:
         keys: Keys of the images.
-        kind: The image type; None takes what the reader found in the header.
+        image_type: The image type; None takes what the reader found in the header.
         allow_missing_keys: Whether a key may be missing.
     """
 
     backend = WindowIntensity.backend
 
     def __init__(
-        self, keys: KeysCollection, kind: ImageKind | str | None = None, *, allow_missing_keys: bool = False
+        self, keys: KeysCollection, image_type: ImageType | str | None = None, *, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.transform = WindowIntensity(kind)
+        self.transform = WindowIntensity(image_type)
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
         """Window the images."""

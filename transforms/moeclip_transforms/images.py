@@ -31,7 +31,7 @@ from moeclip_transforms.pictures import (
     without_opacity,
 )
 from moeclip_transforms.readers import FileReader
-from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
+from moeclip_transforms.volume import FileFormat, ImageType, Series, SourceRef
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def scan_image(path: Path) -> Series:
         format=FileFormat.IMAGE,
         files=(path,),
         modality="",
-        kind=ImageKind.PLAIN,
+        image_type=ImageType.PLAIN,
         study_uid="",
         shape=(facts.width, facts.height, facts.n_pages, facts.n_points),
         channels=3 if facts.is_colour else 1,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moeclip_transforms.hounsfield import hu_scale
-from moeclip_transforms.volume import ImageKind
+from moeclip_transforms.volume import ImageType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from moeclip_transforms.slicing import Array
     from moeclip_transforms.volume import Volume
 
-CT_WINDOWS: dict[ImageKind, tuple[float, float]] = {
-    ImageKind.CT_BRAIN: (40.0, 80.0),
-    ImageKind.CT_SOFT_TISSUE: (40.0, 400.0),
-    ImageKind.CT_LUNG: (-600.0, 1500.0),
+CT_WINDOWS: dict[ImageType, tuple[float, float]] = {
+    ImageType.CT_BRAIN: (40.0, 80.0),
+    ImageType.CT_SOFT_TISSUE: (40.0, 400.0),
+    ImageType.CT_LUNG: (-600.0, 1500.0),
 }
 """Window level and width in HU, the usual ones of radiology teaching (e.g. Hofer, CT Teaching Manual; Radiopaedia,
 "Windowing (CT)"). Conventions: they are not tuned to any result."""
@@ -89,15 +89,15 @@ class Window:
         return scaled.masked_fill_(unusable, 0.0)
 
 
-def fit_window(volume: Volume, kind: ImageKind) -> Window:
-    """The window for a volume, given its kind; see `fit_image_window`."""
-    return _window_of(volume.tensor, volume.display_range, kind)
+def fit_window(volume: Volume, image_type: ImageType) -> Window:
+    """The window for a volume, given its image type; see `fit_image_window`."""
+    return _window_of(volume.tensor, volume.display_range, image_type)
 
 
-def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
-    """The window for an image, given its kind.
+def fit_image_window(image: MetaTensor, image_type: ImageType) -> Window:
+    """The window for an image, given its image type.
 
-    CT kinds have fixed windows in HU (`CT_WINDOWS`); values that are no HU are recognised, see `hu_scale`. Images
+    CT images have fixed windows in HU (`CT_WINDOWS`); values that are no HU are recognised, see `hu_scale`. Images
     stored ready for display (8-bit photographs, endoscopy) keep their stored range. All others, whose values have no
     unit, map the 0.5th and 99.5th percentile of the foreground to 0 and 1. The foreground excludes a value that fills
     at least half of the volume's border and a tenth of the volume (masked background), else what lies below the
@@ -105,29 +105,29 @@ def fit_image_window(image: MetaTensor, kind: ImageKind) -> Window:
 
     Args:
         image: (channel, x, y, z) stored values, with the reader's `meta`.
-        kind: The image type, from its header or a user.
+        image_type: The image type, from its header or a user.
     """
     from moeclip_transforms.conversion import DISPLAY_RANGE_KEY
 
-    return _window_of(image.as_tensor(), image.meta.get(DISPLAY_RANGE_KEY), kind)
+    return _window_of(image.as_tensor(), image.meta.get(DISPLAY_RANGE_KEY), image_type)
 
 
-def _window_of(voxels: Tensor, display_range: tuple[float, float] | None, kind: ImageKind) -> Window:
-    if kind in CT_WINDOWS:
-        return _ct_window(voxels, display_range, kind)
-    if display_range is not None and kind is not ImageKind.MR:
+def _window_of(voxels: Tensor, display_range: tuple[float, float] | None, image_type: ImageType) -> Window:
+    if image_type in CT_WINDOWS:
+        return _ct_window(voxels, display_range, image_type)
+    if display_range is not None and image_type is not ImageType.MR:
         low, high = (float(bound) for bound in display_range)
         return Window(low, high, foreground_above=low + _DISPLAY_BACKGROUND * (high - low))
     return _percentile_window(voxels.cpu().numpy())
 
 
-def _ct_window(voxels: Tensor, display_range: tuple[float, float] | None, kind: ImageKind) -> Window:
+def _ct_window(voxels: Tensor, display_range: tuple[float, float] | None, image_type: ImageType) -> Window:
     """The fixed window, moved where values are HU plus an offset; the image's own range where they are no HU."""
     scale = hu_scale(voxels, display_range)
     if not scale.is_hu:
-        own = _window_of(voxels, display_range, ImageKind.PLAIN)
+        own = _window_of(voxels, display_range, ImageType.PLAIN)
         return replace(own, notes=(scale.note,))
-    level, width = CT_WINDOWS[kind]
+    level, width = CT_WINDOWS[image_type]
     centre = level + scale.offset
     return Window(
         centre - width / 2,

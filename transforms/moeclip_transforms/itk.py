@@ -14,7 +14,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.naming import reason, stable_uid
 from moeclip_transforms.readers import FileReader
 from moeclip_transforms.slice_axis import check_is_image, likely_slice_axis
-from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
+from moeclip_transforms.volume import FileFormat, ImageType, Series, SourceRef
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def scan_itk(path: Path) -> Series:
         format=FileFormat.ITK,
         files=header.files,
         modality="",
-        kind=ImageKind.PLAIN if header.is_colour or (z == 1 and not header.has_orientation) else ImageKind.MR,
+        image_type=ImageType.PLAIN if header.is_colour or (z == 1 and not header.has_orientation) else ImageType.MR,
         study_uid="",
         shape=(x, y, z, 1 if header.is_colour else header.n_other),
         channels=3 if header.is_colour else 1,

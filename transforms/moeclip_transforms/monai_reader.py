@@ -29,7 +29,7 @@ class SeriesReader(ImageReader):
     """Reads a file, folder, zip archive or DICOMDIR with its geometry checked, for `monai.transforms.LoadImage`.
 
     `LoadImage(reader=SeriesReader(), ensure_channel_first=True)` gives (channel, x, y, z) with a RAS+ affine. What
-    the header says beyond that is in the image's `meta`: "kind", "slice_axis", "has_orientation", "is_regular",
+    the header says beyond that is in the image's `meta`: "image_type", "slice_axis", "has_orientation", "is_regular",
     "notes". Each note is a warning as well, since MONAI has no other place for it.
 
     Args:

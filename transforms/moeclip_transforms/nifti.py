@@ -16,7 +16,7 @@ from moeclip_transforms.naming import OWN_RESULT, reason, stable_uid
 from moeclip_transforms.nifti_header import HEADER_BYTES, NiftiHeader, parse_nifti_header
 from moeclip_transforms.readers import FileReader
 from moeclip_transforms.slice_axis import check_is_image, likely_slice_axis
-from moeclip_transforms.volume import FileFormat, ImageKind, Series, SourceRef
+from moeclip_transforms.volume import FileFormat, ImageType, Series, SourceRef
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def scan_nifti(path: Path) -> Series:
         format=FileFormat.NIFTI,
         files=files,
         modality="",
-        kind=ImageKind.PLAIN if header.is_colour else ImageKind.MR,
+        image_type=ImageType.PLAIN if header.is_colour else ImageType.MR,
         study_uid="",
         shape=header.shape,
         channels=3 if header.is_colour else 1,

@@ -14,11 +14,11 @@ from moeclip_transforms.volume import Plane
 if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection
 
-    from moeclip_transforms.volume import ImageKind
+    from moeclip_transforms.volume import ImageType
 
 
 def preset(
-    kind: ImageKind | str | None = None,
+    image_type: ImageType | str | None = None,
     *,
     keys: KeysCollection = "image",
     plane: Plane | str = Plane.AUTO,
@@ -30,7 +30,7 @@ def preset(
     for those who build their own MONAI pipelines. `Compose.inverse` brings a map back to the volume's grid.
 
     Args:
-        kind: The image type; None takes what the header says.
+        image_type: The image type; None takes what the header says.
         keys: Keys under which the paths lie.
         plane: The plane of the slices.
         allow_missing_keys: Whether a key may be missing.
@@ -47,7 +47,7 @@ def preset(
                 allow_missing_keys=allow_missing_keys,
             ),
             SliceAlongPlaned(keys, plane, allow_missing_keys=allow_missing_keys),
-            CropForegroundSquared(keys, kind, allow_missing_keys=allow_missing_keys),
-            WindowIntensityd(keys, kind, allow_missing_keys=allow_missing_keys),
+            CropForegroundSquared(keys, image_type, allow_missing_keys=allow_missing_keys),
+            WindowIntensityd(keys, image_type, allow_missing_keys=allow_missing_keys),
         ]
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from moeclip_transforms.geometry import Affine
 
 
-class ImageKind(StrEnum):
+class ImageType(StrEnum):
     """The image types that have a preset; what a header tells, or a user says."""
 
     CT_BRAIN = "ct-brain"
@@ -96,7 +96,7 @@ class Series:
         format: The family of file.
         files: The files, in no particular order (for DICOM, `Volume.frames` holds the sorted slices).
         modality: DICOM modality ("CT", "MR", "ES", ...), or "" where the format has none.
-        kind: The image type that the header suggests.
+        image_type: The image type that the header suggests.
         study_uid: StudyInstanceUID, or "".
         shape: (x, y, z, time) as declared by the headers: columns, rows, slices, time points.
         channels: 1 for grey, 3 for colour.
@@ -112,7 +112,7 @@ class Series:
     format: FileFormat
     files: tuple[Path, ...]
     modality: str
-    kind: ImageKind
+    image_type: ImageType
     study_uid: str
     shape: tuple[int, int, int, int]
     channels: int
@@ -228,7 +228,7 @@ class Volume:
         array: ArrayLike | Tensor | Image,
         affine: Affine | ArrayLike | None = None,
         *,
-        kind: ImageKind | str | None = None,
+        image_type: ImageType | str | None = None,
         axes: str = "",
         slice_axis: int | None = None,
         name: str = "array",
@@ -238,7 +238,7 @@ class Volume:
         Args:
             array: The values; a `MetaTensor` and a SimpleITK image bring their affine along.
             affine: Voxel (x, y, z) to world, mm, RAS+; without one, the volume has no orientation.
-            kind: The image type; "plain" if None.
+            image_type: The image type; "plain" if None.
             axes: The meaning of each axis of an array, a letter each: "c" for channels, then "x", "y", "z". By
                 default "xy", "xyz" or "cxyz" by their number; a photograph of (row, column, colour) is "yxc".
             slice_axis: The axis (of x, y, z) along which it was acquired; if None, the coarsest, else the last.
@@ -249,7 +249,7 @@ class Volume:
         """
         from moeclip_transforms.conversion import volume_from_array
 
-        return volume_from_array(array, affine, kind=kind, axes=axes, slice_axis=slice_axis, name=name)
+        return volume_from_array(array, affine, image_type=image_type, axes=axes, slice_axis=slice_axis, name=name)
 
     def to_monai(self) -> MetaTensor:
         """Return the volume as MONAI's tensor, (channel, x, y, z), sharing the values, with a RAS+ affine."""

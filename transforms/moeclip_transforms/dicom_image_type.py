@@ -9,7 +9,7 @@ from moeclip_transforms.dicom_frame import COMPLEX, FIELD_MAP, MAGNITUDE, PHASE
 from moeclip_transforms.dicom_header import first_item, number, text, words
 from moeclip_transforms.dicom_place import CROSS_SECTIONAL
 from moeclip_transforms.naming import OWN_NAME, OWN_RESULT
-from moeclip_transforms.volume import ImageKind
+from moeclip_transforms.volume import ImageType
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -42,7 +42,7 @@ _SIEMENS_MOSAIC, _UIH_GRID = ("SIEMENS MR HEADER", 0x0019100A), ("Image Private 
 """How many slices are tiled in one image, by two vendors, each with the creator of its private block."""
 _CLIP_MODALITIES = frozenset(["ES", "US", "XA", "RF", "IVUS", "GM", "XC", "IVOCT"])
 _HOUNSFIELD = ("", "HU", "HU_MOD", "US")
-KIND_KEYWORDS: tuple[str | int, ...] = (
+IMAGE_TYPE_KEYWORDS: tuple[str | int, ...] = (
     "Modality", "SOPClassUID", "BodyPartExamined", "SeriesDescription", "ProtocolName", "StudyDescription",
     "ConvolutionKernel", "ImageType", "Manufacturer", "BitsAllocated", "RescaleType", "FrameTime", "FrameTimeVector",
     "CineRate", "SharedFunctionalGroupsSequence", "PhotometricInterpretation", 0x00190010, 0x0019100A, 0x00650010,
@@ -64,7 +64,7 @@ def no_image_reason(header: Dataset, *, has_pixels: bool) -> str:
     return "" if has_pixels else "no image: it has no pixel data"
 
 
-def kind_of(header: Dataset) -> ImageKind:
+def image_type_of(header: Dataset) -> ImageType:
     """The image type, from modality, SOP class, body part, descriptions and kernel.
 
     The descriptions are looked through for a few anatomical words only; nothing of them is kept.
@@ -72,12 +72,12 @@ def kind_of(header: Dataset) -> ImageKind:
     modality = text(header, "Modality").upper()
     sop_class = text(header, "SOPClassUID")
     if modality == "ES" or sop_class.startswith(_ENDOSCOPIC):
-        return ImageKind.ENDOSCOPY
+        return ImageType.ENDOSCOPY
     if modality == "OPT" or sop_class.startswith(_OCT):
-        return ImageKind.OCT
+        return ImageType.OCT
     if modality == "MR":
-        return ImageKind.MR
-    return _ct_kind(header) if modality == "CT" else ImageKind.PLAIN
+        return ImageType.MR
+    return _ct_type(header) if modality == "CT" else ImageType.PLAIN
 
 
 def is_cine(header: Dataset, first: Frame) -> bool:
@@ -127,20 +127,20 @@ def contrast_reason(modality: str, contrast: frozenset[str]) -> str:
     return next((reason for kinds, reason in checks if contrast & kinds), "")
 
 
-def _ct_kind(header: Dataset) -> ImageKind:
+def _ct_type(header: Dataset) -> ImageType:
     if rescale_type(header) not in _HOUNSFIELD:
-        return ImageKind.PLAIN
+        return ImageType.PLAIN
     body_part = text(header, "BodyPartExamined").upper()
     said = " ".join(text(header, keyword) for keyword in ("SeriesDescription", "ProtocolName", "StudyDescription"))
     said = said.upper().replace("_", " ")
     kernel = text(header, "ConvolutionKernel").upper().split("\\")[0]
     where = body_part or said
     if _HEAD.search(where) and not _NECK.search(where):
-        return ImageKind.CT_BRAIN
+        return ImageType.CT_BRAIN
     is_lung = bool(_LUNG.search(said)) or bool(_LUNG.search(body_part)) or bool(_LUNG_KERNEL.match(kernel))
     if is_lung and (_CHEST.search(where) or _CHEST.search(said)):
-        return ImageKind.CT_LUNG
-    return ImageKind.CT_SOFT_TISSUE
+        return ImageType.CT_LUNG
+    return ImageType.CT_SOFT_TISSUE
 
 
 def _document_reason(sop_class: str) -> str:
@@ -160,7 +160,7 @@ def rescale_type(header: Dataset) -> str:
     return text(header if item is None else item, "RescaleType").upper()
 
 
-def kind_notes(header: Dataset) -> tuple[str, ...]:
+def image_type_notes(header: Dataset) -> tuple[str, ...]:
     """What has to be said about the image type, one sentence each."""
     unit = rescale_type(header)
     if text(header, "Modality").upper() != "CT" or unit in _HOUNSFIELD:

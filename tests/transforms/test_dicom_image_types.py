@@ -1,6 +1,6 @@
 import pydicom
 import pytest
-from moeclip_transforms import ImageKind, InputError, open_source, read_volume
+from moeclip_transforms import ImageType, InputError, open_source, read_volume
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
     CTImageStorage,
@@ -25,33 +25,33 @@ def scanned(tmp_path, make_slice, **attributes):
 
 
 @pytest.mark.parametrize(
-    ("attributes", "kind"),
+    ("attributes", "image_type"),
     [
-        ({"BodyPartExamined": "HEAD"}, ImageKind.CT_BRAIN),
-        ({"BodyPartExamined": "BRAIN", "ConvolutionKernel": "H60s"}, ImageKind.CT_BRAIN),
-        ({"SeriesDescription": "Head_routine 5mm"}, ImageKind.CT_BRAIN),
-        ({"StudyDescription": "CT BRAIN W/O CONTRAST"}, ImageKind.CT_BRAIN),
-        ({"BodyPartExamined": "HEADNECK"}, ImageKind.CT_SOFT_TISSUE),
-        ({"SeriesDescription": "HEAD AND NECK"}, ImageKind.CT_SOFT_TISSUE),
-        ({"BodyPartExamined": "ABDOMEN"}, ImageKind.CT_SOFT_TISSUE),
-        ({"BodyPartExamined": "ABDOMEN", "StudyDescription": "HEAD"}, ImageKind.CT_SOFT_TISSUE),
-        ({"BodyPartExamined": "CHEST"}, ImageKind.CT_SOFT_TISSUE),
-        ({"BodyPartExamined": "CHEST", "ConvolutionKernel": "B70f"}, ImageKind.CT_LUNG),
-        ({"BodyPartExamined": "CHEST", "ConvolutionKernel": ["Bl57d", "3"]}, ImageKind.CT_LUNG),
-        ({"BodyPartExamined": "CHEST", "SeriesDescription": "LUNG 1.0"}, ImageKind.CT_LUNG),
-        ({"BodyPartExamined": "LUNG"}, ImageKind.CT_LUNG),
-        ({}, ImageKind.CT_SOFT_TISSUE),
-        ({"modality": "MR", "sop_class": MRImageStorage}, ImageKind.MR),
-        ({"modality": "ES", "sop_class": VLEndoscopicImageStorage}, ImageKind.ENDOSCOPY),
-        ({"modality": "OT", "sop_class": VLEndoscopicImageStorage}, ImageKind.ENDOSCOPY),
-        ({"modality": "OPT", "sop_class": OphthalmicTomographyImageStorage}, ImageKind.OCT),
-        ({"modality": "US"}, ImageKind.PLAIN),
-        ({"modality": ""}, ImageKind.PLAIN),
+        ({"BodyPartExamined": "HEAD"}, ImageType.CT_BRAIN),
+        ({"BodyPartExamined": "BRAIN", "ConvolutionKernel": "H60s"}, ImageType.CT_BRAIN),
+        ({"SeriesDescription": "Head_routine 5mm"}, ImageType.CT_BRAIN),
+        ({"StudyDescription": "CT BRAIN W/O CONTRAST"}, ImageType.CT_BRAIN),
+        ({"BodyPartExamined": "HEADNECK"}, ImageType.CT_SOFT_TISSUE),
+        ({"SeriesDescription": "HEAD AND NECK"}, ImageType.CT_SOFT_TISSUE),
+        ({"BodyPartExamined": "ABDOMEN"}, ImageType.CT_SOFT_TISSUE),
+        ({"BodyPartExamined": "ABDOMEN", "StudyDescription": "HEAD"}, ImageType.CT_SOFT_TISSUE),
+        ({"BodyPartExamined": "CHEST"}, ImageType.CT_SOFT_TISSUE),
+        ({"BodyPartExamined": "CHEST", "ConvolutionKernel": "B70f"}, ImageType.CT_LUNG),
+        ({"BodyPartExamined": "CHEST", "ConvolutionKernel": ["Bl57d", "3"]}, ImageType.CT_LUNG),
+        ({"BodyPartExamined": "CHEST", "SeriesDescription": "LUNG 1.0"}, ImageType.CT_LUNG),
+        ({"BodyPartExamined": "LUNG"}, ImageType.CT_LUNG),
+        ({}, ImageType.CT_SOFT_TISSUE),
+        ({"modality": "MR", "sop_class": MRImageStorage}, ImageType.MR),
+        ({"modality": "ES", "sop_class": VLEndoscopicImageStorage}, ImageType.ENDOSCOPY),
+        ({"modality": "OT", "sop_class": VLEndoscopicImageStorage}, ImageType.ENDOSCOPY),
+        ({"modality": "OPT", "sop_class": OphthalmicTomographyImageStorage}, ImageType.OCT),
+        ({"modality": "US"}, ImageType.PLAIN),
+        ({"modality": ""}, ImageType.PLAIN),
     ],
 )
-def test_kind_comes_from_the_header(tmp_path, make_slice, attributes, kind):
+def test_image_type_comes_from_the_header(tmp_path, make_slice, attributes, image_type):
     series = scanned(tmp_path, make_slice, **attributes)
-    assert series.kind is kind
+    assert series.image_type is image_type
     assert series.skip_reason == ""
 
 
@@ -132,9 +132,9 @@ def test_phase_and_field_maps_are_set_aside(tmp_path, make_slice, image_type, re
 
 def test_a_ct_map_in_another_unit_has_no_ct_window(tmp_path, make_slice):
     series = scanned(tmp_path, make_slice, BodyPartExamined="HEAD", RescaleType="PCT")
-    assert series.kind is ImageKind.PLAIN
+    assert series.image_type is ImageType.PLAIN
     assert 'is "PCT", not HU' in series.notes[0]
-    assert scanned(tmp_path, make_slice, BodyPartExamined="HEAD", RescaleType="HU").kind is ImageKind.CT_BRAIN
+    assert scanned(tmp_path, make_slice, BodyPartExamined="HEAD", RescaleType="HU").image_type is ImageType.CT_BRAIN
 
 
 @pytest.mark.parametrize(
