@@ -63,7 +63,10 @@ def test_the_conda_recipe_is_valid_and_names_the_same_dependencies():
     text = (ROOT / "conda" / "recipe.yaml").read_text(encoding="utf-8")
     run = dict(re.findall(r"^    - (\S+) (\S+)$", text.split("  run:\n")[1].split("\n\n")[0], re.MULTILINE))
     own = [re.match(r"([A-Za-z0-9_.-]+)(.*)", line).groups() for line in PROJECT["project"]["dependencies"]]
-    expected = {{"torch": "pytorch"}.get(normal(name), normal(name)): bound for name, bound in own}
+    expected = {
+        {"torch": "pytorch", "huggingface-hub": "huggingface_hub"}.get(normal(name), normal(name)): bound
+        for name, bound in own
+    }
 
     assert rendered.recipe.package.name == "moeclip-med"
     assert run == {"python": PROJECT["project"]["requires-python"], **expected}

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.model.architecture import FusedArchitecture
-from moeclip_med.weights.cache import towers_folder, written_whole
+from moeclip_med.weights.cache import towers_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from moeclip_med.model.architecture import AnyArchitecture, Architecture, TowerSpec, ZeroShotArchitecture
 
-_TIMEOUT_SECONDS = 30
-_CHUNK = 1 << 20
+_LONGEST_REASON = 300
 _SUFFIXES = {".safetensors", ".pt"}
 _CLIP_TERMS = "see the model card of the OpenCLIP weights"
 _OPENAI_TERMS = "MIT licence, copyright 2021 OpenAI"
@@ -32,10 +28,10 @@ class WeightsSource:
 
     Attributes:
         place: Where the file lies on this machine once it is there.
-        url: Where to download it; "" where only Hugging Face has it.
+        url: Where to download it; "" where Hugging Face has it.
         repository: Hugging Face repository; "" where `url` is used.
         filename: Of the file in the repository; "" where the weights come with a package instead.
-        sha256: What the file's hash must be; "" where OpenCLIP does not know it.
+        sha256: What the file's hash must be; "" where Hugging Face is asked for it.
         terms: Licence, as far as known.
     """
 
@@ -69,10 +65,11 @@ def weights_source(spec: TowerSpec) -> WeightsSource:
         *_, digest, filename = url.split("/")
         return WeightsSource(towers_folder() / filename, url, "", digest, _OPENAI_TERMS)
     repository = entry.get("hf_hub", "").rstrip("/")
+    if not repository:
+        msg = f'OpenCLIP has no hash of "{spec.pretrained}" of "{spec.name}"; fetch {url} yourself and name the file.'
+        raise InputError(msg)
     place = towers_folder() / f"{spec.name}.{spec.pretrained}.safetensors"
-    if repository:
-        return WeightsSource(place, "", repository, "", f"{_CLIP_TERMS} {repository}")
-    return WeightsSource(place.with_suffix(".pt"), url, "", "", _CLIP_TERMS)
+    return WeightsSource(place, "", repository, "", f"{_CLIP_TERMS} {repository}")
 
 
 def find_weights(spec: TowerSpec, path: Path | None = None) -> Path:
@@ -141,54 +138,22 @@ def _check_hash(source: WeightsSource) -> None:
 
 
 def _download(spec: TowerSpec, source: WeightsSource) -> None:
+    from moeclip_med.weights.download import download, hub_file
+
+    url, sha256 = source.url, source.sha256
     try:
-        if source.url:
-            _download_url(source)
-        else:
-            _download_from_hub(source)
-    except InputError:
-        raise
-    except Exception as error:
-        if not isinstance(error, OSError | URLError | ValueError) and "hub" not in type(error).__module__:
-            raise
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        origin = source.url or f"https://huggingface.co/{source.repository} ({source.filename})"
-        check = f"with SHA-256 {source.sha256} " if source.sha256 else ""
+        if not url:
+            url, sha256 = hub_file(source.repository, source.filename)
+        download(url, sha256, source.place)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:_LONGEST_REASON] if str(error) else type(error).__name__
+        origin = url or f"https://huggingface.co/{source.repository} ({source.filename})"
+        check = f"with SHA-256 {sha256} " if sha256 else ""
         msg = (
             f'the weights "{spec.pretrained}" of "{spec.name}" are not on this machine and could not be downloaded '
             f"({reason}); fetch {origin} elsewhere and put the file {check}at {source.place}."
         )
         raise InputError(msg) from None
-
-
-def _download_url(source: WeightsSource) -> None:
-    from rich.progress import wrap_file
-
-    if not source.url.startswith("https://"):
-        msg = f"{source.url}: only https is downloaded."
-        raise InputError(msg)
-    digest = hashlib.sha256()
-    with (
-        urllib.request.urlopen(source.url, timeout=_TIMEOUT_SECONDS) as response,  # noqa: S310 - https, see above
-        written_whole(source.place) as path,
-    ):
-        size = int(response.headers.get("Content-Length", 0))
-        with wrap_file(response, size, description=source.place.name) as stream, path.open("wb") as file:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-        if source.sha256 and digest.hexdigest() != source.sha256:
-            msg = f"{source.url}: SHA-256 {digest.hexdigest()}, expected {source.sha256}; nothing was kept."
-            raise InputError(msg)
-
-
-def _download_from_hub(source: WeightsSource) -> None:
-    from huggingface_hub import hf_hub_download
-
-    found = hf_hub_download(source.repository, source.filename, cache_dir=towers_folder() / "hub")
-    with written_whole(source.place) as path:
-        path.unlink()
-        Path(found).resolve().rename(path)
 
 
 def read_clip_state(path: Path) -> dict[str, Tensor]:

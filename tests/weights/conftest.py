@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import replace
 
 import pytest
 import torch
+import trustme
+from file_server import serving
 from open_clip.factory import add_model_config
 
 from moeclip_med.model.architecture import BlurSpec, ExpertsSpec
@@ -66,3 +69,14 @@ def tiny_model(tiny_weights):
         licence="Apache-2.0",
     )
     return network.learned_state(), metadata
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A server of files over https, trusted by this test alone."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    with serving(context) as server:
+        yield server

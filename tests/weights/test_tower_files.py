@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import urllib.request
+import hashlib
 from types import SimpleNamespace
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -21,26 +19,31 @@ OPENAI = TowerSpec("openclip", "ViT-L-14-336", "openai", "gelu")
 OPENAI_SHA256 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
 
 
-def refuse(*_, **__):
-    msg = "no route to host"
-    raise URLError(msg)
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*_, **__):
+        msg = "no route to host"
+        raise OSError(msg)
+
+    monkeypatch.setattr("requests.get", refuse)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refuse)
 
 
-def test_offline_the_error_says_which_file_to_put_where(cache, monkeypatch):
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+@pytest.mark.usefixtures("offline")
+def test_offline_the_error_says_which_file_to_put_where(cache):
     with pytest.raises(InputError) as error:
         tower_weights.find_weights(OPENAI)
     assert facts(error.value) == facts(
         'the weights "openai" of "ViT-L-14-336" are not on this machine and could not be downloaded '
-        "(<urlopen error no route to host>); fetch https://openaipublic.azureedge.net/clip/models/"
+        "(no route to host); fetch https://openaipublic.azureedge.net/clip/models/"
         f"{OPENAI_SHA256}/ViT-L-14-336px.pt elsewhere and put the file with SHA-256 {OPENAI_SHA256} "
         f"at {cache / 'towers' / 'ViT-L-14-336px.pt'}."
     )
     assert not list(cache.rglob("*.part"))
 
 
-def test_offline_weights_of_the_hub_name_their_repository(cache, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+@pytest.mark.usefixtures("offline")
+def test_offline_weights_of_the_hub_name_their_repository(cache):
     spec = TowerSpec("openclip", "MobileCLIP-S1", "datacompdr", "native")
     with pytest.raises(InputError) as error:
         tower_weights.find_weights(spec)
@@ -48,30 +51,24 @@ def test_offline_weights_of_the_hub_name_their_repository(cache, monkeypatch):
     assert str(error.value).endswith(f"{cache / 'towers' / 'MobileCLIP-S1.datacompdr.safetensors'}.")
 
 
-def test_a_download_with_another_hash_is_not_kept(cache, monkeypatch):
-    response = io.BytesIO(b"not the weights")
-    response.headers = {"Content-Length": "15"}
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: response)
-    with pytest.raises(InputError, match=rf"SHA-256 [0-9a-f]{{64}}, expected {OPENAI_SHA256}; nothing was kept"):
+def test_weights_are_fetched_once_by_the_hash_that_is_published(cache, served, monkeypatch):
+    served.files["/tower.safetensors"] = b"weights"
+    digest = hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *names: served.url("/tower.safetensors"))
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: SimpleNamespace(etag=digest))
+    spec = TowerSpec("openclip", "MobileCLIP-S1", "datacompdr", "native")
+    place = cache / "towers" / "MobileCLIP-S1.datacompdr.safetensors"
+    assert [tower_weights.find_weights(spec) for _ in range(2)] == [place, place]
+    assert (place.read_bytes(), served.asked) == (b"weights", ["/tower.safetensors"])
+
+
+def test_weights_without_a_published_hash_are_not_fetched(cache, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: SimpleNamespace(etag="3f0a"))
+    with pytest.raises(InputError, match="no SHA-256 is published"):
+        tower_weights.find_weights(TowerSpec("openclip", "MobileCLIP-S1", "datacompdr", "native"))
+    monkeypatch.setattr("open_clip.get_pretrained_cfg", lambda *_: {"url": "https://example.org/some.pt"})
+    with pytest.raises(InputError, match=r"no hash .*https://example\.org/some\.pt"):
         tower_weights.find_weights(OPENAI)
-    assert not list((cache / "towers").iterdir())
-
-
-def test_a_download_is_kept_where_the_next_call_finds_it(cache, monkeypatch):
-    response = io.BytesIO(b"weights")
-    response.headers = {"Content-Length": "7"}
-    source = tower_weights.WeightsSource(
-        cache / "towers" / "some.pt",
-        "https://example.org/some.pt",
-        "",
-        "9ff3c559dc4b81b54cb4b52e5ee4cc4ea3c0c5c0d1e5a0b0b1d1c1b1a1f1e1d1",
-        "",
-    )
-    monkeypatch.setattr(tower_weights, "weights_source", lambda _: SimpleNamespace(**(vars(source) | {"sha256": ""})))
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: response)
-    assert tower_weights.find_weights(OPENAI).read_bytes() == b"weights"
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    assert tower_weights.find_weights(OPENAI) == source.place
 
 
 def test_a_wrong_file_in_the_right_place_is_refused(cache):
