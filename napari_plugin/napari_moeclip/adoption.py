@@ -10,6 +10,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_array
 from moeclip_transforms.volume import SourceRef
 
+from napari_moeclip.guard import show_trace
 from napari_moeclip.layers import LayerOrigin, origin_of
 from napari_moeclip.placement import WORLD_AXES, Placement
 from napari_moeclip.shared import SharedArray
@@ -50,12 +51,15 @@ def leading_index(layer: Image, point: Sequence[float]) -> tuple[int, ...]:
     return leading
 
 
-def take_over(layer: Image, leading: tuple[int, ...]) -> tuple[LayerOrigin | None, Exception | None]:
+def take_over(layer: Image, leading: tuple[int, ...]) -> LayerOrigin | str:
     """Return what a layer shows, or why it cannot be had: an exception in napari's worker would reach the user."""
     try:
-        return volume_on_screen(layer, leading), None
+        return volume_on_screen(layer, leading)
+    except InputError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001 - lazy data may raise anything
-        return None, error
+        show_trace(error)
+        return f"its data cannot be read ({type(error).__name__}); check the file or drive, and open it anew."
 
 
 def volume_on_screen(layer: Image, leading: tuple[int, ...] = ()) -> LayerOrigin:

@@ -11,6 +11,7 @@ from moeclip_transforms.errors import InputError
 from qtpy.QtCore import QEventLoop, QObject, QProcess, QProcessEnvironment, Qt, Signal
 from qtpy.QtWidgets import QApplication
 
+from napari_moeclip.guard import HOW_TO_REPORT, is_debugging
 from napari_moeclip.messages import CancelRequest, Envelope, decode, encode
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ class Backend(QObject):
         self._process: QProcess | None = None
         self._tasks: dict[int, Task] = {}
         self._numbers = count()
-        self._errors = b""
         self.users = 0
         # Queued: what hears an answer may open an event loop of its own (napari draws progress that way), and Qt does
         # not promise to announce more output while a handler of earlier output has not returned.
@@ -92,11 +92,13 @@ class Backend(QObject):
         environment = QProcessEnvironment.systemEnvironment()
         environment.insert("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         process.setProcessEnvironment(environment)
+        if is_debugging():
+            process.setProcessChannelMode(QProcess.ProcessChannelMode.ForwardedErrorChannel)
+        else:  # what libraries print may quote a patient's header
+            process.setStandardErrorFile(QProcess.nullDevice())
         process.readyReadStandardOutput.connect(self._read_answers)
-        process.readyReadStandardError.connect(self._read_errors)
         process.finished.connect(self._on_end, Qt.ConnectionType.QueuedConnection)
         process.errorOccurred.connect(self._on_trouble, Qt.ConnectionType.QueuedConnection)
-        self._errors = b""
         self._process = process
         process.start(self._interpreter, self._command)
 
@@ -148,7 +150,6 @@ class Backend(QObject):
             return
         for signal in (
             process.readyReadStandardOutput,
-            process.readyReadStandardError,
             process.finished,
             process.errorOccurred,
         ):
@@ -173,24 +174,15 @@ class Backend(QObject):
         del self._tasks[envelope.number]
         if envelope.kind == "answer":
             task.finished.emit(envelope.content)
-        elif envelope.kind == "failure":
-            task.failed.emit(envelope.content)
         else:
-            task.failed.emit(
-                f"Internal error in MoECLIP-Med: {envelope.content}. The image is not the cause; please report it."
-            )
+            task.failed.emit(envelope.content)
         task.deleteLater()
-
-    def _read_errors(self) -> None:
-        if self._process is not None:
-            self._errors = (self._errors + _bytes(self._process.readAllStandardError()))[-4000:]
 
     def _on_end(self, code: int) -> None:
         """The process ended though nobody asked it to (this may be heard late, when another has been started)."""
         if self._process is None or self._process.state() != QProcess.ProcessState.NotRunning:
             return
-        self._read_errors()
-        self._give_up(_explain_end(code, self._errors))
+        self._give_up(_explain_end(code))
 
     def _on_trouble(self, error: QProcess.ProcessError) -> None:
         """A process that did not start has no end to hear of; any other trouble ends it."""
@@ -223,12 +215,12 @@ def shared_backend() -> Backend:
     return _shared
 
 
-def _explain_end(code: int, errors: bytes) -> str:
-    lines = errors.decode(errors="replace").strip().splitlines()
-    reason = lines[-1] if lines else f"exit code {code}"
+def _explain_end(code: int) -> str:
     if abs(code) == _KILLED:
-        reason = "it was killed, most likely because memory ran out"
-    return f"The scoring process ended unexpectedly ({reason}); press Run to start again."
+        reason, more = "it was killed, most likely because memory ran out", ""
+    else:
+        reason, more = f"exit code {code}", f" If it ends again: {HOW_TO_REPORT}"
+    return f"The scoring process ended unexpectedly ({reason}); press Run to start again.{more}"
 
 
 def _bytes(data: QByteArray) -> bytes:

@@ -7,7 +7,6 @@ from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from moeclip_transforms.errors import InputError
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -256,14 +255,12 @@ class Controller(QObject):
             self._viewer.status = status | {"coordinates": text} if isinstance(status, dict) else text
 
     @guarded
-    def _load(self, name: str, choices: Choices, taken: tuple[LayerOrigin | None, Exception | None]) -> None:
-        origin, error = taken
-        if origin is None:
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            self.fail(f'The layer "{name}" cannot be scored: {reason}')
+    def _load(self, name: str, choices: Choices, taken: LayerOrigin | str) -> None:
+        if isinstance(taken, str):
+            self.fail(f'The layer "{name}" cannot be scored: {taken}')
             return
         self.busy.emit("Loading the model …", False)  # noqa: FBT003 - a signal has no keywords
-        self.ask(choices.load, partial(self._score, origin, choices))
+        self.ask(choices.load, partial(self._score, taken, choices))
 
     def _score(self, origin: LayerOrigin, choices: Choices, info: answers.LoadedModelInfo) -> None:
         image = self._image

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import traceback
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,7 +12,11 @@ from moeclip_transforms.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_log = logging.getLogger(__name__)
+_DEBUG = "MOECLIP_MED_DEBUG"
+HOW_TO_REPORT = (
+    f"start napari from a terminal with {_DEBUG}=1, do the same again, and report what the terminal shows, less what "
+    "names a patient."
+)
 
 
 class Guarded(Protocol):
@@ -39,15 +44,26 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
         except InputError as error:
             self.fail(str(error))
         except Exception as error:  # noqa: BLE001 - the user has to hear it, and the widget must not stay busy
-            _log.exception("the napari plugin failed")
-            self.fail(internal_error(f"{type(error).__name__}: {error}"))
+            self.fail(internal_error(error))
 
     return call
 
 
-def internal_error(what: object) -> str:
-    """Say that the program is at fault, and not the user's image."""
-    return f"Internal error in MoECLIP-Med: {what}. The image is not the cause; please report it."
+def internal_error(error: Exception) -> str:
+    """Say that the program is at fault; never in the words of the error, which may quote a patient's header."""
+    show_trace(error)
+    return f"Internal error in MoECLIP-Med ({type(error).__name__}). The image is not the cause: {HOW_TO_REPORT}"
+
+
+def show_trace(error: Exception) -> None:
+    """Write the error's own words to the terminal, if `MOECLIP_MED_DEBUG` asks for that."""
+    if is_debugging():
+        traceback.print_exception(error)
+
+
+def is_debugging() -> bool:
+    """Whether tracebacks go to the terminal."""
+    return bool(os.environ.get(_DEBUG))
 
 
 class Part:

@@ -229,7 +229,7 @@ class Envelope:
 
     Attributes:
         number: The request's number, given by the viewer.
-        kind: "request", "progress", "answer", "failure" (the content is a sentence) or "fault" (an error of ours).
+        kind: "request", "progress", "answer" or "failure" (the content is a sentence).
         content: The message.
     """
 

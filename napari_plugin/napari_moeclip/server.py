@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from moeclip_transforms.errors import InputError
 
+from napari_moeclip.guard import internal_error
 from napari_moeclip.messages import CancelRequest, Envelope, LoadRequest, PriorRequest, ScoreRequest, decode, encode
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Server:
             except MemoryError:
                 self._send(number, "failure", "There is not enough memory for this image; close other programs.")
             except Exception as error:  # noqa: BLE001 - whatever it is, the viewer has to say it
-                self._send(number, "fault", f"{type(error).__name__}: {error}")
+                self._send(number, "failure", internal_error(error))
             else:
                 self._send(number, "answer", answer)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from moeclip_transforms.errors import InputError
 
+from napari_moeclip.guard import internal_error
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
@@ -34,7 +36,9 @@ def or_say(make: Callable[[], list[Any]]) -> list[Any]:
         return make()
     except InputError as error:
         show_error(str(error))
-        return NO_LAYER
+    except Exception as error:  # noqa: BLE001 - napari would show the error's own words
+        show_error(internal_error(error))
+    return NO_LAYER
 
 
 class Asker:

@@ -3,6 +3,8 @@
 What is heavy is imported when it is first needed, so tests of the process itself start it in a moment.
 """
 
+import os
+import sys
 import time
 from functools import cached_property
 from types import SimpleNamespace
@@ -55,8 +57,12 @@ def load(request):
         msg = 'the weights of "missing" are not on this machine; fetch them first.'
         raise InputError(msg)
     if request.model == "broken":
-        msg = "a bug"
+        msg = "a library quotes Doe^Jane"
         raise RuntimeError(msg)
+    if request.model == "fatal":
+        sys.stderr.write("a library quotes Doe^Jane\n")
+        sys.stderr.flush()
+        os._exit(3)
     return FakeDetector(request.model)
 
 

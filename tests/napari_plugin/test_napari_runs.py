@@ -41,6 +41,27 @@ def test_a_first_time_user_presses_only_run(scored):
     assert "The threshold is uncalibrated" in widget.results.notes.text()
 
 
+@pytest.mark.parametrize("where", ["a step in the viewer", "a reader"])
+def test_an_internal_error_names_its_type_and_what_to_do(opened, head_file, monkeypatch, capfd, errors, where):
+    viewer, widget = opened
+
+    def fail(*_):
+        raise KeyError("Doe^Jane")
+
+    if where == "a reader":
+        monkeypatch.setattr("napari_moeclip.reader.image_layer_data", fail)
+        viewer.open(str(head_file), plugin="moeclip-med")
+    else:
+        monkeypatch.setattr(widget.controller.layers, "show_threshold", fail)
+        widget.controller.move_threshold(0.4)
+    (told,) = [record.message for record in errors]
+    errors.clear()
+    assert "(KeyError)" in told
+    assert "MOECLIP_MED_DEBUG" in told
+    assert "Doe" not in told + "".join(capfd.readouterr())
+    assert widget.is_idle
+
+
 @pytest.mark.usefixtures("screen")
 def test_the_research_line_is_always_in_sight(opened):
     viewer, widget = opened

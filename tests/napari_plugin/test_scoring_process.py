@@ -76,8 +76,9 @@ def test_answers_failures_and_faults_come_back_as_such(backend):
     assert (info.name, info.threshold, info.experts) == ("lite", 0.8, 4)
     with pytest.raises(InputError, match=r'^the weights of "missing" are not on this machine; fetch them first\.$'):
         backend.wait_for(messages.LoadRequest("missing"))
-    with pytest.raises(InputError, match=r"^Internal error in MoECLIP-Med: RuntimeError: a bug\."):
+    with pytest.raises(InputError, match=r"^Internal error in MoECLIP-Med \(RuntimeError\).*MOECLIP_MED_DEBUG") as told:
         backend.wait_for(messages.LoadRequest("broken"))
+    assert "Doe" not in str(told.value)
     with pytest.raises(InputError, match=r'^"/no/such/file" does not exist; check the path\.$'):
         backend.wait_for(messages.ScanRequest("/no/such/file"))
     with pytest.raises(InputError, match=r"holds no anomaly\.nii\.gz, so it is not a finished run"):
@@ -99,6 +100,12 @@ def test_a_killed_process_is_told_in_a_sentence_and_starts_again(own_backend, qt
     )
     assert not own_backend.is_running
     assert own_backend.wait_for(messages.LoadRequest("lite")).name == "lite"
+
+
+def test_what_a_dying_process_prints_is_not_quoted(own_backend):
+    with pytest.raises(InputError, match=r"ended unexpectedly \(exit code 3\); press Run.*MOECLIP_MED_DEBUG") as told:
+        own_backend.wait_for(messages.LoadRequest("fatal"))
+    assert "Doe" not in str(told.value)
 
 
 def test_an_answer_is_heard_while_another_is_being_handled(backend, qtbot):
