@@ -99,6 +99,7 @@ class AnomalyVolume:
         scored: (x, y, z) bool where scoring was cancelled early, True for scored voxels; None when complete.
         rejected: Findings that a reader rejected: on record, with label 0, and no part of outlines and totals.
         reader: The name of who reviewed it, where it was typed; else "".
+        reviewed: When its review was last changed, in ISO 8601; "" without one.
         has_image: False for a run that was read back without its image: `volume` then holds the map, which has no
             intensities to measure.
     """
@@ -113,6 +114,7 @@ class AnomalyVolume:
     scored: NDArray[np.bool_] | None = None
     rejected: tuple[RejectedFinding, ...] = ()
     reader: str = ""
+    reviewed: str = ""
     has_image: bool = True
 
     @property

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 _LARGEST_MASK = 2**31
 
 Voxel = tuple[int, int, int]
+
+
+def now() -> str:
+    """Return the time in UTC, in ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Decision(StrEnum):
@@ -191,10 +197,12 @@ class Review:
     Attributes:
         reader: The reader's name, where it was typed; else "".
         entries: One for each finding that something was said of.
+        changed: When it was last changed, in ISO 8601; no part of what is said, so reviews that differ in it are equal.
     """
 
     reader: str = ""
     entries: tuple[FindingReview, ...] = ()
+    changed: str = field(default_factory=now, compare=False)
 
     def of(self, voxel: Voxel) -> FindingReview:
         """Return what was said of the finding with this peak voxel; an open decision if nothing."""
@@ -223,7 +231,7 @@ def apply_review(anomaly: AnomalyVolume, review: Review) -> AnomalyVolume:
         The run with reviewed findings, and the rejected ones apart.
     """
     if not review.entries:
-        return replace(anomaly, rejected=(), reader=review.reader)
+        return replace(anomaly, rejected=(), reader=review.reader, reviewed=review.changed)
     entries = {entry.voxel: entry for entry in review.entries}
     marked = [_Marked(finding.label, finding, entries.pop(finding.peak_voxel, None)) for finding in anomaly.findings]
     lost = [entry for entry in entries.values() if entry.is_edited]  # drawn, or below the threshold by now
@@ -249,7 +257,9 @@ def apply_review(anomaly: AnomalyVolume, review: Review) -> AnomalyVolume:
     ]
     for plane in np.moveaxis(anomaly.labels, int(np.argmax(anomaly.labels.strides)), 0):
         plane[...] = new_label[plane]
-    return replace(anomaly, findings=tuple(kept), rejected=tuple(rejected), reader=review.reader)
+    return replace(
+        anomaly, findings=tuple(kept), rejected=tuple(rejected), reader=review.reader, reviewed=review.changed
+    )
 
 
 def put_site(anomaly: AnomalyVolume, site: Site) -> AnomalyVolume:
@@ -266,7 +276,7 @@ def as_found(anomaly: AnomalyVolume) -> AnomalyVolume:
     """Return a reviewed run as the model found it, with labels of its own."""
     smallest = anomaly.record.settings.smallest_finding_ml
     found = find_findings(anomaly.scores, anomaly.volume, anomaly.threshold, min_volume_ml=smallest)
-    return replace(anomaly, labels=found.labels, findings=found.findings, rejected=(), reader="")
+    return replace(anomaly, labels=found.labels, findings=found.findings, rejected=(), reader="", reviewed="")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -83,7 +85,12 @@ def _load(path: Path) -> tuple[Review, str]:
             msg = f"{REVIEW_NAME} has {path.stat().st_size} bytes; a review has at most {_FILE_AT_MOST}: move it away."
             raise InputError(msg)
         document = json.loads(path.read_text(encoding="utf-8"))
-        return msgspec.convert(document, Review), str(document.get("run_id"))
+        review = msgspec.convert(document, Review)
+        if "changed" not in document:  # earlier versions kept no time
+            written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            review = replace(review, changed=written.isoformat(timespec="seconds"))
+        datetime.fromisoformat(review.changed)
+        return review, str(document.get("run_id"))
     except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:  # no ValueError below msgspec 0.21
         msg = (
             f"{REVIEW_NAME} is no review ({type(error).__name__}); expected JSON that this program wrote: move it away."

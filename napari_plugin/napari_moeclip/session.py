@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from moeclip_transforms import Plane, slice_views
 
-from moeclip_med.scoring.review import Review
+from moeclip_med.scoring.review import Review, now
 from moeclip_med.scoring.review_file import REVIEW_NAME
 from napari_moeclip import answers, messages
 from napari_moeclip.layers import LayerOrigin
@@ -165,13 +165,13 @@ class Session:
         """Take a new review over; the one before can come back."""
         if review != self.review:
             self._earlier.append(self.review)
-            self.review = review
+            self.review = replace(review, changed=now())
 
     def undo(self) -> bool:
         """Take the last change of the review back; False where there was none."""
         if not self._earlier:
             return False
-        self.review = self._earlier.pop()
+        self.review = replace(self._earlier.pop(), changed=now())
         return True
 
     def first_axis(self, plane: str) -> int:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import datetime
 
 import highdicom as hd
 import numpy as np
@@ -77,6 +78,40 @@ def test_the_report_says_what_was_decided_and_cites_the_first(found, tmp_path):
     assert COMMENT in texts
     assert "Site: behind the eye" in texts
     assert "Müller" in str(report)
+
+
+def test_what_a_review_changed_carries_the_time_of_the_review(found, tmp_path):
+    entry = FindingReview(found.findings[0].peak_voxel, Decision.ACCEPTED)
+    review = Review(entries=(entry,), changed="2031-05-06T07:08:09+00:00")
+    run = apply_review(replace(found, labels=found.labels.copy()), review)
+    files = write_results(run, tmp_path, FORMATS).files
+    run_time = time_of(found.record.created)
+    assert run_time != time_of(review.changed)
+    for name in ("sr", "seg"):
+        dataset = pydicom.dcmread(files[name])
+        assert dataset.ContentDate + dataset.ContentTime == time_of(review.changed)
+        assert dataset.InstanceCreationDate + dataset.InstanceCreationTime == time_of(review.changed)
+        assert dataset.ContributingEquipmentSequence[0].ContributionDateTime == run_time, "when the program worked"
+    structures = pydicom.dcmread(files["rtstruct"])
+    assert structures.StructureSetDate + structures.StructureSetTime == time_of(review.changed)
+    for name in FIRST:
+        dataset = pydicom.dcmread(tmp_path / name)
+        assert dataset.ContentDate + dataset.ContentTime == run_time
+        assert dataset.InstanceCreationDate + dataset.InstanceCreationTime == run_time
+
+
+def test_another_time_makes_another_instance(found, tmp_path):
+    review = Review(entries=(FindingReview(found.findings[0].peak_voxel, Decision.ACCEPTED),))
+    uids = set()
+    for when in ("2031-05-06T07:08:09+00:00", "2031-05-06T07:08:10+00:00"):
+        run = apply_review(replace(found, labels=found.labels.copy()), replace(review, changed=when))
+        uids.add(pydicom.dcmread(write_results(run, tmp_path, FORMATS).files["sr"]).SOPInstanceUID)
+    assert len(uids) == 2
+
+
+def time_of(when):
+    """A time as DICOM writes date and time, in the local zone."""
+    return datetime.fromisoformat(when).astimezone().strftime("%Y%m%d%H%M%S")
 
 
 def said(group):

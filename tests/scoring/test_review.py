@@ -1,6 +1,7 @@
 """A reader's review: put into effect, kept in a file, refused where it does not fit."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -133,6 +134,16 @@ def test_a_review_is_kept_and_read_again(tmp_path):
 
 def test_no_file_is_an_empty_review(tmp_path):
     assert read_review(tmp_path, RUN, (9, 9, 9)) == Review()
+
+
+def test_a_review_keeps_its_time_and_one_without_takes_its_file_s(tmp_path):
+    path = write_review(Review("Müller", changed="2031-05-06T07:08:09+00:00"), RUN, tmp_path)
+    assert read_review(tmp_path, RUN, (9, 9, 9)).changed == "2031-05-06T07:08:09+00:00"
+    document = json.loads(path.read_text())
+    del document["changed"]
+    path.write_text(json.dumps(document))
+    os.utime(path, (0, 86400))
+    assert read_review(tmp_path, RUN, (9, 9, 9)).changed == "1970-01-02T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,8 @@ def series_arguments(identity: Identity, fmt: ResultFormat, result: str = "") ->
         "manufacturer_model_name": identity.model,
         "software_versions": __version__,
         "device_serial_number": identity.model_sha256[:16],
-        "content_date": identity.created.date(),
-        "content_time": identity.created.time(),
+        "content_date": identity.content_time.date(),
+        "content_time": identity.content_time.time(),
         "contributing_equipment": [contributing_equipment(identity)],
     }
 
@@ -145,7 +145,8 @@ def finish(dataset: Dataset, identity: Identity, result: str, sources: Sources) 
         dataset.SourceImageSequence = sources.references()
     if "ReferencedSeriesSequence" in dataset:
         dataset.ReferencedSeriesSequence = sources.referenced_series()
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = identity.created.date(), identity.created.time()
+    when = identity.content_time
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = when.date(), when.time()
 
 
 def _set_dimension_uid(dataset: Dataset, uid: str) -> None:

@@ -44,6 +44,7 @@ class Identity:
         model_sha256: Hash over everything that changes a score.
         parameters: What the algorithm was run with, ASCII texts by name.
         created: Local time of the run.
+        content_time: Local time of what the results hold: of the review of a reviewed run, else of the run.
         run_key: Hash over source frames, model, settings and schema.
         content_key: Hash over scores, findings and what a reader said of them.
     """
@@ -53,6 +54,7 @@ class Identity:
     model_sha256: str
     parameters: dict[str, str]
     created: datetime
+    content_time: datetime
     run_key: str
     content_key: str
 
@@ -92,16 +94,20 @@ def make_identity(anomaly: AnomalyVolume) -> Identity:
         anomaly: The scored volume; its record names model and settings.
     """
     run = anomaly.record
-    when = datetime.fromisoformat(run.created)
     return Identity(
         model=_ascii(run.model.name),
         model_version=_ascii(run.model.version),
         model_sha256=run.model.sha256,
         parameters=_parameters(run),
-        created=when.astimezone().replace(tzinfo=None, microsecond=0),
+        created=_local(run.created),
+        content_time=_local(anomaly.reviewed if anomaly.is_reviewed and anomaly.reviewed else run.created),
         run_key=_run_key(anomaly.volume, run),
         content_key=_content_key(anomaly),
     )
+
+
+def _local(when: str) -> datetime:
+    return datetime.fromisoformat(when).astimezone().replace(tzinfo=None, microsecond=0)
 
 
 def _parameters(run: ScoringRecord) -> dict[str, str]:
@@ -149,7 +155,7 @@ def _content_key(anomaly: AnomalyVolume) -> str:
             digest.update(array[:, :, index].tobytes())
     digest.update(repr((anomaly.findings, anomaly.threshold)).encode())
     if anomaly.is_reviewed:
-        digest.update(repr((anomaly.rejected, anomaly.reader)).encode())
+        digest.update(repr((anomaly.rejected, anomaly.reader, anomaly.reviewed)).encode())
     return digest.hexdigest()
 
 

@@ -101,8 +101,9 @@ OBJECTS: dict[ResultFormat, WrittenObject] = {
         "Coefficient in HU for CT, else without a unit), and the finding site that a user gave. One group for the "
         "volume as a whole: highest score, threshold, number of findings, intended use. Of a reviewed run (in the "
         "viewer): each group says what the reader decided, with site and comment; rejected findings are groups (TID "
-        "1501) without segment; the reader is an observer where a name was typed; the report before the review is "
-        "written, too, and is the predecessor document.",
+        "1501) without segment; the reader is an observer where a name was typed; content and instance carry the time "
+        "of the review; the report before the review is written, too, with the time of the run, and is the predecessor "
+        "document.",
     ),
     ResultFormat.SC: WrittenObject(
         "Secondary Capture",

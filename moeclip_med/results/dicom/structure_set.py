@@ -63,7 +63,8 @@ def make_structure_set(anomaly: AnomalyVolume, sources: Sources, identity: Ident
     dataset.StructureSetLabel = "ANOMALY"
     dataset.StructureSetName = OBJECTS[ResultFormat.RTSTRUCT].series_description
     dataset.StructureSetDescription = identity.description()
-    dataset.StructureSetDate, dataset.StructureSetTime = identity.created.date(), identity.created.time()
+    when = identity.content_time
+    dataset.StructureSetDate, dataset.StructureSetTime = when.date(), when.time()
     dataset.FrameOfReferenceUID = sources.image.FrameOfReferenceUID
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame_of_reference(sources)]
     dataset.StructureSetROISequence = [_region(finding, identity, sources) for finding in anomaly.findings]
