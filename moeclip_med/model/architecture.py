@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from moeclip_transforms.errors import InputError
@@ -194,8 +194,7 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = json_records.to_json(self)
-        return data
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: object, where: str = "architecture") -> Architecture:
@@ -257,8 +256,7 @@ class ZeroShotArchitecture:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = json_records.to_json(self)
-        return data
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -319,8 +317,7 @@ class FusedArchitecture:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = json_records.to_json(self)
-        return data
+        return asdict(self)
 
 
 AnyArchitecture = Architecture | ZeroShotArchitecture | FusedArchitecture

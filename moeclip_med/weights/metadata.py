@@ -6,25 +6,22 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.model import json_records
-from moeclip_med.model.architecture import (  # noqa: TC001 - records reads them
-    Architecture,
-    FusedArchitecture,
-    LearnedArchitecture,
-    ZeroShotArchitecture,
-)
+from moeclip_med.model.architecture import Architecture, FusedArchitecture, ZeroShotArchitecture
 from moeclip_med.model.prompts import Prompts  # noqa: TC001 - json_records reads it
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from moeclip_med.model.architecture import AnyArchitecture
+    from moeclip_med.model.architecture import AnyArchitecture, LearnedArchitecture
+else:
+    AnyArchitecture = Any  # msgspec tells records in a union apart by a key of their own; `_architecture` does here
 
 
 UNCALIBRATED = "uncalibrated"
@@ -162,7 +159,7 @@ class ModelMetadata:
 
     name: str
     version: str
-    architecture: Architecture | FusedArchitecture | ZeroShotArchitecture
+    architecture: AnyArchitecture
     score_scale: ScoreScale
     threshold: Threshold
     licence: str
@@ -180,8 +177,7 @@ class ModelMetadata:
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary that `json.dumps` takes."""
-        data: dict[str, Any] = json_records.to_json(self)
-        return data
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: object, where: str = "metadata") -> ModelMetadata:
@@ -197,10 +193,11 @@ class ModelMetadata:
         if found == 1:
             data = {**_renamed(data), "format": FORMAT}
         found_metadata = json_records.from_json(cls, data, where)
+        architecture = _architecture(found_metadata.architecture, f"{where}.architecture")
         if not _VERSION.fullmatch(found_metadata.version):
             msg = f"{where}.version: found {found_metadata.version!r}; expected letters, digits and . + - _ only."
             raise InputError(msg)
-        return found_metadata
+        return replace(found_metadata, architecture=architecture)
 
     def calibrated(self, score_scale: ScoreScale, threshold: Threshold) -> ModelMetadata:
         """The same model with another meaning of its scores."""
@@ -216,7 +213,7 @@ class ModelMetadata:
             "adapters": self.adapters_sha256,
             "tower": self.tower_sha256,
             "architecture": self.architecture.to_json(),
-            "prompts": json_records.to_json(self.prompts),
+            "prompts": None if self.prompts is None else asdict(self.prompts),
             "scale": [self.score_scale.centre, self.score_scale.spread],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -231,6 +228,16 @@ def describe_initialization(architecture: LearnedArchitecture) -> dict[str, str]
         "experts.up (B)": f"normal, standard deviation {experts.expert_start}",
         "others": "PyTorch's defaults",
     }
+
+
+def _architecture(data: object, where: str) -> AnyArchitecture:
+    """Return the architecture that has such keys."""
+    names = set(data) if isinstance(data, dict) else set()
+    if "members" in names:
+        return json_records.from_json(FusedArchitecture, data, where)
+    if names & {"levels", "experts"}:
+        return Architecture.from_json(data, where)
+    return json_records.from_json(ZeroShotArchitecture, data, where)
 
 
 def _renamed(data: Any) -> Any:  # noqa: ANN401 - parsed JSON

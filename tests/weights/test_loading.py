@@ -223,7 +223,7 @@ def test_unknown_and_later_metadata_are_refused(folder):
     path = folder / "metadata.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(data | {"colour": 1}), encoding="utf-8")
-    with pytest.raises(InputError, match=r'metadata\.json: unknown key "colour"; known keys are'):
+    with pytest.raises(InputError, match=r"metadata\.json: .*'colour'.* name, version"):
         load_model(folder)
     path.write_text(json.dumps(data | {"format": 3}), encoding="utf-8")
     with pytest.raises(InputError, match=r"format 3, this version reads formats 1 and 2; update moeclip-med"):
