@@ -50,9 +50,7 @@ ModelOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 EngineOption = Annotated[str, typer.Option(help="auto, torch or openvino.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, f32, bf16, f16 or int8.")]
-FollowLinksOption = Annotated[
-    bool, typer.Option("--follow-links", help="Follow links to files outside the given folder.")
-]
+FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Follow links out of the given folder.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, results only.")]
 
 PlaneOption = Annotated[

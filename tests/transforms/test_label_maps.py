@@ -1,6 +1,11 @@
+import gzip
+import tracemalloc
+import zlib
+
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from moeclip_transforms import open_source, read_volume
 from PIL import Image
 
@@ -115,3 +120,46 @@ def test_lengths_that_no_body_has_are_told(tmp_path):
         save(tmp_path / f"{name}.nii", RANDOM.normal(size=(96, 96, 4)).astype(np.float32), np.diag([spacing] * 3 + [1]))
         told = any("no human body part" in note for note in read_volume(tmp_path / f"{name}.nii").notes)
         assert told == (name != "human")
+
+
+def damaged_deflate(folder):
+    """A compressed volume whose stream is damaged behind its header, which gzip tells by an error of zlib."""
+    save(folder / "a.nii", LABELS)
+    packer = zlib.compressobj(wbits=31)
+    start = packer.compress((folder / "a.nii").read_bytes()[:2000]) + packer.flush(zlib.Z_FULL_FLUSH)
+    (folder / "a.nii").unlink()
+    (folder / "a.nii.gz").write_bytes(start + b"\xff" * 50)
+
+
+def far_voxels(folder):
+    """A volume whose voxels are said to start beyond what any memory holds."""
+    save(folder / "a.nii", IMAGE)
+    content = bytearray((folder / "a.nii").read_bytes())
+    content[108:112] = np.float32(9e11).tobytes()
+    (folder / "a.nii").write_bytes(content)
+
+
+def much_from_little(folder):
+    """Some bytes that unpack to a hundred megabytes, which as numbers are many more."""
+    head = "NRRD0005\ntype: uchar\ndimension: 3\nsizes: 1024 1024 100\nencoding: gzip\n\n"
+    (folder / "a.nrrd").write_bytes(head.encode() + gzip.compress(bytes(100 << 20)))
+
+
+@pytest.mark.parametrize("make", [damaged_deflate, far_voxels, much_from_little])
+def test_a_volume_that_cannot_be_looked_at_costs_itself_alone(tmp_path, make):
+    save(tmp_path / "good.nii.gz", IMAGE)
+    make(tmp_path)
+    tracemalloc.start()
+    try:
+        assert "good.nii.gz" in chosen(tmp_path)[0]
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["labels.nrrd", "labels.mha"])
+def test_compressed_labels_of_other_formats(tmp_path, name):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    image = SimpleITK.GetImageFromArray(LABELS.transpose(2, 1, 0).astype(np.uint16))
+    SimpleITK.WriteImage(image, tmp_path / name, useCompression=True)
+    assert "label map" in chosen(tmp_path)[1][name]

@@ -35,7 +35,7 @@ def test_links_out_of_the_folder_are_told_and_followed_only_where_asked_for(tree
         assert [series.files[0].name for series in source.series] == ["own.dcm"]
         ((_, said),) = source.unreadable
     assert "0.dcm" in said
-    assert "2 more files are links" in said
+    assert "2 more are links" in said
     assert "--follow-links" in said
     with open_source(tree, follow_links=True) as source:
         assert len(source.series) == 2
@@ -86,3 +86,33 @@ def test_folders_nested_deeper_than_a_path_may_be_long(tmp_path, monkeypatch):
         for _ in range(levels):
             os.chdir("..")
             Path("aaa").rmdir()
+
+
+def test_a_link_to_a_folder_outside_is_told_and_entered_once_where_asked_for(tree):
+    (tree / "deep" / "out").symlink_to(tree.parent / "elsewhere")
+    (tree / "deep" / "up").symlink_to(tree.parent)
+    (tree / "deep" / "round").symlink_to("round")
+    with open_source(tree) as source:
+        assert [series.files[0].name for series in source.series] == ["own.dcm"]
+        ((_, said),) = source.unreadable
+    assert '"out" and 1 more are links out of "given"' in said
+    with open_source(tree, follow_links=True) as source:
+        assert sorted(path.name for series in source.series for path in series.files) == ["other.dcm", "own.dcm"]
+
+
+@pytest.mark.parametrize("linked", ["IMAGES", "IMAGES/other.dcm"])
+def test_a_dicomdir_reaches_no_file_outside_its_folder_through_a_link(tmp_path, linked):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(pydicom.data.get_testdata_file("CT_small.dcm"), elsewhere / "other.dcm")
+    link = tmp_path / "medium" / linked
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere if linked == "IMAGES" else elsewhere / "other.dcm")
+    directory = pydicom.dcmread(pydicom.data.get_testdata_file("DICOMDIR"))
+    directory.DirectoryRecordSequence = [pydicom.Dataset()]
+    directory.DirectoryRecordSequence[0].ReferencedFileID = ["IMAGES", "OTHER"]
+    directory.save_as(tmp_path / "medium" / "DICOMDIR")
+    with pytest.raises(InputError, match='"other.dcm" is a link out of the folder of "DICOMDIR"'):
+        open_source(tmp_path / "medium" / "DICOMDIR")
+    with open_source(tmp_path / "medium" / "DICOMDIR", follow_links=True) as source:
+        assert len(source.series) == 1

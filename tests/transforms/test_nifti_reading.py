@@ -219,3 +219,11 @@ def test_files_of_one_name_have_their_own_identifiers(tmp_path):
     assert second == f"{first}#2"
     with open_source(tmp_path / "b") as source:
         assert source.series[0].uid == first  # a name alone decides, wherever the file lies
+
+
+def test_voxels_that_start_beyond_any_header_are_refused(tmp_path):
+    """A compressed file would be unpacked that far."""
+    content = bytearray(save(tmp_path / "a.nii", np.ones((4, 5, 6), np.int16)).read_bytes())
+    content[108:112] = struct.pack("<f", 8e9)
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
+    assert "byte 8e+09" in message_of(tmp_path / "a.nii.gz")

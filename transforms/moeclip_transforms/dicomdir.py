@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
-def listed_files(dicomdir: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str], ...]]:
+def listed_files(
+    dicomdir: Path, *, follow_links: bool = False
+) -> tuple[tuple[Path, ...], tuple[tuple[Path, str], ...]]:
     """The files that a DICOMDIR lists: those that are there, and those that are not, each with the reason.
 
     Copies of media often have names in lower case, or a suffix behind them: such files are found, too. Only names
     inside the DICOMDIR's own folder are followed.
+
+    Args:
+        dicomdir: The DICOMDIR.
+        follow_links: Whether links out of its folder are followed.
 
     Raises:
         InputError: When it is not a DICOMDIR, or damaged.
@@ -31,7 +37,7 @@ def listed_files(dicomdir: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, st
         raise InputError(msg) from error
     present: list[Path] = []
     missing: list[tuple[Path, str]] = []
-    folders = _Folders()
+    folders, root = _Folders(), dicomdir.parent.resolve()
     for identifier in identifiers:
         if not identifier:
             continue
@@ -41,6 +47,10 @@ def listed_files(dicomdir: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, st
             missing.append((named, f'"{dicomdir.name}" names a place outside its folder; it is not followed.'))
         elif (found := folders.find(dicomdir.parent, parts)) is None:
             missing.append((named, f'"{"/".join(parts)}" is listed in "{dicomdir.name}" but missing.'))
+        elif not follow_links and not found.resolve().is_relative_to(root):
+            missing.append(
+                (named, f'"{found.name}" is a link out of the folder of "{dicomdir.name}"; --follow-links follows it.')
+            )
         else:
             present.append(found)
     return tuple(dict.fromkeys(present)), tuple(missing)

@@ -100,12 +100,12 @@ class Skipped:
         """Say it, each with the path it is about; all links in one sentence."""
         said = [(path, f'The folder "{path.name}" cannot be listed ({why}).') for path, why in self.folders]
         if self.links:
-            more = f" and {len(self.links) - 1} more files are links" if len(self.links) > 1 else " is a link"
+            more = f" and {len(self.links) - 1} more are links" if len(self.links) > 1 else " is a link"
             first = self.links[0]
             said.append(
                 (
                     first,
-                    f'"{first.name}"{more} out of "{root.name}", which are not followed; with --follow-links they are.',
+                    f'"{first.name}"{more} out of "{root.name}", not followed without --follow-links.',
                 )
             )
         return tuple(said)
@@ -117,32 +117,44 @@ def is_named_as_image(name: str) -> bool:
 
 
 def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool = False) -> Iterator[Path]:
-    """The regular files under a folder, in a fixed order; links to folders, devices and pipes are not followed.
+    """The regular files under a folder, in a fixed order; devices and pipes are left alone.
 
-    A link that leads nowhere and is named as an image is given too, so that `scan` reports it.
+    A link to a folder inside is not followed: what it reaches is found anyway. A link that leads nowhere and is named
+    as an image is given too, so that `scan` reports it.
 
     Args:
         root: The folder.
         skipped: Told what is skipped.
-        follow_links: Whether links to files that lie outside the folder are followed.
+        follow_links: Whether links out of the folder are followed, each folder once.
     """
     skipped = skipped or Skipped()
     real_root = root.resolve()
+    entered: set[tuple[int, int]] = set()
     waiting = [root]
     while waiting:  # os.walk calls itself once per level before Python 3.12, which a deep tree makes an end of
         folder = waiting.pop()
         try:
+            facts = folder.stat()
+            if (facts.st_dev, facts.st_ino) in entered:
+                continue
+            entered.add((facts.st_dev, facts.st_ino))
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             skipped.folders.append((folder, error.strerror or type(error).__name__))
             continue
-        waiting += [Path(entry.path) for entry in reversed(listed) if _is_folder(entry, follow_links=False)]
-        for path in (Path(entry.path) for entry in listed if not _is_folder(entry, follow_links=True)):
-            if not follow_links and path.is_symlink() and path.exists() and real_root not in path.resolve().parents:
+        folders = []
+        for entry in listed:
+            path = Path(entry.path)
+            leads_out = entry.is_symlink() and _exists(path) and not path.resolve().is_relative_to(real_root)
+            if leads_out and not follow_links:
                 skipped.links.append(path)
-            elif _is_regular(path) or (path.is_symlink() and is_named_as_image(path.name) and not path.exists()):
+            elif _is_folder(entry):
+                if leads_out or not entry.is_symlink():
+                    folders.append(path)
+            elif _is_regular(path) or (entry.is_symlink() and is_named_as_image(path.name) and not _exists(path)):
                 yield path
+        waiting += reversed(folders)
 
 
 def file_type(path: Path) -> FileType:
@@ -282,9 +294,18 @@ def with_unique_uids(series: Iterable[Series]) -> Iterator[Series]:
         yield found if count == 1 else replace(found, uid=f"{found.uid}#{count}")
 
 
-def _is_folder(entry: os.DirEntry[str], *, follow_links: bool) -> bool:
+def _exists(path: Path) -> bool:
+    """Whether a link leads anywhere that may be looked at."""
     try:
-        return entry.is_dir(follow_symlinks=follow_links)
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
     except OSError:  # links in a circle
         return False
 

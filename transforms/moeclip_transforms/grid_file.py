@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moeclip_transforms.data_files import check_size, file_beside, read_file, unpack
+from moeclip_transforms.data_files import check_size, file_beside, read_file, unpack, unpacked_pieces
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_of_hashes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -128,13 +129,38 @@ def read_values(header: GridHeader) -> tuple[NDArray[np.generic], str]:
     return stored.reshape(header.n_other, *header.shape), hash_of_hashes(file.sha256 for file in files)
 
 
-def _flat_values(header: GridHeader, file: FileBytes) -> NDArray[np.generic]:
-    name = header.data_name or header.path.name
+def value_pieces(header: GridHeader) -> Iterator[NDArray[np.generic]]:
+    """The values piece by piece, as they are stored, and no more than the header declares: for a look at them.
+
+    Raises:
+        InputError: When the data are missing or damaged.
+        OSError: When they cannot be opened.
+    """
+    if header.encoding in (Encoding.RAW, Encoding.TEXT, Encoding.HEX):  # as large as the file at most
+        yield read_values(header)[0]
+        return
+    file, left, rest = read_file(header.files[-1]), header.n_bytes, b""
+    for piece in unpacked_pieces(_stored(header, file), header.encoding, header.data_name or header.path.name):
+        content = rest + piece[: left - len(rest)]
+        whole = len(content) // header.dtype.itemsize * header.dtype.itemsize
+        yield np.frombuffer(content[:whole], dtype=header.dtype)
+        rest, left = content[whole:], left - whole
+        if left <= 0:
+            return
+
+
+def _stored(header: GridHeader, file: FileBytes) -> memoryview:
+    """The bytes of the voxels, still encoded."""
     start = header.data_start if header.data_start >= 0 else len(file.content) - header.n_bytes
     if not 0 <= start <= len(file.content):
-        check_size(len(file.content), header.n_bytes, name)
+        check_size(len(file.content), header.n_bytes, header.data_name or header.path.name)
     stop = len(file.content) if header.data_size is None else start + header.data_size
-    stored = memoryview(file.content)[start:stop]
+    return memoryview(file.content)[start:stop]
+
+
+def _flat_values(header: GridHeader, file: FileBytes) -> NDArray[np.generic]:
+    name = header.data_name or header.path.name
+    stored = _stored(header, file)
     if header.encoding in (Encoding.TEXT, Encoding.HEX):
         return _from_text(bytes(stored), header, name)
     if header.encoding is Encoding.RAW:

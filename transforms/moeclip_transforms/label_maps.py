@@ -7,13 +7,15 @@ it. A picture is one when it is named as the mask of a picture, or named as a ma
 from __future__ import annotations
 
 import gzip
+import math
 import re
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moeclip_transforms.errors import InputError
+from moeclip_transforms.memory import check_memory
 from moeclip_transforms.same_grid import grid_distance
 from moeclip_transforms.volume import FileFormat
 
@@ -33,7 +35,10 @@ _WHOLE, _LEAST_SPAN = 0.01, 0.5
 _ALIKE = 0.7
 """The share of neighbours that have the same value in a parcellation; in an image of noise it is next to nothing."""
 _FIRST_BYTES, _MORE_BYTES = 1 << 16, 1 << 22
+_MOST_VALUES = 1 << 26
 _MOST_SIBLINGS = 200
+_UNREADABLE = (ValueError, OSError, EOFError, zlib.error, MemoryError)
+"""What readers, `gzip` and NumPy raise on damaged files; `InputError` is a ValueError."""
 _FILLED = 50
 _WORDS = (
     r"(?:masks?|[ad]?seg|segm|segmentations?|labels?|labelmap|lesions?|tumou?rs?|infarcts?|nodules?|wmh|roi|voi|gt"
@@ -80,7 +85,7 @@ def label_map_reason(series: Series) -> str:
             return _picture_reason(series) if is_named else ""
         levels = None if series.is_colour else few_whole_numbers(_values(series))
         return "" if levels is None else _volume_reason(series, levels, is_named=is_named)
-    except (InputError, OSError, EOFError, ValueError):
+    except _UNREADABLE:
         return ""  # what cannot be read is told by its reader
 
 
@@ -136,11 +141,22 @@ def _listed(levels: tuple[int, ...]) -> str:
 
 
 def _values(series: Series) -> Iterator[NDArray[Any]]:
-    """The values of a volume piece by piece, so that an image is told after its first bytes."""
-    if series.format is FileFormat.ITK:
-        from moeclip_transforms.itk import read_itk
+    """The first values of a volume piece by piece, so that an image is told after its first bytes."""
+    count = 0
+    for piece in _all_values(series):
+        yield piece
+        count += piece.size
+        if count > _MOST_VALUES:
+            return
 
-        yield read_itk(series).array
+
+def _all_values(series: Series) -> Iterator[NDArray[Any]]:
+    if series.format is FileFormat.ITK:
+        from moeclip_transforms.grid_file import value_pieces
+        from moeclip_transforms.itk import read_header as read_itk_header
+
+        for piece in value_pieces(read_itk_header(series.files[0])):
+            yield piece.astype(np.float64)
         return
     from moeclip_transforms.nifti import read_header
 
@@ -151,10 +167,11 @@ def _values(series: Series) -> Iterator[NDArray[Any]]:
         yield np.array([0.5])  # no label
         return
     size = header.dtype.itemsize
+    left, wanted = math.prod(header.shape) * size, _FIRST_BYTES
     with opened(voxels, "rb") as file:
-        file.read(header.start)
-        wanted = _FIRST_BYTES
-        while content := file.read(wanted // size * size):
+        file.seek(header.start)
+        while content := file.read(min(wanted, left) // size * size):
+            left -= len(content)
             stored = np.frombuffer(content[: len(content) // size * size], dtype=header.dtype)
             yield stored.astype(np.float64) * header.slope + header.intercept
             wanted = _MORE_BYTES
@@ -176,7 +193,7 @@ def _image_on_grid(series: Series) -> Path | None:
             is_on_grid = sibling.shape[:3] == shape and grid_distance(own, _affine(sibling), shape).is_same
             if is_on_grid and few_whole_numbers(_values(sibling)) is None:
                 return other
-        except (InputError, OSError, EOFError, ValueError):
+        except _UNREADABLE:
             continue
     return None
 
@@ -207,5 +224,6 @@ def _picture_reason(series: Series) -> str:
                     return f'a mask: it is named as that of "{image.name}"'
     from moeclip_transforms.images import read_image
 
+    check_memory(series)
     levels = few_whole_numbers([read_image(series).array])
     return "" if levels is None else f"a mask: it is named as one, and its values are {_listed(levels)}"

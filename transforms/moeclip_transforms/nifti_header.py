@@ -23,6 +23,8 @@ _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _SIZES = {348: "<", 540: "<"}
 _SINGLE_1, _SINGLE_2 = 352, 544
 _NIFTI_2 = 540
+_FARTHEST = 1 << 30
+"""The last byte that voxels may start at: extensions before them are texts."""
 _OVER_ONE = 1e-3
 """A quaternion whose vector part is longer than one by less than this (squared) was rounded, not damaged."""
 _DIMENSIONS = (2, 3, 4)
@@ -102,7 +104,7 @@ def parse_nifti_header(block: bytes, path: Path) -> NiftiHeader:
         dtype=dtype,
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
-        start=_start(header, block, notes) if is_single else _offset(header),
+        start=_start(header, block, path, notes) if is_single else _offset(header, path),
         is_single=is_single,
         affine=_placed(np.diag([scale, scale, scale, 1.0]) @ affine, path),
         has_orientation=matrix is not None,
@@ -258,15 +260,21 @@ def _mm_per_unit(header: Any, notes: list[str]) -> float:  # noqa: ANN401
         return 1.0
 
 
-def _offset(header: Any) -> int:  # noqa: ANN401
+def _offset(header: Any, path: Path) -> int:  # noqa: ANN401
     stored = float(header["vox_offset"])
-    return int(stored) if np.isfinite(stored) and 0 < stored < 1 << 40 else 0
+    if stored > _FARTHEST:
+        msg = (
+            f'"{path.name}" has its voxels from byte {stored:.4g} on (vox_offset), where {_FARTHEST} is the last '
+            "expected; it is damaged: copy it again."
+        )
+        raise InputError(msg)
+    return int(stored) if stored > 0 else 0
 
 
-def _start(header: Any, block: bytes, notes: list[str]) -> int:  # noqa: ANN401
+def _start(header: Any, block: bytes, path: Path, notes: list[str]) -> int:  # noqa: ANN401
     """Where the voxels of a single file start: behind the header and its extensions."""
     lowest = _SINGLE_2 if int(header["sizeof_hdr"]) == _NIFTI_2 else _SINGLE_1
-    offset = _offset(header)
+    offset = _offset(header, path)
     if offset >= lowest:
         return offset
     has_extensions = len(block) >= lowest and block[lowest - 4] != 0

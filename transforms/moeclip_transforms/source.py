@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +13,7 @@ from moeclip_transforms.dicom_file import KeptFiles
 from moeclip_transforms.discovery import Findings, Skipped, iter_files, scan, with_unique_uids
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.label_maps import set_aside_label_maps
+from moeclip_transforms.memory import check_memory
 from moeclip_transforms.naming import reason
 from moeclip_transforms.readers import reader_named
 from moeclip_transforms.volume import FileFormat
@@ -127,7 +127,7 @@ class ImageSource:
         if found.directories:
             from moeclip_transforms.dicomdir import listed_files
 
-            present, missing = listed_files(self.path)
+            present, missing = listed_files(self.path, follow_links=self._follow_links)
             found = self._scan_with_archives(present)
             return replace(found, unreadable=missing + found.unreadable)
         if self.path in [path for path, _ in found.unreadable] and not found.series:
@@ -228,7 +228,7 @@ def read_series(
     Raises:
         InputError: When it cannot be read or its geometry makes no sense.
     """
-    _check_memory(series)
+    check_memory(series)
     if series.format is FileFormat.DICOM:
         from moeclip_transforms.dicom import read_dicom
 
@@ -239,23 +239,6 @@ def read_series(
 def _listed(series: tuple[Series, ...]) -> str:
     more = f"; and {len(series) - _MOST_LISTED} more" if len(series) > _MOST_LISTED else ""
     return "; ".join(_words(one) for one in series[:_MOST_LISTED]) + more
-
-
-def _check_memory(series: Series) -> None:
-    """Refuse what declares more than this machine has free: a few bytes can declare gigabytes.
-
-    Raises:
-        InputError: When its pixels as float32 need more memory than is free.
-    """
-    import psutil
-
-    needed, free = 4 * math.prod(series.shape[:3]) * series.channels, psutil.virtual_memory().available
-    if needed > free:
-        msg = (
-            f"{_words(series)} declares {needed / 2**30:.1f} GiB of pixels, and this machine has {free / 2**30:.1f} "
-            "GiB of memory free; it is damaged, or read it on a larger machine."
-        )
-        raise InputError(msg)
 
 
 def _words(series: Series) -> str:
