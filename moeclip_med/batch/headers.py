@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Self
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import reason
 
 from moeclip_med.batch.pseudonyms import Pseudonyms
 from moeclip_med.batch.redaction import Redactor
@@ -74,13 +75,12 @@ def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
         with quietly():
             return _look_at_readable_file(path, pseudonyms)
     except OSError as error:
-        return FileHeader(path, problem=f"it cannot be opened ({error.strerror or type(error).__name__})")
+        return FileHeader(path, problem=f"it cannot be opened ({reason(error)})")
     except InputError as error:
         return FileHeader(path, problem=Redactor.for_files([path])(str(error)))
-    except MemoryError:
-        return FileHeader(path, problem="its header asks for more memory than there is")
     except Exception as error:  # noqa: BLE001 - one bad file costs that file, never the batch
-        return FileHeader(path, problem=f"its header cannot be read ({type(error).__name__})")
+        problem = f"its header cannot be read ({reason(error)})"
+        return FileHeader(path, problem=Redactor.for_files([path])(problem))
 
 
 def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:

@@ -113,7 +113,7 @@ def test_zip_bomb_is_refused_before_anything_is_written(tmp_path):
 def test_limits_on_size_and_number(tmp_path):
     archive = make_zip(tmp_path / "study.zip", {f"{k}": b"x" * 10 for k in range(5)})
     assert refusal(archive, tmp_path / "out", ArchiveLimits(max_bytes=49)) == (
-        '"study.zip" unpacks to 50 bytes; at most 49 are allowed: unpack it yourself if you trust it.'
+        '"study.zip" unpacks to more bytes than the 49 that are allowed: unpack it yourself if you trust it.'
     )
     assert refusal(archive, tmp_path / "out", ArchiveLimits(max_members=4)) == (
         '"study.zip" holds 5 files; at most 4 are unpacked: unpack it yourself if you trust it.'
@@ -183,7 +183,7 @@ def test_a_tar_bomb_is_refused_before_it_is_written(tmp_path):
 
 def test_limits_hold_for_tar_archives(tmp_path):
     archive = make_tar(tmp_path / "study.tar", {f"{k}": b"x" * 10 for k in range(5)}, "w")
-    assert "at most 49 are allowed" in refusal(archive, tmp_path / "out", ArchiveLimits(max_bytes=49))
+    assert "than the 49 that are allowed" in refusal(archive, tmp_path / "out", ArchiveLimits(max_bytes=49))
     assert "at most 4 are unpacked" in refusal(archive, tmp_path / "other", ArchiveLimits(max_members=4))
 
 
@@ -248,3 +248,56 @@ def test_folders_nested_without_end_are_refused(tmp_path):
     archive = make_zip(tmp_path / "study.zip", {"a/" * depth + "image": b"1" for depth in (1, 400, 800, 1200)})
     assert "levels deep; at most 100" in refusal(archive, tmp_path / "out")
     assert contents(tmp_path / "out") == {}
+
+
+def test_a_compressed_tar_archive_is_compared_with_its_checksum(tmp_path):
+    """A stored block of deflate takes any change of its bytes; only the checksum at its end tells."""
+    archive = make_tar(tmp_path / "study.tar.gz", {"image": bytes(range(256)) * 40}, "w:")
+    plain = archive.read_bytes()
+    content = bytearray(gzip.compress(plain, compresslevel=0))
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    assert "is not a readable archive (CRC check failed" in refusal(archive, tmp_path / "out")
+
+
+def test_what_follows_in_a_compressed_tar_archive_is_bounded(tmp_path):
+    archive = make_tar(tmp_path / "study.tar", {"image": b"1"}, "w")
+    (tmp_path / "study.tgz").write_bytes(gzip.compress(archive.read_bytes() + bytes(40 << 20)))
+    assert "times its size, as zip bombs do" in refusal(tmp_path / "study.tgz", tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c", "member-1", "member-1/c")])
+def test_a_name_that_is_a_file_and_a_folder(tmp_path, names):
+    archive = make_zip(tmp_path / "study.zip", {name: name.encode() for name in names})
+    folder = tmp_path / "out"
+    folder.mkdir()
+    unpack(archive, folder)
+    assert sorted(contents(folder).values()) == sorted(name.encode() for name in names)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2], ids=["a place before the start", "bzip2"])
+def test_damage_is_no_lack_of_space_or_permission(tmp_path, method):
+    archive = tmp_path / "study.zip"
+    with zipfile.ZipFile(archive, "w", method) as opened:
+        opened.writestr("image", bytes(range(256)) * 40)
+    content = bytearray(archive.read_bytes())
+    if method == zipfile.ZIP_BZIP2:
+        content[40:60] = b"\xff" * 20
+    else:
+        del content[100:5000]
+    archive.write_bytes(content)
+    message = refusal(archive, tmp_path / "out")
+    assert "is not a readable archive" in message
+    assert "permissions" not in message
+
+
+def test_words_of_python_about_its_code_become_words_about_the_file(tmp_path):
+    archive = make_tar(tmp_path / "study.tar", {"image": b"PATIENT" * 300}, "w")
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as opened:
+        info = tarfile.TarInfo("image")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "5"}
+        info.size = 2100
+        opened.addfile(info, io.BytesIO(b"PATIENT" * 300))
+    message = refusal(archive, tmp_path / "out")
+    assert "PATIENT" not in message
+    assert "its parts contradict each other or are cut off" in message

@@ -109,7 +109,7 @@ def test_rle_that_makes_its_decoder_panic_is_a_damaged_slice(tmp_path):
     for k in range(first_segment, first_segment + 400, 2):  # long runs: more pixels than there are
         content[start + k : start + k + 2] = b"\x81\x00"
     (tmp_path / "image").write_bytes(content)
-    assert message_of(tmp_path / "image").startswith('The pixels of "image" (frame 1) cannot be decoded: ')
+    assert message_of(tmp_path / "image").startswith('The pixels of "image" (frame 1) cannot be decoded (')
 
 
 def test_narrow_range_far_from_zero_has_a_window(tmp_path):
@@ -149,9 +149,8 @@ def test_damage_inside_a_deflated_file(tmp_path):
     content = bytearray(Path(get_testdata_file("image_dfl.dcm")).read_bytes())
     content[400:420] = bytes(20)
     (tmp_path / "image").write_bytes(content)
-    assert facts(message_of(tmp_path / "image")) == facts(
-        'The DICOM header of "image" is damaged (error); copy the file again.'
-    )
+    message = message_of(tmp_path / "image")
+    assert message.startswith('The DICOM header of "image" is damaged (Error -3 while decompressing data: ')
 
 
 def test_a_damaged_xml_extension_of_a_nifti_file(tmp_path):

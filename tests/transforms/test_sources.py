@@ -3,6 +3,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zipfile
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -320,3 +321,18 @@ def test_a_series_that_declares_more_than_this_machine_has_free_is_refused(tmp_p
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory(100))
     with pytest.raises(InputError, match=r'"image" declares 8×6×1 voxels, .* this machine has 0\.0 GiB'):
         read_volume(tmp_path / "image")
+
+
+def test_an_archive_inside_an_archive_and_an_empty_one_are_told(tmp_path, make_slice):
+    make_slice().save_as(tmp_path / "image")
+    with zipfile.ZipFile(tmp_path / "inner", "w") as inner:
+        inner.write(tmp_path / "image", "other")
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as outer:
+        outer.write(tmp_path / "inner", "renamed.dcm")
+    (tmp_path / "inner").unlink()
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    with open_source(tmp_path) as source:
+        assert len(source.series) == 1
+        assert ['"renamed.dcm" in "outer.zip" is another archive' in said for _, said in source.unreadable] == [True]
+        assert [said for _, said in source.excluded] == ['"empty.zip" holds no files.']

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import bz2
+import errno
+import gzip
 import lzma
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, count
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.isolation import CallLimits, call_foreign
@@ -30,10 +36,18 @@ _SLOWEST, _LEAST_SECONDS, _MOST_MEMORY = 1e6, 600.0, 1 << 30
 """Packed bytes a second, and bytes of memory: a header of a tar archive may claim gigabytes."""
 _ENCRYPTED = 0x1
 _DAMAGED = (
-    zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, IndexError, NotImplementedError,
-    ValueError, RuntimeError,
+    zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, struct.error, EOFError, LookupError, TypeError,
+    AttributeError, ArithmeticError, ValueError, RuntimeError,
 )  # fmt: skip
-"""What the standard library raises on damaged archives, found by damaging some."""
+"""What the standard library raises on damaged archives, and on such as it cannot unpack."""
+_ERRNOS_OF_DAMAGE = (None, errno.EINVAL)
+"""An OSError without a number is a decompressor's; EINVAL is a place before the start of the file."""
+_OPENERS: dict[bytes, Any] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\x5d\x00\x00": lzma.LZMAFile,
+}
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]) *(\..*)?", re.IGNORECASE)
 """File names that Windows keeps for devices, with any suffix."""
 
@@ -97,14 +111,19 @@ def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
     except _DAMAGED as error:
         if isinstance(error, InputError):
             raise
-        msg = f'"{archive.name}" is not a readable archive ({reason(error)}); check that it was copied whole.'
-        raise InputError(msg) from error
+        raise _damaged(archive, error) from error
     except OSError as error:
+        if error.errno in _ERRNOS_OF_DAMAGE:
+            raise _damaged(archive, error) from error
         msg = (
             f'"{archive.name}" cannot be unpacked ({error.strerror or error}); '
             f"check its permissions and the free space for temporary files."
         )
         raise InputError(msg) from error
+
+
+def _damaged(archive: Path, error: Exception) -> InputError:
+    return InputError(f'"{archive.name}" is not a readable archive ({reason(error)}); check that it was copied whole.')
 
 
 def _unpack_zip(archive: Path, file: IO[bytes], folder: Path, limits: ArchiveLimits) -> None:
@@ -131,9 +150,13 @@ def _unpack_zip(archive: Path, file: IO[bytes], folder: Path, limits: ArchiveLim
 
 def _unpack_tar(archive: Path, file: IO[bytes], folder: Path, limits: ArchiveLimits) -> None:
     """Unpack an archive that is read from its beginning to its end: checked as it comes."""
-    total = 0
-    with tarfile.open(fileobj=file, mode="r|*") as opened:
-        number = 0
+    total = number = 0
+    head = file.read(len(max(_OPENERS, key=len)))
+    file.seek(0)
+    opener = next((opener for mark, opener in _OPENERS.items() if head.startswith(mark)), None)
+    with ExitStack() as cleanup:
+        stream = cleanup.enter_context(opener(file)) if opener else file
+        opened = cleanup.enter_context(tarfile.open(fileobj=stream, mode="r|"))
         for info in opened:
             if info.isdir():
                 continue
@@ -144,6 +167,9 @@ def _unpack_tar(archive: Path, file: IO[bytes], folder: Path, limits: ArchiveLim
             _check_totals(archive, folder, number, total + member.size, limits, written=total)
             _check_member(archive, member)
             total += _unpack_member(archive, member, _target(folder, member.name, number), limits.max_bytes - total)
+        while opener and (rest := stream.read(_CHUNK)):  # to the end, where the checksum stands
+            total += len(rest)
+            _check_totals(archive, folder, number, total, limits, written=total)
 
 
 def _open_tar_member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -161,7 +187,7 @@ def _check_totals(
         raise InputError(msg)
     packed = max(1, archive.stat().st_size)
     if total > limits.max_bytes:
-        msg = f'"{archive.name}" unpacks to {total} bytes; at most {limits.max_bytes} are allowed: {advice}.'
+        msg = f'"{archive.name}" unpacks to more bytes than the {limits.max_bytes} that are allowed: {advice}.'
         raise InputError(msg)
     if total > _RATIO_CHECKED_ABOVE and total / packed > limits.max_ratio:
         msg = (
@@ -207,8 +233,14 @@ def _unpack_member(archive: Path, member: _Member, target: Path, left: int) -> i
 def _target(folder: Path, name: str, number: int) -> Path:
     """Where a member goes: its own folders and name, made safe; a name taken already gets a folder of its own."""
     parts = [_safe_part(part) for part in PureWindowsPath(name).parts] or [f"member-{number}"]
-    target = folder.joinpath(*parts)
-    return folder / f"member-{number}" / parts[-1] if target.exists() else target
+    targets = (folder / f"member-{number}{'_' * tries}" / parts[-1] for tries in count())
+    return next(target for target in chain([folder.joinpath(*parts)], targets) if _is_free(folder, target))
+
+
+def _is_free(folder: Path, target: Path) -> bool:
+    """Whether nothing is there, and what is above it below the folder are folders or nothing yet."""
+    above = target.parents[: len(target.relative_to(folder).parts) - 1]
+    return not target.exists() and all(place.is_dir() or not place.exists() for place in above)
 
 
 def _safe_part(part: str) -> str:

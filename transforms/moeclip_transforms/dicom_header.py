@@ -16,6 +16,7 @@ from pydicom.tag import Tag
 
 from moeclip_transforms.dicom_file import DICM_PLACE, TooMuchError, opened
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +104,7 @@ def parse_header(
         if too_much is not None:
             msg = f'"{path.name}" is not read: {too_much}.'
             raise InputError(msg) from error
-        msg = f'The DICOM header of "{path.name}" is damaged ({type(error).__name__}); copy the file again.'
+        msg = f'The DICOM header of "{path.name}" is damaged ({reason(error)}); copy the file again.'
         raise InputError(msg) from error
     return Header(dataset, stream.tell(), reached.place, reached.tag == PIXEL_DATA)
 

@@ -161,6 +161,9 @@ def _compressed_frames(file: DicomFile, numbers: list[int], canvas: Canvas) -> S
     file.stream.seek(0)
     with file.stream.header_budget():
         dataset = dcmread(file.stream, force=True)
+    if "PixelData" not in dataset:
+        msg = f'"{file.path.name}" is truncated: it ends before its pixels do; copy it again.'
+        raise InputError(msg)
     count = max(1, int(number(dataset, "NumberOfFrames") or 1))
     limits = CallLimits(memory_bytes=_LEAST_MEMORY + _COPIES * _expected_bytes(dataset) // count)
     frames = compressed_frames(dataset)
@@ -259,4 +262,6 @@ def _damaged(path: Path, frame: int, error: BaseException) -> InputError:
         return error
     if not isinstance(error, Exception) and type(error).__name__ != _RUST_PANIC:
         raise error
-    return InputError(f'The pixels of "{path.name}" (frame {frame + 1}) cannot be decoded: {reason(error)}.')
+    return InputError(
+        f'The pixels of "{path.name}" (frame {frame + 1}) cannot be decoded ({reason(error)}); copy the file again.'
+    )

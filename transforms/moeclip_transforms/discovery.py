@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from moeclip_transforms.archives import ARCHIVE_SUFFIXES
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import reason
 from moeclip_transforms.readers import reader_for, reader_named
 
 if TYPE_CHECKING:
@@ -370,5 +371,4 @@ def _sentence(path: Path, error: Exception) -> str:
         return str(error)
     if path.is_symlink() and not path.exists():
         return f'"{path.name}" is a link to a file that is not there; bring the file (with DataLad: "datalad get").'
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-    return f'"{path.name}" cannot be opened ({reason}).'
+    return f'"{path.name}" cannot be opened ({reason(error)}).'

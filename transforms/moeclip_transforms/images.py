@@ -153,7 +153,10 @@ def picture_facts(file: BinaryIO, path: Path) -> PictureFacts:
             return facts
     with _open(file, path, kind) as image:
         is_tiff = kind == "TIFF"  # Pillow turns TIFF upright by itself
-        orientation = 1 if is_tiff else valid_orientation(image.getexif().get(_ORIENTATION, 1))
+        try:
+            orientation = 1 if is_tiff else valid_orientation(image.getexif().get(_ORIENTATION, 1))
+        except DAMAGED as error:  # of a PNG, the pixels are decoded for it
+            raise _damaged(path, 1, error) from error
         width, height = upright_size(*image.size, orientation)
         n_pages = _page_count(path, image) if is_tiff else 1
         is_colour = image.mode in _COLOUR_MODES and not _is_grey_png(file, kind)

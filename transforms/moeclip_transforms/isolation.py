@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -276,6 +277,7 @@ def _answer(module: str, name: str, arguments: tuple[Any, ...], memory_bytes: in
     except InputError as error:
         return False, InputError(str(error))  # its subclasses are made from other things than their message
     except Exception as error:  # noqa: BLE001  raised again in the caller
+        error.add_note(reason(error))
         return False, error
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import opcode
+import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,18 @@ OWN_NAME = "MoECLIP-Med"
 
 OWN_RESULT = f"a result of {OWN_NAME} itself"
 
+_CONTRADICTORY = "its parts contradict each other or are cut off"
+_ABOUT_THE_FILE: dict[type[Exception], str] = {
+    MemoryError: "it asks for more memory than there is",
+    RecursionError: "its parts are nested too deeply",
+    UnicodeError: "a text in it is in another encoding than it should be",
+    **dict.fromkeys(
+        (AttributeError, TypeError, LookupError, AssertionError, ArithmeticError, struct.error, ValueError),
+        _CONTRADICTORY,
+    ),
+}
+_RAISE = opcode.opmap["RAISE_VARARGS"]
+
 
 def stable_uid(path: Path) -> str:
     """An identifier for a file that has none: made from its name, the same wherever the file lies."""
@@ -21,8 +35,28 @@ def stable_uid(path: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what a library complained about, or the name of its error, without a full stop."""
+    """What a library complained about, in one line without a full stop.
+
+    Words of Python itself ("not enough values to unpack") tell a user nothing, and may quote the file: they become a
+    statement about it.
+    """
+    if notes := getattr(error, "__notes__", None):  # from another process, which left the traceback behind
+        return str(notes[-1])
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the path, which may name a patient
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+    about_file = next((words for kind, words in _ABOUT_THE_FILE.items() if isinstance(error, kind)), "")
+    if about_file and not (isinstance(error, ValueError) and _is_raised_on_purpose(error)):
+        return about_file
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = lines[-1] if lines[0].endswith(":") else lines[0]  # of several decoders, the last one's words
+    return line.strip()[:200].rstrip(".:")
+
+
+def _is_raised_on_purpose(error: BaseException) -> bool:
+    """Whether a statement `raise` made it, not the interpreter or NumPy while they worked on damaged data."""
+    trace = error.__traceback__
+    if trace is None or type(error).__module__ != "builtins":
+        return True
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE

@@ -155,7 +155,14 @@ class ImageSource:
     def _scan_archive(self, archive: Path) -> Findings:
         folder = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-")))
         unpack(archive, folder, self._limits)
-        return scan(iter_files(folder), kept=self._kept)
+        found = scan(iter_files(folder), kept=self._kept)
+        if found == Findings():
+            return replace(found, excluded=((archive, f'"{archive.name}" holds no files.'),))
+        nested = tuple(
+            (inner, f'"{inner.name}" in "{archive.name}" is another archive; unpack it and give the folder.')
+            for inner in found.archives
+        )
+        return replace(found, unreadable=found.unreadable + nested)
 
     def _check_not_empty(self, found: Findings) -> None:
         if found.series:
