@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import io
 import json
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -32,6 +34,7 @@ class Faults:
         instead: By SeriesInstanceUID: the folder whose instances are sent instead.
         cut: By SeriesInstanceUID: how many bytes of the answer are skipped at the end.
         body: By the start of a path: a body to answer with.
+        raw: By the start of a path: what gives the pieces of an answer, its head too.
         drip: Seconds between pieces of an answer.
         silent: Series whose connection is closed without an answer.
         forgets: Studies that are listed and then not there.
@@ -48,6 +51,7 @@ class Faults:
     instead: dict[str, Path] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     body: dict[str, bytes] = field(default_factory=dict)
+    raw: dict[str, Callable[[], Iterable[bytes]]] = field(default_factory=dict)
     drip: float = 0.0
     silent: set[str] = field(default_factory=set)
     forgets: set[str] = field(default_factory=set)
@@ -103,6 +107,9 @@ class Puppet:
         for start, body in self.faults.body.items():
             if path.startswith(start):
                 return self._send(request, 200, body)
+        for start, pieces in self.faults.raw.items():
+            if path.startswith(start):
+                return self._send_raw(request, pieces())
         match path.split("/"):
             case ["studies"]:
                 return self._list(request, query, self._studies(query))
@@ -185,6 +192,12 @@ class Puppet:
     def _redirect(self, request, method: str) -> None:
         target, status = self.faults.redirect[method]
         self._send(request, status, b"", headers={"Location": target})
+
+    def _send_raw(self, request, pieces: Iterable[bytes]) -> None:
+        request.close_connection = True
+        with contextlib.suppress(OSError):
+            for piece in pieces:
+                request.wfile.write(piece)
 
     def _send(self, request, status: int, body: bytes, *, kind="application/dicom+json", headers=None) -> None:
         request.send_response(status)

@@ -118,7 +118,7 @@ def test_a_study_that_is_gone_between_two_questions_is_told_and_comes_back_as_ne
     assert [watch.poll().scored, watch.poll().scored] == [0, 1]
 
 
-@pytest.mark.parametrize("count", ["many", -3, None, 10**30, [], 2.5, True, "3"])
+@pytest.mark.parametrize("count", ["many", -3, None, 10**30, 10**400, float("nan"), [], 2.5, True, "3"])
 def test_a_count_that_is_none_is_not_believed(puppet, watch, tmp_path, count):
     study(puppet, tmp_path / "a")
     puppet.faults.counts = count
@@ -343,6 +343,69 @@ def test_an_answer_that_drips_ends(puppet, tmp_path):
         connect(puppet.url, attempts=1, limits=AnswerLimits(seconds=0.2)).fetch(
             RemoteSeries(uid, series, "MR", "", 3), tmp_path / "down"
         )
+
+
+def endless(head: bytes, piece: bytes):
+    """An answer that begins, and then sends a little for ever."""
+
+    def pieces():
+        yield head
+        while True:
+            time.sleep(0.02)
+            yield piece
+
+    return pieces
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        endless(b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+        endless(b"HTTP/1.1 200 OK\r\nX: ", b"a"),
+        endless(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    ],
+    ids=["a byte now and then", "a header without end", "continue without end", "small chunks"],
+)
+def test_a_list_that_comes_byte_by_byte_ends(puppet, answer):
+    puppet.faults.raw["studies"] = answer
+    limits = AnswerLimits(json_seconds=0.3)
+    with pytest.raises(PacsUnreachableError, match=r"sends for longer than 0\.3 s") as caught:
+        connect(puppet.url, attempts=1, limits=limits).find_studies({})
+    assert caught.value.has_answered
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://\xe9\xff/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 5\r\n\r\n[]",
+    ],
+    ids=["no address", "no text", "a negative length", "no gzip", "two lengths"],
+)
+def test_malformed_answers_end_no_watch(puppet, watch, tmp_path, answer):
+    first, _ = study(puppet, tmp_path / "a")
+    study(puppet, tmp_path / "b")
+    puppet.faults.raw[f"studies/{first}/"] = lambda: [answer]
+    watch.poll()
+    watch.poll()
+    assert states(watch.listener.results) == ["done"]
+    assert len(watch.listener.troubles) == 2
+
+
+def test_a_server_that_asks_to_be_left_alone_is_for_a_minute_at_most(puppet, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    for asked, expected in (("7", 7.0), ("99999999", 60.0), ("Wed, 21 Oct 2099 07:28:00 GMT", 0.0)):
+        head = f"HTTP/1.1 429 Too Many Requests\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n".encode()
+        puppet.faults.raw["studies"] = lambda head=head: [head]
+        waits.clear()
+        with pytest.raises(PacsUnreachableError):
+            connect(puppet.url).find_studies({})
+        assert max(waits) == expected
 
 
 def test_a_full_disk_while_fetching_is_no_fault_of_the_pacs(puppet, watch, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ class PacsServer:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700, parents=True)
             headers = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
-            with self._connection.request("GET", path, headers=headers) as response:
+            with self._connection.request("GET", path, "a series", headers=headers) as response:
                 self._connection.check_status(response, "a series")
                 received = {self._identity(part, series): part for part in self._parts(response, folder)}
             if len(received) < series.instances:
@@ -231,12 +232,11 @@ class PacsServer:
             if self.holds(study_uid, instance_uid):
                 return False
             path = f"studies/{_part(study_uid)}"
-            with self._connection.request("POST", path, headers=headers, body=body) as response:
-                content = b"".join(
-                    self._connection.pieces(response, self.address.limits.json_bytes, "to store a result")
-                )
+            what, connection = "to store a result", self._connection
+            with connection.request("POST", path, what, headers=headers, body=body) as response:
+                content = b"".join(connection.pieces(response, self.address.limits.json_bytes, what))
                 if response.status_code != _CONFLICT:
-                    self._connection.check_status(response, "to store a result")
+                    connection.check_status(response, what)
             stored, reason = _store_answer(content, instance_uid)
             if not stored and (reason or not self.holds(study_uid, instance_uid)):
                 msg = f"{self.address.url} did not store a result ({reason or 'no confirmation'}); look at its log"
@@ -310,9 +310,10 @@ def _value(item: dict[str, Any], tag: str) -> str:
     """The first value of an attribute in DICOM JSON (PS3.18, annex F), "" where missing."""
     attribute = item.get(tag)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
-    if not isinstance(values, list) or not values or not isinstance(values[0], str | int | float):
-        return ""
-    return str(values[0]).strip() if isinstance(values[0], str) else f"{values[0]:.12g}"
+    value = values[0] if isinstance(values, list) and values else None
+    if isinstance(value, float):  # a whole number as some servers write it; NaN and infinities are none
+        return f"{value:.12g}" if math.isfinite(value) else ""
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def _count(text: str) -> int:

@@ -32,6 +32,7 @@ TIMEOUT_SECONDS = (10.0, 120.0)
 _PIECE_BYTES = 1 << 16
 _MOST_REDIRECTS = 3
 _LONGEST_WAIT_SECONDS = 60.0
+"""Between two tries, whatever the server asks for (Retry-After)."""
 _UNAUTHORISED = {401, 403}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _GONE = {404, 410}
@@ -51,11 +52,13 @@ class PacsUnreachableError(PacsError):
 
     Attributes:
         has_answered: Whether the PACS said anything at all, such as 500: then the trouble may be this request's alone.
+        wait: How long it asks to be left alone, s.
     """
 
-    def __init__(self, message: str, *, has_answered: bool) -> None:
+    def __init__(self, message: str, *, has_answered: bool, wait: float = 0.0) -> None:
         super().__init__(message)
         self.has_answered = has_answered
+        self.wait = wait
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ class AnswerLimits:
     Attributes:
         json_bytes: Of a list.
         series_bytes: Of all instances of a series.
-        seconds: From the first byte to the last.
+        seconds: From a request to the last byte of its answer.
+        json_seconds: The same, of a list.
     """
 
     json_bytes: int = 64 * 2**20
     series_bytes: int = 32 * 2**30
     seconds: float = 7200.0
+    json_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,12 @@ class Connection:
             msg = f"{address.url} is asked without encryption: all on the way can read password and images; use https"
             warnings.warn(msg, NoticeWarning, stacklevel=3)
         self.address = address
+        from moeclip_med.batch.pacs.deadline import CuttableAdapter
+
         self._session = requests.Session()
+        self._adapter = CuttableAdapter()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, self._adapter)
         self._session.auth = _Authorization(address)  # always there, so that ~/.netrc is never asked
         self._verify = True if address.ca_bundle is None else str(address.ca_bundle)
         if address.client_certificate is not None:
@@ -165,18 +175,43 @@ class Connection:
 
     @contextmanager
     def request(
-        self, method: str, path: str, *, parameters: dict[str, str] | None = None, headers: dict[str, str],
-        body: bytes | None = None,
+        self, method: str, path: str, what: str, *, parameters: dict[str, str] | None = None,
+        headers: dict[str, str], body: bytes | None = None, seconds: float | None = None,
     ) -> Iterator[Response]:  # fmt: skip
         """Send a request and give its answer, unread; follows redirects on the same server for GET alone.
 
         Args:
             method: "GET" or "POST".
             path: Below the base; its parts quoted.
+            what: What is asked for, in words.
             parameters: Of the query.
             headers: Of the request.
             body: What is posted.
+            seconds: For all of it; those of the limits if None.
+
+        Raises:
+            PacsError: If it takes longer, or is sent on elsewhere.
         """
+        allowed = self.address.limits.seconds if seconds is None else seconds
+        with self._adapter.deadline(allowed) as is_late:
+            try:
+                with self._sent(method, path, parameters, headers, body) as response:
+                    yield response
+            except Exception as error:
+                if is_late.is_set():
+                    raise self._too_slow(what, allowed) from error
+                raise
+            if is_late.is_set():
+                raise self._too_slow(what, allowed)
+
+    def _too_slow(self, what: str, seconds: float) -> PacsUnreachableError:
+        msg = f"{self.address.url} sends for longer than {seconds:g} s when asked for {what}"
+        return PacsUnreachableError(msg, has_answered=True)
+
+    @contextmanager
+    def _sent(
+        self, method: str, path: str, parameters: dict[str, str] | None, headers: dict[str, str], body: bytes | None
+    ) -> Iterator[Response]:
         url: str = f"{self.address.url}/{path}"
         for _ in range(_MOST_REDIRECTS + 1):
             with self._session.request(
@@ -207,7 +242,8 @@ class Connection:
 
         def ask() -> tuple[bytes, str]:
             headers = {"Accept": "application/dicom+json, application/json"}
-            with self.request("GET", path, parameters=parameters, headers=headers) as response:
+            seconds = self.address.limits.json_seconds
+            with self.request("GET", path, what, parameters=parameters, headers=headers, seconds=seconds) as response:
                 self.check_status(response, what)
                 return b"".join(self.pieces(response, self.address.limits.json_bytes, what)), _warning(response)
 
@@ -227,18 +263,14 @@ class Connection:
         """Read an answer piece by piece.
 
         Raises:
-            PacsError: If it is longer than allowed, or takes longer.
+            PacsError: If it is longer than allowed.
         """
-        limits = self.address.limits
-        end, read = time.monotonic() + limits.seconds, 0
+        read = 0
         for piece in response.iter_content(_PIECE_BYTES):
             read += len(piece)
             if read > most_bytes:
                 msg = f"{self.address.url} sends more than {most_bytes / 2**20:g} MiB when asked for {what}"
                 raise PacsError(msg)
-            if time.monotonic() > end:
-                msg = f"{self.address.url} sends for longer than {limits.seconds:g} s when asked for {what}"
-                raise PacsUnreachableError(msg, has_answered=True)
             yield piece
 
     def ask(self, what: str, request: Callable[[], Answer]) -> Answer:
@@ -261,7 +293,7 @@ class Connection:
                 except MaxRetryError:
                     msg = f"{error} ({self.address.attempts} tries); check that it runs and try again later"
                     raise PacsUnreachableError(msg, has_answered=error.has_answered) from error
-                retry.sleep()
+                time.sleep(max(retry.get_backoff_time(), min(error.wait, _LONGEST_WAIT_SECONDS)))
 
     def check_status(self, response: Response, what: str) -> None:
         """Raise where an answer is none.
@@ -274,7 +306,7 @@ class Connection:
             return
         if status in _PASSING:
             msg = f"{url} answers {status} when asked for {what}"
-            raise PacsUnreachableError(msg, has_answered=True)
+            raise PacsUnreachableError(msg, has_answered=True, wait=_retry_after(response))
         if status in _UNAUTHORISED:
             msg = f"{url} answers {status}: it does not let us in; check user and password, or the token"
             raise PacsError(msg)
@@ -287,10 +319,8 @@ class Connection:
     def _check_redirect(self, method: str, url: str) -> None:
         if method != "GET" or _origin(url) != _origin(self.address.url):
             parts = urlsplit(url)
-            msg = (
-                f"{self.address.url} sends on to {printable(f'{parts.scheme}://{parts.hostname}')}, where nothing is "
-                "sent; if that is the PACS, name it in --url"
-            )
+            place = printable(f"{parts.scheme}://{parts.hostname or ''}")
+            msg = f"{self.address.url} sends on to {place}, where nothing is sent; if it is the PACS, name it in --url"
             raise PacsError(msg)
 
     @contextmanager
@@ -303,12 +333,18 @@ class Connection:
         try:
             yield
         except requests.exceptions.SSLError as error:
-            msg = f"{url} has a certificate that is not trusted; name the authority's with --ca-bundle"
+            msg = (
+                f"{url} has a certificate that is not trusted, or was made out to another name; name the authority's "
+                "with --ca-bundle, or the server as its certificate does"
+            )
             raise PacsError(msg) from error
         except (requests.ConnectionError, requests.Timeout) as error:
             msg = f"{url} cannot be reached for {what} ({type(error).__name__})"
             raise PacsUnreachableError(msg, has_answered=False) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, IncompleteError) as error:
+        except InputError:
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, IncompleteError, ValueError) as error:
+            # A ValueError comes of malformed redirects and lengths, which the libraries do not expect.
             reason = str(error) if isinstance(error, IncompleteError) else type(error).__name__
             msg = f"{url} gives no whole answer when asked for {what} ({reason})"
             raise PacsUnreachableError(msg, has_answered=True) from error
@@ -342,6 +378,12 @@ def _origin(url: str) -> tuple[str, str, int]:
     except ValueError:
         port = -1
     return parts.scheme, parts.hostname or "", port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+
+
+def _retry_after(response: Response) -> float:
+    """How long an answer asks to be left alone, s; 0 where it does not say so in seconds."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0.0  # noqa: PLR2004  no year is longer
 
 
 def _is_loopback(host: str) -> bool:
