@@ -159,6 +159,29 @@ def test_rank_is_the_last_resort_and_says_so(write_frames):
     )
 
 
+def test_an_interrupted_series_has_whole_volumes_and_the_rest(write_frames):
+    folder = write_frames(TIME_BY_TIME[:-2], lambda *_: None)
+    assert all_marks(folder) == [*expected(4, range(2)), [2, 12]]
+    with open_source(folder) as source:
+        notes = source.read(source.series[0]).notes
+    assert any("instance number" in note and "2 of 4" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("TriggerTime", lambda z, t: 50.0 * t + 1.5 * z),
+        ("FrameReferenceTime", lambda z, t: 1000.0 * t + 3.0 * z),
+        ("AcquisitionDateTime", lambda z, t: f"20240102101{t}{3 * z:02d}"),
+    ],
+)
+def test_times_that_drift_from_slice_to_slice_rank_before_the_instance_number(write_frames, keyword, value):
+    cells = [(z, (z + turn) % 3) for z in range(4) for turn in range(3)]
+    assert all_marks(write_frames(cells, lambda dataset, z, t: setattr(dataset, keyword, value(z, t)))) == expected(
+        4, range(3)
+    )
+
+
 def test_acquisitions_that_interleave_are_volumes_of_their_own(write_frames):
     def change(dataset, z, t):
         dataset.AcquisitionNumber = t + 1
@@ -474,6 +497,19 @@ def test_nuclear_tomography_lies_where_its_detector_says(tmp_path, make_slice, s
         volume = source.read(source.series[0])
     for z, mark in enumerate(marks(volume)):
         assert volume.affine.to_world([0, 0, z])[2] == pytest.approx(100 + step * mark / 10)
+
+
+def test_gated_tomography_is_a_volume_for_each_time_slot(tmp_path, make_slice):
+    cells = list(product(range(4), range(3)))
+    dataset = make_slice(position=None, orientation=None, modality="NM", sop_class="1.2.840.10008.5.1.4.1.1.20")
+    dataset.ImageType, dataset.SpacingBetweenSlices = ["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"], 5.0
+    dataset.DetectorInformationSequence = item(
+        ImagePositionPatient=[-60, -60, 100], ImageOrientationPatient=[1, 0, 0, 0, 1, 0]
+    )
+    dataset.SliceVector, dataset.TimeSlotVector = [z + 1 for z, _ in cells], [t + 1 for _, t in cells]
+    dataset.NumberOfFrames, dataset.PixelData = 12, np.stack([marked(z, t) for z, t in cells]).tobytes()
+    dataset.save_as(tmp_path / "image")
+    assert all_marks(tmp_path / "image") == expected(4, range(3))
 
 
 def test_an_ultrasound_volume_is_placed(tmp_path, make_slice):

@@ -30,6 +30,8 @@ _MAX_SHARE_LOST = 0.1
 
 _DECISIVE = [index for index, trait in enumerate(TRAITS) if trait.is_decisive]
 _AUXILIARY = [index for index, trait in enumerate(TRAITS) if not trait.is_decisive]
+_TIMES = [index for index, trait in enumerate(TRAITS) if trait.name in ("trigger time", "frame reference time")]
+_TIMES.append(ACQUISITION_TIME)
 
 
 def split_volumes(frames: Sequence[Frame]) -> tuple[list[list[Frame]], tuple[str, ...]]:
@@ -140,6 +142,12 @@ def _by_rank(places: list[list[Frame]], notes: list[str]) -> list[list[Frame]]:
         lie = "slice lies" if n_extra == 1 else "slices lie"
         notes.append(f"{n_extra} {lie} at the position of another slice; the first of each is used.")
         return [[place[0] for place in ranked]]
+    if runs := _runs(places):
+        notes.append(
+            f"Nothing in the headers says which of the {fewest} to {most} slices at each position belong together: "
+            f"they are put together by their instance number, and the last volume has {len(runs[-1])} of {len(places)}."
+        )
+        return runs
     msg = (
         f"a series of {fewest} to {most} slices at the same position, and nothing in their headers says which belong "
         f"together: export its time points as separate series"
@@ -147,11 +155,24 @@ def _by_rank(places: list[list[Frame]], notes: list[str]) -> list[list[Frame]]:
     raise InputError(msg)
 
 
+def _runs(places: list[list[Frame]]) -> list[list[Frame]]:
+    """A series that was interrupted in its last volume: whole volumes behind each other, by instance number."""
+    place_of = {id(frame): number for number, place in enumerate(places) for frame in place}
+    runs: list[dict[int, Frame]] = [{}]
+    for frame in sorted((frame for place in places for frame in place), key=_instance):
+        if place_of[id(frame)] in runs[-1]:
+            runs.append({})
+        runs[-1][place_of[id(frame)]] = frame
+    if any(len(run) < len(places) for run in runs[:-1]):
+        return []
+    return [[run[number] for number in sorted(run)] for run in runs]
+
+
 def _rank(places: list[list[Frame]]) -> tuple[str, Callable[[Frame], tuple[object, ...]]]:
-    """What differs at every place, to sort by, with its name."""
+    """What differs at every place, to sort by, with its name: times first, whatever the order of writing was."""
     choices: tuple[tuple[str, Key], ...] = (
+        *((TRAITS[k].name, _trait(k)) for k in _TIMES),
         ("instance number", lambda frame: frame.instance),
-        (TRAITS[ACQUISITION_TIME].name, _trait(ACQUISITION_TIME)),
         *((TRAITS[k].name, _trait(k)) for k in _AUXILIARY),
     )
     for name, key in choices:
