@@ -25,6 +25,7 @@ PLACE_KEYWORDS = (
     "FrameTimeVector", "CineRate", "DetectorInformationSequence", "SliceVector",
 )  # fmt: skip
 
+_TOMOGRAPHY = frozenset(["RECON TOMO", "RECON GATED TOMO"])
 _CENTIMETRES, _TWO_DIMENSIONAL = 3.0, 1.0
 _CM_TO_MM = 10.0
 
@@ -94,7 +95,7 @@ def place_of(dataset: Dataset, count: int) -> Place:
     """
     position, orientation = numbers(dataset, "ImagePositionPatient", 3), numbers(dataset, "ImageOrientationPatient", 6)
     between, thickness = number(dataset, "SpacingBetweenSlices"), number(dataset, "SliceThickness")
-    is_tomography = text(dataset, "Modality") == "NM" and "RECON TOMO" in " ".join(words(dataset, "ImageType"))
+    is_tomography = text(dataset, "Modality") == "NM" and not words(dataset, "ImageType").isdisjoint(_TOMOGRAPHY)
     if is_tomography and position is None:
         detector = first_item(dataset, "DetectorInformationSequence")
         if detector is not None:
