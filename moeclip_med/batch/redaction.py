@@ -39,7 +39,28 @@ _QUOTES = re.compile("[\"“”„‟«»‹›‘’‚‛`´]|(?<!\\w)'|'(?!\\
 _OPENS, _CLOSES = frozenset("\"“„«‹‘‚`'"), frozenset("\"”‟“»›’‛´`'")
 _IDENTIFYING_VRS = frozenset({"PN", "LO", "SH", "LT", "ST", "UT", "UC", "DA", "DT", "TM", "AS", "UI"})
 _HARMLESS_KEYWORDS = frozenset({"SOPClassUID", "TransferSyntaxUID", "SpecificCharacterSet"})
+_ONE_WORD = re.compile("[A-Za-z]+")
+"""Other scripts do not all part words by spaces."""
 _PLACEHOLDER = "[…]"
+_SAID = """
+about acquired affine all and angles annotation another any archive are array as atlas available axial axis
+background bits black body both brain brightness bytes cannot capture case channel chest cine code colour colours
+compressed contrast copies copy coronal cut damaged data date dates dicom dicomdir different digits dimensions
+direction document dose echo empty encoded error expected export file files finding findings folder for format frame
+frames from gantry gap gaps gives grid head header headers held high hold holds identifier image images index
+instance instead intensity is its kind label labels largest length less level line lines list lists localizer low
+lowest lung magnitude make many map maps mask masks measured medical memory missing model modality more mosaic name
+names neck nifti no none nor not number numbers object one only order orientation original other out overlay page
+pages part parts patient patients phase photograph picture pictures pixel pixels place plane point points position
+positions preset private probability range raw read regular reports report rescale result results row rows sagittal
+same scan scanner score scout screen second see segmentation sequence series set several shape shares show signal
+single size slice slices some space spacing spine stack stored study studies table taken text the their them there
+they thick this thorax tilt time times tissue too total type under unit units used value values view volume volumes
+voxel voxels wall was were which white whole window with without word words years zero
+"""
+_OWN_WORDS = frozenset(_SAID.split())
+"""What sentences of this project say of any image: such a word tells nothing of a patient whose name it happens to be.
+Where the name itself is meant, it stands in quotation marks and goes."""
 
 
 class Value(NamedTuple):
@@ -60,7 +81,8 @@ class Redactor:
     Values known to identify go wherever they stand, in any case and however they are spaced; so do paths, UIDs and
     dates. What stands in quotation marks comes from the input, by this project's convention for messages, and goes
     unless it is a DICOM keyword; everything from the first such mark to the last, where what is between them could
-    hold a mark of its own.
+    hold a mark of its own. A single word goes where it is a word of its own, and stays where any such sentence has it
+    ("series", "head").
     """
 
     def __init__(self, values: Iterable[str], later: Callable[[], Iterable[Value]] | None = None) -> None:
@@ -93,10 +115,14 @@ class Redactor:
     def _pattern(self) -> re.Pattern[str] | None:
         """What is searched for: the longest first, so that no part of a value survives beside another."""
         found = [*self._given, *(() if self._later is None else self._later())]
-        values = {_plain(value.text) for value in found if not value.is_word}
-        words = {_plain(value.text) for value in found if value.is_word}
+        told = {(_plain(value.text), value.is_word) for value in found}
+        kept = {(text, is_word) for text, is_word in told if text.lower() not in _OWN_WORDS}
+        single = {text for text, is_word in kept if _ONE_WORD.fullmatch(text) and (is_word or len(text) >= _SHORTEST)}
+        values = {text for text, is_word in kept if not is_word} - single
+        names = {text for text, is_word in kept if is_word} - single
         parts = [_loose(text) for text in _longest_first(values, _SHORTEST)]
-        parts += [rf"(?<!\w){_loose(text)}(?!\w)" for text in _longest_first(words, _SHORTEST_NAME)]
+        parts += [rf"(?<![^\W\d_]){text}(?![^\W\d_])" for text in _longest_first(single, _SHORTEST_NAME)]
+        parts += [rf"(?<!\w){_loose(text)}(?!\w)" for text in _longest_first(names, _SHORTEST_NAME)]
         return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
     def __call__(self, sentence: str) -> str:

@@ -103,6 +103,18 @@ def test_values_of_the_header_and_names_of_folders_go(tmp_path):
     assert said.endswith("ok")
 
 
+def test_a_patient_who_is_called_as_our_words_are_leaves_sentences_readable(tmp_path):
+    patient = Patient(name="Series^Head", physician="Age^Ima", institution="slices", description="The")
+    write_series(tmp_path / "images" / "s", patient, shape=(8, 8, 1))
+    (path,) = (tmp_path / "images" / "s").iterdir()
+    redact = Redactor.for_files([path])
+    reason = "a series of 3 to 4 slices at the same position, and nothing in their headers says which images belong"
+    assert redact(reason) == reason
+    assert redact('"Head" is no number') == "[…] is no number"
+    assert redact("Age_Ima wrote it, aged") == "[…]_[…] wrote it, aged"
+    assert Redactor(["王小明"])("患者王小明的") == "患者[…]的"
+
+
 HOSTILE = st.text(
     alphabet=st.sampled_from("ABCxyzÄßé\"'“”«»`´ \n\r\t\x1b\u202e\u2028[]()^=\\/.,:;-_%$<>&|*?0123456789"),
     min_size=3,
