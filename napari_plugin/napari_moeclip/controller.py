@@ -19,6 +19,7 @@ from napari_moeclip.navigation import (
     cuts_along,
     describe_point,
     go_to,
+    keep_in_sight,
     prepare_viewer,
     show_state,
     shown_volume_slice,
@@ -105,6 +106,8 @@ class Controller(QObject):
         viewer.dims.events.ndisplay.connect(self._on_way_to_volume, position="first")
         viewer.dims.events.ndisplay.connect(self._on_way_to_slices, position="last")
         viewer.dims.events.current_step.connect(self._show_state)
+        self._keep_in_sight = keep_in_sight(viewer)
+        viewer.canvas.events.size.connect(self._keep_in_sight)
 
     @property
     def is_idle(self) -> bool:
@@ -168,6 +171,7 @@ class Controller(QObject):
         viewer.dims.events.ndisplay.disconnect(self._on_way_to_slices)
         self.reading.disconnect_viewer()
         viewer.dims.events.current_step.disconnect(self._show_state)
+        viewer.canvas.events.size.disconnect(self._keep_in_sight)
 
     @guarded
     def move_threshold(self, threshold: float) -> None:

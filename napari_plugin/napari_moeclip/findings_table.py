@@ -26,9 +26,8 @@ NOTHING_FOUND = "No region reaches the threshold.\nThat is no proof that nothing
 _NO_PARENT = QModelIndex()
 _ROWS_SHOWN = 3
 COLUMNS = 8
-_LARGE = 10
+_LARGE, _SMALL = 10, 0.1
 _GROWTH = 3
-_NARROW = (0, 1, 2, 3, 4, 6, 7)
 _REJECTED = "rejected"
 _REJECTED_COLOUR = "#8a8f98"
 _MARKS = {"accepted": "✓", "rejected": "✗"}
@@ -127,12 +126,11 @@ class FindingsTable(QTableView):
         self.setModel(self._model)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setObjectName("moeclip_detail")
         self.setShowGrid(False)
         self.setWordWrap(False)
         self.verticalHeader().hide()
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        for column in _NARROW:
-            self.horizontalHeader().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setMinimumSectionSize(16)
         self.setMinimumHeight(self.horizontalHeader().sizeHint().height() + _ROWS_SHOWN * 26)
         self.selectionModel().currentRowChanged.connect(self._on_row)
@@ -198,11 +196,8 @@ def _cells(finding: Finding, measures: FindingMeasures | None, change: FindingCh
     if measures is not None and measures.longest is not None and measures.perpendicular is not None:
         diameters = f"{measures.longest.mm:.0f}×{measures.perpendicular.mm:.0f}"
     if measures is not None and measures.mean is not None and measures.sd is not None:
-        intensity = (
-            f"{measures.mean:.2g}±{measures.sd:.2g}"
-            if abs(measures.mean) < _LARGE
-            else (f"{measures.mean:.0f}±{measures.sd:.0f}")
-        )
+        digits = 0 if measures.sd >= _LARGE else 1 if measures.sd >= _SMALL else 2
+        intensity = f"{measures.mean:z.{digits}f}±{measures.sd:.{digits}f}"
     review = finding.review
     marks = "" if review is None else _MARKS.get(review.decision, "") + ("✎" if review.is_edited else "")
     growth = "" if change is None else "new" if change.growth_percent is None else f"{change.growth_percent:+.0f}"

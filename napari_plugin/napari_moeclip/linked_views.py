@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.qt import QtViewer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSplitter, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from napari_moeclip.navigation import prepare_viewer
 
@@ -40,6 +40,7 @@ class LinkedViews(QWidget):
         self.views: tuple[QtViewer, ...] = tuple(QtViewer(model, show_welcome_screen=False) for model in self.models)
         self._links: list[tuple[Any, Callable[..., None]]] = []
         self._is_moving = False
+        self._size = QSize()
         self._on_closed: Callable[[], None] | None = None
         splitter = QSplitter(Qt.Orientation.Horizontal)
         for view in self.views:
@@ -63,15 +64,25 @@ class LinkedViews(QWidget):
         self._follow_theme()
 
     def show_dock(self, name: str, on_closed: Callable[[], None]) -> None:
-        """Show this under the picture.
+        """Show this under the picture, half as high as that was.
 
         Args:
             name: The dock's title.
             on_closed: Called when the user closes the dock; not by `let_go`.
         """
         self._on_closed = on_closed
+        height, width = self._viewer.canvas.size
+        self._size = QSize(width, height // 2)
         dock = self._viewer.window.add_dock_widget(self, name=name, area="bottom")
         dock.destroyed.connect(self._on_dock_gone)
+        window = self.window()
+        if isinstance(window, QMainWindow):  # under the docks at the sides, too, it would make a small window grow
+            window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Return how large Qt is to show the dock at first."""
+        return self._size
 
     def _on_dock_gone(self, _: object = None) -> None:
         if self._on_closed is not None:

@@ -10,9 +10,10 @@ import numpy as np
 from napari_moeclip.layers import origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari import Viewer
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
     from napari_moeclip.layers import LayerOrigin
@@ -58,6 +59,21 @@ def prepare_viewer(viewer: Viewer) -> None:
     ):
         emitter.connect(update)
     _update_texts(viewer)
+
+
+def keep_in_sight(viewer: Viewer | ViewerModel) -> Callable[..., None]:
+    """Return what lets a picture grow or shrink with its canvas, to be called when that has another size."""
+    before = viewer.canvas.size
+
+    def follow(_: object = None) -> None:
+        nonlocal before
+        after = viewer.canvas.size
+        spans = np.ptp(viewer.layers.extent.world, axis=0)[list(viewer.dims.displayed)]
+        if viewer.dims.ndisplay == 2 and min(*spans, *before, *after) > 0:  # noqa: PLR2004 - a plane
+            viewer.scene.camera.zoom *= np.divide(after, spans).min() / np.divide(before, spans).min()
+        before = after
+
+    return follow
 
 
 def show_state(viewer: Viewer, text: str) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Layer
 
-from napari_moeclip.layers import layer_transform, origin_of
+from napari_moeclip.layers import origin_of
 from napari_moeclip.linked_views import LinkedViews
+from napari_moeclip.navigation import keep_in_sight
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -51,6 +52,8 @@ class LinkedPlanes(LinkedViews):
         self._turn()
         self._follow_point()
         self.fit()
+        for model in self.models:
+            self.link(model.canvas.events.size, keep_in_sight(model))
 
     def refresh(self, role_layer: Layer) -> None:
         """Show what was written into a layer's array since."""
@@ -65,20 +68,23 @@ class LinkedPlanes(LinkedViews):
             self._viewer.layers.remove(CURSOR_LAYER)
 
     def _add_cursor(self) -> None:
-        """Add two lines that cross where the planes meet, on the grid of the first volume."""
+        """Add two lines that cross where the planes meet, across the first volume."""
         image = next((layer for layer in self._viewer.layers if origin_of(layer) or layer.ndim == _DIMENSIONS), None)
         if image is None or CURSOR_LAYER in self._viewer.layers or self._viewer.dims.ndim != _DIMENSIONS:
             return
         self._image = image
         active = self._viewer.layers.selection.active
+        step = max(image.extent.step)
         self._viewer.add_vectors(
             self._cursor_lines(self._viewer.dims.point),
             name=CURSOR_LAYER,
             edge_color=_CURSOR_COLOUR,
-            edge_width=max(image.data.shape) / _CURSOR_SHARE,
+            edge_width=np.ptp(image.extent.world, axis=0).max() / step / _CURSOR_SHARE,
             vector_style="line",
             opacity=0.6,
-            **layer_transform(image),
+            scale=[step] * _DIMENSIONS,  # the same along all axes, so that lines are as wide in every plane
+            units=image.units,
+            axis_labels=image.axis_labels,
         )
         if active is not None:
             self._viewer.layers.selection.active = active
@@ -86,7 +92,7 @@ class LinkedPlanes(LinkedViews):
     def _cursor_lines(self, point: Any) -> NDArray[np.float64]:  # noqa: ANN401 - numbers
         if self._image is None:
             return np.zeros((0, 2, _DIMENSIONS))
-        return cross_lines(np.round(self._image.world_to_data(point)), self._image.data.shape)
+        return cross_lines(point, *self._image.extent.world) / max(self._image.extent.step)
 
     def _add(self, layer: Layer) -> None:
         twins = []
@@ -103,8 +109,11 @@ class LinkedPlanes(LinkedViews):
         self.link(layer.events.data, partial(self._follow, layer, "data"))
 
     def _follow(self, layer: Layer, name: str, _: object = None) -> None:
+        value = getattr(layer, name)
+        if name == "contour":
+            value = min(value, 1)  # in voxels, which are long across slices
         for twin in self._twins.get(layer.unique_id, ()):
-            setattr(twin, name, getattr(layer, name))
+            setattr(twin, name, value)
 
     def _on_inserted(self, event: Any) -> None:  # noqa: ANN401 - napari's events are untyped
         self._add(event.value)
@@ -151,11 +160,11 @@ def other_orders(order: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [(*leading, other, *(axis for axis in spatial if axis != other)) for other in spatial if other != hidden]
 
 
-def cross_lines(index: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:  # noqa: ANN401 - numbers
-    """Return a line along each axis through a voxel, (3, 2, 3): start and direction, in voxels."""
+def cross_lines(point: Any, low: Any, high: Any) -> NDArray[np.float64]:  # noqa: ANN401 - numbers
+    """Return a line along each axis through a point of a box, (3, 2, 3): start and direction."""
     lines = np.zeros((_DIMENSIONS, 2, _DIMENSIONS))
     for axis in range(_DIMENSIONS):
-        lines[axis, 0] = index
-        lines[axis, 0, axis] = 0
-        lines[axis, 1, axis] = shape[axis] - 1
+        lines[axis, 0] = point
+        lines[axis, 0, axis] = low[axis]
+        lines[axis, 1, axis] = high[axis] - low[axis]
     return lines

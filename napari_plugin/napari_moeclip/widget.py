@@ -71,7 +71,7 @@ class AnomalyWidget(QWidget):
         banner.setWordWrap(True)
         content = QWidget()
         inner = QVBoxLayout(content)
-        inner.setContentsMargins(8, 4, 8, 8)
+        inner.setContentsMargins(2, 4, 2, 8)
         for widget in (self.choices, self.runner, self.results):
             inner.addWidget(widget)
         inner.addStretch()
@@ -89,7 +89,7 @@ class AnomalyWidget(QWidget):
         layout.addWidget(banner)
         layout.addWidget(scroll)
         self.setStyleSheet(_STYLE)
-        self.setMinimumWidth(330)
+        self.setMinimumWidth(342)
 
     def _connect(self) -> None:
         self.runner.run.connect(self.run)

@@ -1,6 +1,7 @@
 """Every control of the widget, moved as a user moves it."""
 
 import sys
+from dataclasses import replace
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_the_threshold_moves_by_key(scored, qtbot):
 
 
 @pytest.mark.usefixtures("screen")
+@pytest.mark.usefixtures("screen")
+def test_no_cell_of_the_list_is_cut(scored, qtbot):
+    viewer, widget = scored
+    viewer.window.resize(1066, 651)
+    table = widget.results.table
+    measures = [replace(one, mean=-1024.25, sd=0.05) for one in widget.controller.session.measures]
+    table.show_findings(table.findings, measures)
+    qtbot.wait(50)
+    assert table.model().index(0, 5).data() == "-1024.25±0.05"
+    for column in range(table.model().columnCount()):
+        assert table.isColumnHidden(column) or table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
 def test_an_empty_list_says_what_that_means(scored, qtbot):
     _, widget = scored
     table = widget.results.table

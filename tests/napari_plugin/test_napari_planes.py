@@ -33,8 +33,8 @@ def test_the_other_planes_are_those_that_are_not_shown(order, others):
 
 
 def test_lines_cross_at_the_voxel():
-    lines = cross_lines((4, 5, 6), (10, 20, 30))
-    np.testing.assert_array_equal(lines[1, 0], (4, 0, 6))
+    lines = cross_lines((4, 5, 6), (0, 1, 2), (10, 20, 30))
+    np.testing.assert_array_equal(lines[1, 0], (4, 1, 6))
     np.testing.assert_array_equal(lines[1, 1], (0, 19, 0))
 
 
@@ -46,11 +46,35 @@ def test_all_three_planes_show_the_same_point(planes):
     linked.models[0].dims.set_current_step(1, 9)
     assert viewer.dims.current_step == (7, 9, 12)
     assert linked.models[1].dims.current_step == (7, 9, 12)
-    np.testing.assert_array_equal(viewer.layers[CURSOR_LAYER].data[0, 0], (0, 9, 12))
+    cursor = viewer.layers[CURSOR_LAYER]
+    start = viewer.layers["head"].world_to_data(cursor.data_to_world(cursor.data[0, 0]))
+    np.testing.assert_allclose(start, (0, 9, 12), atol=1e-6)
+    assert len(set(cursor.scale)) == 1, "as wide in every plane, though voxels are 4 x 2 x 1.5 mm"
+    assert viewer.dims.nsteps == SHAPE[::-1]
     viewer.dims.order = (1, 0, 2)
     assert [model.dims.order for model in linked.models] == [(0, 1, 2), (2, 0, 1)]
     texts = {model.canvas.overlays["moeclip_slice"].text.split()[0] for model in linked.models}
     assert texts == {"axial", "sagittal"}
+
+
+@pytest.mark.usefixtures("screen")
+def test_a_small_window_keeps_its_size_and_pictures_their_content(opened, qtbot):
+    viewer, widget = opened
+    viewer.window.resize(1066, 651)
+    qtbot.waitUntil(lambda: widget.height() > 500)
+    window = widget.window()
+    (height, width), zoom = viewer.canvas.size, viewer.scene.camera.zoom
+    qtbot.mouseClick(widget.choices.planes, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: viewer.canvas.size[0] < 0.7 * height)
+    assert (window.width(), window.height()) == (1066, 651)
+    rows, columns = np.ptp(viewer.layers.extent.world, axis=0)[list(viewer.dims.displayed)]
+    shown = min(height / rows, width / columns)
+    less = min(viewer.canvas.size[0] / rows, viewer.canvas.size[1] / columns)
+    assert viewer.scene.camera.zoom == pytest.approx(zoom * less / shown, rel=0.01)
+    for model, view in zip(widget.planes.models, widget.planes.views, strict=True):
+        assert view.height() >= 120
+        spans = np.ptp(model.layers.extent.world, axis=0)[list(model.dims.displayed)]
+        assert (spans * model.scene.camera.zoom <= np.array(model.canvas.size) + 1).all(), "the whole plane is seen"
 
 
 @pytest.mark.usefixtures("screen")
@@ -106,7 +130,8 @@ def test_map_outlines_window_and_threshold_are_those_of_the_viewer(planes, qtbot
         assert model.layers["head"].contrast_limits == [100, 500]
         assert model.layers["anomaly map · head"].contrast_limits[0] == pytest.approx(0.9)
         assert not model.layers["findings · head"].visible
-        assert model.layers["findings · head"].contour == viewer.layers["findings · head"].contour == 2
+        assert model.layers["findings · head"].contour == 1
+        assert viewer.layers["findings · head"].contour == 2
     viewer.layers.remove("findings · head")
     assert all("findings · head" not in model.layers for model in linked.models)
 
