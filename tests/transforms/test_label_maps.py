@@ -101,10 +101,58 @@ def test_masks_of_pictures(tmp_path):
         Image.fromarray(RANDOM.integers(0, 255, (9, 9, 3), np.uint8)).save(tmp_path / "images" / f"{number}.jpg")
         Image.fromarray((RANDOM.random((9, 9)) > 0.5).astype(np.uint8) * 255).save(tmp_path / "masks" / f"{number}.png")
         Image.fromarray(RANDOM.integers(0, 255, (9, 9, 3), np.uint8)).save(tmp_path / f"p{number}.png")
-        Image.fromarray(RANDOM.integers(0, 255, (9, 9), np.uint8)).save(tmp_path / f"p{number}_mask.jpg")
+        ringing = np.kron(RANDOM.random((9, 9)) > 0.5, np.full((16, 16), 255)).astype(np.uint8)
+        Image.fromarray(ringing).save(tmp_path / f"p{number}_mask.jpg", quality=75)
     scored, reasons = chosen(tmp_path)
     assert sorted(scored) == ["0.jpg", "1.jpg", "p0.png", "p1.png"]
     assert '"p0.png"' in reasons["p0_mask.jpg"]
+
+
+def test_a_picture_that_is_plainly_one_is_no_mask_by_its_name(tmp_path):
+    ramp = np.add.outer(np.arange(60), np.arange(60)).astype(np.uint8)
+    Image.fromarray(ramp).save(tmp_path / "face.png")
+    Image.fromarray(np.dstack([ramp, 2 * ramp, 119 - ramp])).save(tmp_path / "face-mask.jpg")
+    assert len(chosen(tmp_path)[0]) == 2
+
+
+PROBABILITY = (RANDOM.random((20, 22, 8)) ** 3).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["T1_prob.nii.gz", "T1_label-GM_probseg.nii", "T1_softmax.nii", "T1_pve_1.nii.gz", "prediction.nii", "heatmap.nii"],
+)
+def test_probabilities_beside_their_image_are_set_aside(tmp_path, name):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    save(tmp_path / name, PROBABILITY)
+    scored, reasons = chosen(tmp_path)
+    assert scored == ["T1.nii.gz"]
+    assert "probabilities" in reasons[name]
+    assert '"T1.nii.gz"' in reasons[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "grid"),
+    [
+        ("T1_pred.nii.gz", IMAGE, GRID),
+        ("T1_norm.nii.gz", PROBABILITY, GRID),
+        ("T1_prob.nii.gz", PROBABILITY, np.diag([1.5, 1.5, 6.0, 1.0])),
+        ("probe.nii.gz", PROBABILITY, GRID),
+    ],
+    ids=["values", "name", "grid", "word"],
+)
+def test_other_images_beside_are_no_probabilities(tmp_path, name, values, grid):
+    save(tmp_path / "T1.nii.gz", IMAGE)
+    save(tmp_path / name, values, grid)
+    assert set(chosen(tmp_path)[0]) == {"T1.nii.gz", name}
+
+
+def test_heat_maps_of_pictures(tmp_path):
+    for name in ("p.png", "p_heatmap.png", "q_heatmap.png"):
+        Image.fromarray(RANDOM.integers(0, 255, (9, 9), np.uint8)).save(tmp_path / name)
+    scored, reasons = chosen(tmp_path)
+    assert scored == ["p.png", "q_heatmap.png"]
+    assert '"p.png"' in reasons["p_heatmap.png"]
 
 
 def test_a_label_map_given_alone_is_read_with_a_note(tmp_path):

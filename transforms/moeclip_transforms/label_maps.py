@@ -1,20 +1,22 @@
-"""Label maps and masks that lie among images: recognised, so that they are neither scored nor counted as studies.
+"""Label maps, masks and probability maps among images: recognised, so that they are neither scored nor counted.
 
 A volume is one when its values are few whole numbers and it is named as one, or lies on the grid of an image beside
-it. A picture is one when it is named as the mask of a picture, or named as a mask and has few values.
+it; or when they are shares between 0 and 1 on such a grid and it is named as a map of probabilities. A picture is one
+when it is named as the mask or map of a picture, and its values do not plainly show an image; or when it is named as a
+mask and has few values.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-import re
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moeclip_transforms.mask_names import VOLUME_SUFFIXES, is_named_as_map, is_named_as_mask, picture_of
 from moeclip_transforms.memory import check_memory
 from moeclip_transforms.same_grid import grid_distance
 from moeclip_transforms.volume import FileFormat
@@ -34,34 +36,15 @@ MOST_LABELS, MOST_PARCELS = 64, 1000
 _WHOLE, _LEAST_SPAN = 0.01, 0.5
 _ALIKE = 0.7
 """The share of neighbours that have the same value in a parcellation; in an image of noise it is next to nothing."""
+_SHARE_ROUNDING = 1e-4
+_MOST_OF_MASK, _NEAR_END = 0.8, 1 / 8
+"""Of a mask with soft edges or the ringing of JPEG, so many pixels lie so near the ends of its range."""
 _FIRST_BYTES, _MORE_BYTES = 1 << 16, 1 << 22
 _MOST_VALUES = 1 << 26
 _MOST_SIBLINGS = 200
 _UNREADABLE = (ValueError, OSError, EOFError, zlib.error, MemoryError)
 """What readers, `gzip` and NumPy raise on damaged files; `InputError` is a ValueError."""
 _FILLED = 50
-_WORDS = (
-    r"(?:masks?|[ad]?seg|segm|segmentations?|labels?|labelmap|lesions?|tumou?rs?|infarcts?|nodules?|wmh|roi|voi|gt"
-    r"|ground[-_ ]?truth|truth|annotations?|parcellations?|d?parc|aparc|atlas|manual)"
-)
-_NAMED = re.compile(rf"(?:^|[^a-z]|(?<=brain)|(?<=head))({_WORDS})(?![a-z])", re.IGNORECASE)
-_ENDING = re.compile(rf"[-_. ]*{_WORDS}$", re.IGNORECASE)
-_FOLDER = re.compile(rf"{_WORDS}(?:Tr|Ts|[-_ ]?(?:train|test|val)\w*)?", re.IGNORECASE)
-_SUFFIXES = (
-    ".nii.gz",
-    ".nii",
-    ".hdr",
-    ".mha",
-    ".mhd",
-    ".nrrd",
-    ".nhdr",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".tif",
-    ".tiff",
-)
 
 
 def set_aside_label_maps(found: Iterable[Series]) -> tuple[Series, ...]:
@@ -79,14 +62,34 @@ def label_map_reason(series: Series) -> str:
     if series.format not in (FileFormat.NIFTI, FileFormat.ITK, FileFormat.IMAGE):
         return ""
     path = series.files[0]
-    is_named = bool(_NAMED.search(_stem(path))) or bool(_FOLDER.fullmatch(path.parent.name))
+    is_named = is_named_as_mask(path)
     try:
         if is_picture:
-            return _picture_reason(series) if is_named else ""
-        levels = None if series.is_colour else few_whole_numbers(_values(series))
-        return "" if levels is None else _volume_reason(series, levels, is_named=is_named)
+            return _picture_reason(series) if is_named or is_named_as_map(path) else ""
+        if series.is_colour:
+            return ""
+        levels = few_whole_numbers(_values(series))
+        if levels is None:
+            return _probability_reason(series) if is_named_as_map(path) else ""
+        return _volume_reason(series, levels, is_named=is_named)
     except _UNREADABLE:
         return ""  # what cannot be read is told by its reader
+
+
+def _probability_reason(series: Series) -> str:
+    """Why a volume of shares that is named as a map of them is one: it lies on the grid of an image."""
+    if not _are_shares(_values(series)):
+        return ""
+    image = _image_on_grid(series)
+    named = "a map of probabilities: it is named as one, and its values lie between 0 and 1, on the grid of"
+    return f'{named} "{image.name}" beside it' if image else ""
+
+
+def _are_shares(chunks: Iterable[NDArray[Any]]) -> bool:
+    return all(
+        chunk.min(initial=0.0) >= -_SHARE_ROUNDING and chunk.max(initial=0.0) <= 1 + _SHARE_ROUNDING
+        for chunk in (part[np.isfinite(part)] for part in chunks)
+    )
 
 
 def _volume_reason(series: Series, levels: tuple[int, ...], *, is_named: bool) -> str:
@@ -129,10 +132,6 @@ def few_whole_numbers(chunks: Iterable[NDArray[Any]]) -> tuple[int, ...] | None:
         if len(levels) > MOST_PARCELS or (len(levels) > MOST_LABELS and n_alike < _ALIKE * n_pairs):
             return None
     return None if 0 < high - low <= _LEAST_SPAN else tuple(sorted(levels))
-
-
-def _stem(path: Path) -> str:
-    return next((path.name[: -len(end)] for end in _SUFFIXES if path.name.lower().endswith(end)), path.name)
 
 
 def _listed(levels: tuple[int, ...]) -> str:
@@ -186,12 +185,12 @@ def _image_on_grid(series: Series) -> Path | None:
     own, shape = _affine(series), series.shape[:3]
     for other in sorted(path.parent.iterdir())[:_MOST_SIBLINGS]:
         name = other.name.lower()
-        if other in series.files or not other.is_file() or not name.endswith(_SUFFIXES[:7]) or name.startswith("._"):
+        if other in series.files or not other.is_file() or not name.endswith(VOLUME_SUFFIXES) or name.startswith("._"):
             continue
         try:
             sibling = (scan_nifti if name.endswith((".nii.gz", ".nii", ".hdr")) else scan_itk)(other)
             is_on_grid = sibling.shape[:3] == shape and grid_distance(own, _affine(sibling), shape).is_same
-            if is_on_grid and few_whole_numbers(_values(sibling)) is None:
+            if is_on_grid and few_whole_numbers(_values(sibling)) is None and not is_named_as_map(other):
                 return other
         except _UNREADABLE:
             continue
@@ -210,20 +209,26 @@ def _affine(series: Series) -> Affine:
 
 
 def _picture_reason(series: Series) -> str:
-    """Why a picture that is named as a mask is one: it has a picture to belong to, or few values."""
+    """Why a picture that is named as a mask is one: it has a picture to belong to and no values of one, or few."""
     path = series.files[0]
-    plain = _ENDING.sub("", _stem(path))
-    places = [path.parent]
-    if _FOLDER.fullmatch(path.parent.name):
-        places += [folder for folder in path.parent.parent.iterdir() if folder.is_dir() and folder != path.parent]
-    for place in places:
-        for stem in {plain, _stem(path)}:
-            for suffix in _SUFFIXES[7:]:
-                image = place / f"{stem}{suffix}"
-                if image != path and image.is_file():
-                    return f'a mask: it is named as that of "{image.name}"'
+    if not is_named_as_mask(path):
+        image = picture_of(path)
+        return f'a map: it is named as that of "{image.name}"' if image else ""
     from moeclip_transforms.images import read_image
 
     check_memory(series)
-    levels = few_whole_numbers([read_image(series).array])
+    values = read_image(series).array
+    levels = few_whole_numbers([values])
+    if levels is None and not _is_two_sided(values):
+        return ""
+    if image := picture_of(path):
+        return f'a mask: it is named as that of "{image.name}"'
     return "" if levels is None else f"a mask: it is named as one, and its values are {_listed(levels)}"
+
+
+def _is_two_sided(values: NDArray[np.float32]) -> bool:
+    """Whether nearly all values lie near either end of their range, as those of a binary mask do."""
+    low, high = float(values.min()), float(values.max())
+    margin = _NEAR_END * (high - low)
+    inside = np.count_nonzero((values > low + margin) & (values < high - margin))
+    return bool(inside <= (1 - _MOST_OF_MASK) * values.size)
