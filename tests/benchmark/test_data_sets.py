@@ -9,6 +9,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.case import Fault
 from moeclip_med.benchmark.datasets.folder import Unmasked, read_folder
+from moeclip_med.benchmark.datasets.healthy import add_healthy
 from moeclip_med.benchmark.datasets.locating import CATALOGUE, find_sets, missing_sentence, read_set
 from moeclip_med.benchmark.datasets.user_volumes import read_volumes
 
@@ -279,3 +280,28 @@ def test_folders_inside_those_that_tell_labels_are_patients(tmp_path, save):
     flat = tmp_path / "flat"
     make(flat, save, "normal/a.png", "bleed/b.png")
     assert read_folder("ct", flat).units_are == "images"
+
+
+@pytest.mark.parametrize("joint", ["_mask", "-seg", ".label"])
+def test_an_image_named_as_a_mask_has_its_own(tmp_path, joint):
+    for number in range(2):
+        nifti(tmp_path / f"head{number}-mask.nii.gz")
+        nifti(tmp_path / f"head{number}-mask{joint}.nii.gz", 1.0)
+    found = read_volumes("own", tmp_path)
+    assert [(case.image.name, case.mask.name) for case in found.cases] == [
+        (f"head{number}-mask.nii.gz", f"head{number}-mask{joint}.nii.gz") for number in range(2)
+    ]
+    assert not found.problems
+
+
+def test_maps_among_images_are_neither_normal_nor_abnormal(tmp_path, save):
+    rng = np.random.default_rng(3)
+    for number in range(2):
+        save(tmp_path / "own" / f"{number}.png", rng.integers(0, 255, (9, 9)))
+        save(tmp_path / "own" / f"{number}_mask.png", np.eye(9) * 255)
+        save(tmp_path / "own" / f"{number}_prob.png", rng.integers(0, 255, (9, 9)))
+        save(tmp_path / "healthy" / f"h{number}.png", rng.integers(0, 255, (9, 9)))
+        save(tmp_path / "healthy" / f"h{number}_mask.png", np.eye(9) * 255)
+    found = add_healthy(read_folder("own", tmp_path / "own"), tmp_path / "healthy")
+    assert [case.image.name for case in found.cases] == ["0.png", "1.png", "h0.png", "h1.png"]
+    assert [problem.fault for problem in found.problems] == [Fault.NO_IMAGE] * 4

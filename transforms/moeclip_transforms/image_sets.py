@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
@@ -28,7 +28,7 @@ class Rule:
             `masks`.
         is_abnormal: What the place says about the image; None where its mask decides.
         masks: Places of its mask, tried in order: the groups of `images` in braces, no extension.
-        unless: Paths that match this are not meant, although they match `images`.
+        unless: Paths that match this are not meant, although they match `images`; unless they have a mask.
     """
 
     images: str
@@ -117,7 +117,7 @@ def find_set(root: Path, layout: Layout) -> ImageSet:
     """
     listing = list_files(root, VOLUME_ENDINGS if layout.is_volumes else layout.endings)
     by_place = {stem.lower(): path for path, stem in listing}
-    found = _shallowest(list(_ruled(listing, layout)), layout)
+    found = _shallowest(list(_ruled(listing, layout, by_place)), layout)
     test = _listed(root, layout) if layout.split and found else None
     matches = []
     for path, rule, groups in found:
@@ -125,7 +125,7 @@ def find_set(root: Path, layout: Layout) -> ImageSet:
         mask = next((by_place[place] for place in _places(rule, groups) if place in by_place), None)
         is_test = groups.get("split", "test").lower() == "test" if test is None else key.lower() in test
         matches.append(Match(key, path, mask, rule, groups, is_test))
-    used = {match.mask for match in matches}
+    used = {file for match in matches for file in (match.path, match.mask)}
     masks_alone = [
         path
         for path, stem in listing
@@ -147,12 +147,18 @@ def list_files(root: Path, endings: tuple[str, ...]) -> list[tuple[Path, str]]:
     return sorted(found, key=lambda item: item[1])
 
 
-def _ruled(listing: Iterable[tuple[Path, str]], layout: Layout) -> Iterator[tuple[Path, Rule, dict[str, str]]]:
+def _ruled(
+    listing: Iterable[tuple[Path, str]], layout: Layout, by_place: Mapping[str, Path]
+) -> Iterator[tuple[Path, Rule, dict[str, str]]]:
     for path, stem in listing:
         for rule in layout.rules:
             match = re.fullmatch(rule.images, stem, re.IGNORECASE)
-            if match and not (rule.unless and re.fullmatch(rule.unless, stem, re.IGNORECASE)):
-                yield path, rule, {name: value or "" for name, value in match.groupdict().items()}
+            if not match:
+                continue
+            groups = {name: value or "" for name, value in match.groupdict().items()}
+            is_meant = not (rule.unless and re.fullmatch(rule.unless, stem, re.IGNORECASE))
+            if is_meant or any(place in by_place for place in _places(rule, groups)):
+                yield path, rule, groups
                 break
 
 

@@ -21,6 +21,7 @@ class Fault(StrEnum):
     MASK_MISSING = "abnormal image without its mask: counted at image level only"
     LABEL_UNKNOWN = "image without mask in a folder that is not named normal: excluded"
     IMAGE_MISSING = "mask without its image: excluded"
+    NO_IMAGE = "mask or map of probabilities, no image: excluded"
     UNREADABLE = "image that cannot be read: excluded"
     MASK_UNREADABLE = "mask that cannot be read: excluded"
     MASK_SIZE = "mask of another size than its image: excluded"

@@ -11,7 +11,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset, Fault, Problem
 from moeclip_med.benchmark.datasets.layouts import BESIDE, FOLDER_LAYOUTS
-from moeclip_med.benchmark.datasets.scan import FolderScan, scan
+from moeclip_med.benchmark.datasets.scan import FolderScan, scan, set_maps_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,11 +82,10 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
 
 def _scan(path: Path) -> FolderScan:
     """Find the images by the first layout in which one has a mask, else with masks beside them."""
-    for layout in FOLDER_LAYOUTS:
-        found = scan(path, layout)
-        if any(case.mask for case in found.cases):
-            return found
-    return scan(path, BESIDE)
+    scans = (scan(path, layout) for layout in FOLDER_LAYOUTS)
+    found = next((one for one in scans if any(case.mask for case in one.cases)), None) or scan(path, BESIDE)
+    cases, problems = set_maps_aside(found.cases)
+    return replace(found, cases=tuple(cases), problems=(*found.problems, *problems))
 
 
 def _dataset(name: str, path: Path, cases: list[Case], problems: Iterable[Problem], notes: tuple[str, ...]) -> Dataset:

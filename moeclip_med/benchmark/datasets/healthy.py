@@ -11,6 +11,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.image_sets import IMAGE_ENDINGS, VOLUME_ENDINGS, list_files
 
 from moeclip_med.benchmark.datasets.case import Case, Dataset
+from moeclip_med.benchmark.datasets.scan import set_maps_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def add_healthy(dataset: Dataset, path: Path) -> Dataset:
         msg = f'--healthy {dataset.name}: "{path}" is not a folder; name one that holds normal cases'
         raise InputError(msg)
     endings = VOLUME_ENDINGS if dataset.is_volumes else IMAGE_ENDINGS
-    cases = [_case(path, file) for file, _ in list_files(path, endings)]
+    cases, problems = set_maps_aside(_case(path, file) for file, _ in list_files(path, endings))
     if dataset.is_volumes and not cases:
         cases = [_case(path, folder) for folder in _series_folders(path)]
     if not cases:
@@ -47,7 +48,13 @@ def add_healthy(dataset: Dataset, path: Path) -> Dataset:
     group = dataset.groups[0] if len(dataset.groups) == 1 else ""
     added = tuple(replace(case, group=group) for case in cases)
     notes = (*dataset.notes, f"{len(added)} normal cases without masks were added.")
-    return replace(dataset, cases=(*dataset.cases, *added), units_are=units_are, notes=notes)
+    return replace(
+        dataset,
+        cases=(*dataset.cases, *added),
+        problems=(*dataset.problems, *problems),
+        units_are=units_are,
+        notes=notes,
+    )
 
 
 def _case(root: Path, image: Path) -> Case:

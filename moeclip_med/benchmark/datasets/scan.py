@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.image_sets import find_set
+from moeclip_transforms.mask_names import is_named_as_map, is_named_as_mask
 
 from moeclip_med.benchmark.datasets.case import Case, Fault, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from moeclip_transforms.image_sets import Layout
@@ -65,3 +67,30 @@ def scan(root: Path, layout: Layout) -> FolderScan:
     return FolderScan(
         tuple(sorted(cases, key=lambda case: (case.group, case.unit, case.key))), tuple(problems), has_patients
     )
+
+
+def set_maps_aside(cases: Iterable[Case]) -> tuple[list[Case], list[Problem]]:
+    """Part cases without mask that are masks or maps of probabilities themselves from the others.
+
+    Those are opened that are named as one.
+
+    Returns:
+        The others, and what was wrong with those.
+    """
+    kept, problems = [], []
+    for case in cases:
+        is_named = is_named_as_mask(case.image) or is_named_as_map(case.image)
+        reason = _map_reason(case.image) if case.mask is None and is_named else ""
+        if reason:
+            problems.append(Problem(Fault.NO_IMAGE, case.key, reason))
+        else:
+            kept.append(case)
+    return kept, problems
+
+
+def _map_reason(path: Path) -> str:
+    from moeclip_transforms.discovery import scan as scan_files
+    from moeclip_transforms.label_maps import label_map_reason
+
+    found = scan_files([path]).series
+    return label_map_reason(found[0]) if len(found) == 1 else ""
