@@ -85,7 +85,7 @@ def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
 
 def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     from moeclip_transforms.dicom_header import read_header, text
-    from moeclip_transforms.discovery import FileType, file_type, header_of
+    from moeclip_transforms.discovery import FileType, file_type, header_of, other_format, reader_of
 
     kind = file_type(path)
     if kind is FileType.EMPTY and path.suffix.lower() in _IMAGE_SUFFIXES:
@@ -95,7 +95,8 @@ def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     if kind not in {FileType.DICOM, FileType.DICOM_WITHOUT_PREFIX}:
         # Both files of a pair are one study.
         header_path = header_of(path) if kind in {FileType.NIFTI, FileType.UNKNOWN} else None
-        if kind is FileType.UNKNOWN and header_path is None:
+        is_image = header_path or kind is not FileType.UNKNOWN or other_format(path.name) or reader_of(path, kind)
+        if not is_image:
             return FileHeader(path)
         name = str(header_path or path)
         return FileHeader(path, pseudonyms.study(name), pseudonyms.patient(name), name)

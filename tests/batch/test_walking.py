@@ -211,3 +211,11 @@ def test_both_files_of_an_itk_pair_are_one_study(tmp_path, header, data):
     studies = [look_at_file(tmp_path / name, names).study for name in (header, data, "other.raw")]
     assert studies[0] == studies[1] != ""
     assert studies[2] == ""
+
+
+def test_an_image_of_a_format_that_is_not_read_is_a_study_and_a_document_is_none(tmp_path):
+    (tmp_path / "brain.mgz").write_bytes(b"some other format")
+    (tmp_path / "notes.md").write_bytes(b"# notes")
+    names = Pseudonyms(b"k" * 32)
+    assert look_at_file(tmp_path / "brain.mgz", names).study
+    assert not look_at_file(tmp_path / "notes.md", names).study

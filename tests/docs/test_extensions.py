@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -50,6 +51,17 @@ def test_a_file_of_the_new_format_is_scored_by_the_new_engine_into_the_new_resul
     assert len(said["findings"]) > 0
     assert table.count("\n| ") == len(said["findings"])
     assert all(note in table for note in said["notes"])
+
+
+@pytest.mark.slow
+def test_a_batch_scores_a_file_of_the_new_format_too(command, installed, tmp_path, small_brain):
+    (tmp_path / "archive").mkdir()
+    np.save(tmp_path / "archive" / "brain.npy", small_brain[0][:, :, 8:12])
+    done = command("batch", tmp_path / "archive", "-o", tmp_path / "out", "-q", env=installed, timeout=240)
+
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader((tmp_path / "out" / "triage.csv").read_text(encoding="utf-8").splitlines())
+    assert row["state"] == "done"
 
 
 def test_the_page_shows_every_example():

@@ -336,3 +336,18 @@ def test_an_archive_inside_an_archive_and_an_empty_one_are_told(tmp_path, make_s
         assert len(source.series) == 1
         assert ['"renamed.dcm" in "outer.zip" is another archive' in said for _, said in source.unreadable] == [True]
         assert [said for _, said in source.excluded] == ['"empty.zip" holds no files.']
+
+
+@pytest.mark.parametrize(
+    "name", ["brain.mnc", "brain.mgz", "T1.REC", "T1+orig.BRIK", "slide.SVS", "colon.mp4", "a.webp"]
+)
+def test_images_of_formats_that_are_not_read_are_told(tmp_path, make_slice, name):
+    make_slice().save_as(tmp_path / "slice.dcm")
+    (tmp_path / name).write_bytes(b"some other format")
+    (tmp_path / "notes.md").write_bytes(b"# notes")
+    with open_source(tmp_path) as source:
+        assert len(source.series) == 1
+        (told,) = source.excluded
+    assert told[0].name == name
+    assert f'"{name}"' in told[1]
+    assert "convert" in told[1]

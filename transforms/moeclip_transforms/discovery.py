@@ -68,6 +68,16 @@ _VOXEL_SUFFIXES = (".img", ".img.gz")
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_OTHER_FORMATS = {
+    "MINC": (".mnc", ".mnc.gz"),
+    "FreeSurfer's MGH": (".mgh", ".mgz"),
+    "Philips PAR/REC": (".rec",),
+    "AFNI's BRIK": (".brik", ".brik.gz"),
+    "microscopy": (".czi", ".nd2", ".lif", ".svs", ".ndpi", ".mrxs"),
+    "film": (".mp4", ".avi", ".mov", ".mkv", ".wmv"),
+    "WebP, GIF, HEIF or JPEG 2000": (".webp", ".gif", ".heic", ".heif", ".jp2", ".j2k"),
+}
+"""Images that nobody here reads, and that a person would miss if nothing were said of them."""
 _ANY_SUFFIX = (
     *_NIFTI_SUFFIXES,
     *_VOXEL_SUFFIXES,
@@ -158,6 +168,12 @@ def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool
         waiting += reversed(folders)
 
 
+def other_format(name: str) -> str:
+    """Return the image format that a file's name stands for, of those that are not read; "" for other files."""
+    lower = name.lower()
+    return next((format_ for format_, suffixes in _OTHER_FORMATS.items() if lower.endswith(suffixes)), "")
+
+
 def file_type(path: Path) -> FileType:
     """Tell what a file is by its first bytes, and by its suffix where bytes alone cannot.
 
@@ -223,19 +239,21 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
         found.archives.append(path)
     elif kind is FileType.POINTER:
         found.unreadable.append((path, _pointer_sentence(path)))
-    elif reader := _reader_of(path, kind):
+    elif reader := reader_of(path, kind):
         series = reader.scan(path)
         if frozenset(series.files) not in found.pairs:  # both files of a pair lead to the same series
             found.pairs.add(frozenset(series.files))
             found.series.append(series)
+    elif kind is FileType.UNKNOWN and (format_ := other_format(path.name)):
+        found.excluded.append((path, f'"{path.name}" is {format_}, which is not read; convert it to NIfTI or PNG.'))
     elif kind is FileType.EMPTY and not path.name.lower().endswith(_PARTS):
         found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
     else:
         found.n_other += 1
 
 
-def _reader_of(path: Path, kind: FileType) -> FileReader | None:
-    """The reader of a file that is a series by itself; None for what nobody reads."""
+def reader_of(path: Path, kind: FileType) -> FileReader | None:
+    """Return the reader of a file that is a series by itself; None for what nobody reads."""
     if kind in _READER_NAMES:
         return reader_named(_READER_NAMES[kind])
     return reader_for(path, frozenset(_READER_NAMES.values())) if kind is FileType.UNKNOWN else None
