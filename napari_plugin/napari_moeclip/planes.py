@@ -92,7 +92,9 @@ class LinkedPlanes(LinkedViews):
     def _cursor_lines(self, point: Any) -> NDArray[np.float64]:  # noqa: ANN401 - numbers
         if self._image is None:
             return np.zeros((0, 2, _DIMENSIONS))
-        return cross_lines(point, *self._image.extent.world) / max(self._image.extent.step)
+        lines = cross_lines(point, *self._image.extent.world)
+        lines /= max(self._image.extent.step)
+        return lines
 
     def _add(self, layer: Layer) -> None:
         twins = []
