@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
     from moeclip_med.scoring.measures import FindingMeasures
 
+_LEAST_ML = 0.01
 _NARROW_SPACE = "\u202f"
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
 """For each axis of DICOM's patient frame (LPS+): the letter of its negative and of its positive half."""
@@ -21,9 +22,11 @@ def count_words(count: int) -> str:
 
 
 def size_words(finding: Finding) -> str:
-    """Say how large a finding is, "3.5 ml"; in pixels where the image has no spacing."""
+    """Say how large a finding is, "3.5 ml"; in mm³ where that is little, in pixels where the image has no spacing."""
     if finding.volume_ml is None:
         return f"{finding.voxel_count:,} pixels".replace(",", _NARROW_SPACE)
+    if finding.volume_ml < _LEAST_ML:
+        return f"{1000 * finding.volume_ml:.2g} mm³"
     return f"{finding.volume_ml:.1f} ml" if finding.volume_ml >= 1 else f"{finding.volume_ml:.2f} ml"
 
 

@@ -190,3 +190,9 @@ def test_other_encodings_of_nrrd(tmp_path, encoding):
     }[encoding]
     volume = read_volume(write_nrrd(tmp_path / "a.nrrd", data, encoding=encoding))
     np.testing.assert_array_equal(volume.array[0].transpose(2, 1, 0), VALUES)
+
+
+def test_a_list_of_data_files_is_told_as_one(tmp_path):
+    path = write_nrrd(tmp_path / "a.nhdr", data=b"", data_file="LIST\ns00.raw\ns01.raw")
+    with pytest.raises(InputError, match="names a list of data files"):
+        read_volume(path)

@@ -306,6 +306,16 @@ def test_links_that_lead_nowhere_are_told(tmp_path):
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "what"), [("a.WEBP", "WebP"), ("b.mgz", "FreeSurfer"), ("c.mp4", "video")])
+def test_images_in_formats_that_are_not_read_are_told(tmp_path, name, what):
+    (tmp_path / name).write_bytes(b"content of a file")
+    with pytest.raises(InputError, match=f"{what}.*convert it"):
+        open_source(tmp_path)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "z.png")
+    with open_source(tmp_path) as source:
+        assert [path.name for path, _ in source.excluded] == [name]
+
+
 def test_what_macos_keeps_beside_files_is_no_image(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
     for name in ("._a.png", "._b.nii.gz", "._c.dcm"):

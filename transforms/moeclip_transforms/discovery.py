@@ -88,6 +88,12 @@ _ANY_SUFFIX = (
     ".raw",
 )
 _POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
+_NOT_READ = {
+    ".webp": "a WebP picture", ".gif": "a GIF picture", ".jp2": "a JPEG 2000 picture", ".heic": "a HEIF picture",
+    ".mgz": "a FreeSurfer volume", ".mgh": "a FreeSurfer volume", ".mnc": "a MINC volume", ".mp4": "a video",
+    ".avi": "a video", ".mov": "a video", ".mkv": "a video",
+}  # fmt: skip
+"""Formats that people keep beside images, told where no plug-in reads them."""
 _DETACHED, _DATA_SUFFIXES = (".mhd", ".nhdr"), (".raw", ".zraw", ".raw.gz")
 _MOST_HEADERS = 200
 _PARTS = (".img", ".raw", ".zraw", ".json", ".bval", ".bvec", ".txt", ".csv")
@@ -248,6 +254,8 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
         found.excluded.append((path, f'"{path.name}" is {format_}, which is not read; convert it to NIfTI or PNG.'))
     elif kind is FileType.EMPTY and not path.name.lower().endswith(_PARTS):
         found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
+    elif kind is FileType.UNKNOWN and (what := _NOT_READ.get(path.suffix.lower())) and not path.name.startswith("._"):
+        found.excluded.append((path, f'"{path.name}" is {what}, which is not read; convert it to NIfTI, PNG or TIFF.'))
     else:
         found.n_other += 1
 

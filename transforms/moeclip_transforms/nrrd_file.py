@@ -5,6 +5,7 @@ The format: https://teem.sourceforge.net/nrrd/format.html. `pynrrd` reads its gr
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,6 +104,12 @@ def _fields(path: Path) -> tuple[dict[str, Any], int]:
 
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
+    if re.search(rb"^data ?file: *LIST", head, re.IGNORECASE | re.MULTILINE):
+        msg = (
+            f'"{path.name}" names a list of data files; expected the name of one file beside it: convert the image '
+            "to one file (.nrrd, .mha, .nii.gz)."
+        )
+        raise InputError(msg)
     ends = [(head.find(mark), len(mark)) for mark in (b"\n\n", b"\r\n\r\n") if mark in head]
     end, length = min(ends, default=(len(head), 0))
     why = ""
