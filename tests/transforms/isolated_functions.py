@@ -20,8 +20,14 @@ def die_of(*_):
     os.abort()
 
 
-def hang():
-    time.sleep(60)
+def hang(seconds=60.0):
+    time.sleep(seconds)
+    return seconds
+
+
+def spin():
+    while True:
+        pass
 
 
 def grow(n_bytes):

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -32,6 +33,9 @@ Result = TypeVar("Result")
 _HEAD = struct.Struct("<QQ")
 _LENGTH = struct.Struct("<Q")
 _GRACE_SECONDS = 5.0
+_PATIENCE = 5.0
+"""Times its processor time that a call may take by the clock: other processes may keep it waiting."""
+_LEAST_WAIT_SECONDS = 0.05
 _MEBIBYTE = 1 << 20
 _PIPE_BYTES = 1 << 20
 """Of the pipes, where the operating system lets it be chosen (Linux): arrays of pixels go through them."""
@@ -42,7 +46,8 @@ class CallLimits:
     """What one call may take.
 
     Attributes:
-        seconds: Wall-clock time; the start of the process counts for the first call.
+        seconds: Processor time, and five times as much by the clock; the start of the process counts for the first
+            call.
         memory_bytes: Address space beyond what the process holds before the call; None for no limit. It is kept
             where the operating system can (Linux); elsewhere only the time is.
     """
@@ -93,7 +98,7 @@ class IsolatedProcess:
         request = pickle.dumps((function.__module__, function.__qualname__, arguments, limits))
         with self._lock:
             try:
-                succeeded, outcome = self._exchange(request, what, limits.seconds)
+                succeeded, outcome = self._exchange(request, what, limits)
             except BaseException:  # an answer that was not read to its end would be taken for that of the next call
                 self.close()
                 raise
@@ -113,25 +118,19 @@ class IsolatedProcess:
                     pipe.close()
         process.wait()
 
-    def _exchange(self, request: bytes, what: str, seconds: float) -> tuple[bool, Any]:
+    def _exchange(self, request: bytes, what: str, limits: CallLimits) -> tuple[bool, Any]:
         process = self._running()
-        is_late = threading.Event()
-
-        def end_it() -> None:
-            is_late.set()
-            process.kill()
-
-        watch = threading.Timer(seconds, end_it)
-        watch.daemon = True
+        is_done, too_long = threading.Event(), list[str]()
+        watch = threading.Thread(target=_watch, args=(process, limits.seconds, is_done, too_long), daemon=True)
         watch.start()
         try:
             return _ask(process, request)
         except (EOFError, OSError) as error:
             code = process.wait()
-            if is_late.is_set():
+            if too_long:
                 msg = (
-                    f"{what} takes longer to read than {seconds:g} s; it is damaged or very large: check "
-                    "it with the program that wrote it."
+                    f"{what} takes longer to read than {too_long[0]}; it is damaged or very large: check it with the "
+                    "program that wrote it."
                 )
             else:
                 msg = (
@@ -140,7 +139,7 @@ class IsolatedProcess:
                 )
             raise InputError(msg) from error
         finally:
-            watch.cancel()
+            is_done.set()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
@@ -201,6 +200,30 @@ def call_foreign(
         raise InputError(msg) from error
 
 
+def _watch(process: subprocess.Popen[bytes], seconds: float, is_done: threading.Event, too_long: list[str]) -> None:
+    """End a process whose call is not done in time; says first which limit it passed."""
+    start, used_before = time.monotonic(), _processor_seconds(process.pid)
+    longest = seconds * _PATIENCE
+    wait = seconds
+    while not is_done.wait(wait):
+        used, passed = _processor_seconds(process.pid) - used_before, time.monotonic() - start
+        if used >= seconds or passed >= longest:
+            too_long.append(f"{seconds:g} s of processor time" if used >= seconds else f"{longest:g} s")
+            process.kill()
+            return
+        wait = min(max(seconds - used, _LEAST_WAIT_SECONDS), longest - passed)
+
+
+def _processor_seconds(pid: int) -> float:
+    import psutil
+
+    try:
+        used = psutil.Process(pid).cpu_times()
+    except psutil.Error:  # it has ended
+        return 0.0
+    return float(used.user + used.system)
+
+
 def _too_much(memory_bytes: int | None) -> str:
     limit = "there is" if memory_bytes is None else f"the {memory_bytes // _MEBIBYTE} MiB that it may take"
     return f"needs more memory to read than {limit}; it is damaged or very large."
@@ -248,7 +271,9 @@ def serve() -> None:
     os.dup2(2, 1)  # what libraries print must not come among the answers
     while head := requests.read(_HEAD.size):
         module, name, arguments, limits = pickle.loads(requests.read(_HEAD.unpack(head)[0]))  # noqa: S301  our caller
-        faulthandler.dump_traceback_later(limits.seconds + _GRACE_SECONDS, exit=True)  # in case its caller is gone
+        faulthandler.dump_traceback_later(
+            limits.seconds * _PATIENCE + _GRACE_SECONDS, exit=True
+        )  # in case its caller is gone
         answer = _answer(module, name, arguments, limits.memory_bytes)
         buffers: list[pickle.PickleBuffer] = []
         try:
