@@ -29,7 +29,9 @@ def test_one_colour_picture_per_slice_citing_its_frame(written, source):
         assert "model_sha256=" + "ab" * 32 in picture.DerivationDescription
 
 
-@pytest.mark.parametrize(("source", "picture"), [("YES", "YES"), ("no", "NO"), ("MAYBE", None), (None, None)])
+@pytest.mark.parametrize(
+    ("source", "picture"), [("YES", "YES"), ("no", "NO"), (["NO", "YES"], "YES"), ("MAYBE", None), (None, None)]
+)
 def test_burned_in_annotation_is_the_sources_own(small_anomaly, tmp_path, source, picture):
     def edit(_, dataset):
         if source is not None:

@@ -97,7 +97,7 @@ def load_sources(volume: Volume) -> Sources:
     file_of_path = {path: file for file, path in enumerate(dict.fromkeys(frame.path for frame in source.frames))}
     files = [citer.file(headers[file], source.headers[file], path.name) for path, file in file_of_path.items()]
     names_frames = [citer.names_frames(header, file) for header, file in zip(headers, files, strict=True)]
-    burned_in = [HeaderCleaner(header).single("BurnedInAnnotation") or "" for header in headers]
+    burned_in = [_burned_in(HeaderCleaner(header)) for header in headers]
     file_of_slice = [file_of_path[frame.path] for frame in source.frames]
 
     cleaner = HeaderCleaner(headers[0])
@@ -122,6 +122,12 @@ def load_sources(volume: Volume) -> Sources:
         has_position=has_position,
         notes=(*describe_changes(cleaner.changes), *citer.notes(has_position=has_position)),
     )
+
+
+def _burned_in(cleaner: HeaderCleaner) -> str:
+    """What a source says of text in its pixels: "YES" where any of several values does."""
+    values = cleaner.text("BurnedInAnnotation").upper().split("\\")
+    return "YES" if "YES" in map(str.strip, values) else cleaner.single("BurnedInAnnotation") or ""
 
 
 def _subject(cleaner: HeaderCleaner) -> Dataset:
