@@ -91,6 +91,8 @@ class RunLock:
     """
 
     def __init__(self, path: Path, output: Path) -> None:
+        with explained(path):
+            path.touch(mode=0o600)  # its journal gets the same mode
         self._connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
         try:
             self._connection.execute("BEGIN EXCLUSIVE")

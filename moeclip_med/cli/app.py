@@ -20,6 +20,7 @@ from moeclip_med.cli.logs import add_log_options, shown_on_terminal
 
 EXIT_INTERNAL_ERROR = 1
 EXIT_BAD_INPUT = 2
+EXIT_HUNG_UP = 129
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
@@ -73,7 +74,8 @@ add_log_options(app)
 def main() -> None:
     """Run the command line; every error becomes one sentence and an exit code.
 
-    Exit codes: 0 done, 1 internal error, 2 bad input or usage, 3 done but some series failed, 130 interrupted.
+    Exit codes: 0 done, 1 internal error, 2 bad input or usage, 3 done but some series failed; 129, 130 and 143 ended
+    by SIGHUP, SIGINT and SIGTERM.
     The environment variable MOECLIP_MED_DEBUG shows tracebacks as well.
     """
     _end_in_order_when_terminated()
@@ -82,7 +84,7 @@ def main() -> None:
         try:
             app()
         except SystemExit as end:
-            if end.code in {EXIT_INTERRUPTED, EXIT_TERMINATED}:
+            if end.code in {EXIT_HUNG_UP, EXIT_INTERRUPTED, EXIT_TERMINATED}:
                 print_error("interrupted; results that were finished are kept, and none is left half written")
             raise
         except InputError as error:
@@ -104,13 +106,18 @@ def main() -> None:
 
 
 def _end_in_order_when_terminated() -> None:
-    """Let SIGTERM unwind as an exit does: what was fetched or unpacked is removed, workers end, the ledger closes."""
+    """Let SIGTERM and SIGHUP unwind as an exit does: what was fetched or unpacked is removed, workers end.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
+    """
 
     def end(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_IGN)  # once is enough: a second one must not stop the cleaning up
-        sys.exit(EXIT_TERMINATED)
+        sys.exit(EXIT_TERMINATED if number == signal.SIGTERM else EXIT_HUNG_UP)
 
     signal.signal(signal.SIGTERM, end)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, end)
 
 
 def _show_notices_only() -> None:
