@@ -74,7 +74,7 @@ _OTHER_FORMATS = {
     "Philips PAR/REC": (".rec",),
     "AFNI's BRIK": (".brik", ".brik.gz"),
     "microscopy": (".czi", ".nd2", ".lif", ".svs", ".ndpi", ".mrxs"),
-    "film": (".mp4", ".avi", ".mov", ".mkv", ".wmv"),
+    "video": (".mp4", ".avi", ".mov", ".mkv", ".wmv"),
     "WebP, GIF, HEIF or JPEG 2000": (".webp", ".gif", ".heic", ".heif", ".jp2", ".j2k"),
 }
 """Images that nobody here reads, and that a person would miss if nothing were said of them."""
@@ -88,12 +88,6 @@ _ANY_SUFFIX = (
     ".raw",
 )
 _POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
-_NOT_READ = {
-    ".webp": "a WebP picture", ".gif": "a GIF picture", ".jp2": "a JPEG 2000 picture", ".heic": "a HEIF picture",
-    ".mgz": "a FreeSurfer volume", ".mgh": "a FreeSurfer volume", ".mnc": "a MINC volume", ".mp4": "a video",
-    ".avi": "a video", ".mov": "a video", ".mkv": "a video",
-}  # fmt: skip
-"""Formats that people keep beside images, told where no plug-in reads them."""
 _DETACHED, _DATA_SUFFIXES = (".mhd", ".nhdr"), (".raw", ".zraw", ".raw.gz")
 _MOST_HEADERS = 200
 _PARTS = (".img", ".raw", ".zraw", ".json", ".bval", ".bvec", ".txt", ".csv")
@@ -177,6 +171,8 @@ def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool
 def other_format(name: str) -> str:
     """Return the image format that a file's name stands for, of those that are not read; "" for other files."""
     lower = name.lower()
+    if lower.startswith("._"):  # what macOS keeps beside a file on foreign disks
+        return ""
     return next((format_ for format_, suffixes in _OTHER_FORMATS.items() if lower.endswith(suffixes)), "")
 
 
@@ -250,12 +246,10 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
         if frozenset(series.files) not in found.pairs:  # both files of a pair lead to the same series
             found.pairs.add(frozenset(series.files))
             found.series.append(series)
-    elif kind is FileType.UNKNOWN and (format_ := other_format(path.name)):
-        found.excluded.append((path, f'"{path.name}" is {format_}, which is not read; convert it to NIfTI or PNG.'))
+    elif kind is FileType.UNKNOWN and (which := other_format(path.name)):
+        found.excluded.append((path, f'"{path.name}" is {which}, which is not read; convert it to NIfTI, PNG or TIFF.'))
     elif kind is FileType.EMPTY and not path.name.lower().endswith(_PARTS):
         found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
-    elif kind is FileType.UNKNOWN and (what := _NOT_READ.get(path.suffix.lower())) and not path.name.startswith("._"):
-        found.excluded.append((path, f'"{path.name}" is {what}, which is not read; convert it to NIfTI, PNG or TIFF.'))
     else:
         found.n_other += 1
 
