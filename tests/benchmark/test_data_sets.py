@@ -197,6 +197,13 @@ def nifti(path, value=0.0):
         (("images/1_0000.nii.gz", "labels/1.nii.gz"), {"images/1_0000.nii.gz": "labels/1.nii.gz"}),
         (("P1/P1_flair.nii.gz", "P1/P1_t1.nii.gz", "P1/P1_seg.nii.gz"), {"P1/P1_flair.nii.gz": "P1/P1_seg.nii.gz"}),
         (("s1/FLAIR.nii.gz", "s1/GOLD_STANDARD.nii.gz"), {"s1/FLAIR.nii.gz": "s1/GOLD_STANDARD.nii.gz"}),
+        (("image/a.nii.gz", "mask/a_seg.nii.gz"), {"image/a.nii.gz": "mask/a_seg.nii.gz"}),
+        (("image_1.nii.gz", "mask_1.nii.gz"), {"image_1.nii.gz": "mask_1.nii.gz"}),
+        (("imagesTr/img01.nii.gz", "labelsTr/label01.nii.gz"), {"imagesTr/img01.nii.gz": "labelsTr/label01.nii.gz"}),
+        (
+            ("sub-1/ses-1/sub-1_ses-1_dwi.nii.gz", "derivatives/sub-1/ses-1/sub-1_ses-1_msk.nii.gz"),
+            {"sub-1/ses-1/sub-1_ses-1_dwi.nii.gz": "derivatives/sub-1/ses-1/sub-1_ses-1_msk.nii.gz"},
+        ),
     ],
 )
 def test_volumes_are_paired_with_their_masks(tmp_path, files, pairs):
@@ -305,3 +312,13 @@ def test_maps_among_images_are_neither_normal_nor_abnormal(tmp_path, save):
     found = add_healthy(read_folder("own", tmp_path / "own"), tmp_path / "healthy")
     assert [case.image.name for case in found.cases] == ["0.png", "1.png", "h0.png", "h1.png"]
     assert [problem.fault for problem in found.problems] == [Fault.NO_IMAGE] * 4
+
+
+def test_masks_named_as_such_in_a_folder_of_their_own(tmp_path, save):
+    for number in range(2):
+        save(tmp_path / "images" / f"{number}.png", np.eye(9) * 90)
+        save(tmp_path / "masks" / f"{number}_segmentation.png", np.eye(9) * 255)
+    assert [case.mask.name for case in read_folder("own", tmp_path).cases] == [
+        "0_segmentation.png",
+        "1_segmentation.png",
+    ]

@@ -95,3 +95,11 @@ def test_a_mask_that_is_nearly_all_lesion_is_told():
 def test_an_empty_mask_is_a_normal_case():
     truth = interpret(np.zeros(SHAPE, np.float32))
     assert (truth.abnormal.any(), truth.remarks) == (False, ())
+
+
+def test_an_image_given_as_mask_is_told():
+    image = np.random.default_rng(4).integers(0, 200, SHAPE).astype(np.float32)
+    image[LESION] = 150  # flat, as saturated tissue is
+    truth = interpret(image)
+    assert any("not few whole numbers" in remark for remark in truth.remarks)
+    assert truth.abnormal.mean() < 0.6

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _WORDS = (
-    r"(?:masks?|[ad]?seg|segm|segmentations?|labels?|labelmap|lesions?|tumou?rs?|infarcts?|nodules?|wmh|roi|voi|gt"
+    r"(?:masks?|msk|[ad]?seg|segm|segmentations?|labels?|labelmap|lesions?|tumou?rs?|infarcts?|nodules?|wmh|roi|voi|gt"
     r"|ground[-_ ]?truth|truth|annotations?|parcellations?|d?parc|aparc|atlas|manual)"
 )
 _NAMED = re.compile(rf"(?:^|[^a-z]|(?<=brain)|(?<=head))({_WORDS})(?![a-z])", re.IGNORECASE)

@@ -102,7 +102,7 @@ def decathlon(*mask_values: int) -> Layout:
     )
 
 
-_WORDS = ("mask", "seg", "segmentation", "label", "labels", "lesion", "lesions", "gt")
+_WORDS = ("mask", "msk", "seg", "segmentation", "label", "labels", "lesion", "lesions", "gt")
 _JOINTS = ("_", "-", ".")
 
 
@@ -124,6 +124,14 @@ BESIDE = Layout(
 
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "ground_truth", "ground truth", "gt", "seg")
 _ANY_MASK_FOLDER = "|".join(_MASK_FOLDERS)
+
+
+def _in_mask_folders(stem: str) -> tuple[str, ...]:
+    """The places that a mask has in a folder of masks beside that of the images."""
+    names = (stem, *_beside(stem))
+    return tuple(f"{{top}}{folder}/{name}" for folder in _MASK_FOLDERS for name in names)
+
+
 _TESTED = "{top}ground_truth/{defect}/{stem}"
 ANOMALIB = Layout(
     rules=(
@@ -151,7 +159,7 @@ IMAGES_BESIDE_MASKS = Layout(
         Rule(
             rf"{_TOP}(?:images?|imgs?|original)/{_STEM}",
             is_abnormal=None,
-            masks=tuple(f"{{top}}{folder}/{{stem}}{end}" for folder in _MASK_FOLDERS for end in ("", "_mask", "_seg")),
+            masks=_in_mask_folders("{stem}"),
         ),
     ),
     masks=rf"{_TOP}(?:{_ANY_MASK_FOLDER})/{_STEM}",
@@ -175,19 +183,33 @@ def nnunet(channel: int = 0) -> Layout:
     )
 
 
-_MASK_WORDS = r"(?:mask|seg|segmentation|label|labels|lesion|lesions|gt|truth|consensus)"
+_MASK_WORDS = r"(?:mask|msk|seg|segmentation|label|labels|lesion|lesions|gt|truth|consensus)"
+_NUMBERED = r"(?:image|img|volume|scan)(?P<patient>[-_]?\d[^/]*)"
+_NUMBERED_FOLDERS = ("labels", "masks", "labelsTr", "labelsTs")
 VOLUME_PAIRS = (
     decathlon(),
     BRATS,
     Layout(
         rules=(
             Rule(
-                rf"{_TOP}images/(?P<patient>[^/]+)",
+                rf"{_TOP}(?:images?|imgs?)/(?P<patient>[^/]+)",
                 is_abnormal=None,
-                masks=("{top}masks/{patient}", "{top}labels/{patient}"),
+                masks=_in_mask_folders("{patient}"),
             ),
         ),
-        masks=r".*(?:masks|labels)/[^/]+",
+        masks=rf"(?:.*/)?(?:{_ANY_MASK_FOLDER})/[^/]+",
+        is_volumes=True,
+    ),
+    Layout(
+        rules=(
+            Rule(
+                rf"{_TOP}images?(?:Tr|Ts)?/{_NUMBERED}",
+                is_abnormal=None,
+                masks=tuple(f"{{top}}{folder}/{word}{{patient}}" for folder in _NUMBERED_FOLDERS for word in _WORDS),
+            ),
+            Rule(rf"{_TOP}{_NUMBERED}", is_abnormal=None, masks=tuple(f"{{top}}{word}{{patient}}" for word in _WORDS)),
+        ),
+        masks=rf"(?:.*/)?(?:{'|'.join(_WORDS)})[-_]?\d[^/]*",
         is_volumes=True,
     ),
     Layout(

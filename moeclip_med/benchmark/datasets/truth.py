@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.label_maps import few_whole_numbers
 from moeclip_transforms.same_grid import grid_distance
 
 from moeclip_med.benchmark.datasets.boxes import box_mask
@@ -125,7 +126,7 @@ def _are_labels(rounded: NDArray[np.float32], counted: NDArray[np.bool_]) -> boo
     low, high = float(levels[0]), float(levels[-1])
     if len(levels) <= 2 or high <= _LABEL_TOP:  # noqa: PLR2004
         return not (len(levels) == 2 and low > 0)  # noqa: PLR2004
-    if len(levels) > _MOST_LABELS:
+    if len(levels) > _MOST_LABELS or few_whole_numbers([rounded[counted]]) is None:
         return False
     if len(levels) <= _FEW_LABELS and min(rounded.shape) > 1:  # a volume, whose lesions may be a voxel thin
         return True

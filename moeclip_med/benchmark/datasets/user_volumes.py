@@ -24,7 +24,7 @@ _HOW = (
     "derivatives/ of BIDS, or a folder per case with one image and one mask; or name both: NAME=PATH::*flair*::*seg*"
 )
 _IS_MASK = re.compile(
-    r"(?:^|[^a-z])(?:mask|d?seg|segmentation|labels?|lesions?|roi|gt|truth|gold|consensus|ot)", re.IGNORECASE
+    r"(?:^|[^a-z])(?:mask|msk|d?seg|segmentation|labels?|lesions?|roi|gt|truth|gold|consensus|ot)", re.IGNORECASE
 )
 _SUBJECT = re.compile(r"(?:^|/)(sub-[^/]+/)")
 _DERIVED = re.compile(r"(?:^|/)derivatives/")
