@@ -112,6 +112,7 @@ class LinkedViews(QWidget):
             with suppress(RuntimeError):  # Qt's part went with the window
                 view.close()
         for model in self.models:
+            model.layers.events.end_batch.disconnect()  # a closed canvas would collect garbage, which takes long
             model.layers.clear()
         with suppress(LookupError, RuntimeError, AttributeError):  # the user closed the dock, or napari its window
             self._viewer.window.remove_dock_widget(self)
