@@ -145,7 +145,6 @@ def rehearse(folder: Path, count: int) -> list[str]:
     memory = second.worker_bytes
     written = (".batch/ledger.sqlite", ".batch/private.sqlite", "triage.html")
     sizes = {name: (output / name).stat().st_size / MIBIBYTE for name in written}
-    page = sizes["triage.html"] / count
     until_next = second.first_done[0] - second.started_at if second.first_done else 0.0
     driver = max(first.driver_bytes, second.driver_bytes) / MIBIBYTE
     early, late = memory[len(memory) // 10] / MIBIBYTE, memory[-1] / MIBIBYTE
@@ -162,11 +161,12 @@ def rehearse(folder: Path, count: int) -> list[str]:
         "triage page, with pictures": f"{sizes['triage.html']:.1f} MiB",
         "all lists written": f"{lists:.1f} s",
     }
-    million = 1e6 / count
+    million = 1e6 / count / 1024
+    page = sizes["triage.html"] * million
     estimate = (
         f"Measured on {os.cpu_count()} cores at a load of {os.getloadavg()[2]:.1f}, {time.strftime('%Y-%m')}. "
-        f"**Estimated** for a million studies, in proportion: a ledger of {ledger * million / 1024:.1f} GiB, a page of "
-        f"{page * million / 1024:.1f} GiB, which no browser opens (read `triage.parquet`, or divide the archive), "
+        f"**Estimated** for a million studies, in proportion: a ledger of {ledger * million:.1f} GiB, a page of "
+        f"{page:.1f} GiB, which no browser opens (read `triage.parquet`, or divide the archive), "
         f"and {processor / studies * 1e6 / 3600:.0f} h of processor time beside the network."
     )
     head = [f"| {count:,} studies of {SLICES} DICOM slices, one worker | |", "|---|--:|"]
