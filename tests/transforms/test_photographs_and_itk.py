@@ -2,6 +2,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import SimpleITK
+import tifffile
 from moeclip_transforms import ImageType, InputError, isolation, open_source, read_volume
 from PIL import Image
 from sentences import facts
@@ -57,6 +58,13 @@ def test_pages_of_different_size_are_refused(tmp_path):
     assert facts(message_of(tmp_path / "a.tif")) == facts(
         'Page 2 of "a.tif" has 7×6 pixels, the first 7×5; expected pages of one size: save them as single files.'
     )
+
+
+def test_a_thumbnail_is_no_page(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(np.arange(35, dtype=np.uint16).reshape(5, 7))
+        file.write(np.zeros((2, 3), np.uint16), subfiletype=1)
+    assert read_volume(tmp_path / "a.tif").array[0, :, :, 0].T.ravel().tolist() == list(range(35))
 
 
 def test_images_in_a_folder_are_series_of_their_own(tmp_path):

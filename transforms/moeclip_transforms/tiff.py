@@ -179,6 +179,8 @@ def _check(tiff: TiffFile, page: TiffPage, layout: _Layout, path: Path) -> None:
     if not (tiff.is_ome or tiff.is_imagej):
         pages: Any = tiff.pages
         for number, other in enumerate(pages, start=1):
+            if getattr(other, "is_reduced", False):  # a thumbnail, or a level of a pyramid
+                continue
             if (other.imagewidth, other.imagelength) != (page.imagewidth, page.imagelength):
                 msg = (
                     f'Page {number} of "{path.name}" has {other.imagewidth}×{other.imagelength} pixels, the first '
