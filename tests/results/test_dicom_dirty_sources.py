@@ -93,6 +93,10 @@ def deidentified(_, dataset):
     raw(dataset, PatientIdentityRemoved=b"YES", DeidentificationMethod=b"")
 
 
+def animal(_, dataset):
+    raw(dataset, PatientSpeciesDescription=b"dog", PatientBirthDate=b"99991231")
+
+
 def no_frames(_, dataset):
     raw(dataset, NumberOfFrames=b"0")
 
@@ -112,6 +116,7 @@ def two_series(index, dataset):
         (broken_identifiers, ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"]),
         (missing_identifiers, ["StudyInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID", "SOPClassUID"]),
         (broken_image, ["SliceThickness", "Laterality"]),
+        (animal, ["PatientBirthDate"]),
         (several_values, ["PatientID", "LossyImageCompression", "LossyImageCompressionMethod"]),
         (deidentified, []),
         (no_frames, []),

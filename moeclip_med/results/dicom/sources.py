@@ -124,6 +124,13 @@ def load_sources(volume: Volume) -> Sources:
     )
 
 
+_OF_ANIMALS = (
+    "PatientBreedDescription", "PatientBreedCodeSequence", "BreedRegistrationSequence", "PatientSexNeutered",
+    "ResponsiblePerson", "ResponsibleOrganization",
+)  # fmt: skip
+"""What stands beside a species, empty where it is unknown (type 2C, PS3.3, C.7.1.1)."""
+
+
 def _burned_in(cleaner: HeaderCleaner) -> str:
     """What a source says of text in its pixels: "YES" where any of several values does."""
     values = cleaner.text("BurnedInAnnotation").upper().split("\\")
@@ -138,6 +145,10 @@ def _subject(cleaner: HeaderCleaner) -> Dataset:
         "DeidentificationMethod" in subject or "DeidentificationMethodCodeSequence" in subject
     ):
         subject.DeidentificationMethod = "Not stated in the source"  # required beside YES (PS3.3, C.7.1.1)
+    if "PatientSpeciesDescription" in subject or "PatientSpeciesCodeSequence" in subject:
+        for keyword in _OF_ANIMALS:
+            if keyword not in subject:
+                setattr(subject, keyword, [] if keyword.endswith("Sequence") else "")
     return subject
 
 
