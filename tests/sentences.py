@@ -13,3 +13,8 @@ def facts(message: object) -> list[str]:
     found = _FACTS.findall(text)
     assert found, f"nothing is named: {text}"
     return [*sorted(found), "says what to do" if re.search(r"[;:]|, or ", text) else "says no more"]
+
+
+def lacking(message: object, *tokens: str) -> list[str]:
+    """Return those of the tokens that a message does not hold: what it names, what it found, what to do."""
+    return [token for token in tokens if token not in str(message)]

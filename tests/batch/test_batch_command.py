@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hospital_files import write_nifti
+from sentences import lacking
 
 
 @pytest.mark.slow
@@ -29,12 +30,11 @@ def test_a_batch_says_what_it_would_do_does_it_and_tells_how_it_went(command, tm
 
     again = command("batch", root, "-o", output, "--threshold", 0.6, "--results", "json", "--quiet")
     assert again.returncode == 2
-    assert again.stderr.startswith(f'error: the results in "{output}" were made with other settings (threshold unset')
+    assert not lacking(again.stderr, "error: ", f'"{output}"', "threshold unset", "0.6")
 
 
 def test_nothing_would_come_of_a_pacs_score_that_neither_stores_nor_keeps(command):
     idle = command("pacs", "score", "--url", "http://localhost/dicom-web", "--study", "1.2.3")
-    assert (idle.returncode, idle.stderr) == (
-        2,
-        "error: nothing would come of it: add --store, --c-store or --output\n",
-    )
+    assert idle.returncode == 2
+    assert idle.stderr.startswith("error: ")
+    assert not lacking(idle.stderr, "nothing", "--store", "--c-store", "--output")

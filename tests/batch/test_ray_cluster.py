@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from batch_fakes import ExecutorWithoutProcesses, LoadFake, Recorder, settings
 from hospital_files import write_nifti
 from moeclip_transforms.errors import InputError
+from sentences import lacking
 
 from moeclip_med.batch.driver import run_batch
 from moeclip_med.batch.records import StudyState
@@ -85,7 +85,4 @@ def test_a_cluster_that_is_not_there_is_said(tmp_path):
         run_batch(
             settings(tmp_path / "archive", tmp_path / "out", ray_address="127.0.0.1:1"), Recorder(), load=LoadFake()
         )
-    assert re.fullmatch(
-        r'--ray "127\.0\.0\.1:1": no cluster can be reached there \(.*refused.*\); start one with "ray start --head"',
-        str(caught.value),
-    )
+    assert not lacking(caught.value, '--ray "127.0.0.1:1"', "refused", '; start one with "ray start --head"')

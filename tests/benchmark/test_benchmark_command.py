@@ -115,7 +115,7 @@ def test_industrial_maps_are_blurred_less_and_come_with_an_image_score(small_cli
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "no data set is named; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH"),
+        ({}, "; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH"),
         ({"folders": ["just-a-path"]}, '--folder "just-a-path": expected NAME=PATH'),
         ({"published": ["Nonsense=."]}, '"Nonsense" is not a published set that is known'),
         ({"volumes": ["v=.::*image*"]}, "expected NAME=PATH or NAME=PATH::"),

@@ -82,7 +82,7 @@ def test_published_layouts_are_read(tmp_path, save, name, images, masks, abnorma
 def test_visa_tests_the_images_that_its_split_names(tmp_path, save):
     normal = [f"candle/Data/Images/Normal/{n:04}.JPG" for n in range(3)]
     make(tmp_path, save, *normal, "candle/Data/Images/Anomaly/000.JPG", "candle/Data/Masks/Anomaly/000.png")
-    with pytest.raises(InputError, match=r"split_csv/1cls\.csv is missing, which names the test images"):
+    with pytest.raises(InputError, match=r"split_csv/1cls\.csv is missing"):
         read_set("VisA", tmp_path)
     split = tmp_path / "split_csv" / "1cls.csv"
     split.parent.mkdir()

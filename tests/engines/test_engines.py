@@ -456,7 +456,7 @@ def test_a_wish_that_cannot_be_met_names_what_is_there(lite, monkeypatch, wishes
     monkeypatch.setattr(machine, "torch_has_native_bf16", lambda: False)
     with pytest.raises(InputError) as caught:
         make_engine(lite, **wishes)
-    assert str(caught.value) == message
+    assert facts(caught.value) == facts(message)
 
 
 def test_openvino_does_not_run_on_a_gpu(lite, monkeypatch):

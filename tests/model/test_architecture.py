@@ -84,7 +84,7 @@ def test_a_whole_number_stands_for_a_float():
 
 
 def test_text_prompts_need_a_text_tower():
-    with pytest.raises(InputError, match='tower "tf_efficientnet_lite2" has no text tower; use "learned" prompts'):
+    with pytest.raises(InputError, match='"tf_efficientnet_lite2" has no text tower; use "learned"'):
         replace(lite_architecture(), prompts="text")
 
 

@@ -148,5 +148,5 @@ def test_coarser_levels_are_brought_to_the_finest_grid():
 
 
 def test_a_blur_wider_than_the_grid_is_refused():
-    with pytest.raises(InputError, match=r"a kernel of 9 does not fit a grid of 4 patches; use a larger image"):
+    with pytest.raises(InputError, match="kernel of 9 .*grid of 4 patches; use a larger image"):
         AnomalyMap(4, 32, BlurSpec(9, 1.5), corners_aligned=True)

@@ -265,7 +265,7 @@ def test_images_of_another_size_are_refused(lite):
 
 
 def test_text_is_asked_for(make_tiny):
-    with pytest.raises(InputError, match=r"this model compares with text, but was given no prompt embeddings"):
+    with pytest.raises(InputError, match="text, but was given no prompt embeddings"):
         make_tiny()(noise(1, 3, 64, 64))
 
 
@@ -279,17 +279,17 @@ def test_text_is_asked_for(make_tiny):
 def test_architectures_that_do_not_fit_the_tower_are_refused(make_tiny, changes, message):
     with pytest.raises(InputError) as error:
         make_tiny(**changes)
-    assert str(error.value) == message
+    assert facts(error.value) == facts(message)
 
 
 def test_a_tower_without_stages_is_refused(tiny_architecture):
-    with pytest.raises(InputError, match=r"\(Linear\) has no stages that experts could follow; supported are"):
+    with pytest.raises(InputError, match=r"\(Linear\) has no stages .*; supported are"):
         build_tower(torch.nn.Linear(1, 1), tiny_architecture)
 
 
 def test_a_lite_tower_of_an_odd_size_is_refused():
     architecture = replace(lite_architecture(), image_size=250)
-    with pytest.raises(InputError, match='image size 250 is no multiple of the stride 32 of "tf_efficientnet_lite2"'):
+    with pytest.raises(InputError, match='image size 250 .*stride 32 of "tf_efficientnet_lite2"'):
         build_tower(load_network(), architecture)
 
 

@@ -60,7 +60,7 @@ def test_the_users_own_names_win(tmp_path, monkeypatch):
 def test_a_library_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     path = tmp_path / "mine.json"
     monkeypatch.setenv("MOECLIP_MED_PROMPTS", str(path))
-    with pytest.raises(InputError, match=r"mine\.json: no such file; name a JSON file of prompts, or unset"):
+    with pytest.raises(InputError, match=r"mine\.json: no such file; .*JSON.*, or unset"):
         prompt_library()
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"mine\.json: not JSON \(line 1"):
@@ -71,12 +71,12 @@ def test_a_library_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
 
 def test_blank_prompts_are_refused():
-    with pytest.raises(InputError, match='a prompt is blank; give a class name such as "scan", or whole phrases'):
+    with pytest.raises(InputError, match='prompt is blank; give .*"scan", or whole phrases'):
         Prompts(" ")
 
 
 def test_a_phrase_longer_than_the_context_is_refused_not_cut(tiny_config):
     tower = TextTower(build_clip(tiny_config, "gelu"), open_clip.get_tokenizer("ViT-B-16"), projected=False)
     assert tower(["word " * 75]).shape == (1, 32)
-    with pytest.raises(InputError, match=r"is longer than the 77 tokens the text tower reads; shorten it"):
+    with pytest.raises(InputError, match="longer than the 77 tokens .*; shorten"):
         tower(["word " * 76])

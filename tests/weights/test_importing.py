@@ -6,6 +6,7 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 from released_file import released_checkpoint
+from sentences import lacking
 
 from moeclip_med.weights.importing import ReleasedOptions, import_released
 from moeclip_med.weights.store import read_adapters, read_metadata
@@ -40,14 +41,12 @@ def test_a_released_checkpoint_becomes_a_model_folder(write, tmp_path):
 
 def test_what_was_assumed_is_noted(write, tmp_path):
     metadata = import_released(write(released_checkpoint()), tmp_path / "model", "mine", OPTIONS)
-    assert metadata.notes == (
-        (
-            "imported from a released checkpoint, which stores no settings: top-k 2, activation gelu and mixing "
-            "weight 0.1 were assumed, not read."
-        ),
-        "the hash of the tower it was trained on is not known, so the tower is not checked.",
-        "scores are uncalibrated: the scale follows from the map's formula alone.",
+    tokens = (
+        ("released checkpoint", "top-k 2", "activation gelu", "mixing weight 0.1", "assumed"),
+        ("hash of the tower", "not checked"),
+        ("uncalibrated", "formula"),
     )
+    assert [lacking(note, *some) for note, some in zip(metadata.notes, tokens, strict=True)] == [[]] * 3
     assert metadata.score_scale.source == "uncalibrated"
     assert not metadata.threshold.is_calibrated
 
@@ -57,7 +56,7 @@ def test_an_imported_model_runs_on_its_tower(write, tmp_path, tiny_weights):
 
     import_released(write(released_checkpoint()), tmp_path / "model", "mine", OPTIONS)
     # The tag "openai" does not exist for this tower; its weights are given as a file.
-    with pytest.raises(InputError, match='OpenCLIP has no weights "openai" for "Tiny-8"; it has: none; or give a file'):
+    with pytest.raises(InputError, match='no weights "openai" for "Tiny-8".*none; or give a file'):
         load_model(tmp_path / "model")
     options = ReleasedOptions(tower="Tiny-8", pretrained=str(tiny_weights), image_size=96)
     import_released(write(released_checkpoint()), tmp_path / "model", "mine", options)
@@ -80,36 +79,26 @@ def test_overlapping_experts_are_noted(write, tmp_path):
     checkpoint = released_checkpoint()
     checkpoint["image_adapter"]["moe_adapters.0.experts.0.lora_A.weight"] += 1
     metadata = import_released(write(checkpoint), tmp_path / "model", "mine", OPTIONS)
-    assert metadata.notes[-1] == (
-        "the experts' A overlap in the features they see: this checkpoint was trained without FOFS."
-    )
+    assert not lacking(metadata.notes[-1], "A overlap", "without FOFS")
 
 
 @pytest.mark.parametrize(
-    ("shape", "options", "message"),
+    ("shape", "options", "tokens"),
     [
-        (
-            {},
-            {"experts": 8},
-            "experts: 8 expected, but the checkpoint's shapes say 4; correct the option or the tower.",
-        ),
-        ({}, {"rank": 8}, "rank: 8 expected, but the checkpoint's shapes say 4; correct the option or the tower."),
-        ({"levels": 3}, {}, "number of levels: 4 expected, but the checkpoint's shapes say 3; "),
-        ({"width": 128}, {}, "width of Tiny-8: 64 expected, but the checkpoint's shapes say 128; "),
-        (
-            {"text_width": 16},
-            {},
-            "width of the text tower of Tiny-8: 32 expected, but the checkpoint's shapes say 16; ",
-        ),
-        ({}, {"top_k": 5}, "architecture.experts: top_k 5 lies outside 1 to 4 experts."),
+        ({}, {"experts": 8}, ["experts: 8 expected", "4; correct"]),
+        ({}, {"rank": 8}, ["rank: 8 expected", "4; correct"]),
+        ({"levels": 3}, {}, ["levels: 4 expected", "3; "]),
+        ({"width": 128}, {}, ["width of Tiny-8: 64 expected", "128; "]),
+        ({"text_width": 16}, {}, ["text tower of Tiny-8: 32 expected", "16; "]),
+        ({}, {"top_k": 5}, ["architecture.experts", "top_k 5", "1 to 4"]),
     ],
 )
-def test_a_contradiction_names_both_values(write, tmp_path, shape, options, message):
+def test_a_contradiction_names_both_values(write, tmp_path, shape, options, tokens):
     from dataclasses import replace
 
     with pytest.raises(InputError) as error:
         import_released(write(released_checkpoint(**shape)), tmp_path / "model", "mine", replace(OPTIONS, **options))
-    assert str(error.value).startswith(message)
+    assert not lacking(error.value, *tokens)
     assert not (tmp_path / "model").exists()
 
 
@@ -127,7 +116,7 @@ def test_a_contradiction_names_both_values(write, tmp_path, shape, options, mess
         ),
         (
             lambda c: c["image_adapter"].pop("moe_adapters.1.gate.weight"),
-            "number of levels: 4 expected, but the checkpoint's shapes say 3",
+            "number of levels: 4 expected",
         ),
         (
             lambda c: c["text_adapter"].clear(),
@@ -154,6 +143,6 @@ def test_a_pickle_that_runs_code_is_never_run(tmp_path, write):
         def __reduce__(self):
             return marker.touch, ()
 
-    with pytest.raises(InputError, match="holds Python objects other than tensors, which are never loaded"):
+    with pytest.raises(InputError, match="Python objects .*never loaded"):
         import_released(write({"image_adapter": Attack()}), tmp_path / "model", "mine", OPTIONS)
     assert not marker.exists()

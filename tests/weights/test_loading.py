@@ -10,7 +10,7 @@ import pytest
 import torch
 from moeclip_transforms.errors import InputError
 from safetensors.torch import save_file
-from sentences import facts
+from sentences import facts, lacking
 
 from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.model.network import MoEClip
@@ -109,31 +109,26 @@ def fill_with_nan(state) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "tokens"),
     [
-        (lambda s: s.pop("experts.1.up"), 'model "tiny": missing tensor "experts.1.up"; is this the right file'),
-        (lambda s: s.update(extra=torch.ones(1)), 'model "tiny": unknown tensor "extra"; is this the right file'),
-        (fill_with_nan, 'model "tiny": tensor "experts.1.up" holds NaN or infinity; the training failed'),
-        (
-            lambda s: s.update({"experts.0.router": torch.ones(4, 8)}),
-            'model "tiny": tensor "experts.0.router" has shape (4, 8), expected (4, 64); it was made for another tower',
-        ),
+        (lambda s: s.pop("experts.1.up"), ["missing", '"experts.1.up"', "; is this the right file"]),
+        (lambda s: s.update(extra=torch.ones(1)), ["unknown", '"extra"', "; is this the right file"]),
+        (fill_with_nan, ['"experts.1.up"', "NaN"]),
+        (lambda s: s.update({"experts.0.router": torch.ones(4, 8)}), ['"experts.0.router"', "(4, 8)", "(4, 64)"]),
     ],
     ids=["missing", "extra", "nan", "shape"],
 )
-def test_adapters_that_do_not_fit_are_refused(folder, change, message):
+def test_adapters_that_do_not_fit_are_refused(folder, change, tokens):
     change_adapters(folder, change)
     with pytest.raises(InputError) as error:
         load_model(folder)
-    assert str(error.value).startswith(message)
+    assert not lacking(error.value, 'model "tiny"', *tokens)
 
 
 def test_a_truncated_file_is_refused(folder):
     path = folder / "adapters.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(
-        InputError, match=r"adapters\.safetensors: no complete safetensors file \(.*\); copy or download"
-    ):
+    with pytest.raises(InputError, match=r"adapters\.safetensors: no complete .*; copy"):
         load_model(folder)
 
 
@@ -143,7 +138,7 @@ def test_an_altered_file_is_refused(folder):
     content[-1] ^= 1
     path.write_bytes(content)
     expected = read_metadata(folder).adapters_sha256
-    with pytest.raises(InputError, match=rf"SHA-256 [0-9a-f]{{64}}, but metadata\.json says {expected}; the file was"):
+    with pytest.raises(InputError, match=rf"SHA-256 [0-9a-f]{{64}}, .*metadata\.json .*{expected}; .*copy"):
         load_model(folder)
 
 
@@ -151,7 +146,7 @@ def test_adapters_of_another_tower_are_refused(folder):
     metadata = read_metadata(folder)
     tower = replace(metadata.architecture.tower, name="ViT-B-16")
     write_metadata(folder, replace(metadata, architecture=replace(metadata.architecture, tower=tower)))
-    with pytest.raises(InputError, match=r'made for tower "Tiny-8", but metadata\.json names "ViT-B-16"'):
+    with pytest.raises(InputError, match=r'"Tiny-8".*metadata\.json.*"ViT-B-16"'):
         load_model(folder)
 
 
@@ -181,7 +176,7 @@ def test_a_tower_from_a_pt_file_is_read_without_running_code(folder, tmp_path):
     torch.save({"state_dict": build_clip(clip_config("Tiny-8"), "gelu").state_dict()}, path)
     assert load_model(folder, tower_weights=path).text.shape == (32, 2)
     torch.save(folder, path)  # a path object, not a tensor
-    with pytest.raises(InputError, match="holds Python objects other than tensors, which are never loaded"):
+    with pytest.raises(InputError, match="Python objects .*never loaded"):
         load_model(folder, tower_weights=path)
     path.write_bytes(b"\x80\x02")
     with pytest.raises(InputError, match=r"tiny\.pt: no complete PyTorch file"):
@@ -199,9 +194,7 @@ def test_named_models_without_adapters_say_how_to_get_them():
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(
-        InputError, match='model "brain" is neither a name nor a folder; names are lite, .*vit-l-14-336'
-    ):
+    with pytest.raises(InputError, match='"brain" is neither a name nor a folder; .*lite, .*vit-l-14-336'):
         load_model("brain")
 
 
@@ -215,7 +208,7 @@ def test_a_model_described_in_the_format_before_is_the_same_model(folder):
 
 
 def test_a_folder_without_metadata_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no metadata\.json in it; a model folder holds adapters\.safetensors and"):
+    with pytest.raises(InputError, match=r"no metadata\.json in it; .*adapters\.safetensors"):
         load_model(tmp_path)
 
 
@@ -226,7 +219,7 @@ def test_unknown_and_later_metadata_are_refused(folder):
     with pytest.raises(InputError, match=r"metadata\.json: .*'colour'.* name, version"):
         load_model(folder)
     path.write_text(json.dumps(data | {"format": 3}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"format 3, this version reads formats 1 and 2; update moeclip-med"):
+    with pytest.raises(InputError, match="format 3.*1 and 2; update moeclip-med"):
         load_model(folder)
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"metadata\.json: not JSON"):
@@ -236,7 +229,8 @@ def test_unknown_and_later_metadata_are_refused(folder):
 def test_plain_clip_scores_under_its_own_name(tiny_weights):
     loaded = load_model(f"clip-zero-shot:Tiny-8:{tiny_weights}", prompts=Prompts("brain"))
     assert loaded.metadata.name.startswith("clip-zero-shot:Tiny-8")
-    assert loaded.notes == ("plain CLIP: nothing was trained to find anomalies; a baseline, not MoECLIP.",)
+    (note,) = loaded.notes
+    assert not lacking(note, "CLIP", "nothing was trained", "baseline")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         output = loaded.network(images, loaded.text, want_image=True)
@@ -286,7 +280,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(folder, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("moeclip_med.weights.loading.written_whole", refuse)
-    with pytest.warns(ModelWarning, match=r"could not be kept in .*text \(Permission denied\); they are computed each"):
+    with pytest.warns(ModelWarning, match=r"not be kept in .*text \(Permission denied\); .*computed"):
         assert load_model(folder).text.shape == (32, 2)
 
 
@@ -294,6 +288,6 @@ def test_a_damaged_cache_entry_is_computed_again(folder, cache):
     text = load_model(folder).text
     (path,) = (cache / "text").glob("*.safetensors")
     path.write_bytes(b"damaged")
-    with pytest.warns(ModelWarning, match="prompt embeddings kept at .* are damaged; they are computed again"):
+    with pytest.warns(ModelWarning, match="kept at .* damaged; .*computed again"):
         torch.testing.assert_close(load_model(folder).text, text)
     torch.testing.assert_close(load_model(folder).text, text)

@@ -80,7 +80,7 @@ def test_a_wrong_file_in_the_right_place_is_refused(cache):
 
 
 def test_an_unknown_tag_lists_the_known_ones():
-    with pytest.raises(InputError, match='OpenCLIP has no weights "laion" for "ViT-L-14-336"; it has: openai; or give'):
+    with pytest.raises(InputError, match='no weights "laion" for "ViT-L-14-336".*openai; or give'):
         tower_weights.find_weights(TowerSpec("openclip", "ViT-L-14-336", "laion", "gelu"))
 
 
@@ -90,7 +90,7 @@ def test_a_named_file_that_does_not_exist_is_said(tmp_path):
 
 
 def test_unknown_models_suggest_near_names():
-    with pytest.raises(InputError, match=r'model "ViT-L-14-335" is not known to OpenCLIP .*did you mean ViT-L-14-336'):
+    with pytest.raises(InputError, match='"ViT-L-14-335" is not known .*mean ViT-L-14-336'):
         clip_config("ViT-L-14-335")
 
 
@@ -106,9 +106,9 @@ def test_the_activation_that_was_built_is_checked():
         clip = build_clip(config, activation)
         assert type(clip.visual.transformer.resblocks[0].mlp.gelu).__name__ == built
         assert type(clip.transformer.resblocks[0].mlp.gelu).__name__ == built
-    with pytest.raises(InputError, match="the tower was built with QuickGELU, but the model's metadata says GELU"):
+    with pytest.raises(InputError, match="built with QuickGELU, but .*metadata.* GELU"):
         check_activation(clip, "gelu")
-    with pytest.raises(InputError, match="activation is native, but this image tower takes gelu or quick_gelu"):
+    with pytest.raises(InputError, match="activation is native, but .*gelu or quick_gelu"):
         build_clip(config, "native")
 
 
