@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from moeclip_med.training.image_task import ImageTask
     from moeclip_med.training.lite import LiteTask
     from moeclip_med.training.loop import Precision
+    from moeclip_med.training.run_state import TrainingProgress
+    from moeclip_med.training.transformer import TransformerTask
     from moeclip_med.weights.tower_weights import OpenedTower
 
 MODEL_FOLDER = "model"
@@ -228,27 +230,36 @@ def _run(
     on_step: Callable[[int, int, float], None] | None,
 ) -> Path:
     from moeclip_med.training.artefact import write_learned_model
-    from moeclip_med.training.loop import RunOptions, make_fabric, run_training
 
-    options = RunOptions(
-        request.folder,
-        task.settings.seed,
-        {**task.settings_json(), "tower_sha256": tower.sha256},
-        precision=precision_of(request)[0],
-        device=request.device,
-        devices=request.devices,
-    )
-    progress = run_training(task, options, make_fabric(options), on_step)
+    progress = _train(task, tower.sha256, request, on_step)
     model = request.folder / MODEL_FOLDER
     return write_learned_model(
         task, tower, request.folder, model, progress, name=name, licence=request.licence, terms=request.terms
     )
 
 
+def _train(
+    task: LiteTask | ImageTask | TransformerTask,
+    tower_sha256: str,
+    request: TrainRequest,
+    on_step: Callable[[int, int, float], None] | None,
+) -> TrainingProgress:
+    from moeclip_med.training.loop import RunOptions, make_fabric, run_training
+
+    options = RunOptions(
+        request.folder,
+        request.seed,
+        {**task.settings_json(), "tower_sha256": tower_sha256},
+        precision=precision_of(request)[0],
+        device=request.device,
+        devices=request.devices,
+    )
+    return run_training(task, options, make_fabric(options), on_step)
+
+
 def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
     """The paper's recipe for a tower with text, from images to model folder."""
     from moeclip_med.training.artefact import write_transformer_model
-    from moeclip_med.training.loop import RunOptions, make_fabric, run_training
     from moeclip_med.training.transformer import TransformerTask, recipe_values
     from moeclip_med.training.transformer_build import build_transformer
 
@@ -263,15 +274,7 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
     categories = sorted({image.category for image in request.images})
     built = build_transformer(request.recipe, settings, categories, request.tower_weights)
     task = TransformerTask(request.images, settings, built.network, built.text)
-    options = RunOptions(
-        request.folder,
-        settings.seed,
-        {**task.settings_json(), "tower_sha256": built.tower_sha256},
-        precision=precision_of(request)[0],
-        device=request.device,
-        devices=request.devices,
-    )
-    progress = run_training(task, options, make_fabric(options), on_step)
+    progress = _train(task, built.tower_sha256, request, on_step)
     model = request.folder / MODEL_FOLDER
     return write_transformer_model(
         task, built, request.folder, model, progress, licence=request.licence, terms=request.terms
