@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from moeclip_med.benchmark.report.notation import RESEARCH_USE
 
@@ -26,7 +26,7 @@ def to_html(page: BenchmarkPage) -> str:
 def template(name: str) -> Template:
     """Return one of the report's templates."""
     environment = Environment(
-        loader=PackageLoader("moeclip_med.benchmark.report"),
+        loader=ChoiceLoader([PackageLoader(f"moeclip_med.{part}.report") for part in ("benchmark", "results")]),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
