@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from moeclip_med.weights import LoadedModel
 
+_LARGEST_BATCH = 4096
+"""Stated for ONNX, since torch 2.6 does not export a dimension without an end."""
+
 
 class ExportFormat(StrEnum):
     """What a model can be exported to."""
@@ -90,7 +93,7 @@ def _write_onnx(model: LoadedModel, network: ExportedNetwork, folder: Path) -> f
             str(path),
             input_names=["images"],
             output_names=["maps"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}},
             external_data=False,
             verbose=False,
             dynamo=True,
