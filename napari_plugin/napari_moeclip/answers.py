@@ -22,7 +22,6 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        plane: The plane being scored.
         axis: The volume axis its slices are counted along.
         indices: Volume indices along that axis of the slices whose scores are new.
         n_provisional: So many of them, the first, change again when their neighbours are scored.
@@ -31,7 +30,6 @@ class Progress:
         slices_per_second: Speed so far.
     """
 
-    plane: str
     axis: int
     indices: tuple[int, ...]
     n_provisional: int
@@ -66,20 +64,14 @@ class LoadedModelInfo:
     Attributes:
         name: Its name.
         threshold: The score that a finding reaches.
-        threshold_source: Where that comes from.
-        is_calibrated: Whether it was calibrated on cases of the user's.
         levels: Number of levels with experts.
         experts: Number of experts per level.
-        engine: How the network runs, in words.
     """
 
     name: str
     threshold: float
-    threshold_source: str
-    is_calibrated: bool
     levels: int
     experts: int
-    engine: str
 
 
 @dataclass(frozen=True)

@@ -57,14 +57,12 @@ class ChoicesPanel(QWidget):
     """Image, model, what to look for, image type; plane, device and experts under "More options".
 
     Signals:
-        image_changed: Another image was chosen, or none is left.
         model_changed: Another model was chosen.
 
     Args:
         viewer: Whose layers can be chosen.
     """
 
-    image_changed = Signal()
     model_changed = Signal(str)
 
     def __init__(self, viewer: Viewer) -> None:
@@ -189,7 +187,6 @@ class ChoicesPanel(QWidget):
             self.image_detail.setText(describe_volume(origin.volume.light))
         self.image_type.enabled = layer is not None
         self._offer_windows([] if origin is None else list(origin.volume.reference.windows))
-        self.image_changed.emit()
 
     def _on_model(self, name: str) -> None:
         if name == _FOLDER:

@@ -42,11 +42,8 @@ def info_of(detector: Detector) -> LoadedModelInfo:
     return LoadedModelInfo(
         name=metadata.name,
         threshold=metadata.threshold.value,
-        threshold_source=metadata.threshold.source,
-        is_calibrated=metadata.threshold.is_calibrated,
         levels=levels,
         experts=experts,
-        engine=detector.engine.description,
     )
 
 

@@ -67,7 +67,6 @@ class Session:
         labels: (x, y, z) uint16, the finding's label.
         experts: (level, x, y, z) uint8, expert + 1; None if not kept.
         outcome: What the run gave; None before its end.
-        progress: The last that was heard of the run.
         provisional: A volume axis, and the slices along it whose scores will change with their neighbours' scores.
         review: What the reader says of the findings.
         folder: Where the run's results lie; None while they were not written.
@@ -88,7 +87,6 @@ class Session:
         self.labels = labels
         self.experts = experts
         self.outcome: answers.RunOutcome | None = None
-        self.progress: answers.Progress | None = None
         self.provisional: tuple[int, set[int]] = (2, set())
         self.review = Review()
         self.folder: Path | None = None
@@ -196,7 +194,6 @@ class Session:
 
     def hear(self, heard: answers.Progress) -> None:
         """Take over how far scoring is, and which slices are not final yet."""
-        self.progress = heard
         waiting = set(heard.indices[: heard.n_provisional])
         final = set(heard.indices[heard.n_provisional :])
         axis, before = self.provisional

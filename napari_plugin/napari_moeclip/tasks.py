@@ -298,7 +298,6 @@ def progress_reporter(on_progress: Callable[[answers.Progress], None]) -> Callab
     def report(batch: SliceScores) -> None:
         on_progress(
             answers.Progress(
-                plane=batch.view.plane,
                 axis=batch.view.axes[0],
                 indices=tuple(batch.view.volume_index(index) for index in batch.indices),
                 n_provisional=batch.n_provisional,

@@ -72,6 +72,6 @@ if __name__ == "__main__":
 
     server._step_back = lambda: None  # on a busy machine the tests would wait for it
     models.load = load
-    models.info_of = lambda detector: LoadedModelInfo(detector.name, 0.8, "made up", False, 2, 4, "no network")
+    models.info_of = lambda detector: LoadedModelInfo(detector.name, 0.8, 2, 4)
     models.describe = lambda name: ModelDescription(name, True, f"{name}: no file", name != "lite")
     server.main()

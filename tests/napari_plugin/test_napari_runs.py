@@ -249,7 +249,7 @@ def test_only_what_is_on_screen_is_drawn_while_scoring(scored):
     viewer, widget = scored
 
     def pause(*slices):
-        heard = answers.Progress("axial", 2, slices, 0, 8, 30, 10.0)
+        heard = answers.Progress(2, slices, 0, 8, 30, 10.0)
         return widget.controller.layers.refresh_pause(widget.controller.session, heard)
 
     viewer.dims.set_current_step(0, 22)  # the viewer counts from the head, the file from the feet
