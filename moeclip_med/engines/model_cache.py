@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.naming import reason
+
 from moeclip_med.engines.base import EngineWarning
 from moeclip_med.weights.cache import CACHE_VARIABLE, cache_folder, written_whole
 
@@ -58,8 +60,8 @@ def load(key: str) -> tuple[bytes, Agreement] | None:
     except OSError as error:
         _warn(f'the compiled model in "{blob}" cannot be read ({error.strerror or error}); it is compiled again')
         return None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        _warn(f'the compiled model in "{blob}" is damaged ({error}); it is compiled again')
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+        _warn(f'the compiled model in "{blob}" is damaged ({reason(error)}); it is compiled again')
         discard(key)
         return None
     for path in (blob, record):

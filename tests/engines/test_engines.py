@@ -268,10 +268,11 @@ def _flip(path, at):
         lambda blob, record: blob.write_bytes(blob.read_bytes()[:-4096]),
         lambda blob, record: blob.write_bytes(b""),
         lambda blob, record: record.write_text('{"correlation": NaN, "largest": 0, "sha256": ""}'),
+        lambda blob, record: record.write_text('{"correlation": 1' + "0" * 400 + ', "largest": 0, "sha256": ""}'),
         lambda blob, record: record.write_text("[" * 5000),
         lambda blob, record: record.write_text("[]"),
     ],
-    ids=["altered", "truncated", "empty", "no number", "deep", "another form"],
+    ids=["altered", "truncated", "empty", "no number", "immense", "deep", "another form"],
 )
 def test_a_damaged_compiled_model_is_never_loaded_but_built_again_and_said(kept, damage):
     make, maps, blob, record = kept

@@ -35,6 +35,7 @@ def complain(words):
         (b"\xff".decode, "utf-8", "a text in it is in another encoding than it should be"),
         (complain, "Unsupported version 9.", "Unsupported version 9"),
         (complain, "All decoders failed:\n  one: no\n  other: Truncated File Read", "other: Truncated File Read"),
+        (complain, "File name 'SMITH' and header b\"SMITH\" don't agree", "File name … and header … don't agree"),
         (open, "/nowhere/SMITH", "No such file or directory"),
     ],
 )  # fmt: skip

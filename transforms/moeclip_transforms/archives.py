@@ -40,8 +40,6 @@ _DAMAGED = (
     AttributeError, ArithmeticError, ValueError, RuntimeError,
 )  # fmt: skip
 """What the standard library raises on damaged archives, and on such as it cannot unpack."""
-_ERRNOS_OF_DAMAGE = (None, errno.EINVAL)
-"""An OSError without a number is a decompressor's; EINVAL is a place before the start of the file."""
 _OPENERS: dict[bytes, Any] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
@@ -113,7 +111,9 @@ def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
             raise
         raise _damaged(archive, error) from error
     except OSError as error:
-        if error.errno in _ERRNOS_OF_DAMAGE:
+        if error.errno == errno.EINVAL:
+            raise _damaged(archive, zipfile.BadZipFile("a place in it lies before its start")) from error
+        if error.errno is None:  # of a decompressor
             raise _damaged(archive, error) from error
         msg = (
             f'"{archive.name}" cannot be unpacked ({error.strerror or error}); '

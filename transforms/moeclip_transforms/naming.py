@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import opcode
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ _ABOUT_THE_FILE: dict[type[Exception], str] = {
         _CONTRADICTORY,
     ),
 }
+_QUOTED = re.compile(r"""(?<!\w)b?(['"]).*?\1(?!\w)""")
+"""A value that a library quotes: it may be a name, and its marks would part our own sentence."""
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 
 
@@ -49,7 +52,7 @@ def reason(error: BaseException) -> str:
         return about_file
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = lines[-1] if lines[0].endswith(":") else lines[0]  # of several decoders, the last one's words
-    return line.strip()[:200].rstrip(".:")
+    return _QUOTED.sub("…", line.strip())[:200].rstrip(".:")
 
 
 def _is_raised_on_purpose(error: BaseException) -> bool:
