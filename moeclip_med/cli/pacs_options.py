@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import reason
 
 from moeclip_med.cli.console import print_warning
 
@@ -103,7 +104,7 @@ def read_secret(path: Path | None, option: str, variable: str) -> str:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
         secret = content.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f'{option} "{path}" cannot be read ({error}); check the path and its permissions'
+        msg = f'{option} "{path}" cannot be read ({reason(error)}); check the path and its permissions'
         raise InputError(msg) from error
     if not secret:
         msg = f'{option} "{path}" is empty; write the secret into it, and nothing else'

@@ -322,6 +322,15 @@ def test_a_secret_comes_from_a_file_and_one_that_others_can_read_is_told(tmp_pat
 # How much is read.
 
 
+def test_a_secret_that_is_no_text_is_not_quoted(tmp_path):
+    from moeclip_med.cli.pacs_options import read_secret
+
+    (tmp_path / "token").write_bytes(b"abc\xff")
+    with pytest.raises(InputError, match="another encoding") as caught:
+        read_secret(tmp_path / "token", "--token-file", "NONE")
+    assert "0xff" not in str(caught.value)
+
+
 def test_a_list_of_too_many_bytes_is_not_read(puppet):
     puppet.faults.body["studies"] = b"[" + b" " * 3_000_000 + b"]"
     with pytest.raises(PacsError, match="sends more than 1 MiB"):
