@@ -274,6 +274,27 @@ def enhanced(make_slice, cells, change=lambda group, z, t: None, gap=3.0, **attr
     return dataset
 
 
+@pytest.mark.parametrize("n_times", [1, 2])
+def test_packages_of_slices_that_lie_evenly_together_are_one_volume(tmp_path, make_slice, n_times):
+    def change(group, z, t):
+        group.FrameContentSequence = item(StackID=str(1 + z % 3), InStackPositionNumber=1 + z // 3)
+        group.FrameContentSequence[0].TemporalPositionIndex = t + 1
+
+    cells = [(3 * k + part, t) for t in range(n_times) for part in range(3) for k in range(3)]
+    enhanced(make_slice, cells, change).save_as(tmp_path / "image")
+    assert all_marks(tmp_path / "image") == expected(9, range(n_times))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.3])
+def test_stacks_that_do_not_lie_evenly_together_are_volumes_of_their_own(tmp_path, make_slice, shift):
+    def change(group, z, t):
+        group.FrameContentSequence = item(StackID=str(1 + t), InStackPositionNumber=1 + z)
+        group.PlanePositionSequence = item(ImagePositionPatient=[0, 0, 3.0 * z + shift * t])
+
+    enhanced(make_slice, [(z, t) for z in range(4) for t in range(2)], change).save_as(tmp_path / "image")
+    assert all_marks(tmp_path / "image") == expected(4, range(2))
+
+
 JUMBLED = [CELLS[k] for k in np.random.default_rng(1).permutation(len(CELLS))]
 
 

@@ -29,6 +29,7 @@ _FEWEST_PLACES, _FEWEST_SLICES = 3, 3
 _MAX_SHARE_LOST = 0.1
 
 _DECISIVE = [index for index, trait in enumerate(TRAITS) if trait.is_decisive]
+_STACK = next(index for index, trait in enumerate(TRAITS) if trait.name == "stack")
 _AUXILIARY = [index for index, trait in enumerate(TRAITS) if not trait.is_decisive]
 _TIMES = [index for index, trait in enumerate(TRAITS) if trait.name in ("trigger time", "frame reference time")]
 _TIMES.append(ACQUISITION_TIME)
@@ -65,9 +66,20 @@ def _by_decisive_traits(frames: Sequence[Frame]) -> list[list[Frame]]:
     if len(counts := {len(frame.dimensions) for frame in frames}) == 1:
         columns = [_dimension(k) for k in range(counts.pop())]
         keys += [key for key in columns if not _follows_place(frames, key, places)]
-    keys += [_trait(k) for k in _DECISIVE]
+    keys += [_trait(k) for k in _DECISIVE if k != _STACK]
     telling = [key for key in keys if _tells_volumes(frames, key, places)]
-    return _partition(frames, lambda frame: tuple(key(frame) for key in telling))
+    parts = _partition(frames, lambda frame: tuple(key(frame) for key in telling))
+    return [stack for part in parts for stack in _by_stack_id(part)]
+
+
+def _by_stack_id(frames: list[Frame]) -> list[list[Frame]]:
+    """Split frames by Stack ID, unless all of them lie evenly: the packages that one volume was acquired in."""
+    along = np.sort(along_normal(frames))
+    gaps = np.diff(along)
+    is_even = len(gaps) > 1 and float(gaps.min()) > _same_place_mm(gaps) and len(uneven(gaps)) == 0
+    if is_even or not _tells_volumes(frames, _trait(_STACK), np.round(along_normal(frames), 3)):
+        return [frames]
+    return _partition(frames, _trait(_STACK))
 
 
 def _tells_volumes(frames: Sequence[Frame], key: Key, places: NDArray[np.float64]) -> bool:
