@@ -13,12 +13,14 @@ import os
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 _LINUX_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
+_PREFIX = "moeclip-med-"
 _owned: set[str] = set()
 
 
@@ -73,16 +76,17 @@ class SharedArray:
         Raises:
             InputError: When there is not enough memory for it.
         """
+        _remove_left_behind()
         kind = np.dtype(dtype)
         size = max(1, prod(shape) * kind.itemsize)
-        folder = _LINUX_MEMORY if _LINUX_MEMORY.is_dir() else Path(tempfile.gettempdir())
+        folder = _folder()
         if shutil.disk_usage(folder).free < size:  # a sparse file would promise memory that is not there
             msg = (
                 f"The image needs {size / 2**20:.0f} MiB of shared memory, more than is free; close other images, "
                 f"or score with the command moeclip-med score, which needs none."
             )
             raise InputError(msg)
-        handle, path = tempfile.mkstemp(prefix="moeclip-med-", dir=folder)
+        handle, path = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder)
         os.truncate(handle, size)
         os.close(handle)
         return cls(SharedArrayReference(path, tuple(int(n) for n in shape), kind.str), owns=True)
@@ -94,13 +98,32 @@ class SharedArray:
 
     @classmethod
     def adopt(cls, reference: SharedArrayReference) -> SharedArray:
-        """Find an array that the other process made and own it from now on."""
+        """Find an array that the other process made and own it from now on, under this process's name."""
+        place = Path(reference.path)
+        _, _, rest = place.name.removeprefix(_PREFIX).partition("-")
+        renamed = place.with_name(f"{_PREFIX}{os.getpid()}-{rest}")
+        with contextlib.suppress(OSError):  # Windows renames no file that the other process maps
+            reference = replace(reference, path=str(place.rename(renamed)))
         return cls(reference, owns=True)
 
     def hand_over(self) -> SharedArrayReference:
         """Hand the array over: the other process `adopt`s it; keep this object until it has."""
         _owned.discard(self.reference.path)
         return self.reference
+
+
+def _folder() -> Path:
+    return _LINUX_MEMORY if _LINUX_MEMORY.is_dir() else Path(tempfile.gettempdir())
+
+
+@cache
+def _remove_left_behind() -> None:
+    """Once per process: give back what processes of this user hold that were killed; their names tell who they were."""
+    for path in _folder().glob(f"{_PREFIX}*-*"):
+        with contextlib.suppress(OSError):
+            owner = path.name.removeprefix(_PREFIX).partition("-")[0]
+            if owner.isdigit() and not psutil.pid_exists(int(owner)):
+                path.unlink()
 
 
 def _remove(path: str) -> None:

@@ -36,6 +36,23 @@ def test_shared_array_lives_as_long_as_a_view_of_it_and_no_longer():
     assert not Path(name).exists()
 
 
+def test_what_a_killed_process_held_is_given_back_and_nothing_else():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folder = Path(SharedArray.create((1,), np.int8).reference.path).parent
+    kept = [folder / f"moeclip-med-{psutil.Process().ppid()}-running", folder / "moeclip-med-x-another"]
+    left = folder / f"moeclip-med-{ended.pid}-left"
+    for path in (left, *kept):
+        path.touch()
+    shared._remove_left_behind.cache_clear()
+    SharedArray.create((1,), np.int8)
+    there = [path.exists() for path in kept]
+    for path in kept:
+        path.unlink(missing_ok=True)
+    assert there == [True, True]
+    assert not left.exists()
+
+
 def test_shared_array_changes_hands():
     made = SharedArray.create((2,), np.int32)
     adopted = SharedArray.adopt(made.hand_over())
