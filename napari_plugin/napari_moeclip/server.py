@@ -88,7 +88,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not mix with the answers
     _step_back()
+    from napari_moeclip import shared
     from napari_moeclip.tasks import Tasks
+
+    shared.belong_to(os.getppid())
 
     tasks = Tasks()
     try:

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -31,6 +31,21 @@ if TYPE_CHECKING:
 _LINUX_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 _PREFIX = "moeclip-med-"
 _owned: set[str] = set()
+
+
+class _Viewer:
+    """Whose arrays this process makes: the viewer's, which may outlive a scoring process."""
+
+    pid = os.getpid()
+
+
+def belong_to(pid: int) -> None:
+    """Name the arrays that this process makes after a viewer, whose end makes them waste.
+
+    Args:
+        pid: The viewer's process.
+    """
+    _Viewer.pid = pid
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ class SharedArray:
                 f"or score with the command moeclip-med score, which needs none."
             )
             raise InputError(msg)
-        handle, path = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder)
+        handle, path = tempfile.mkstemp(prefix=f"{_PREFIX}{_Viewer.pid}-", dir=folder)
         os.truncate(handle, size)
         os.close(handle)
         return cls(SharedArrayReference(path, tuple(int(n) for n in shape), kind.str), owns=True)
@@ -98,12 +113,7 @@ class SharedArray:
 
     @classmethod
     def adopt(cls, reference: SharedArrayReference) -> SharedArray:
-        """Find an array that the other process made and own it from now on, under this process's name."""
-        place = Path(reference.path)
-        _, _, rest = place.name.removeprefix(_PREFIX).partition("-")
-        renamed = place.with_name(f"{_PREFIX}{os.getpid()}-{rest}")
-        with contextlib.suppress(OSError):  # Windows renames no file that the other process maps
-            reference = replace(reference, path=str(place.rename(renamed)))
+        """Find an array that the other process made and own it from now on."""
         return cls(reference, owns=True)
 
     def hand_over(self) -> SharedArrayReference:
