@@ -11,7 +11,7 @@ import typer
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import Plane
 
-from moeclip_med.cli.console import make_console, print_warning
+from moeclip_med.cli.console import make_console, print_warning, skipped_file
 from moeclip_med.cli.options import (
     DeviceOption,
     EngineOption,
@@ -121,7 +121,7 @@ def score_healthy(
     levels = risk_levels(scale) if wants_counts else None
     kept = HealthyStudies()
     with open_source(path) as source:
-        kept.left_out += [f'"{file.name}" is skipped: {reason}' for file, reason in source.unreadable]
+        kept.left_out += [skipped_file(file, reason) for file, reason in source.unreadable]
         console = make_console(stderr=True)
         for series in track(source.series, "healthy series", console=console, disable=quiet):
             name = series.files[0].name

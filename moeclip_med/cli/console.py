@@ -10,6 +10,7 @@ from moeclip_transforms.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
     from rich.text import Text
@@ -43,6 +44,11 @@ def print_skipped(skipped: Sequence[str]) -> None:
         print_warning(message)
     if len(skipped) > _MOST_WARNINGS:
         print_warning(f"{len(skipped) - _MOST_WARNINGS:,} more are skipped; moeclip-med info --json lists them all")
+
+
+def skipped_file(file: Path, reason: str) -> str:
+    """Return why a file is skipped, with its name once."""
+    return reason if f'"{file.name}"' in reason else f'"{file.name}" is skipped: {reason}'
 
 
 def cell(text: object) -> Text:

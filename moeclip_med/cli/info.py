@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moeclip_med.cli.console import cell, make_console, print_skipped, print_warning
+from moeclip_med.cli.console import cell, make_console, print_skipped, print_warning, skipped_file
 from moeclip_med.cli.options import FollowLinksOption, InputArgument
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def info_command(
             typer.echo(json.dumps(listing, indent=2))
             return
         _print_table(source.series)
-        print_skipped([f'"{file.name}" is skipped: {why}' for file, why in (*source.unreadable, *source.excluded)])
+        print_skipped([skipped_file(file, reason) for file, reason in (*source.unreadable, *source.excluded)])
         for note in dict.fromkeys(note for series in source.series for note in series.notes):
             print_warning(note)
 
@@ -52,6 +52,7 @@ def _describe(series: Series) -> dict[str, Any]:
         "channels": series.channels,
         "is_cine": series.is_cine,
         "files": len(series.files),
+        "first_file": series.files[0].name,
         "description": series.description,
         "left_out_because": series.skip_reason,
         "notes": list(series.notes),
@@ -61,18 +62,18 @@ def _describe(series: Series) -> dict[str, Any]:
 def _print_table(found: tuple[Series, ...]) -> None:
     from rich.table import Column, Table
 
-    # A UID is folded, never cut: it is there to be copied after --series.
-    table = Table(Column("Series", overflow="fold"), "Format", "Image type", "Size", "Files", "Description", "Scored?")
+    # A UID is folded, never cut: it is there to be copied after --series; and so is a file's name.
+    folded = [Column(name, overflow="fold") for name in ("Series", "Files", "Description")]
+    table = Table(folded[0], "Image type", "Size", *folded[1:], "Scored?")
     for series in found:
         columns, rows, slices, time_points = series.shape
         size = f"{columns} × {rows} × {slices}" + (f" × {time_points} times" if time_points > 1 else "")
-        image_type = f"{series.modality} {series.image_type.value}".strip()
+        image_type = " ".join(filter(None, (series.format.value, series.modality, series.image_type.value)))
         table.add_row(
             cell(series.uid),
-            series.format.value,
             cell(image_type),
             size,
-            str(len(series.files)),
+            cell(series.files[0].name if len(series.files) == 1 else len(series.files)),
             cell(series.description),
             cell(f"no: {series.skip_reason}" if series.skip_reason else "yes"),
         )

@@ -17,6 +17,7 @@ from moeclip_med.cli.console import (
     print_findings,
     print_skipped,
     print_warning,
+    skipped_file,
     slice_progress,
 )
 from moeclip_med.cli.options import (
@@ -120,7 +121,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
 
 def _choose(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
     """Return the series to score: the one named, or all that are worth scoring; says what is skipped and why."""
-    print_skipped([f'"{path.name}" is skipped: {reason}' for path, reason in (*source.unreadable, *source.excluded)])
+    print_skipped([skipped_file(path, reason) for path, reason in (*source.unreadable, *source.excluded)])
     left_out = [found for found in source.series if uid is None and found.skip_reason]
     print_skipped([f"series {s.uid} is skipped: {s.skip_reason}; score it with --series {s.uid}" for s in left_out])
     return source.choose(uid)

@@ -145,6 +145,20 @@ def test_info_says_what_the_scan_had_to_say(command, tmp_path):
     assert done.stderr.count("belong to 2 patients or studies") == 1
 
 
+def test_info_names_the_file_of_a_series_and_what_is_skipped_once(command, nifti_file, tmp_path):
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    shutil.copy(nifti_file, folder / "b.nii.gz")
+    (folder / "other.mgz").write_bytes(b"some other format")
+
+    done = command("info", folder)
+    (listed,) = json.loads(command("info", folder, "--json").stdout)["series"]
+
+    assert "b.nii.gz" in done.stdout
+    assert done.stderr.count("other.mgz") == 1
+    assert listed["first_file"] == "b.nii.gz"
+
+
 def test_an_unknown_result_format_is_refused_with_the_known_ones(command, nifti_file, tmp_path):
     done = command("score", nifti_file, "-o", tmp_path / "out", "--results", "nifti,pdf")
 
