@@ -20,21 +20,21 @@ LARGEST_DIFFERENCE = 2e-3
 class ExportedNetwork(nn.Module):
     """From images (B, 3, S, S) float32 in [0, 1] to raw anomaly maps (B, M, M)."""
 
-    mean: Tensor
-    std: Tensor
+    channel_mean: Tensor  # "mean" alone is also what torch 2.6 names a node, and ONNX refuses two of one name
+    channel_std: Tensor
     text: Tensor | None
 
     def __init__(self, model: LoadedModel) -> None:
         super().__init__()
         architecture = model.metadata.architecture
         self.network = model.network
-        self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1))
+        self.register_buffer("channel_mean", torch.tensor(architecture.mean).view(1, 3, 1, 1))
+        self.register_buffer("channel_std", torch.tensor(architecture.std).view(1, 3, 1, 1))
         self.register_buffer("text", model.text)
 
     def forward(self, images: Tensor) -> Tensor:
         """Raw maps; larger is more abnormal."""
-        maps: Tensor = self.network((images - self.mean) / self.std, self.text).maps
+        maps: Tensor = self.network((images - self.channel_mean) / self.channel_std, self.text).maps
         return maps
 
 
