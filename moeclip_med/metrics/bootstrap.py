@@ -136,7 +136,8 @@ def paired_difference(
 
     Returns:
         Second minus first with its interval, and the two-sided p-value: twice the share of resamples in which the
-        difference has the other sign or is 0 (one added to both counts, so that it is never 0).
+        difference has the other sign or is 0 (one added to both counts, so that it is never 0). It is 1 where binning
+        alone could make the difference.
     """
     for metric in (first, second):
         if metric.value is None:
@@ -154,5 +155,6 @@ def paired_difference(
         return replace(plain, interval_reason="undefined in too many resamples"), None
     low, high = np.percentile(sampled, (2.5, 97.5))
     tail = min(np.count_nonzero(sampled <= 0), np.count_nonzero(sampled >= 0))
-    p_value = min(1.0, 2 * (tail + 1) / (len(sampled) + 1))
+    is_binning = abs(difference) <= plain.error_bound
+    p_value = 1.0 if is_binning else min(1.0, 2 * (tail + 1) / (len(sampled) + 1))
     return replace(plain, interval=Interval(float(low), float(high), units)), p_value

@@ -90,7 +90,7 @@ def test_paired_test_finds_a_small_difference_that_patients_agree_on():
     better = PixelCounts(first.normal, np.roll(first.abnormal, 1, axis=1), first.overlap, first.regions)
     drawn = bootstrap.draw(25)
     samples = tuple(bootstrap.curve_samples(part, drawn)["auroc"] for part in (first, better))
-    values = [measure(pooled(part))["auroc"] for part in (first, better)]
+    values = [Metric(float(auroc(pooled(part).normal, pooled(part).abnormal))) for part in (first, better)]
     difference, p_value = bootstrap.paired_difference(*values, samples, 25, "patients")
     assert difference.interval.low > 0
     assert p_value < 0.01
@@ -105,6 +105,16 @@ def test_paired_test_of_a_run_with_itself_sees_no_difference():
     difference, p_value = bootstrap.paired_difference(metric, metric, (samples, samples), 15, "patients")
     assert difference.value == 0.0
     assert p_value == 1.0
+
+
+def test_what_binning_alone_could_make_is_no_difference():
+    rng = np.random.default_rng(6)
+    first = rng.uniform(0.7, 0.8, 200)
+    samples = (first, first + 3e-5)  # the same sign in every resample
+    figures = (Metric(0.75, error_bound=1e-5), Metric(0.75003, error_bound=1e-5))
+    assert bootstrap.paired_difference(*figures, samples, 25, "patients")[1] < 0.05
+    coarser = (figures[0], Metric(0.75003, error_bound=3e-5))
+    assert bootstrap.paired_difference(*coarser, samples, 25, "patients")[1] == 1.0
 
 
 def test_paired_p_values_are_uniform_when_there_is_no_difference():
