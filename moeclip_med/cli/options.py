@@ -45,7 +45,7 @@ OutputOption = Annotated[
 ]
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", help="lite, vit-l-14-336, clip-zero-shot:<open_clip name>, or a model folder."),
+    typer.Option("--model", "-m", help="lite, duo, vit-l-14-336, clip-zero-shot:<open_clip name>, or a model folder."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 EngineOption = Annotated[str, typer.Option(help="auto, torch or openvino.")]
