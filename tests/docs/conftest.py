@@ -31,7 +31,7 @@ def desk(tmp_path, small_brain, dicom_folder, nifti_file):
     write_nifti(folder / "demo" / "input" / "simulated_brain_mask.nii.gz", lesion, small_brain[1])
     _write_healthy_studies(folder / "healthy", *small_brain)
     _write_images(folder / "images")
-    shutil.copytree(find_folder("lite"), folder / "models" / "our-lite", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(find_folder("lite"), folder / "our-polyps", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 

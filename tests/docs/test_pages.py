@@ -45,7 +45,7 @@ ELSEWHERE = (
     "pip ",
     "napari",
     "ray ",
-    "python -m venv",
+    "python3 -m venv",
     "source ",
     ".venv/",
     "git ",
