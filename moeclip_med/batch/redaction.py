@@ -43,20 +43,20 @@ _ONE_WORD = re.compile("[A-Za-z]+")
 """Other scripts do not all part words by spaces."""
 _PLACEHOLDER = "[…]"
 _SAID = """
-about acquired affine all and angles annotation another any archive are array as atlas available axial axis
-background bits black body both brain brightness bytes cannot capture case channel chest cine code colour colours
-compressed contrast copies copy coronal cut damaged data date dates dicom dicomdir different digits dimensions
-direction document dose echo empty encoded error expected export file files finding findings folder for format frame
-frames from gantry gap gaps gives grid head header headers held high hold holds identifier image images index
-instance instead intensity is its kind label labels largest length less level line lines list lists localizer low
-lowest lung magnitude make many map maps mask masks measured medical memory missing model modality more mosaic name
-names neck nifti no none nor not number numbers object one only order orientation original other out overlay page
-pages part parts patient patients phase photograph picture pictures pixel pixels place plane point points position
-positions preset private probability range raw read regular reports report rescale result results row rows sagittal
-same scan scanner score scout screen second see segmentation sequence series set several shape shares show signal
-single size slice slices some space spacing spine stack stored study studies table taken text the their them there
-they thick this thorax tilt time times tissue too total type under unit units used value values view volume volumes
-voxel voxels wall was were which white whole window with without word words years zero
+about acquired affine all and angles annotation another any archive are array as atlas available axial axis background
+bits black body both brain brightness bytes cannot capture case channel chest cine code colour colours compressed
+contrast copies copy coronal cut damaged data date dates dicom dicomdir different digits dimensions direction document
+dose echo empty encoded error expected export file files finding findings folder for format frame frames from gantry
+gap gaps gives grid head header headers held high hold holds identifier image images index input instance instead
+intensity is its kind label labels largest length less level line lines list lists localizer low lowest lung magnitude
+make many map maps mask masks measured medical memory missing modality model more mosaic name names neck nifti no none
+nor not number numbers object one only order orientation original other out overlay page pages part parts patient
+patients phase photograph picture pictures pixel pixels place plane point points position positions preset private
+probability range raw read regular report reports rescale result results row rows sagittal same scan scanner score
+scout screen second see segmentation sequence series set several shape shares show signal single size slice slices
+some source space spacing spine stack stored studies study table taken text the their them there they thick this
+thorax tilt time times tissue too total type under unit units used value values view volume volumes voxel voxels wall
+was were which white whole window with without word words years zero
 """
 _OWN_WORDS = frozenset(_SAID.split())
 """What sentences of this project say of any image: such a word tells nothing of a patient whose name it happens to be.

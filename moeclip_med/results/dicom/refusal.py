@@ -38,20 +38,20 @@ def refusals(volume: Volume, formats: Collection[str]) -> dict[ResultFormat, str
         words = _FORMAT_WORDS.get(volume.series.format, volume.series.format.value)
         return {
             fmt: f"{name}: a DICOM {OBJECTS[fmt].name} cites DICOM source frames, but this input is {words}; omit "
-            f'"{fmt}" or score the DICOM series.'
+            f"{fmt} or score the DICOM series."
             for fmt in wanted
         }
     if len(volume.frames) != volume.shape[2]:
         return {
             fmt: f"{name}: a DICOM {OBJECTS[fmt].name} cites one source frame per slice, but {len(volume.frames)} "
-            f'frames are known for {volume.shape[2]} slices; omit "{fmt}".'
+            f"frames are known for {volume.shape[2]} slices; omit {fmt}."
             for fmt in wanted
         }
     if volume.has_orientation and volume.frame_geometry:
         return {}
     return {
         fmt: f"{name}: a DICOM {OBJECTS[fmt].name} needs a place in space for every frame (PS3.3, "
-        f'{OBJECTS[fmt].section}), but this source has none; omit "{fmt}".'
+        f"{OBJECTS[fmt].section}), but this source has none; omit {fmt}."
         for fmt in wanted
         if OBJECTS[fmt].needs_position
     }
