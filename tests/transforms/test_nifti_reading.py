@@ -124,9 +124,10 @@ def test_nan_and_infinity_are_counted(tmp_path):
     assert volume.notes == ("3 of 27 values are NaN or infinite; they count as background.",)
 
 
-def test_nothing_but_nan_is_refused(tmp_path):
-    path = save(tmp_path / "a.nii", np.full((2, 2, 2), np.nan, np.float32))
-    assert facts(message_of(path)) == facts('"a.nii" holds no usable value: every voxel is NaN or infinite.')
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, np.nan), (np.float32, np.inf), (np.float64, 1e300)])
+def test_values_that_no_image_has_are_refused(tmp_path, dtype, value):
+    said = message_of(save(tmp_path / "a.nii", np.full((2, 2, 2), value, dtype)))
+    assert all(words in said for words in ('"a.nii"', "NaN", "3.4e38", "scale"))
 
 
 def test_colour_volume(tmp_path):

@@ -137,7 +137,10 @@ def _value_notes(array: NDArray[np.float32], name: str) -> tuple[str, ...]:
             values = plane if finite.all() else plane[finite]
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     if n_bad == array.size:
-        msg = f'"{name}" holds no usable value: every voxel is NaN or infinite.'
+        msg = (
+            f'"{name}" holds no usable value: every voxel is NaN, infinite or beyond ±3.4e38, the largest 32-bit '
+            "number; expected intensities: scale them down, or export the image again."
+        )
         raise InputError(msg)
     notes = []
     if n_bad:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
 from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
 from moeclip_transforms.dicom_file import KeptFiles
 from moeclip_transforms.discovery import Findings, Skipped, iter_files, scan, with_unique_uids
@@ -240,7 +242,8 @@ def read_series(
         from moeclip_transforms.dicom import read_dicom
 
         return read_dicom(series, time_point=time_point, allocate=allocate, kept=kept)
-    return reader_named(series.reader or series.format.value).read(series, time_point=time_point)
+    with np.errstate(over="ignore"):  # what no 32-bit number holds becomes infinite, and is counted as such
+        return reader_named(series.reader or series.format.value).read(series, time_point=time_point)
 
 
 def _listed(series: tuple[Series, ...]) -> str:
