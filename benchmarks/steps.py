@@ -43,13 +43,14 @@ class Step(NamedTuple):
 
 def all_steps(*, quick: bool) -> list[Step]:
     """Every step, in order."""
-    metrics = Step((METRICS, "lesions", "all"), partial(lesion_metrics, cases=10 if quick else 100))
-    return [*lite_steps(quick=quick), *full_steps(quick=quick), *startup_steps(quick=quick), metrics]
+    metrics = Step((METRICS, "lesions", "all"), partial(script, "lesion_bench.py", "--cases", 10 if quick else 100))
+    scan = Step((STARTUP, "scan", "archive"), partial(script, "scan_bench.py", "--files", 2000 if quick else 38_000))
+    return [*lite_steps(quick=quick), *full_steps(quick=quick), *startup_steps(quick=quick), scan, metrics]
 
 
-def lesion_metrics(*, cases: int) -> Record:
-    """Time lesion and surface metrics of the benchmark in a process of its own."""
-    command = [sys.executable, str(HERE / "lesion_bench.py"), "--cases", str(cases)]
+def script(name: str, option: str, count: int) -> Record:
+    """Run a measure that is a script of its own."""
+    command = [sys.executable, str(HERE / name), option, str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
     result: Record = json.loads(done.stdout)
     return result

@@ -65,6 +65,9 @@ def rows(record: Record) -> list[tuple[str, ...]]:
         found = [("imports of score, all", "", f"{item['all_s']:.2f}", "", "", "")]
         found += [(f"  {name}", "", f"{spent:.2f}", "", "", "") for name, spent in item["seconds"].items()]
         lines += with_others(found, item)
+    for item in startup.get("scan", {}).values():
+        name = f"search of an archive, {item['files']:,} files"
+        lines += with_others([(name, "", f"{item['seconds']:.1f}", "", "", "")], item)
     for item in record.get("metrics", {}).get("lesions", {}).values():
         memory = f"{item['peak_mb'] / 1024:.2f}"
         name = f"lesion and surface metrics, {item['cases']} cases"
