@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import stat
 import time
 import warnings
 from contextlib import suppress
@@ -71,6 +72,10 @@ def load(key: str) -> tuple[bytes, Agreement] | None:
 
 
 def _read(blob: Path, record: Path) -> tuple[bytes, Agreement]:
+    for path in (blob, record):
+        if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would keep the reader waiting
+            msg = f'"{path.name}" is a link, a pipe or a device'
+            raise ValueError(msg)
     with record.open("rb") as stream:
         facts = json.loads(stream.read(_LONGEST_RECORD))
     agreement = Agreement(float(facts["correlation"]), float(facts["largest"]))

@@ -271,8 +271,12 @@ def _flip(path, at):
         lambda blob, record: record.write_text('{"correlation": 1' + "0" * 400 + ', "largest": 0, "sha256": ""}'),
         lambda blob, record: record.write_text("[" * 5000),
         lambda blob, record: record.write_text("[]"),
+        pytest.param(
+            lambda blob, record: (record.unlink(), os.mkfifo(record)),
+            marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have a name"),
+        ),
     ],
-    ids=["altered", "truncated", "empty", "no number", "immense", "deep", "another form"],
+    ids=["altered", "truncated", "empty", "no number", "immense", "deep", "another form", "pipe"],
 )
 def test_a_damaged_compiled_model_is_never_loaded_but_built_again_and_said(kept, damage):
     make, maps, blob, record = kept
