@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +229,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path, name, code):
         [sys.executable, "-m", "moeclip_med", "batch", str(tmp_path / "archive"), "-o", str(tmp_path / "out"), "-q"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, getattr(signal, name), signal.SIG_DFL),  # noqa: PLW1509 - under nohup, too
     )  # fmt: skip
     end = time.monotonic() + 200
     while time.monotonic() < end and not list(temporary.rglob("large.nii.gz")) and run.poll() is None:
