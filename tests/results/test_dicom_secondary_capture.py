@@ -8,6 +8,7 @@ import pytest
 from result_cases import SOURCES, with_edited_headers
 
 from moeclip_med.results import write_results
+from moeclip_med.results.dicom.secondary_capture import enlargement
 
 
 def captures(result):
@@ -58,6 +59,13 @@ def test_the_brightest_overlay_lies_on_the_finding_in_mm(written, source):
     ras = result.anomaly.affine.matrix @ [*finding.peak_voxel, 1]
     np.testing.assert_allclose(lps, [-ras[0], -ras[1], ras[2]], atol=1.0)
     assert picture.FrameOfReferenceUID == result.headers[0].FrameOfReferenceUID
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "factor"), [(512, 512, 1), (128, 128, 3), (64, 64, 6), (1, 16, 96), (16, 1, 96), (1, 3000, 32)]
+)
+def test_a_slice_is_enlarged_for_the_text_and_a_strip_no_more_than_needed(rows, columns, factor):
+    assert enlargement(rows, columns) == factor
 
 
 def test_small_slices_are_enlarged_and_their_corners_stay(written):

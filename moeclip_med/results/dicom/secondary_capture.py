@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from moeclip_med.results.dicom.sources import Sources
     from moeclip_med.scoring.anomaly import AnomalyVolume
 
-_SMALLEST_SIDE = 384
-"""Slices with a shorter side than this are enlarged by a whole number, so that the burnt-in text can be read."""
+_SMALLEST_SIDE, _LONGEST_SIDE, _TEXT_HEIGHT = 384, 1536, 32
+"""Pixels. Slices with a shorter side are enlarged so that the burnt-in text can be read, but no longer than needed."""
 
 _CHUNK = 16
 """Slices copied out of the volume at once: neighbours along z share a line of the processor's cache."""
@@ -65,12 +65,19 @@ def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: 
             yield _capture(anomaly, sources, identity, index, pixels, factor)
 
 
+def enlargement(rows: int, columns: int) -> int:
+    """Return the whole number by which a slice is enlarged: to 384 pixels, less for a strip, which would be immense."""
+    shorter, longer = sorted((rows, columns))
+    least = -(-_TEXT_HEIGHT // shorter)
+    return max(1, min(-(-_SMALLEST_SIDE // shorter), max(least, _LONGEST_SIDE // longer)))
+
+
 def _picture(
     image: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.uint16], anomaly: AnomalyVolume
 ) -> tuple[NDArray[np.uint8], int]:
     """(rows, columns, 3) uint8 from (rows, columns, channel), and by how much it is enlarged."""
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
-    factor = max(1, -(-_SMALLEST_SIDE // min(labels.shape)))
+    factor = enlargement(*labels.shape)
     larger = (labels.shape[1] * factor, labels.shape[0] * factor)
     smooth = np.stack([_enlarged(image[..., channel], larger) for channel in range(3)], axis=-1)
     pixels = blend(smooth, _enlarged(scores, larger), anomaly.threshold)
