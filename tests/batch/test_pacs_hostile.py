@@ -1,76 +1,26 @@
-"""A PACS that lies, forgets, repeats itself, sends on, never ends: nothing of it holds up another study."""
+"""A PACS that lies, forgets, repeats itself, never ends: nothing of it holds up another study."""
 
 from __future__ import annotations
 
 import os
 import stat
 import time
-import warnings
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 import requests
 from hospital_files import Patient, write_series
-from hypothesis import given
-from hypothesis import strategies as st
-from moeclip_transforms.errors import InputError, NoticeWarning
-from pacs_jobs import Listener, pacs_job, states
-from puppet import Puppet
+from moeclip_transforms.errors import InputError
+from pacs_jobs import states
+from puppet_watch import DAY, SHAPE, Watch, connect, study
 
 from moeclip_med.batch.pacs import dicomweb, http
-from moeclip_med.batch.pacs.dicomweb import PacsError, PacsServer, PacsUnreachableError, RemoteSeries
-from moeclip_med.batch.pacs.http import AnswerLimits, IncompleteError, PacsAddress
-from moeclip_med.batch.pacs.multipart import boundary_of, save_parts
+from moeclip_med.batch.pacs.dicomweb import PacsError, PacsUnreachableError, RemoteSeries
+from moeclip_med.batch.pacs.http import AnswerLimits
 from moeclip_med.batch.pacs.service import Metrics, Service, read_watch_status
 from moeclip_med.batch.pacs.watching import PacsWatcher, WatchMemory, WatchQuery
-
-DAY = date(2024, 2, 29)
-SHAPE = (64, 64, 3)
-
-
-@pytest.fixture
-def puppet():
-    served = Puppet()
-    yield served
-    served.close()
-
-
-def connect(url: str, **changes) -> PacsServer:
-    return PacsServer(PacsAddress(url, **{"attempts": 2, "first_wait": 0.01, **changes}))
-
-
-def study(puppet: Puppet, folder, series: int = 1, day: str = "20240229") -> tuple[str, list[str]]:
-    """Let the puppet hold a study; gives its UID and those of its series."""
-    patient = Patient()
-    uids = [write_series(folder / f"s{n}", patient, shape=SHAPE, seed=n) for n in range(series)]
-    for number in range(series):
-        puppet.hold(folder / f"s{number}", day)
-    return patient.study_uid, uids
-
-
-class Watch:
-    """A watch of the puppet; its clock is set by hand."""
-
-    def __init__(self, puppet: Puppet, folder, opened: ExitStack, **changes) -> None:
-        self.now = 1_700_000_000.0
-        self.listener = Listener()
-        self.memory = WatchMemory(folder / "watch.sqlite")
-        opened.callback(self.memory.close)
-        self.job = opened.enter_context(pacs_job(connect(puppet.url), folder / "job", **changes))
-        job = replace(self.job, note_own=self.memory.note_own)
-        self.watcher = PacsWatcher(job, self.memory, WatchQuery(), self.listener, lambda: self.now)
-
-    def poll(self, day: date = DAY, after: float = 60.0):
-        self.now += after
-        return self.watcher.poll(day)
-
-
-@pytest.fixture
-def watch(puppet, tmp_path):
-    with ExitStack() as opened:
-        yield Watch(puppet, tmp_path, opened)
 
 
 def test_a_series_that_always_answers_500_holds_up_neither_its_study_nor_others(puppet, watch, tmp_path):
@@ -236,101 +186,6 @@ def test_a_series_that_the_pacs_lists_for_another_study_is_refused(puppet, tmp_p
         connect(puppet.url).find_series("1.2")
 
 
-# Where things are sent, and who may read them.
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_an_object_is_never_sent_on_to_another_host(puppet, tmp_path, status):
-    other = Puppet()
-    try:
-        puppet.faults.redirect["POST"] = (f"{other.url}/studies/1.2", status)
-        uid, _ = study(puppet, tmp_path / "a")
-        server = connect(puppet.url)
-        with pacs_job(server, tmp_path / "job", destination=server) as job:
-            (result,) = job.score_study(uid)
-        assert "where nothing is sent" in result.error
-        assert other.asked == []
-        assert other.stored == []
-    finally:
-        other.close()
-
-
-@pytest.mark.parametrize("target", ["http://elsewhere.invalid/x", "https://127.0.0.1:1/x", "ftp://a/b", "//b.invalid/"])
-def test_a_question_is_not_sent_on_to_another_place_either(puppet, target):
-    puppet.faults.redirect["GET"] = (target, 302)
-    with pytest.raises(PacsError, match="where nothing is sent"):
-        connect(puppet.url, token="secret").find_studies({})  # noqa: S106
-    assert len(puppet.asked) == 1
-
-
-def test_a_circle_of_redirects_ends(puppet):
-    puppet.faults.redirect["GET"] = ("/dicom-web/studies", 302)
-    with pytest.raises(PacsError, match="from one address to the next"):
-        connect(puppet.url).find_studies({})
-
-
-def test_the_password_in_the_address_is_used_and_never_shown(puppet):
-    address = PacsAddress(puppet.url.replace("://", "://reader:let%20me%20in@"))
-    assert address.url == puppet.url
-    assert "let me" not in repr(address)
-    puppet.faults.status["studies"] = 403
-    with pytest.raises(PacsError) as caught:
-        PacsServer(address).find_studies({})
-    assert "let me" not in str(caught.value)
-    assert puppet.asked[0][2] == requests.auth._basic_auth_str("reader", "let me in")
-
-
-def test_netrc_is_never_asked(puppet, tmp_path, monkeypatch):
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    connect(puppet.url, token="ours").find_studies({})  # noqa: S106
-    connect(puppet.url).find_studies({})
-    assert {authorization for _, _, authorization in puppet.asked} == {"Bearer ours", ""}
-
-
-@pytest.mark.parametrize(
-    ("url", "is_told"),
-    [("http://pacs.example/dw", True), ("https://pacs.example/dw", False), ("http://localhost:8042/dw", False)],
-)
-def test_a_password_over_plain_http_is_told_but_on_loopback(url, is_told):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NoticeWarning)
-        PacsServer(PacsAddress(url, user="a", password="b"))  # noqa: S106
-    assert bool(caught) == is_told
-
-
-@pytest.mark.parametrize("secret", ["a\r\nX-Evil: 1", "a\x00b"])
-def test_a_secret_that_would_end_a_header_is_refused(secret):
-    with pytest.raises(InputError, match="control character"):
-        PacsAddress("https://pacs.example", token=secret)
-
-
-def test_a_secret_comes_from_a_file_and_one_that_others_can_read_is_told(tmp_path, capsys, caplog):
-    from moeclip_med.cli.pacs_options import read_secret
-
-    path = tmp_path / "token"
-    path.write_text("abc\n")
-    path.chmod(0o644)
-    assert read_secret(path, "--token-file", "NOBODY_SETS_THIS") == "abc"
-    if os.name == "posix":
-        assert "can be read by others" in caplog.text
-    path.write_text("")
-    with pytest.raises(InputError, match="is empty"):
-        read_secret(path, "--token-file", "NOBODY_SETS_THIS")
-
-
-# How much is read.
-
-
-def test_a_secret_that_is_no_text_is_not_quoted(tmp_path):
-    from moeclip_med.cli.pacs_options import read_secret
-
-    (tmp_path / "token").write_bytes(b"abc\xff")
-    with pytest.raises(InputError, match="another encoding") as caught:
-        read_secret(tmp_path / "token", "--token-file", "NONE")
-    assert "0xff" not in str(caught.value)
-
-
 def test_a_list_of_too_many_bytes_is_not_read(puppet):
     puppet.faults.body["studies"] = b"[" + b" " * 3_000_000 + b"]"
     with pytest.raises(PacsError, match="sends more than 1 MiB"):
@@ -429,44 +284,6 @@ def test_a_full_disk_while_fetching_is_no_fault_of_the_pacs(puppet, watch, tmp_p
     with pytest.raises(InputError, match="No space left on device") as caught:
         watch.poll()
     assert not isinstance(caught.value, PacsError)
-
-
-@given(
-    st.lists(st.binary(max_size=300), min_size=1, max_size=4),
-    st.integers(1, 40),
-    st.sampled_from([b"b", b"--", b"=_x"]),
-)
-def test_parts_come_out_as_they_went_in_however_they_are_cut(tmp_path_factory, parts, size, boundary):
-    parts = [part.replace(b"\r\n--" + boundary, b"") for part in parts]
-    body = b"".join(b"\r\n--" + boundary + b"\r\nA: b\r\n\r\n" + part for part in parts) + b"\r\n--" + boundary + b"--"
-    folder = tmp_path_factory.mktemp("parts")
-    pieces = [body[start : start + size] for start in range(0, len(body), size)]
-    assert [path.read_bytes() for path in save_parts(pieces, boundary, folder)] == parts
-    with pytest.raises(IncompleteError):
-        list(save_parts([body[:-2]], boundary, tmp_path_factory.mktemp("cut")))
-
-
-@given(st.binary(max_size=400))
-def test_no_answer_breaks_the_parser(tmp_path_factory, body):
-    with suppress(IncompleteError):
-        list(save_parts([body], b"b", tmp_path_factory.mktemp("parts")))
-
-
-@pytest.mark.parametrize(
-    ("content_type", "boundary"),
-    [
-        ('multipart/related; type="application/dicom"; boundary="a b"', b"a b"),
-        ("multipart/related", None),
-        ("text/html; boundary=x", None),
-        ("", None),
-        ("multipart/related; boundary=x\r\nEvil: 1", b"x"),
-    ],
-)
-def test_the_boundary_is_read_from_the_header(content_type, boundary):
-    assert boundary_of(content_type) == boundary
-
-
-# As a service.
 
 
 def test_the_service_goes_on_after_trouble_tells_figures_and_its_health(puppet, tmp_path):
