@@ -56,3 +56,17 @@ def test_no_workflow_has_more_rights_than_it_names(path):
 def test_pages_and_readme_are_run_by_some_workflow():
     """Their blocks are slow tests."""
     assert any("make test-all" in line for path in WORKFLOWS for line in commands(path))
+
+
+def test_a_job_tests_the_lowest_versions_of_every_extra():
+    """But `duo`, which is installed by itself; its one floor beside a pinned package is that of `export`."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    (line,) = [line for path in WORKFLOWS for line in commands(path) if "constraints-lowest.txt" in line]
+    installed = set(re.search(r"\"\.\[([a-z,]+)\]\"", line)[1].split(","))
+    for name in list(installed):
+        for text in extras[name]:
+            inner = re.fullmatch(r"moeclip-med\[([a-z,]+)\]", text)
+            installed |= set(inner[1].split(",")) if inner else set()
+    assert set(extras) - installed == {"duo"}
+    assert "onnx>=1.17" in extras["export"]
+    assert extras["duo"][1:] == ["onnx>=1.17"]

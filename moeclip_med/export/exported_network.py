@@ -20,7 +20,7 @@ LARGEST_DIFFERENCE = 2e-3
 class ExportedNetwork(nn.Module):
     """From images (B, 3, S, S) float32 in [0, 1] to raw anomaly maps (B, M, M)."""
 
-    channel_mean: Tensor  # "mean" alone is also what torch 2.6 names a node, and ONNX refuses two of one name
+    channel_mean: Tensor
     channel_std: Tensor
     text: Tensor | None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from moeclip_med.weights import LoadedModel
 
 _LARGEST_BATCH = 4096
-"""Stated for ONNX, since torch 2.6 does not export a dimension without an end."""
+"""Stated for ONNX, since older torch does not export a dimension without an end."""
 
 
 class ExportFormat(StrEnum):
