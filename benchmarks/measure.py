@@ -295,8 +295,7 @@ def peak_memory() -> float:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e9
-    msg = "/proc/self/status names no peak of memory"
-    raise OSError(msg)
+    raise OSError("/proc/self/status names no peak of memory")
 
 
 MEASURES: dict[str, Callable[..., Result]] = {

@@ -87,8 +87,7 @@ def released_rule() -> Any:  # noqa: ANN401 - a module
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, _RULE)
         if spec is None or spec.loader is None:
-            msg = f"{_RULE} is missing; run the benchmark from a checkout of the repository."
-            raise FileNotFoundError(msg)
+            raise FileNotFoundError(f"{_RULE} is missing; run the benchmark from a checkout of the repository.")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

@@ -252,6 +252,5 @@ def wall(command: list[str]) -> tuple[float, float | None]:
         seconds = time.perf_counter() - started
         if process.returncode:
             errors.seek(0)
-            msg = f"{' '.join(command)}: {errors.read().strip().splitlines()[-1:]}"
-            raise RuntimeError(msg)
+            raise RuntimeError(f"{' '.join(command)}: {errors.read().strip().splitlines()[-1:]}")
     return seconds, peak

@@ -256,8 +256,7 @@ def main() -> None:
     arguments = parser.parse_args()
     shared = os.environ.get("MOECLIP_SHARED")
     if not shared:
-        msg = "MOECLIP_SHARED is not set; name the folder that holds data/medical."
-        raise InputError(msg)
+        raise InputError("MOECLIP_SHARED is not set; name the folder that holds data/medical.")
     maps_of = load_network(arguments.model)
     print("| set | images | method | pixel AUROC | pixel AP | image AUROC |\n|---|---|---|---|---|---|")
     for name in arguments.sets:

@@ -126,8 +126,7 @@ def fuzz_texts(folder: Path, data: bytes) -> None:
     value, _, sentence = text.partition("|")
     said = Redactor([value])(f'"{value}" {sentence}')
     if "\n" in said:
-        msg = "a redacted sentence has two lines"
-        raise AssertionError(msg)
+        raise AssertionError("a redacted sentence has two lines")
 
 
 TARGETS: dict[str, Callable[[Path, bytes], None]] = {

@@ -37,8 +37,7 @@ def network_of(folder: Path) -> MoEClip | FusedNetwork:
     if not run.exists():
         network = load_model(str(folder)).network
         if isinstance(network, ZeroShotClip):
-            msg = f'"{folder}" holds a model without learned parts; name a run or a trained model.'
-            raise InputError(msg)
+            raise InputError(f'"{folder}" holds a model without learned parts; name a run or a trained model.')
         return network
     settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     network, _ = build_network(Architecture.from_json(settings["architecture"]))

@@ -70,14 +70,17 @@ def explained(path: Path | None = None) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         reason = "the disk is full" if "full" in str(error) else f"it cannot be read or written ({error})"
-        msg = f"{where}: {reason}; free space or check the folder, then run the same command again"
-        raise StorageError(msg) from error
+        raise StorageError(
+            f"{where}: {reason}; free space or check the folder, then run the same command again"
+        ) from error
     except sqlite3.DatabaseError as error:
-        msg = f"{where} is damaged ({error}); restore it from a copy, or start again in another output folder"
-        raise StorageError(msg) from error
+        raise StorageError(
+            f"{where} is damaged ({error}); restore it from a copy, or start again in another output folder"
+        ) from error
     except OSError as error:
-        msg = f"{where}: {error.strerror or error}; check the output folder, then run the same command again"
-        raise StorageError(msg) from error
+        raise StorageError(
+            f"{where}: {error.strerror or error}; check the output folder, then run the same command again"
+        ) from error
 
 
 _LOCK_WAIT_SECONDS = 1.0
@@ -99,13 +102,13 @@ class RunLock:
         except sqlite3.OperationalError as error:
             self._connection.close()
             if "locked" not in str(error):
-                msg = f'"{path}" cannot be locked ({error}); choose an output folder on another file system'
-                raise StorageError(msg) from error
-            msg = (
+                raise StorageError(
+                    f'"{path}" cannot be locked ({error}); choose an output folder on another file system'
+                ) from error
+            raise InputError(
                 f'another run is working on "{output}"; wait for it ("moeclip-med batch status" tells how far it is), '
                 "or choose another output folder"
-            )
-            raise InputError(msg) from error
+            ) from error
 
     def release(self) -> None:
         """Let go."""

@@ -167,8 +167,7 @@ def run_batch(settings: BatchSettings, watcher: Watcher, *, load: LoadsDetector 
             or the archive is gone. What was done is kept; the same command goes on from there.
     """
     if not settings.root.exists():
-        msg = f'"{settings.root}" does not exist; check the path, or mount it'
-        raise InputError(msg)
+        raise InputError(f'"{settings.root}" does not exist; check the path, or mount it')
     with BatchOutput(settings.output) as output:
         fingerprint = output.agree_on(settings_that_matter(settings), redo=settings.redo)
         _reconsider(output, settings)

@@ -61,15 +61,18 @@ class SeriesFilter:
         match = _FORM.fullmatch(text)
         if match is None or match.group(1) not in NUMBERS | TEXTS:
             fields = ", ".join([*TEXTS, *NUMBERS])
-            msg = f'--filter "{text}" is not understood; write FIELD=VALUE with one of {fields}, e.g. "modality=CT,MR"'
-            raise InputError(msg)
+            raise InputError(
+                f'--filter "{text}" is not understood; write FIELD=VALUE with one of {fields}, e.g. "modality=CT,MR"'
+            )
         name, comparison, value = match.groups()
         if name in NUMBERS and not value.isdecimal():
-            msg = f'--filter "{text}" compares {name} with "{value}"; write a whole number, e.g. "{name}>=20"'
-            raise InputError(msg)
+            raise InputError(
+                f'--filter "{text}" compares {name} with "{value}"; write a whole number, e.g. "{name}>=20"'
+            )
         if name in TEXTS and comparison not in {"=", "!="}:
-            msg = f'--filter "{text}" compares a text by {comparison}; write "{name}={value}" or "{name}!={value}"'
-            raise InputError(msg)
+            raise InputError(
+                f'--filter "{text}" compares a text by {comparison}; write "{name}={value}" or "{name}!={value}"'
+            )
         return cls(name, comparison, value)
 
     def accepts(self, series: Series) -> bool:

@@ -121,11 +121,10 @@ class BatchOutput:
         if not known:
             self.ledger.set_meta(_IDENTITY, identity)
         elif known != identity:
-            msg = (
+            raise InputError(
                 f'the results in "{self.folder}" were made with another model (SHA-256 {known[:12]}…, now '
                 f"{identity[:12]}…); add --redo to score everything again, or name another output folder"
             )
-            raise InputError(msg)
 
 
 def check_usable(folder: Path) -> None:
@@ -135,11 +134,9 @@ def check_usable(folder: Path) -> None:
         InputError: If it holds something else.
     """
     if folder.exists() and not folder.is_dir():
-        msg = f'--output "{folder}" is a file; name a folder'
-        raise InputError(msg)
+        raise InputError(f'--output "{folder}" is a file; name a folder')
     if folder.is_dir() and not (folder / PRIVATE_NAME).is_dir() and any(folder.iterdir()):
-        msg = f'--output "{folder}" is not empty and holds no earlier batch; name another folder'
-        raise InputError(msg)
+        raise InputError(f'--output "{folder}" is not empty and holds no earlier batch; name another folder')
 
 
 def check_settings(folder: Path, ledger: Ledger, settings: dict[str, Any]) -> None:
@@ -152,11 +149,10 @@ def check_settings(folder: Path, ledger: Ledger, settings: dict[str, Any]) -> No
     known = ledger.meta(_SETTINGS)
     if known and json.loads(known) != settings:
         difference = _difference(json.loads(known), settings)
-        msg = (
+        raise InputError(
             f'the results in "{folder}" were made with other settings ({difference}); '
             "add --redo to score everything again, or name another output folder"
         )
-        raise InputError(msg)
 
 
 def _check_format(folder: Path, ledger: Ledger) -> None:
@@ -164,11 +160,10 @@ def _check_format(folder: Path, ledger: Ledger) -> None:
     if not known:
         ledger.set_meta(_FORMAT, SCHEMA_VERSION)
     elif known != SCHEMA_VERSION:
-        msg = (
+        raise InputError(
             f'the ledger in "{folder}" has format {known}, this version of moeclip-med writes {SCHEMA_VERSION}; '
             "name another output folder"
         )
-        raise InputError(msg)
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -61,16 +61,14 @@ def read_status(folder: Path) -> Status:
     """
     private = folder / PRIVATE_NAME
     if not (private / LEDGER_NAME).is_file():
-        msg = f'"{folder}" holds no batch; name the --output folder of "moeclip-med batch"'
-        raise InputError(msg)
+        raise InputError(f'"{folder}" holds no batch; name the --output folder of "moeclip-med batch"')
     ledger = Ledger(private / LEDGER_NAME, read_only=True)
     try:
         if not ledger.is_begun:
-            msg = (
+            raise InputError(
                 f'"{folder}" holds a batch that ended before its first entry, on a full disk for example; '
                 'run "moeclip-med batch" with it again'
             )
-            raise InputError(msg)
         run = ledger.last_run()
         return Status(
             counts=ledger.counts(),
@@ -144,8 +142,7 @@ def look_at_archive(settings: BatchSettings, watcher: Watcher) -> DryRun:
             else, or results of other settings.
     """
     if not settings.root.exists():
-        msg = f'"{settings.root}" does not exist; check the path, or mount it'
-        raise InputError(msg)
+        raise InputError(f'"{settings.root}" does not exist; check the path, or mount it')
     check_usable(settings.output)
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-")))

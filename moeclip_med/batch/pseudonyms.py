@@ -39,10 +39,9 @@ class Pseudonyms:
             InputError: If it is too short or all zeros, as a full disk leaves a file: names could be guessed.
         """
         if len(key) != _KEY_BYTES or not any(key):
-            msg = (
+            raise InputError(
                 f"the key of the pseudonyms holds {len(key)} bytes that are no key; expected {_KEY_BYTES} random bytes"
             )
-            raise InputError(msg)
         self.key = key
 
     @classmethod
@@ -63,8 +62,9 @@ class Pseudonyms:
         try:
             return cls(found)
         except InputError as error:
-            msg = f'"{path}": {error}; restore it from a copy, or start again in another output folder'
-            raise InputError(msg) from error
+            raise InputError(
+                f'"{path}": {error}; restore it from a copy, or start again in another output folder'
+            ) from error
 
     def patient(self, identifier: str) -> str:
         """Name a patient after the PatientID."""

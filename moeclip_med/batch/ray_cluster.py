@@ -111,8 +111,9 @@ class RayExecutor:
             self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-            msg = f'--ray "{address}": no cluster can be reached there ({reason}); start one with "ray start --head"'
-            raise InputError(msg) from error
+            raise InputError(
+                f'--ray "{address}": no cluster can be reached there ({reason}); start one with "ray start --head"'
+            ) from error
         environment = {"env_vars": dict.fromkeys(THREAD_VARIABLES, str(limits.threads))}
         self._make = self._ray.remote(ScoringActor).options(
             num_cpus=limits.threads, max_restarts=0, max_task_retries=0, runtime_env=environment

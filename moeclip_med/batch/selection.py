@@ -88,10 +88,9 @@ class Condition:
         try:
             return regex.search(pattern, text[:_LONGEST_TEXT], timeout=_PATTERN_SECONDS) is not None
         except TimeoutError:
-            msg = (
+            raise InputError(
                 f'--select: the expression "{pattern}" on {self.field} takes too long; write it without nested repeats'
-            )
-            raise InputError(msg) from None
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -134,18 +133,15 @@ class Selection:
 
         try:
             if path.stat().st_size > _LARGEST_FILE:
-                msg = f'--select "{path}" has {path.stat().st_size} bytes; at most {_LARGEST_FILE} are read'
-                raise InputError(msg)
+                raise InputError(f'--select "{path}" has {path.stat().st_size} bytes; at most {_LARGEST_FILE} are read')
             text = path.read_text(encoding="utf-8")
             content = yaml.safe_load(text)
         except OSError as error:
-            msg = f'--select "{path}" cannot be read ({error.strerror or error}); check the path'
-            raise InputError(msg) from error
+            raise InputError(f'--select "{path}" cannot be read ({error.strerror or error}); check the path') from error
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            msg = f'--select "{path}" is no YAML ({" ".join(str(error).split())[:200]})'
-            raise InputError(msg) from error
+            raise InputError(f'--select "{path}" is no YAML ({" ".join(str(error).split())[:200]})') from error
         _check_schema(path, content)
         return cls(tuple(_rule(path, rule) for rule in content["rules"]), text)
 
@@ -279,8 +275,7 @@ def _check_schema(path: Path, content: object) -> None:
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
     if error is not None:
         place = "/".join(map(str, error.absolute_path)) or "the whole"
-        msg = f'--select "{path}": {place}: {error.message[:200]}'
-        raise InputError(msg)
+        raise InputError(f'--select "{path}": {place}: {error.message[:200]}')
 
 
 def _rule(path: Path, rule: dict[str, Any]) -> SelectionRule:
@@ -294,8 +289,7 @@ def _condition(path: Path, field: str, wanted: Any) -> Condition:  # noqa: ANN40
 
     if field not in NUMBERS | TEXTS and field != "plane" and tag_for_keyword(_keyword(field) or "-") is None:
         own = ", ".join([*TEXTS, *NUMBERS, "plane"])
-        msg = f'--select "{path}": "{field}" is no DICOM keyword or tag, and none of {own}'
-        raise InputError(msg)
+        raise InputError(f'--select "{path}": "{field}" is no DICOM keyword or tag, and none of {own}')
     if isinstance(wanted, list):
         return Condition(field, values=tuple(wanted))
     if not isinstance(wanted, dict):
@@ -304,8 +298,9 @@ def _condition(path: Path, field: str, wanted: Any) -> Condition:  # noqa: ANN40
         try:
             regex.compile(pattern or "")
         except regex.error as error:
-            msg = f'--select "{path}": the expression "{pattern}" on {field} is malformed ({error})'
-            raise InputError(msg) from error
+            raise InputError(
+                f'--select "{path}": the expression "{pattern}" on {field} is malformed ({error})'
+            ) from error
     return Condition(
         field,
         least=wanted.get("min"),

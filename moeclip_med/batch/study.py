@@ -228,12 +228,11 @@ class StudyScorer:
         columns, rows, slices, _ = series.shape
         needed = self._idle_bytes + scoring_bytes(columns, rows, slices, series.channels)
         if limit is not None and needed > limit:
-            msg = (
+            raise InputError(
                 f"the series declares {'×'.join(map(str, series.shape))} values, which takes about "
                 f"{needed / 2**30:.1f} GiB to score, more than the {limit / 2**30:.1f} GiB of a worker; "
                 "raise --memory or use fewer --workers"
             )
-            raise InputError(msg)
 
     def _without_series(self, job: StudyJob, source: StudyFiles) -> Iterator[tuple[SeriesRecord, PrivateDetail]]:
         """One record for the files of a study that cannot be read, and one for those that belong to no series."""
@@ -285,11 +284,13 @@ def _check_unchanged(job: StudyJob) -> None:
         try:
             facts = stamp.path.stat()
         except FileNotFoundError as error:
-            msg = "a file of this study vanished after it was found; run the same command again when all are in place"
-            raise ChangedError(msg) from error
+            raise ChangedError(
+                "a file of this study vanished after it was found; run the same command again when all are in place"
+            ) from error
         if (facts.st_size, facts.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
-            msg = "a file of this study changed while it was read; run the same command again when it is complete"
-            raise ChangedError(msg)
+            raise ChangedError(
+                "a file of this study changed while it was read; run the same command again when it is complete"
+            )
 
 
 def _errno(error: BaseException | None) -> int | None:

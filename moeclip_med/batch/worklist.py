@@ -63,8 +63,9 @@ def read_worklist(output: Path) -> tuple[WorklistItem, ...]:
     """
     rows = [row for row in _read(output / TRIAGE_NAME) if row["state"] == SeriesState.DONE.value and row["folder"]]
     if not rows:
-        msg = f'"{output.name}" lists no scored series; wait for the batch to score one, or choose another folder.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{output.name}" lists no scored series; wait for the batch to score one, or choose another folder.'
+        )
     return tuple(
         WorklistItem(
             row["study"],
@@ -88,26 +89,26 @@ def read_image(output: Path, item: WorklistItem) -> Iterator[Volume]:
     """
     private = output / PRIVATE_NAME / CATALOGUE_NAME
     if not private.is_file():
-        msg = f'"{output.name}" lacks the list of its sources ({PRIVATE_NAME}), so open the image first.'
-        raise InputError(msg)
+        raise InputError(f'"{output.name}" lacks the list of its sources ({PRIVATE_NAME}), so open the image first.')
     catalogue = Catalogue(private, read_only=True)
     try:
         files, (uid, _) = catalogue.files_of(item.study), catalogue.detail(item.series)
     finally:
         catalogue.close()
     if not files or not all(stamp.path.is_file() for stamp in files):
-        msg = f"The image of series {item.series} is no longer where the batch read it; open it from its new place."
-        raise InputError(msg)
+        raise InputError(
+            f"The image of series {item.series} is no longer where the batch read it; open it from its new place."
+        )
     with open_study(files, output) as study:
         series = next((one for one in study.series if one.uid == uid), None)
         if series is None:
-            msg = f"The files of series {item.series} hold another series now; score the archive again."
-            raise InputError(msg)
+            raise InputError(f"The files of series {item.series} hold another series now; score the archive again.")
         known = read_record(output / item.folder / RESULT_NAMES[ResultFormat.RUN]).input
         volume = study.read(series, time_point=known.time_point)
         if volume.source.sha256 != known.sha256:
-            msg = f"The image of series {item.series} has changed since it was scored; score the archive again."
-            raise InputError(msg)
+            raise InputError(
+                f"The image of series {item.series} has changed since it was scored; score the archive again."
+            )
         yield volume
 
 
@@ -182,11 +183,13 @@ def _read(path: Path) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except FileNotFoundError as error:
-        msg = f'"{path.parent.name}" holds no {path.name}, so it is no output of a batch; choose the folder of one.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{path.parent.name}" holds no {path.name}, so it is no output of a batch; choose the folder of one.'
+        ) from error
     except (OSError, ValueError, csv.Error) as error:
-        msg = f"{path.name} cannot be read ({type(error).__name__}); run the batch again to write it anew."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{path.name} cannot be read ({type(error).__name__}); run the batch again to write it anew."
+        ) from error
 
 
 def _write(path: Path, rows: list[dict[str, str]]) -> None:
@@ -199,7 +202,8 @@ def _write(path: Path, rows: list[dict[str, str]]) -> None:
             writer.writerows(rows)
         draft.replace(path)
     except OSError as error:
-        msg = f"{path.name} could not be written ({error.strerror or error}); decisions are kept in {path.parent.name}."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{path.name} could not be written ({error.strerror or error}); decisions are kept in {path.parent.name}."
+        ) from error
     finally:
         draft.unlink(missing_ok=True)

@@ -78,8 +78,7 @@ def compare(first: Path, second: Path) -> list[Comparison]:
     runs = [_load(folder) for folder in (first, second)]
     shared = [name for name in runs[0] if name in runs[1]]
     if not shared:
-        msg = f'"{first}" and "{second}" have no data set in common; run both on the same sets'
-        raise InputError(msg)
+        raise InputError(f'"{first}" and "{second}" have no data set in common; run both on the same sets')
     comparisons: list[Comparison] = []
     for name in shared:
         rows = (runs[0][name], runs[1][name])
@@ -87,8 +86,7 @@ def compare(first: Path, second: Path) -> list[Comparison]:
         for protocol in protocols[:1]:
             comparisons += _compare_set(rows, protocol)
     if not comparisons:
-        msg = f'"{first}" and "{second}" have no case in common; run both on the same images'
-        raise InputError(msg)
+        raise InputError(f'"{first}" and "{second}" have no case in common; run both on the same images')
     corrected = holm([one.p_value for one in comparisons])
     return [replace(one, corrected=value) for one, value in zip(comparisons, corrected, strict=True)]
 
@@ -184,8 +182,7 @@ def _load(folder: Path) -> dict[str, Rows]:
     counts = folder / COUNTS_FOLDER
     stores = sorted(path.parent for path in counts.glob("*/progress.json"))
     if not stores:
-        msg = f'"{folder}" holds no benchmark run; name the output folder of "moeclip-med benchmark"'
-        raise InputError(msg)
+        raise InputError(f'"{folder}" holds no benchmark run; name the output folder of "moeclip-med benchmark"')
     loaded = {}
     for store in stores:
         settings_hash = json.loads((store / "progress.json").read_text(encoding="utf-8"))["settings_hash"]

@@ -46,8 +46,7 @@ def onto_grid(
     order = 0 if nearest or is_exact else 1
     inside = _cover(used, values.shape, volume.shape)
     if inside == 0 or (needs_cover and inside < _SMALLEST_COVER):
-        msg = f"covers {inside:.0%} of the image; expected a grid over the same place"
-        raise InputError(msg)
+        raise InputError(f"covers {inside:.0%} of the image; expected a grid over the same place")
     result = ndimage.affine_transform(
         np.asarray(values, dtype=np.float32), used[:3, :3], used[:3, 3], output_shape=volume.shape, order=order
     )

@@ -68,11 +68,10 @@ class MapSystem:
         self._root = own if own.is_dir() else source.folder
         self._paths = {case.key: path for case in dataset.cases if (path := self._find(case.key)) is not None}
         if not self._paths:
-            msg = (
+            raise InputError(
                 f'--maps {source.name}: "{self._root}" holds no map of {dataset.name}; expected for the case '
                 f'"{dataset.cases[0].key}" a file of that path with another ending ({", ".join(_ENDINGS[:-1])})'
             )
-            raise InputError(msg)
 
     def threshold_for(self, *, is_volumes: bool) -> float | None:  # noqa: ARG002 - the user gave one for both
         """Return the threshold that was given, None where none was."""
@@ -154,8 +153,7 @@ def _values(path: Path) -> NDArray[Any]:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             values = np.asarray(image)
         if values.ndim != 2:  # noqa: PLR2004 - a picture of scores is grey
-            msg = f"holds colours, {values.shape}; expected grey values, or NumPy's format"
-            raise InputError(msg)
+            raise InputError(f"holds colours, {values.shape}; expected grey values, or NumPy's format")
         return values / np.iinfo(values.dtype).max if values.dtype.kind == "u" else values
     return _placed(path)[0]
 
@@ -180,5 +178,4 @@ def _fitted(values: NDArray[Any], volume: Volume) -> NDArray[np.float32]:
     if values.shape == volume.shape:
         return np.asarray(values, dtype=np.float32)
     expected = f"{(rows, columns)}" if slices == 1 else f"{volume.shape}"
-    msg = f"is of shape {values.shape}; expected {expected}"
-    raise InputError(msg)
+    raise InputError(f"is of shape {values.shape}; expected {expected}")

@@ -103,8 +103,9 @@ def run_benchmark(
     """
     source = next((one for one in datasets if one.name == settings.threshold_from), None)
     if settings.threshold_from and source is None:
-        msg = f'--threshold-from "{settings.threshold_from}": no set of that name; name one of the sets given'
-        raise InputError(msg)
+        raise InputError(
+            f'--threshold-from "{settings.threshold_from}": no set of that name; name one of the sets given'
+        )
     in_turn = sorted(datasets, key=lambda one: one is not source)
     chosen: dict[str, float] = {}
     results: dict[str, SetResult] = {}
@@ -142,8 +143,7 @@ def evaluate(
     in_paper = dataset.facts is not None and dataset.facts.in_paper and not programs
     protocols = protocols_for(settings.protocol, in_paper=in_paper, is_volumes=dataset.is_volumes)
     if programs and Protocol.NATIVE not in protocols:
-        msg = "--maps are compared on the images' own pixels; omit --protocol paper"
-        raise InputError(msg)
+        raise InputError("--maps are compared on the images' own pixels; omit --protocol paper")
     thresholds = {system.name: _thresholds(system, chosen, is_volumes=dataset.is_volumes) for system in systems}
     about = {
         "name": dataset.name,
@@ -180,8 +180,9 @@ def choose_thresholds(rows: Rows) -> dict[str, float]:
     for system in rows.systems:
         counts = rows.total_counts(system, rows.protocols[0])
         if not counts.abnormal.any():
-            msg = f'--threshold-from "{rows.about["name"]}": nothing abnormal in its masks; name a set with lesions'
-            raise InputError(msg)
+            raise InputError(
+                f'--threshold-from "{rows.about["name"]}": nothing abnormal in its masks; name a set with lesions'
+            )
         true = np.cumsum(counts.abnormal[::-1])[::-1]
         positive = true + np.cumsum(counts.normal[::-1])[::-1]
         best = int(np.argmax(2 * true / (positive + true[0])))

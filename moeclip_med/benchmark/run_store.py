@@ -46,11 +46,10 @@ class Store:
         if path.exists():
             self.progress = json.loads(path.read_text(encoding="utf-8"))
             if self.progress["settings_hash"] != settings_hash:
-                msg = (
+                raise InputError(
                     f'"{folder.parent.parent}" holds a run with another model, data or settings; '
                     "name another output folder, or start anew with --restart"
                 )
-                raise InputError(msg)
 
     def save(self, rows: Arrays, counts: Arrays) -> None:
         """Save the rows of the cases since the last save, the running counts, and `progress`."""

@@ -66,13 +66,11 @@ def read_strata(path: Path, rows: Rows) -> tuple[list[Stratum], list[Problem]]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             lines = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f'strata "{path}": cannot be read ({error}); expected a CSV file in UTF-8'
-        raise InputError(msg) from error
+        raise InputError(f'strata "{path}": cannot be read ({error}); expected a CSV file in UTF-8') from error
     columns = list(lines[0]) if lines else []
     name = next((column for column in columns if (column or "").strip().lower() in {"case", "patient"}), None)
     if name is None or len(columns) < 2:  # noqa: PLR2004 - a name and one property
-        msg = f'strata "{path}": columns {columns}; expected "case" or "patient", and at least one property'
-        raise InputError(msg)
+        raise InputError(f'strata "{path}": columns {columns}; expected "case" or "patient", and at least one property')
     places = _places(rows)
     values = {column: np.full(len(rows.keys), "", dtype=object) for column in columns if column and column != name}
     seen = np.zeros(len(rows.keys), dtype=bool)

@@ -112,11 +112,9 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
     if context.invoked_subcommand is not None:
         return
     if output is None:
-        msg = "--output is missing; name the folder for the report"
-        raise InputError(msg)
+        raise InputError("--output is missing; name the folder for the report")
     if find_spec("matplotlib") is None:
-        msg = 'the report\'s charts need matplotlib; install it: pip install "moeclip-med[benchmark]"'
-        raise InputError(msg)
+        raise InputError('the report\'s charts need matplotlib; install it: pip install "moeclip-med[benchmark]"')
     datasets, missing = gather(root, dataset, folder, volumes, channel, unmasked, healthy)
     datasets = with_labels(datasets, lesion_labels, ignore_labels)
     from moeclip_med.benchmark.detectors import DetectorOptions
@@ -183,20 +181,16 @@ def gather(
     for name, value in _pairs("--volumes", volumes):
         path, *patterns = value.split("::")
         if len(patterns) not in {0, 2}:
-            msg = f'--volumes "{name}={value}": expected NAME=PATH or NAME=PATH::*image*::*mask*'
-            raise InputError(msg)
+            raise InputError(f'--volumes "{name}={value}": expected NAME=PATH or NAME=PATH::*image*::*mask*')
         datasets.append(read_volumes(name, Path(path), patterns, chosen.pop(name, None)))
     if chosen:
-        msg = f'--channel names "{next(iter(chosen))}", which no --folder or --volumes names'
-        raise InputError(msg)
+        raise InputError(f'--channel names "{next(iter(chosen))}", which no --folder or --volumes names')
     if not datasets:
-        msg = "no data set is named; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH"
-        raise InputError(msg)
+        raise InputError("no data set is named; use --root, --set NAME=PATH, --folder NAME=PATH or --volumes NAME=PATH")
     names_seen: set[str] = set()
     for one in datasets:
         if one.name in names_seen:
-            msg = f'two data sets are named "{one.name}"; give each its own name'
-            raise InputError(msg)
+            raise InputError(f'two data sets are named "{one.name}"; give each its own name')
         names_seen.add(one.name)
     return with_healthy(datasets, healthy), missing
 
@@ -226,8 +220,7 @@ def with_healthy(datasets: list[Dataset], healthy: list[str] | None) -> list[Dat
     for name, path in _pairs("--healthy", healthy):
         place = next((number for number, one in enumerate(datasets) if one.name == name), None)
         if place is None:
-            msg = f'--healthy "{name}": no set of that name; name one of the sets given'
-            raise InputError(msg)
+            raise InputError(f'--healthy "{name}": no set of that name; name one of the sets given')
         datasets[place] = add_healthy(datasets[place], Path(path))
     return datasets
 
@@ -246,8 +239,7 @@ def with_labels(
     for option, values in (("--lesion-labels", lesion_labels), ("--ignore-labels", ignore_labels)):
         for name, numbers in _pairs(option, values):
             if name not in given or given[name].facts is not None:
-                msg = f'{option} names "{name}", which no --folder or --volumes names'
-                raise InputError(msg)
+                raise InputError(f'{option} names "{name}", which no --folder or --volumes names')
             found = _numbers(option, name, numbers)
             one = given[name]
             is_lesion = option == "--lesion-labels"
@@ -335,8 +327,7 @@ def _pairs(option: str, values: list[str] | None) -> Iterator[tuple[str, str]]:
     for value in values or ():
         name, sign, path = value.partition("=")
         if not (sign and name.strip() and path.strip()):
-            msg = f'{option} "{value}": expected NAME=PATH'
-            raise InputError(msg)
+            raise InputError(f'{option} "{value}": expected NAME=PATH')
         yield name.strip(), path.strip()
 
 
@@ -352,20 +343,16 @@ def _map_sources(maps: list[str] | None, thresholds: list[str] | None) -> tuple[
         try:
             limits[name] = float(text)
         except ValueError:
-            msg = f'--maps-threshold "{name}={text}": expected a number on the scale of its maps'
-            raise InputError(msg) from None
+            raise InputError(f'--maps-threshold "{name}={text}": expected a number on the scale of its maps') from None
     sources: list[MapSource] = []
     for name, path in _pairs("--maps", maps):
         if not Path(path).is_dir():
-            msg = f'--maps {name}: "{path}" is not a folder; name the one that holds a map for each case'
-            raise InputError(msg)
+            raise InputError(f'--maps {name}: "{path}" is not a folder; name the one that holds a map for each case')
         if name in {"detector", "clip_zero_shot", *BASELINE_NAMES, *(source.name for source in sources)}:
-            msg = f"--maps {name}: that name is taken; choose another"
-            raise InputError(msg)
+            raise InputError(f"--maps {name}: that name is taken; choose another")
         sources.append(MapSource(name, Path(path), limits.pop(name, None)))
     if limits:
-        msg = f'--maps-threshold names "{next(iter(limits))}", which no --maps names'
-        raise InputError(msg)
+        raise InputError(f'--maps-threshold names "{next(iter(limits))}", which no --maps names')
     return tuple(sources)
 
 
@@ -379,8 +366,9 @@ def _strata_files(strata: list[str] | None, names: list[str]) -> dict[str, Path]
             found[""] = Path(value)
     for file in found.values():
         if not file.is_file():
-            msg = f'--strata "{file}": no such file; expected FILE.csv, or SET=FILE.csv with the name of a set'
-            raise InputError(msg)
+            raise InputError(
+                f'--strata "{file}": no such file; expected FILE.csv, or SET=FILE.csv with the name of a set'
+            )
     return found
 
 
@@ -388,5 +376,4 @@ def _numbers(option: str, name: str, values: str) -> tuple[int, ...]:
     try:
         return tuple(int(value) for value in values.split(","))
     except ValueError:
-        msg = f'{option} "{name}={values}": expected whole numbers such as {name}=2,3'
-        raise InputError(msg) from None
+        raise InputError(f'{option} "{name}={values}": expected whole numbers such as {name}=2,3') from None

@@ -73,11 +73,9 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
     from moeclip_med.scoring import load_detector
 
     if rate is not None and false_positives is not None:
-        msg = "--rate and --false-positives exclude each other; name one"
-        raise InputError(msg)
+        raise InputError("--rate and --false-positives exclude each other; name one")
     if output.exists():
-        msg = f'--output "{output}" exists; name a new folder, so that no model is overwritten'
-        raise InputError(msg)
+        raise InputError(f'--output "{output}" exists; name a new folder, so that no model is overwritten')
     source_folder = _model_folder(model)
     if rate is None and false_positives is None:
         rate = DEFAULT_RATE
@@ -192,8 +190,7 @@ def _model_folder(model: str) -> Path:
     from moeclip_med.weights.registry import ZERO_SHOT_PREFIX, find_folder
 
     if model.startswith(ZERO_SHOT_PREFIX):
-        msg = f'--model "{model}" has no model folder, so it cannot be calibrated; name one with adapters'
-        raise InputError(msg)
+        raise InputError(f'--model "{model}" has no model folder, so it cannot be calibrated; name one with adapters')
     return find_folder(model)
 
 

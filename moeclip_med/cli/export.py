@@ -24,8 +24,7 @@ def export_command(
     from moeclip_med.export.targets import ExportFormat, export_model
 
     if export_format not in set(ExportFormat):
-        msg = f'--format: "{export_format}" is not a format; choose {FORMATS}'
-        raise InputError(msg)
+        raise InputError(f'--format: "{export_format}" is not a format; choose {FORMATS}')
     from moeclip_med.weights import load_model
 
     folder, difference = export_model(load_model(model), ExportFormat(export_format), output)

@@ -162,8 +162,9 @@ def _open_file(path: Path, command: str) -> None:
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        msg = f'--log-file "{path}" cannot be written: {error.strerror}; name a file in a folder that exists'
-        raise InputError(msg) from error
+        raise InputError(
+            f'--log-file "{path}" cannot be written: {error.strerror}; name a file in a folder that exists'
+        ) from error
     handler.setFormatter(JsonLines(command))
     LOGGER.addHandler(handler)
 

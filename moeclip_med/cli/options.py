@@ -18,8 +18,7 @@ def parse_path(value: str) -> Path:
         BadParameter: If it is empty.
     """
     if not value:
-        msg = "the path is empty; name a file or a folder"
-        raise typer.BadParameter(msg)
+        raise typer.BadParameter("the path is empty; name a file or a folder")
     return Path(value)
 
 

@@ -79,8 +79,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
     from moeclip_med.batch.records import SeriesState
 
     if output is None and not store and c_store is None:
-        msg = "nothing would come of it: add --store, --c-store or --output"
-        raise InputError(msg)
+        raise InputError("nothing would come of it: add --store, --c-store or --output")
     address = read_address(url, user, password_file, token_file, ca_bundle, client_certificate)
     with ExitStack() as cleanup:
         kept = output or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-"))) / "results"

@@ -63,8 +63,7 @@ def choose(  # noqa: PLR0913 - the options in their order
     wanted = results or ",".join(filter(None, [STORED_RESULTS if sends else "", KEPT_RESULTS if is_kept else ""]))
     formats = parse_formats(wanted, raw=False, routing=False)
     if sends and not formats & DICOM_FORMATS:
-        msg = f'--results "{wanted}" holds nothing that a PACS takes; add seg, pm, sr, sc or rtstruct'
-        raise InputError(msg)
+        raise InputError(f'--results "{wanted}" holds nothing that a PACS takes; add seg, pm, sr, sc or rtstruct')
     settings = BatchSettings(
         root=output,
         output=output,

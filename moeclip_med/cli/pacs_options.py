@@ -104,11 +104,11 @@ def read_secret(path: Path | None, option: str, variable: str) -> str:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
         secret = content.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f'{option} "{path}" cannot be read ({reason(error)}); check the path and its permissions'
-        raise InputError(msg) from error
+        raise InputError(
+            f'{option} "{path}" cannot be read ({reason(error)}); check the path and its permissions'
+        ) from error
     if not secret:
-        msg = f'{option} "{path}" is empty; write the secret into it, and nothing else'
-        raise InputError(msg)
+        raise InputError(f'{option} "{path}" is empty; write the secret into it, and nothing else')
     if os.name == "posix" and mode & 0o077:
         print_warning(f'{option} "{path}" can be read by others; run: chmod 600 "{path}"')
     return secret

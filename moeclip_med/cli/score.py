@@ -163,8 +163,7 @@ def parse_time_point(value: str) -> int | None:
         return None
     if value.strip().isdecimal():
         return int(value)
-    msg = f'--time-point "{value}": expected a number from 0, or all'
-    raise InputError(msg)
+    raise InputError(f'--time-point "{value}": expected a number from 0, or all')
 
 
 def list_jobs(chosen: tuple[Series, ...], time_point: int | None, output: Path) -> list[ScoreJob]:
@@ -255,19 +254,17 @@ def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> fr
     known = known_formats()
     unknown = sorted(wanted - set(known))
     if unknown:
-        msg = f'--results: "{unknown[0]}" is not a result format; choose from {", ".join(known)}'
-        raise InputError(msg)
+        raise InputError(f'--results: "{unknown[0]}" is not a result format; choose from {", ".join(known)}')
     return frozenset(ResultFormat(name) if name in set(ResultFormat) else name for name in wanted)
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
     if output.exists() and not output.is_dir():
-        msg = f'--output "{output}" is a file; name a folder'
-        raise InputError(msg)
+        raise InputError(f'--output "{output}" is a file; name a folder')
     if output.is_dir() and any(output.iterdir()) and not overwrite:
-        msg = f'--output "{output}" is not empty; name another folder or add --overwrite'
-        raise InputError(msg)
+        raise InputError(f'--output "{output}" is not empty; name another folder or add --overwrite')
     place = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        msg = f'--output "{output}": "{place}" cannot be written to; change its permissions or name another folder'
-        raise InputError(msg)
+        raise InputError(
+            f'--output "{output}": "{place}" cannot be written to; change its permissions or name another folder'
+        )

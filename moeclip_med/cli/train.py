@@ -71,8 +71,9 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
     from moeclip_med.training.entry import TIMM_PREFIX, TrainRequest, parse_precision, train
 
     if recipe not in RECIPES and not recipe.startswith(TIMM_PREFIX):
-        msg = f'--recipe: "{recipe}" is not a recipe; choose from {", ".join(RECIPES)}, {TIMM_PREFIX}NAME.TAG'
-        raise InputError(msg)
+        raise InputError(
+            f'--recipe: "{recipe}" is not a recipe; choose from {", ".join(RECIPES)}, {TIMM_PREFIX}NAME.TAG'
+        )
 
     images = read_data(data)
     request = TrainRequest(
@@ -118,8 +119,7 @@ def read_data(options: list[str]) -> tuple[IndustrialImage, ...]:
     for option in options:
         name, separator, folder = option.partition("=")
         if not separator or name not in set(LayoutName):
-            msg = f'--data: "{option}" is not LAYOUT=FOLDER; layouts are {", ".join(LayoutName)}'
-            raise InputError(msg)
+            raise InputError(f'--data: "{option}" is not LAYOUT=FOLDER; layouts are {", ".join(LayoutName)}')
         images += find_images(Path(folder), LayoutName(name))
     return tuple(images)
 
@@ -134,8 +134,7 @@ def read_terms(options: list[str]) -> dict[str, str]:
     for option in options:
         category, separator, text = option.partition("=")
         if not separator or not text:
-            msg = f'--terms: "{option}" is not CATEGORY=TEXT'
-            raise InputError(msg)
+            raise InputError(f'--terms: "{option}" is not CATEGORY=TEXT')
         terms[category] = text
     return terms
 

@@ -142,22 +142,23 @@ def _choose_device(wish: str, engine: str, reasons: list[str]) -> str:
         return there[0]
     named = "cuda:0" if wish == "cuda" else wish
     if named not in there:
-        msg = f'device "{wish}" is not there; this machine has {_listed(there)}: choose one of them, or auto.'
-        raise InputError(msg)
+        raise InputError(
+            f'device "{wish}" is not there; this machine has {_listed(there)}: choose one of them, or auto.'
+        )
     return named
 
 
 def _choose_engine(wish: str, device: str, precision: str, reasons: list[str]) -> str:
     if wish not in {AUTO, *registered(GROUP)}:
-        msg = f'engine "{wish}" is unknown; choose {_listed([AUTO, *sorted(registered(GROUP))])}.'
-        raise InputError(msg)
+        raise InputError(f'engine "{wish}" is unknown; choose {_listed([AUTO, *sorted(registered(GROUP))])}.')
     if wish == AUTO:
         return _best_engine(device, precision, reasons)
     if wish == "openvino":
         _need("openvino", 'engine "openvino"')
         if device != "cpu":
-            msg = f'engine "openvino" runs on the processor, not on "{device}"; use --device cpu or --engine torch.'
-            raise InputError(msg)
+            raise InputError(
+                f'engine "openvino" runs on the processor, not on "{device}"; use --device cpu or --engine torch.'
+            )
     return wish
 
 
@@ -180,11 +181,10 @@ def _choose_precision(model: LoadedModel, engine: str, device: str, wish: str, r
         reasons.append(reason)
         return best
     if wish not in there:
-        msg = (
+        raise InputError(
             f'precision "{wish}" is not there for engine "{engine}" on this machine\'s "{device}", which has '
             f"{_listed([str(item) for item in there])}: choose one of them, or auto."
         )
-        raise InputError(msg)
     if wish == Precision.INT8:
         _need("nncf", 'precision "int8"')
     return Precision(wish)

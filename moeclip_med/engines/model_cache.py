@@ -74,18 +74,15 @@ def load(key: str) -> tuple[bytes, Agreement] | None:
 def _read(blob: Path, record: Path) -> tuple[bytes, Agreement]:
     for path in (blob, record):
         if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would keep the reader waiting
-            msg = f'"{path.name}" is a link, a pipe or a device'
-            raise ValueError(msg)
+            raise ValueError(f'"{path.name}" is a link, a pipe or a device')
     with record.open("rb") as stream:
         facts = json.loads(stream.read(_LONGEST_RECORD))
     agreement = Agreement(float(facts["correlation"]), float(facts["largest"]))
     if not (math.isfinite(agreement.correlation) and math.isfinite(agreement.largest)):
-        msg = "its agreement with PyTorch is no number"
-        raise ValueError(msg)
+        raise ValueError("its agreement with PyTorch is no number")
     content = blob.read_bytes()
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-        msg = "its SHA-256 is another one"
-        raise ValueError(msg)
+        raise ValueError("its SHA-256 is another one")
     return content, agreement
 
 

@@ -123,12 +123,11 @@ def compiled_model(recipe: ModelRecipe) -> tuple[openvino.CompiledModel, Agreeme
 def _check_agreement(agreement: Agreement, recipe: ModelRecipe) -> None:
     floor = CORRELATION_FLOOR[recipe.precision]
     if not agreement.correlation >= floor:
-        msg = (
+        raise ConversionError(
             f'model "{recipe.model.metadata.name}": its maps by OpenVINO in {recipe.precision} correlate only '
             f"{agreement.correlation:.5f} with PyTorch's in float32, {floor} is wanted; use --precision f32 or "
             "--engine torch."
         )
-        raise ConversionError(msg)
 
 
 def measure_agreement(compiled: openvino.CompiledModel, recipe: ModelRecipe) -> Agreement:
@@ -179,15 +178,13 @@ def compile_model(recipe: ModelRecipe) -> openvino.CompiledModel:
             core = openvino.Core()
             return core.compile_model(core.read_model(path), "CPU", recipe.config())
     except OSError as error:
-        msg = (
+        raise ConversionError(
             f'model "{recipe.model.metadata.name}": OpenVINO needs room for temporary files '
             f'in "{tempfile.gettempdir()}" ({error.strerror or error}); free space there, or name another in TMPDIR'
-        )
-        raise ConversionError(msg) from error
+        ) from error
     except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
         reason = str(error).strip().splitlines()[-1]
-        msg = f'model "{recipe.model.metadata.name}": OpenVINO cannot run it ({reason}).'
-        raise ConversionError(msg) from error
+        raise ConversionError(f'model "{recipe.model.metadata.name}": OpenVINO cannot run it ({reason}).') from error
 
 
 def convert(recipe: ModelRecipe) -> openvino.Model:

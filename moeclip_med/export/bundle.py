@@ -54,10 +54,9 @@ def _check_plain(content: object) -> None:
         for item in content:
             _check_plain(item)
     elif isinstance(content, str) and content.lstrip()[:1] in {"$", "@", "%"}:
-        msg = (
+        raise InputError(
             f"the model's description holds {ascii(content)[:80]}, which is code in a MONAI bundle; it is not exported"
         )
-        raise InputError(msg)
 
 
 def bundle_metadata(metadata: ModelMetadata) -> dict[str, Any]:

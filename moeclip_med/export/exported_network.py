@@ -65,9 +65,8 @@ def check_equal(network: ExportedNetwork, run: Callable[[Tensor], Tensor], size:
     expected = network(images)
     difference = float((run(images) - expected).abs().max() / (expected.max() - expected.min()))
     if not difference <= LARGEST_DIFFERENCE:
-        msg = (
+        raise InputError(
             f"{what}: the exported network differs from PyTorch by {difference:.2g} of the map's range, more than "
             f"{LARGEST_DIFFERENCE:g}; nothing was kept. Use another format, or another version of its library."
         )
-        raise InputError(msg)
     return difference

@@ -49,8 +49,7 @@ def export_model(model: LoadedModel, export_format: ExportFormat, folder: Path) 
         MissingExtraError: The format's library is not installed.
     """
     if folder.exists():
-        msg = f'"{folder}" exists already; name a folder that does not'
-        raise InputError(msg)
+        raise InputError(f'"{folder}" exists already; name a folder that does not')
     writers = {
         ExportFormat.ONNX: _write_onnx,
         ExportFormat.OPENVINO: _write_openvino,

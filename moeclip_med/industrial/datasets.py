@@ -122,24 +122,21 @@ def find_images(root: Path, name: LayoutName) -> tuple[IndustrialImage, ...]:
         InputError: The folder is missing, holds no image of this layout, or a defective image has no mask.
     """
     if not root.is_dir():
-        msg = f'The data set folder "{root}" does not exist; give the folder it was unpacked to.'
-        raise InputError(msg)
+        raise InputError(f'The data set folder "{root}" does not exist; give the folder it was unpacked to.')
     layout = _LAYOUTS.get(name, MVTEC_LAYOUT)
     matches = find_set(root, layout).matches
     if not matches:
-        msg = (
+        raise InputError(
             f'The folder "{root}" holds no image in the layout "{name}"; '
             f"check the path, or name another layout ({', '.join(LayoutName)})."
         )
-        raise InputError(msg)
     for match in matches:
         if match.lacks_mask:
             expected = match.rule.masks[0].format(**match.groups)
-            msg = (
+            raise InputError(
                 f'The defective image "{match.path}" has no mask in "{root}"; '
                 f"expected {expected}.png: complete the data set."
             )
-            raise InputError(msg)
     tells_test = layout is not _BESIDE
     images = (
         IndustrialImage(match.path, match.mask, match.groups.get("group") or root.name, match.is_test and tells_test)
@@ -159,8 +156,9 @@ def split_categories(
     images, held_out = tuple(images), frozenset(held_out)
     known = Counter(image.category for image in images)
     if unknown := sorted(held_out - known.keys()):
-        msg = f'The held-out category "{unknown[0]}" is not in the data; known are {", ".join(sorted(known))}.'
-        raise InputError(msg)
+        raise InputError(
+            f'The held-out category "{unknown[0]}" is not in the data; known are {", ".join(sorted(known))}.'
+        )
     trained = tuple(image for image in images if image.category not in held_out)
     return trained, tuple(image for image in images if image.category in held_out)
 

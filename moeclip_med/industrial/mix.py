@@ -83,8 +83,7 @@ class MixShares:
         """
         shares = self.in_order()
         if min(shares) < 0 or abs(sum(shares) - 1) > np.finfo(np.float32).eps:
-            msg = f"The mix's shares are {shares}; they have to be at least 0 and sum to 1."
-            raise InputError(msg)
+            raise InputError(f"The mix's shares are {shares}; they have to be at least 0 and sum to 1.")
 
     def in_order(self) -> tuple[float, ...]:
         """The shares in the order of `SampleKind`."""
@@ -145,11 +144,9 @@ class Mix:
             [image for image in images if not image.is_normal and image.category not in normal_only]
         )
         if not len(self.normal):
-            msg = "The training data hold no normal image; add a category with images without masks."
-            raise InputError(msg)
+            raise InputError("The training data hold no normal image; add a category with images without masks.")
         if self.shares.real > 0 and not len(self.defective):
-            msg = "The training data hold no defective image; set the share of real defects to 0."
-            raise InputError(msg)
+            raise InputError("The training data hold no defective image; set the share of real defects to 0.")
         self.size, self.seed = size, seed
 
     def __getitem__(self, index: int) -> Sample:

@@ -149,28 +149,26 @@ class Architecture:
         """
         _check_bounds(self)
         if not self.levels or list(self.levels) != sorted(set(self.levels)) or self.levels[0] < 1:
-            msg = f"architecture.levels: {self.levels} is not an ascending list of blocks from 1."
-            raise InputError(msg)
+            raise InputError(f"architecture.levels: {self.levels} is not an ascending list of blocks from 1.")
         if not 1 <= self.experts.top_k <= self.experts.count:
-            msg = f"architecture.experts: top_k {self.experts.top_k} lies outside 1 to {self.experts.count} experts."
-            raise InputError(msg)
+            raise InputError(
+                f"architecture.experts: top_k {self.experts.top_k} lies outside 1 to {self.experts.count} experts."
+            )
         if "surroundings" in self.token_inputs and len(self.surroundings) != len(self.levels):
-            msg = (
+            raise InputError(
                 f"architecture.surroundings: {len(self.surroundings)} kernels for {len(self.levels)} levels; "
                 "give one per level."
             )
-            raise InputError(msg)
         needing = [name for name in _NEED_INTENSITY if name in self.token_inputs]
         if needing and "intensity" not in self.token_inputs:
-            msg = f'architecture.token_inputs: "{needing[0]}" needs "intensity" beside it.'
-            raise InputError(msg)
+            raise InputError(f'architecture.token_inputs: "{needing[0]}" needs "intensity" beside it.')
         even = [side for side in (*self.windows, *self.surroundings) if side % 2 == 0 or side < 1]
         if even:
-            msg = f"architecture: window of {even[0]} tokens; windows and surroundings must be odd."
-            raise InputError(msg)
+            raise InputError(f"architecture: window of {even[0]} tokens; windows and surroundings must be odd.")
         if self.tower.kind == "timm" and self.prompts == "text":
-            msg = f'architecture.prompts: tower "{self.tower.name}" has no text tower; use "learned" prompts.'
-            raise InputError(msg)
+            raise InputError(
+                f'architecture.prompts: tower "{self.tower.name}" has no text tower; use "learned" prompts.'
+            )
 
     @property
     def has_mirror(self) -> bool:
@@ -226,8 +224,7 @@ def _check_bounds(architecture: Architecture) -> None:
     )
     for name, value, low, high in numbers:
         if not low <= value <= high:
-            msg = f"architecture.{name}: found {value}; expected {low} to {high}."
-            raise InputError(msg)
+            raise InputError(f"architecture.{name}: found {value}; expected {low} to {high}.")
 
 
 @dataclass(frozen=True)
@@ -281,14 +278,13 @@ class FusedArchitecture:
             InputError: There are fewer than two, one has a text tower, or their crops differ.
         """
         if len(self.members) < 2:  # noqa: PLR2004 - one is not fused
-            msg = f"architecture.members: {len(self.members)} network; a fused network has two or more."
-            raise InputError(msg)
+            raise InputError(f"architecture.members: {len(self.members)} network; a fused network has two or more.")
         if any(member.prompts == "text" for member in self.members):
-            msg = 'architecture.members: prompts "text" in a fused network; its members need "learned" prompts.'
-            raise InputError(msg)
+            raise InputError(
+                'architecture.members: prompts "text" in a fused network; its members need "learned" prompts.'
+            )
         if any(member.crop != self.crop for member in self.members):
-            msg = f'architecture.members: a crop other than "{self.crop}"; all members see the same crop.'
-            raise InputError(msg)
+            raise InputError(f'architecture.members: a crop other than "{self.crop}"; all members see the same crop.')
 
     @property
     def prompts(self) -> Literal["learned"]:

@@ -116,11 +116,10 @@ def orthonormal_blocks(width: int, count: int, rank: int) -> Tensor:
     """
     bounds = [width * index // count for index in range(count + 1)]
     if width // count < rank:
-        msg = (
+        raise InputError(
             f"architecture.experts: rank {rank} with {count} experts needs {rank * count} features, "
             f"the tower's level has {width}; lower rank or count."
         )
-        raise InputError(msg)
     down = torch.zeros(count, rank, width)
     for expert, (start, stop) in enumerate(itertools.pairwise(bounds)):
         basis, _ = torch.linalg.qr(torch.randn(stop - start, rank))

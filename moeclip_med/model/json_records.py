@@ -38,8 +38,9 @@ def from_json(record: type[Record], data: object, where: str) -> Record:
         found = msgspec.convert(data, record)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$")
-        msg = f"{where}{place.rstrip('`')}: {what[:200].rstrip('.')}; correct the file, or copy it again."
-        raise InputError(msg) from None
+        raise InputError(
+            f"{where}{place.rstrip('`')}: {what[:200].rstrip('.')}; correct the file, or copy it again."
+        ) from None
     _check_keys(data, asdict(found), where)
     return found
 
@@ -66,11 +67,10 @@ def _check_keys(data: object, known: object, where: str) -> None:
     """Refuse keys that a record did not take, which may be of a newer version."""
     if isinstance(data, dict) and isinstance(known, dict):
         if unknown := sorted(set(data) - set(known)):
-            msg = (
+            raise InputError(
                 f"{where}: unknown key {ascii(', '.join(unknown))[:200]}; known keys are {', '.join(known)}. "
                 "Was the file written by a newer version?"
             )
-            raise InputError(msg)
         for name, item in data.items():
             _check_keys(item, known[name], f"{where}.{name}")
     elif isinstance(data, list | tuple) and isinstance(known, list | tuple):
@@ -79,5 +79,4 @@ def _check_keys(data: object, known: object, where: str) -> None:
 
 
 def _refuse(where: str, found: object, expected: str) -> None:
-    msg = f"{where}: found {ascii(found)[:80]}; expected {expected}."
-    raise InputError(msg)
+    raise InputError(f"{where}: found {ascii(found)[:80]}; expected {expected}.")

@@ -213,8 +213,7 @@ class MoEClip(nn.Module):
             learned: Tensor = self.learned_prompts()
             return learned
         if text is None:
-            msg = "this model compares with text, but was given no prompt embeddings (width, 2)."
-            raise InputError(msg)
+            raise InputError("this model compares with text, but was given no prompt embeddings (width, 2).")
         return text
 
     def embed_image(self, patches: Tensor) -> Tensor:
@@ -295,8 +294,7 @@ def check_image_size(images: Tensor, size: int) -> None:
     is_traced = torch.jit.is_tracing()
     if not is_traced and images.shape[1:] != (3, size, size):
         found = " × ".join(str(side) for side in images.shape[1:])
-        msg = (
+        raise InputError(
             f"images of {found} (channels × rows × columns), but the model takes 3 × {size} × {size}; "
             "resize them or build the model for that image size."
         )
-        raise InputError(msg)

@@ -65,8 +65,7 @@ class Prompts:
             InputError: The name or a phrase is blank.
         """
         if any(not text.strip() for text in (self.name, *self.normal, *self.abnormal)):
-            msg = 'a prompt is blank; give a class name such as "scan", or whole phrases.'
-            raise InputError(msg)
+            raise InputError('a prompt is blank; give a class name such as "scan", or whole phrases.')
 
     @classmethod
     def from_options(
@@ -113,8 +112,7 @@ def prompt_library(path: Path | None = None) -> dict[str, Prompts]:
     if own.is_file():
         library |= _parse(own.read_text(encoding="utf-8"), str(own))
     elif named is not None:
-        msg = f"{own}: no such file; name a JSON file of prompts, or unset {LIBRARY_VARIABLE}."
-        raise InputError(msg)
+        raise InputError(f"{own}: no such file; name a JSON file of prompts, or unset {LIBRARY_VARIABLE}.")
     return library
 
 
@@ -140,9 +138,7 @@ def _parse(text: str, where: str) -> dict[str, Prompts]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        msg = f"{where}: not JSON (line {error.lineno}: {error.msg}); correct the file."
-        raise InputError(msg) from None
+        raise InputError(f"{where}: not JSON (line {error.lineno}: {error.msg}); correct the file.") from None
     if not isinstance(data, dict):
-        msg = f"{where}: expected an object of named prompts, found {type(data).__name__}."
-        raise InputError(msg)
+        raise InputError(f"{where}: expected an object of named prompts, found {type(data).__name__}.")
     return {name: from_json(Prompts, entry, f"{where}, {name!r}") for name, entry in data.items()}

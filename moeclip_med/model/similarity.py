@@ -76,11 +76,10 @@ class AnomalyMap(nn.Module):
         self.grid, self.map_size, self.corners_aligned = grid, map_size, corners_aligned
         self.reach = 0 if blur is None else blur.kernel // 2
         if self.reach >= grid:
-            msg = (
+            raise InputError(
                 f"architecture.blur: a kernel of {2 * self.reach + 1} does not fit a grid of {grid} patches; "
                 "use a larger image or a smaller kernel."
             )
-            raise InputError(msg)
         taps = torch.ones(1) if blur is None else gaussian_taps(blur)
         self.register_buffer("taps", taps, persistent=False)
 

@@ -34,11 +34,10 @@ class TextTower(nn.Module):
         super().__init__()
         transformer = getattr(clip, "text", clip)
         if not hasattr(transformer, "ln_final"):
-            msg = (
+            raise InputError(
                 f"text tower {type(transformer).__name__} is not OpenCLIP's own transformer; "
                 "choose a CLIP model without a Hugging Face text tower."
             )
-            raise InputError(msg)
         clip.visual = None
         self.width = int(transformer.ln_final.normalized_shape[0])
         if not projected:
@@ -60,10 +59,9 @@ class TextTower(nn.Module):
         tokens = self.tokenizer(list(phrases), context_length=self.context_length + 1)
         for phrase, row in zip(phrases, tokens, strict=True):
             if row[-1] != 0:
-                msg = (
+                raise InputError(
                     f'prompt "{phrase[:60]}…" is longer than the {self.context_length} tokens '
                     "the text tower reads; shorten it."
                 )
-                raise InputError(msg)
         features: Tensor = self.clip.encode_text(tokens[:, : self.context_length])
         return features

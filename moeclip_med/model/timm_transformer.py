@@ -72,11 +72,10 @@ class TimmTransformerTower(Tower):
         check_levels(architecture, len(blocks))
         size = architecture.image_size
         if size % patch:
-            msg = (
+            raise InputError(
                 f"image size {size} is no multiple of the {patch}-pixel patches of "
                 f'"{architecture.tower.name}"; use {size // patch * patch}.'
             )
-            raise InputError(msg)
         network.set_input_size(img_size=(size, size))
         positions = _rotary_positions(network, len(blocks), size // patch)
         network.blocks = nn.ModuleList()  # the stages hold them

@@ -94,17 +94,15 @@ class TransformerTower(Tower):
         patch, blocks = visual.patch_size[0], [fuse_attention(block) for block in visual.transformer.resblocks]
         check_levels(architecture, len(blocks))
         if architecture.image_size % patch:
-            msg = (
+            raise InputError(
                 f"image size {architecture.image_size} is no multiple of the {patch}-pixel patches of "
                 f'"{architecture.tower.name}"; use {architecture.image_size // patch * patch}.'
             )
-            raise InputError(msg)
         if visual.attn_pool is not None:
-            msg = (
+            raise InputError(
                 f'tower "{architecture.tower.name}" pools by attention, so its last normalisation does not fit '
                 "patch tokens; choose an OpenCLIP model without attention pooling."
             )
-            raise InputError(msg)
         grid = architecture.image_size // patch
         starts = (0, *architecture.levels[:-1])
         groups = [list(blocks[start:stop]) for start, stop in zip(starts, architecture.levels, strict=True)]
@@ -168,11 +166,10 @@ class ConvolutionalTower(Tower):
         self.freeze()
         self.widths, strides = self._probe()
         if architecture.image_size % strides[-1]:
-            msg = (
+            raise InputError(
                 f"image size {architecture.image_size} is no multiple of the stride {strides[-1]} of "
                 f'"{architecture.tower.name}"; use {architecture.image_size // strides[-1] * strides[-1]}.'
             )
-            raise InputError(msg)
         self.grids = tuple(architecture.image_size // stride for stride in strides)
         self.to(memory_format=torch.channels_last)
 
@@ -236,11 +233,10 @@ def build_tower(network: Any, architecture: Architecture) -> Tower:  # noqa: ANN
         return ConvolutionalTower(trunk.stem, list(trunk.stages), architecture)
     if hasattr(trunk, "conv_stem") and hasattr(trunk, "blocks"):  # EfficientNet
         return ConvolutionalTower(nn.Sequential(trunk.conv_stem, trunk.bn1), list(trunk.blocks), architecture)
-    msg = (
+    raise InputError(
         f'tower "{architecture.tower.name}" ({type(trunk).__name__}) has no stages that experts could follow; '
         "supported are vision transformers of OpenCLIP and timm, ConvNeXt, FastViT (MobileCLIP-S) and EfficientNet."
     )
-    raise InputError(msg)
 
 
 def check_levels(architecture: Architecture, block_count: int) -> None:
@@ -250,8 +246,7 @@ def check_levels(architecture: Architecture, block_count: int) -> None:
         InputError: It has not.
     """
     if architecture.levels[-1] > block_count:
-        msg = (
+        raise InputError(
             f'architecture.levels: block {architecture.levels[-1]} of "{architecture.tower.name}", '
             f"which has {block_count} blocks."
         )
-        raise InputError(msg)

@@ -40,11 +40,10 @@ class ZeroShotClip(nn.Module):
         """
         super().__init__()
         if not hasattr(visual, "transformer") or visual.attn_pool is not None or visual.pool_type != "tok":
-            msg = (
+            raise InputError(
                 f'clip-zero-shot with "{architecture.tower.name}": its windows need a vision transformer with a '
                 "class token, such as ViT-B-16."
             )
-            raise InputError(msg)
         self.architecture = architecture
         self.grid = architecture.image_size // visual.patch_size[0]
         self.stem = TransformerStem(visual, self.grid)
@@ -72,12 +71,11 @@ class ZeroShotClip(nn.Module):
         """
         check_image_size(images, self.architecture.image_size)
         if text is None or want_routing:
-            msg = (
+            raise InputError(
                 "plain CLIP has no experts, so there is no routing to show."
                 if want_routing
                 else "plain CLIP compares with text, but was given no prompt embeddings (width, 2)."
             )
-            raise InputError(msg)
         tokens = self.stem(images)
         class_token, patches = tokens[:, :1], tokens[:, 1:].reshape(len(tokens), self.grid, self.grid, -1)
         whole = self._anomaly(self._embed(tokens), text)

@@ -49,8 +49,9 @@ def write_comparison(changes: tuple[FindingChange, ...], fit: RigidFit | None, f
         if fit is not None:
             _write(changes, fit, path)
     except OSError as error:
-        msg = f"{path}: the comparison could not be written ({error.strerror or error}); choose another folder."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{path}: the comparison could not be written ({error.strerror or error}); choose another folder."
+        ) from error
 
 
 def _write(changes: tuple[FindingChange, ...], fit: RigidFit, path: Path) -> None:

@@ -104,12 +104,12 @@ class CodedTerm:
         """
         parts = [part.strip() for part in text.split(":", 2)]
         if len(parts) != len(_LONGEST_PARTS) or not all(parts):
-            msg = f'"{text}" is no code; expected SCHEME:VALUE:MEANING, such as "SCT:39607008:Lung".'
-            raise InputError(msg)
+            raise InputError(f'"{text}" is no code; expected SCHEME:VALUE:MEANING, such as "SCT:39607008:Lung".')
         for part, longest in zip(parts, _LONGEST_PARTS, strict=True):
             if len(part) > longest or not part.isascii() or not part.isprintable() or "\\" in part:
-                msg = f'"{part}" cannot be part of a code; expected at most {longest} ASCII characters, no backslash.'
-                raise InputError(msg)
+                raise InputError(
+                    f'"{part}" cannot be part of a code; expected at most {longest} ASCII characters, no backslash.'
+                )
         scheme, value, meaning = parts
         return CodedTerm(value, scheme, meaning)
 

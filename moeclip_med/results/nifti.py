@@ -62,8 +62,9 @@ def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> Non
         InputError: Where it was not kept while scoring.
     """
     if anomaly.raw is None:
-        msg = f"{path.name}: the raw map was not kept while scoring; score again with the raw map asked for."
-        raise InputError(msg)
+        raise InputError(
+            f"{path.name}: the raw map was not kept while scoring; score again with the raw map asked for."
+        )
     write_map(anomaly.raw, anomaly.volume, path, "raw anomaly map")
 
 
@@ -74,8 +75,9 @@ def write_routing(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) ->
         InputError: Where it was not kept while scoring.
     """
     if anomaly.routing is None:
-        msg = f"{path.name}: the routing was not kept while scoring; score again with the routing asked for."
-        raise InputError(msg)
+        raise InputError(
+            f"{path.name}: the routing was not kept while scoring; score again with the routing asked for."
+        )
     levels = [_on_one_grid(level, anomaly.volume, interpolation="nearest") for level in anomaly.routing]
     _save(np.stack([level for level, _ in levels], axis=-1), levels[0][1], anomaly.volume, path, "experts taken")
 

@@ -58,8 +58,9 @@ def read_record(path: Path) -> ScoringRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        msg = f'"{path.name}" is no record of a run ({type(error).__name__}); expected JSON that this program wrote.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{path.name}" is no record of a run ({type(error).__name__}); expected JSON that this program wrote.'
+        ) from error
     return ScoringRecord.from_json(content, path.name)
 
 

@@ -53,12 +53,14 @@ def writer_named(name: str) -> ResultWriter:
     """
     found: Any = load(GROUP, name)
     if not isinstance(found, ResultWriter):
-        msg = f'The result "{name}" is a {type(found).__name__}; expected a moeclip_med.results.writers.ResultWriter.'
-        raise InputError(msg)
+        raise InputError(
+            f'The result "{name}" is a {type(found).__name__}; expected a moeclip_med.results.writers.ResultWriter.'
+        )
     is_own = name in RESULT_NAMES or found.file_name not in RESULT_NAMES.values()
     if PurePath(found.file_name).name != found.file_name or not is_own:
-        msg = f'The result "{name}" is to be called "{found.file_name}"; expected a plain file name that is not taken.'
-        raise InputError(msg)
+        raise InputError(
+            f'The result "{name}" is to be called "{found.file_name}"; expected a plain file name that is not taken.'
+        )
     return found
 
 

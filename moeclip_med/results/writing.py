@@ -106,8 +106,7 @@ def _expand(formats: Collection[str]) -> list[str]:
     unknown = [fmt for fmt in formats if fmt not in known_formats()]
     if unknown or not formats:
         what = f'"{unknown[0]}" is no result format' if unknown else "No result format was named"
-        msg = f"{what}; choose from {', '.join(known_formats())}."
-        raise InputError(msg)
+        raise InputError(f"{what}; choose from {', '.join(known_formats())}.")
     wanted = {*formats, ResultFormat.SEG} if ResultFormat.SR in formats else set(formats)
     return [ResultFormat(fmt) if fmt in RESULT_NAMES else fmt for fmt in known_formats() if fmt in wanted]
 

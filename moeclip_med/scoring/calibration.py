@@ -78,15 +78,15 @@ def check_enough(count: int, rate: float | None, allowed: float | None) -> None:
     """
     if rate is not None:
         if not 0 < rate < 1:
-            msg = f"a rate of {rate} of flagged studies makes no sense; name one between 0 and 1, such as 0.05"
-            raise InputError(msg)
+            raise InputError(
+                f"a rate of {rate} of flagged studies makes no sense; name one between 0 and 1, such as 0.05"
+            )
         _check_count(count, studies_needed(rate), f"a rate of {rate:.3g}")
     if allowed is not None:
         if not 0 < allowed < COUNTED_AT_MOST:
-            msg = (
+            raise InputError(
                 f"{allowed} false positives per study make no sense; name a number above 0 and below {COUNTED_AT_MOST}"
             )
-            raise InputError(msg)
         _check_count(count, studies_needed_for_findings(allowed), f"{allowed:g} false positives per study")
 
 
@@ -105,8 +105,7 @@ def calibrate_rate(flag_levels: Sequence[float], rate: float) -> Calibration:
     place = math.ceil((count + 1) * (1 - rate) - 1e-9)
     threshold = float(np.sort(np.asarray(flag_levels, dtype=np.float64))[place - 1])
     if not math.isfinite(threshold):
-        msg = "no threshold gives a finding in these studies; look at them with score: are they blank?"
-        raise InputError(msg)
+        raise InputError("no threshold gives a finding in these studies; look at them with score: are they blank?")
     return Calibration(
         threshold,
         f"A new healthy study is flagged with a probability of at most {rate:.3g}.",
@@ -137,8 +136,9 @@ def calibrate_findings(counts: NDArray[np.int64], levels: NDArray[np.float64], a
     risk = (growing.sum(axis=0) + COUNTED_AT_MOST) / (studies + 1)
     kept = np.flatnonzero(risk <= allowed)
     if not len(kept):
-        msg = "no threshold keeps the number of false positives; look at these studies with score: are they healthy?"
-        raise InputError(msg)
+        raise InputError(
+            "no threshold keeps the number of false positives; look at these studies with score: are they healthy?"
+        )
     return Calibration(
         float(levels[kept[0]]),
         f"A new healthy study has at most {allowed:g} findings on average.",
@@ -257,8 +257,7 @@ def _has_finding(raw: NDArray[np.float32], volume: Volume, reach: float, level: 
 
 def _check_count(count: int, needed: int, what: str) -> None:
     if count < needed:
-        msg = f"{count} healthy studies are too few to promise {what}: at least {needed} are needed"
-        raise InputError(msg)
+        raise InputError(f"{count} healthy studies are too few to promise {what}: at least {needed} are needed")
 
 
 def _rate_bound(count: int, place: int) -> float:

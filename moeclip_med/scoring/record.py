@@ -226,16 +226,14 @@ class ScoringRecord:
         """
         found = content.get("schema_version") if isinstance(content, dict) else None
         if found != RESULT_SCHEMA:
-            msg = (
+            raise InputError(
                 f'"{name}" holds no run of this version (schema {found!r}, expected {RESULT_SCHEMA}); '
                 "score the image again."
             )
-            raise InputError(msg)
         try:
             return msgspec.convert(content, ScoringRecord)
         except msgspec.ValidationError as error:
-            msg = f'"{name}" is no record of a run ({error}); score the image again.'
-            raise InputError(msg) from error
+            raise InputError(f'"{name}" is no record of a run ({error}); score the image again.') from error
 
 
 def make_record(

@@ -164,11 +164,10 @@ def check_placed(volume: Volume) -> None:
         InputError: When it has no patient coordinates or has colours.
     """
     if not volume.has_orientation or volume.series.is_colour or min(volume.shape) < 2:  # noqa: PLR2004 - a volume
-        msg = (
+        raise InputError(
             "An image without patient coordinates has no place beside another; expected a grey volume from DICOM, "
             "NIfTI, MetaImage or NRRD: compare photographs and clips by eye."
         )
-        raise InputError(msg)
 
 
 def shares_frame(current: Volume, prior: Volume) -> bool:

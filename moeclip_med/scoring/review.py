@@ -122,8 +122,7 @@ class Outline:
         """
         spans = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
         if not spans[0].size:
-            msg = "The outline is empty; paint at least one voxel, or reject the finding instead."
-            raise InputError(msg)
+            raise InputError("The outline is empty; paint at least one voxel, or reject the finding instead.")
         start, stop = [int(span[0]) for span in spans], [int(span[-1]) + 1 for span in spans]
         box = mask[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
         bits = base64.b64encode(zlib.compress(np.packbits(box).tobytes())).decode()
@@ -143,8 +142,9 @@ class Outline:
         count = int(np.prod(self.shape))
         packed = zlib.decompressobj().decompress(base64.b64decode(self.bits, validate=True), count // 8 + 1)
         if len(packed) != (count + 7) // 8:
-            msg = f"an outline of {count} voxels needs {(count + 7) // 8} bytes, and there are {len(packed)}"
-            raise ValueError(msg)
+            raise ValueError(
+                f"an outline of {count} voxels needs {(count + 7) // 8} bytes, and there are {len(packed)}"
+            )
         flat = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
         return flat.reshape(self.shape).astype(np.bool_)
 

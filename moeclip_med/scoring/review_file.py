@@ -39,8 +39,9 @@ def write_review(review: Review, run_id: str, folder: Path) -> Path:
         partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        msg = f"{path}: the review could not be written ({error.strerror or error}); choose another folder."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{path}: the review could not be written ({error.strerror or error}); choose another folder."
+        ) from error
     return path
 
 
@@ -60,11 +61,13 @@ def read_review(folder: Path, run_id: str, shape: Voxel) -> Review:
         return Review()
     review, found = _load(path)
     if found != run_id:
-        msg = f"{REVIEW_NAME} belongs to run {found}, and this is run {run_id}; move it to its own run's folder."
-        raise InputError(msg)
+        raise InputError(
+            f"{REVIEW_NAME} belongs to run {found}, and this is run {run_id}; move it to its own run's folder."
+        )
     if not all(entry.outline is None or entry.outline.fits(shape) for entry in review.entries):
-        msg = f"{REVIEW_NAME} holds an outline that does not fit the run's shape {shape}; move the file away."
-        raise InputError(msg)
+        raise InputError(
+            f"{REVIEW_NAME} holds an outline that does not fit the run's shape {shape}; move the file away."
+        )
     return review
 
 
@@ -82,8 +85,9 @@ def _load(path: Path) -> tuple[Review, str]:
     """Read a review, whatever run it is of, and the id of that run."""
     try:
         if path.stat().st_size > _FILE_AT_MOST:
-            msg = f"{REVIEW_NAME} has {path.stat().st_size} bytes; a review has at most {_FILE_AT_MOST}: move it away."
-            raise InputError(msg)
+            raise InputError(
+                f"{REVIEW_NAME} has {path.stat().st_size} bytes; a review has at most {_FILE_AT_MOST}: move it away."
+            )
         document = json.loads(path.read_text(encoding="utf-8"))
         review = msgspec.convert(document, Review)
         if "changed" not in document:  # earlier versions kept no time
@@ -92,7 +96,6 @@ def _load(path: Path) -> tuple[Review, str]:
         datetime.fromisoformat(review.changed)
         return review, str(document.get("run_id"))
     except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:  # no ValueError below msgspec 0.21
-        msg = (
+        raise InputError(
             f"{REVIEW_NAME} is no review ({type(error).__name__}); expected JSON that this program wrote: move it away."
-        )
-        raise InputError(msg) from error
+        ) from error

@@ -80,8 +80,7 @@ def parse_precision(name: str | None) -> Precision | None:
     names: dict[str, Precision] = {"bf16-mixed": "bf16-mixed", "32-true": "32-true"}
     if name is None or name in names:
         return None if name is None else names[name]
-    msg = f'--precision: "{name}" is neither bf16-mixed nor 32-true'
-    raise InputError(msg)
+    raise InputError(f'--precision: "{name}" is neither bf16-mixed nor 32-true')
 
 
 def train(
@@ -107,11 +106,10 @@ def train(
     """
     if not request.hold_out:
         categories = sorted({image.category for image in request.images})
-        msg = (
+        raise InputError(
             "--hold-out: no category is held out, so nothing could choose the checkpoint; "
             f"hold out at least one of: {', '.join(categories)}"
         )
-        raise InputError(msg)
     precision, why = precision_of(request)
     _log.info("precision %s: %s", precision, why)
     if on_precision is not None:
@@ -210,13 +208,11 @@ def timm_architecture(recipe: str) -> Architecture:
     name, _, tag = recipe.removeprefix(TIMM_PREFIX).partition(".")
     if not timm.is_model(name):
         similar = ", ".join(timm.list_models(f"*{name}*")[:5]) or "none"
-        msg = f'--recipe: timm has no model "{name}"; similar names: {similar}'
-        raise InputError(msg)
+        raise InputError(f'--recipe: timm has no model "{name}"; similar names: {similar}')
     with torch.device("meta"):
         network: Any = timm.create_model(name, pretrained=False)
     if not hasattr(network, "patch_embed") or not hasattr(network, "num_prefix_tokens"):
-        msg = f'--recipe: "{name}" is no vision transformer ({type(network).__name__})'
-        raise InputError(msg)
+        raise InputError(f'--recipe: "{name}" is no vision transformer ({type(network).__name__})')
     patch = int(network.patch_embed.patch_size[0])
     architecture = dino_architecture(name, tag, depth=len(network.blocks), patch=patch, grid=LARGE_SIDE // patch)
     return replace(architecture, mean=tuple(network.default_cfg["mean"]), std=tuple(network.default_cfg["std"]))
@@ -264,11 +260,9 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
     from moeclip_med.training.transformer_build import build_transformer
 
     if request.values not in {"paper", "released"}:
-        msg = f'--values: "{request.values}" is neither paper nor released'
-        raise InputError(msg)
+        raise InputError(f'--values: "{request.values}" is neither paper nor released')
     if request.normal_only:
-        msg = "--normal-only belongs to the recipe lite; leave it out"
-        raise InputError(msg)
+        raise InputError("--normal-only belongs to the recipe lite; leave it out")
     base = recipe_values("paper" if request.values == "paper" else "released")
     settings = replace(base, seed=request.seed, held_out=request.hold_out, **request.changes)
     categories = sorted({image.category for image in request.images})

@@ -115,8 +115,7 @@ def make_fabric(options: RunOptions) -> Fabric:
     try:
         from lightning.fabric import Fabric
     except ImportError as error:
-        msg = "lightning"
-        raise MissingExtraError(msg, "train", "Training") from error
+        raise MissingExtraError("lightning", "train", "Training") from error
     fabric = Fabric(accelerator=options.device, devices=options.devices, precision=options.precision)
     fabric.launch()
     return fabric

@@ -36,8 +36,7 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            msg = "tensorboard"
-            raise MissingExtraError(msg, "train", "Logging a training run") from error
+            raise MissingExtraError("tensorboard", "train", "Logging a training run") from error
         self.folder = folder
         self._resumed_step = resumed_step
         self._columns: dict[str, list[str]] = {}

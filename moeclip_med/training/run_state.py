@@ -60,11 +60,10 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> bool:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         if changed := differences(earlier, settings):
             name, (before, now) = next(iter(changed.items()))
-            msg = (
+            raise InputError(
                 f'"{folder}" holds a run with {name} = {before!r}, this one has {now!r}; '
                 "choose another output folder, or repeat the settings of the run to resume."
             )
-            raise InputError(msg)
     else:
         write_atomically(path, json.dumps(settings, indent=2).encode())
     return (folder / LAST_FILE).exists()
@@ -91,11 +90,10 @@ def load_trained_state(network: MoEClip | FusedNetwork, state: dict[str, torch.T
     missing, unexpected = network.load_state_dict(state, strict=False)
     missing = [name for name in missing if not f".{name}".count(".tower.")]
     if missing or unexpected:
-        msg = (
+        raise InputError(
             f"The checkpoint does not fit the network: {len(missing)} tensors missing, {len(unexpected)} unknown; "
             "it was made by another version, start a new run."
         )
-        raise InputError(msg)
 
 
 def save_run(

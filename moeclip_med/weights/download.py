@@ -60,8 +60,7 @@ def hub_file(repository: str, filename: str) -> tuple[str, str]:
     except Exception as error:  # of `requests` or `httpx`, as the library's version has it
         raise OSError(str(error) or type(error).__name__) from error
     if len(sha256) != _HEX_DIGITS:
-        msg = f"{url}: no SHA-256 is published for this file"
-        raise ValueError(msg)
+        raise ValueError(f"{url}: no SHA-256 is published for this file")
     return url, sha256
 
 
@@ -73,11 +72,9 @@ def _check_response(response: Response, **_: Any) -> None:  # noqa: ANN401 - wha
     response.raise_for_status()
     size = response.headers.get("Content-Length", "")
     if not size.isdecimal() or int(size) > _LARGEST_BYTES:
-        msg = f"{response.url}: {size or 'unknown'} bytes; at most {_LARGEST_BYTES} are downloaded"
-        raise ValueError(msg)
+        raise ValueError(f"{response.url}: {size or 'unknown'} bytes; at most {_LARGEST_BYTES} are downloaded")
 
 
 def _check_address(url: str) -> None:
     if not url.startswith("https://"):
-        msg = f"{url}: only https is downloaded"
-        raise ValueError(msg)
+        raise ValueError(f"{url}: only https is downloaded")

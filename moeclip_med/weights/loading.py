@@ -119,8 +119,9 @@ def assemble(
     """
     architecture = metadata.architecture
     if isinstance(architecture, ZeroShotArchitecture):
-        msg = f'model "{metadata.name}": plain CLIP has no adapters; load it by its name {ZERO_SHOT_PREFIX}….'
-        raise InputError(msg)
+        raise InputError(
+            f'model "{metadata.name}": plain CLIP has no adapters; load it by its name {ZERO_SHOT_PREFIX}….'
+        )
     notes = list(metadata.notes)
     if isinstance(architecture, FusedArchitecture) or architecture.prompts == "learned":
         if prompts is not None:
@@ -137,8 +138,7 @@ def assemble(
     features = _encode(text_tower, phrases, f"{opened.sha256} {architecture.tower.activation} features")
     adapter = network.text_adapter
     if adapter is None:
-        msg = f'model "{metadata.name}": no text adapter was built.'
-        raise InputError(msg)
+        raise InputError(f'model "{metadata.name}": no text adapter was built.')
     with torch.no_grad():
         text = adapter(*features)
     known = replace(metadata, prompts=used, tower_sha256=opened.sha256)
@@ -228,12 +228,11 @@ def build_network(
 
 def _check_tower(metadata: ModelMetadata, opened: OpenedTower) -> None:
     if metadata.tower_sha256 and metadata.tower_sha256 != opened.sha256:
-        msg = (
+        raise InputError(
             f'model "{metadata.name}": its adapters were trained on a tower with SHA-256 {metadata.tower_sha256}, '
             f"the one found has {opened.sha256}; bring the right weights of "
             f'"{metadata.architecture.tower.name}" ({metadata.architecture.tower.pretrained}).'
         )
-        raise InputError(msg)
 
 
 def _fill(network: MoEClip | FusedNetwork, adapters: dict[str, Tensor], name: str) -> None:

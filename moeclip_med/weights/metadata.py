@@ -53,8 +53,9 @@ class ScoreScale:
             InputError: The spread is not positive, or a constant is not finite.
         """
         if not (math.isfinite(self.centre) and math.isfinite(self.spread) and self.spread > 0):
-            msg = f"score scale: centre {self.centre}, spread {self.spread}; expected finite numbers, spread above 0."
-            raise InputError(msg)
+            raise InputError(
+                f"score scale: centre {self.centre}, spread {self.spread}; expected finite numbers, spread above 0."
+            )
 
     def score(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of raw values, elementwise, float32."""
@@ -72,8 +73,7 @@ class ScoreScale:
             InputError: The score lies outside 0 to 1.
         """
         if not 0 <= score <= 1:
-            msg = f"score {score} lies outside 0 to 1."
-            raise InputError(msg)
+            raise InputError(f"score {score} lies outside 0 to 1.")
         if score in {0, 1}:
             return math.inf if score else -math.inf
         return self.centre + self.spread * math.log(score / (1 - score))
@@ -110,8 +110,7 @@ class Threshold:
             InputError: It lies outside 0 to 1, or is NaN.
         """
         if not 0 <= self.value <= 1:
-            msg = f"threshold: {self.value} lies outside 0 to 1."
-            raise InputError(msg)
+            raise InputError(f"threshold: {self.value} lies outside 0 to 1.")
 
 
 @dataclass(frozen=True)
@@ -188,15 +187,15 @@ class ModelMetadata:
         """
         found = data.get("format", FORMAT) if isinstance(data, dict) else FORMAT
         if found not in (1, FORMAT):
-            msg = f"{where}: format {found}, this version reads formats 1 and {FORMAT}; update moeclip-med."
-            raise InputError(msg)
+            raise InputError(f"{where}: format {found}, this version reads formats 1 and {FORMAT}; update moeclip-med.")
         if found == 1:
             data = {**_renamed(data), "format": FORMAT}
         found_metadata = json_records.from_json(cls, data, where)
         architecture = _architecture(found_metadata.architecture, f"{where}.architecture")
         if not _VERSION.fullmatch(found_metadata.version):
-            msg = f"{where}.version: found {found_metadata.version!r}; expected letters, digits and . + - _ only."
-            raise InputError(msg)
+            raise InputError(
+                f"{where}.version: found {found_metadata.version!r}; expected letters, digits and . + - _ only."
+            )
         return replace(found_metadata, architecture=architecture)
 
     def calibrated(self, score_scale: ScoreScale, threshold: Threshold) -> ModelMetadata:

@@ -24,17 +24,15 @@ def clip_config(name: str) -> dict[str, Any]:
     import open_clip
 
     if name.endswith("-quickgelu"):
-        msg = (
+        raise InputError(
             f'model "{name}": the activation is part of our description, not of the name; '
             f'use "{name.removesuffix("-quickgelu")}" with activation quick_gelu.'
         )
-        raise InputError(msg)
     config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
         near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; see open_clip.list_models()."
-        msg = f'model "{name}" is not known to OpenCLIP {open_clip.__version__}{hint}'
-        raise InputError(msg)
+        raise InputError(f'model "{name}" is not known to OpenCLIP {open_clip.__version__}{hint}')
     return config
 
 
@@ -64,8 +62,7 @@ def build_clip(config: Mapping[str, Any], activation: Activation, state: Mapping
     is_custom = bool(arguments.pop("custom_text", False)) or "hf_model_name" in arguments["text_cfg"]
     if is_transformer(config) == (activation == "native"):
         wanted = "gelu or quick_gelu" if is_transformer(config) else "native"
-        msg = f"tower.activation is {activation}, but this image tower takes {wanted}."
-        raise InputError(msg)
+        raise InputError(f"tower.activation is {activation}, but this image tower takes {wanted}.")
     arguments["quick_gelu"] = activation == "quick_gelu"
     arguments.pop("multimodal_cfg", None)
     # Initial values that weights replace are never made: on "meta" a tensor is a shape without memory. Networks of timm
@@ -106,5 +103,4 @@ def check_activation(clip: Any, activation: Activation) -> None:  # noqa: ANN401
         for block in blocks:
             built = type(block.mlp.gelu).__name__
             if built != wanted:
-                msg = f"the tower was built with {built}, but the model's metadata says {wanted}."
-                raise InputError(msg)
+                raise InputError(f"the tower was built with {built}, but the model's metadata says {wanted}.")

@@ -99,8 +99,7 @@ def find_folder(name_or_path: str) -> Path:
         found = versions.get(int(version)) if version.isdecimal() else None
         if found is None:
             there = ", ".join(f"{name}@{number}" for number in sorted(versions))
-            msg = f'model "{name_or_path}": no such version; the package has {there}.'
-            raise InputError(msg)
+            raise InputError(f'model "{name_or_path}": no such version; the package has {there}.')
         return found
     named = NAMED_MODELS.get(name_or_path)
     if named is None:
@@ -111,19 +110,16 @@ def find_folder(name_or_path: str) -> Path:
         if Path(name_or_path).name == name_or_path and (imported / METADATA).is_file():
             return imported
         names = ", ".join(NAMED_MODELS)
-        msg = (
+        raise InputError(
             f'model "{name_or_path}" is neither a name nor a folder; names are {names}, '
             f"{ZERO_SHOT_PREFIX}<open_clip name>."
         )
-        raise InputError(msg)
     if named.is_ready:
         return named.folder
     if named.name in PACKAGED:
-        msg = f"the adapters of {named.name} are missing in the package; reinstall moeclip-med."
-        raise InputError(msg)
-    msg = (
+        raise InputError(f"the adapters of {named.name} are missing in the package; reinstall moeclip-med.")
+    raise InputError(
         f'model "{named.name}" has no adapters on this machine, and an untrained model scores nothing; make them with '
         f'"moeclip-med train --recipe {named.name}" and name the folder it writes, or bring them with '
         f'"moeclip-med weights import CHECKPOINT --name {named.name}".'
     )
-    raise InputError(msg)

@@ -72,14 +72,12 @@ def convert_released(
         elif match := _EXPERT.fullmatch(name):
             experts.setdefault((int(match[1]), match[3]), {})[int(match[2])] = tensor
         else:
-            msg = f'released checkpoint: unknown tensor "image_adapter.{name}".'
-            raise InputError(msg)
+            raise InputError(f'released checkpoint: unknown tensor "image_adapter.{name}".')
     for (level, matrix), parts in experts.items():
         state[f"experts.{level}.{'down' if matrix == 'A' else 'up'}"] = _stack(parts, level, matrix)
     if set(text_adapter) != {_TEXT_NAME}:
         names = ", ".join(sorted(text_adapter)) or "nothing"
-        msg = f'released checkpoint: "text_adapter" holds {names}, expected {_TEXT_NAME}.'
-        raise InputError(msg)
+        raise InputError(f'released checkpoint: "text_adapter" holds {names}, expected {_TEXT_NAME}.')
     state["text_adapter.linear.weight"] = text_adapter[_TEXT_NAME]
     return state, _read_shapes(state, ends_with_activation=any(".fc.0." in name for name in image_adapter))
 
@@ -87,8 +85,7 @@ def convert_released(
 def _stack(parts: dict[int, Tensor], level: int, matrix: str) -> Tensor:
     missing = sorted(set(range(max(parts) + 1)) - set(parts))
     if missing:
-        msg = f"released checkpoint: level {level} lacks lora_{matrix} of expert {missing[0]}."
-        raise InputError(msg)
+        raise InputError(f"released checkpoint: level {level} lacks lora_{matrix} of expert {missing[0]}.")
     return torch.stack([parts[index] for index in sorted(parts)])
 
 
@@ -102,8 +99,7 @@ def _read_shapes(state: Mapping[str, Tensor], *, ends_with_activation: bool) -> 
     ]
     for name in needed:
         if name not in state:
-            msg = f'released checkpoint: nothing that corresponds to "{name}".'
-            raise InputError(msg)
+            raise InputError(f'released checkpoint: nothing that corresponds to "{name}".')
     levels = len([name for name in state if name.endswith(".router")])
     count, rank, width = state["experts.0.down"].shape
     out_width, text_width = state["text_adapter.linear.weight"].shape
@@ -119,6 +115,5 @@ def released_parts(checkpoint: Any, where: str) -> tuple[dict[str, Tensor], dict
     parts = ("image_adapter", "text_adapter")
     if not isinstance(checkpoint, dict) or any(not isinstance(checkpoint.get(part), dict) for part in parts):
         keys = ", ".join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        msg = f'{where}: expected "image_adapter" and "text_adapter", found {keys[:200]}.'
-        raise InputError(msg)
+        raise InputError(f'{where}: expected "image_adapter" and "text_adapter", found {keys[:200]}.')
     return checkpoint["image_adapter"], checkpoint["text_adapter"]

@@ -64,22 +64,21 @@ def read_metadata(folder: Path) -> ModelMetadata:
     path = folder / METADATA
     if not path.is_file():
         found = "no such folder" if not folder.is_dir() else f"no {METADATA} in it"
-        msg = f"{folder}: {found}; a model folder holds {ADAPTERS} and {METADATA}, as `weights import` writes them."
-        raise InputError(msg)
+        raise InputError(
+            f"{folder}: {found}; a model folder holds {ADAPTERS} and {METADATA}, as `weights import` writes them."
+        )
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_METADATA + 1)
         if len(content) > _LARGEST_METADATA:
-            msg = (
+            raise InputError(
                 f"{path}: more than {_LARGEST_METADATA} bytes, which no model's description has; copy the model again."
             )
-            raise InputError(msg)
         data = json.loads(content)
     except (ValueError, RecursionError) as error:  # 5000 digits are no number, 10,000 brackets no description
         if isinstance(error, InputError):
             raise
-        msg = f"{path}: not JSON ({str(error)[:200]}); the file is damaged, copy the model again."
-        raise InputError(msg) from None
+        raise InputError(f"{path}: not JSON ({str(error)[:200]}); the file is damaged, copy the model again.") from None
     return ModelMetadata.from_json(data, str(path))
 
 
@@ -95,13 +94,13 @@ def read_adapters(folder: Path, metadata: ModelMetadata) -> dict[str, Tensor]:
     tensors, header = read_safetensors(path)
     tower = metadata.architecture.tower.name
     if header.get("tower", tower) != tower:
-        msg = f'{path}: made for tower "{header["tower"]}", but {METADATA} names "{tower}"; these are of two models.'
-        raise InputError(msg)
+        raise InputError(
+            f'{path}: made for tower "{header["tower"]}", but {METADATA} names "{tower}"; these are of two models.'
+        )
     found = sha256_of(path)
     if found != metadata.adapters_sha256:
-        msg = (
+        raise InputError(
             f"{path}: SHA-256 {found}, but {METADATA} says {metadata.adapters_sha256 or 'nothing'}; "
             "the file was altered or belongs to another model, copy it again."
         )
-        raise InputError(msg)
     return tensors

@@ -48,8 +48,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
             return tensors, dict(file.metadata() or {})
     except SafetensorError as error:
-        msg = f"{path}: no complete safetensors file ({error}); copy or download it again."
-        raise InputError(msg) from None
+        raise InputError(f"{path}: no complete safetensors file ({error}); copy or download it again.") from None
 
 
 def read_checkpoint(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
@@ -64,15 +63,13 @@ def read_checkpoint(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        msg = (
+        raise InputError(
             f"{path}: holds Python objects other than tensors, which are never loaded because they can run code; "
             "save it again as a state dictionary or safetensors."
-        )
-        raise InputError(msg) from None
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"{path}: no complete PyTorch file ({reason}); copy or download it again."
-        raise InputError(msg) from None
+        raise InputError(f"{path}: no complete PyTorch file ({reason}); copy or download it again.") from None
 
 
 def check_state(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
@@ -83,22 +80,24 @@ def check_state(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where
     """
     missing = [name for name in wanted if name not in found]
     if missing:
-        msg = f'{where}: missing tensor "{missing[0]}"{_and_more(missing)}; is this the right file for the model?'
-        raise InputError(msg)
+        raise InputError(
+            f'{where}: missing tensor "{missing[0]}"{_and_more(missing)}; is this the right file for the model?'
+        )
     extra = [name for name in found if name not in wanted]
     if extra:
-        msg = f'{where}: unknown tensor "{extra[0]}"{_and_more(extra)}; is this the right file for the model?'
-        raise InputError(msg)
+        raise InputError(
+            f'{where}: unknown tensor "{extra[0]}"{_and_more(extra)}; is this the right file for the model?'
+        )
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
-            msg = (
+            raise InputError(
                 f'{where}: tensor "{name}" has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}; '
                 "it was made for another tower or setting."
             )
-            raise InputError(msg)
         if not torch.isfinite(found[name]).all():
-            msg = f'{where}: tensor "{name}" holds NaN or infinity; the training failed or the file is damaged.'
-            raise InputError(msg)
+            raise InputError(
+                f'{where}: tensor "{name}" holds NaN or infinity; the training failed or the file is damaged.'
+            )
 
 
 def _and_more(names: list[str]) -> str:
@@ -107,5 +106,4 @@ def _and_more(names: list[str]) -> str:
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        msg = f"{path}: no such file; check the path."
-        raise InputError(msg)
+        raise InputError(f"{path}: no such file; check the path.")

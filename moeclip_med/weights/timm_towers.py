@@ -48,8 +48,9 @@ def timm_source(spec: TowerSpec) -> WeightsSource:
     if entry is None or not entry.hf_hub_id:
         known = [name for name in timm.list_pretrained(f"{spec.name}*") if name.partition(".")[0] == spec.name]
         tags = ", ".join(name.partition(".")[2] for name in known) or "none"
-        msg = f'timm has no weights "{spec.pretrained}" for "{spec.name}" on the hub; it has: {tags}; or give a file.'
-        raise InputError(msg)
+        raise InputError(
+            f'timm has no weights "{spec.pretrained}" for "{spec.name}" on the hub; it has: {tags}; or give a file.'
+        )
     place = towers_folder() / f"{spec.name}.{spec.pretrained}.safetensors"
     terms = f"{entry.license or 'see the model card'} ({entry.hf_hub_id})"
     return WeightsSource(place, "", entry.hf_hub_id, "", terms, filename="model.safetensors")
@@ -89,12 +90,14 @@ def _open_published(spec: TowerSpec, path: Path | None) -> tuple[Any, str, str]:
         missing, unknown = network.load_state_dict(renamed(state, network), strict=False)
     except (RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()[:160]
-        msg = f'{file}: does not fit timm {timm.__version__}\'s "{spec.name}" ({reason}); is it the right file?'
-        raise InputError(msg) from None
+        raise InputError(
+            f'{file}: does not fit timm {timm.__version__}\'s "{spec.name}" ({reason}); is it the right file?'
+        ) from None
     unknown = [name for name in unknown if not name.startswith(_HEADS)]
     if missing or unknown:
         wrong = f'"{missing[0]}" is missing' if missing else f'"{unknown[0]}" is unknown'
-        msg = f'{file}: does not fit timm {timm.__version__}\'s "{spec.name}" ({wrong}); is it the right file?'
-        raise InputError(msg)
+        raise InputError(
+            f'{file}: does not fit timm {timm.__version__}\'s "{spec.name}" ({wrong}); is it the right file?'
+        )
     terms = "given by the user" if path is not None else timm_source(spec).terms
     return network, fingerprint(network.state_dict()), terms

@@ -58,16 +58,18 @@ def weights_source(spec: TowerSpec) -> WeightsSource:
     entry = open_clip.get_pretrained_cfg(spec.name, spec.pretrained)
     if not entry:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.name)) or "none"
-        msg = f'OpenCLIP has no weights "{spec.pretrained}" for "{spec.name}"; it has: {tags}; or give a file.'
-        raise InputError(msg)
+        raise InputError(
+            f'OpenCLIP has no weights "{spec.pretrained}" for "{spec.name}"; it has: {tags}; or give a file.'
+        )
     url = entry.get("url", "")
     if "openaipublic" in url:
         *_, digest, filename = url.split("/")
         return WeightsSource(towers_folder() / filename, url, "", digest, _OPENAI_TERMS)
     repository = entry.get("hf_hub", "").rstrip("/")
     if not repository:
-        msg = f'OpenCLIP has no hash of "{spec.pretrained}" of "{spec.name}"; fetch {url} yourself and name the file.'
-        raise InputError(msg)
+        raise InputError(
+            f'OpenCLIP has no hash of "{spec.pretrained}" of "{spec.name}"; fetch {url} yourself and name the file.'
+        )
     place = towers_folder() / f"{spec.name}.{spec.pretrained}.safetensors"
     return WeightsSource(place, "", repository, "", f"{_CLIP_TERMS} {repository}")
 
@@ -86,8 +88,7 @@ def find_weights(spec: TowerSpec, path: Path | None = None) -> Path:
         path = Path(spec.pretrained)
     if path is not None:
         if not path.is_file():
-            msg = f'{path}: no such file; name the weights of "{spec.name}", .safetensors or .pt.'
-            raise InputError(msg)
+            raise InputError(f'{path}: no such file; name the weights of "{spec.name}", .safetensors or .pt.')
         return path
     source = weights_source(spec)
     if not source.place.is_file():
@@ -133,8 +134,7 @@ def _check_hash(source: WeightsSource) -> None:
 
     found = sha256_of(source.place)
     if found != source.sha256:
-        msg = f"{source.place}: SHA-256 {found}, expected {source.sha256}; delete it and download it again."
-        raise InputError(msg)
+        raise InputError(f"{source.place}: SHA-256 {found}, expected {source.sha256}; delete it and download it again.")
 
 
 def _download(spec: TowerSpec, source: WeightsSource) -> None:
@@ -149,11 +149,10 @@ def _download(spec: TowerSpec, source: WeightsSource) -> None:
         reason = str(error).splitlines()[0][:_LONGEST_REASON] if str(error) else type(error).__name__
         origin = url or f"https://huggingface.co/{source.repository} ({source.filename})"
         check = f"with SHA-256 {sha256} " if sha256 else ""
-        msg = (
+        raise InputError(
             f'the weights "{spec.pretrained}" of "{spec.name}" are not on this machine and could not be downloaded '
             f"({reason}); fetch {origin} elsewhere and put the file {check}at {source.place}."
-        )
-        raise InputError(msg) from None
+        ) from None
 
 
 def read_clip_state(path: Path) -> dict[str, Tensor]:
@@ -176,8 +175,7 @@ def read_clip_state(path: Path) -> dict[str, Tensor]:
     checkpoint = read_checkpoint(path)
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not state:
-        msg = f"{path}: holds no state dictionary of tensors; save the CLIP model's state_dict()."
-        raise InputError(msg)
+        raise InputError(f"{path}: holds no state dictionary of tensors; save the CLIP model's state_dict().")
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 

@@ -43,8 +43,7 @@ def verify_model(name_or_path: str) -> VerifyReport:
     folder = find_folder(name_or_path)
     metadata = read_metadata(folder)
     if isinstance(metadata.architecture, ZeroShotArchitecture):
-        msg = f"{folder}: describes plain CLIP, which has no adapters to verify."
-        raise InputError(msg)
+        raise InputError(f"{folder}: describes plain CLIP, which has no adapters to verify.")
     adapters = read_adapters(folder, metadata)
     check_state(adapters, adapters, where=str(folder))
     checks = {

@@ -43,11 +43,10 @@ def leading_index(layer: Image, point: Sequence[float]) -> tuple[int, ...]:
     leading = tuple(int(value) for value in index[: max(0, layer.ndim - _SPATIAL)])
     for axis, (place, count) in enumerate(zip(leading, shape, strict=False)):
         if not 0 <= place < count:
-            msg = (
+            raise InputError(
                 f'The slider of axis {axis} stands at {place + 1}, and "{layer.name}" has images 1 to {count} there; '
                 f"move the slider to one of them."
             )
-            raise InputError(msg)
     return leading
 
 

@@ -94,8 +94,7 @@ class Comparing(Part, QObject):
 
     def _check_idle(self) -> None:
         if not self._controller.is_idle:
-            msg = "A run is under way; choose a prior when it has ended."
-            raise InputError(msg)
+            raise InputError("A run is under way; choose a prior when it has ended.")
 
     def _ask(self, note: str, request: object, then: Callable[..., None]) -> None:
         self._controller.ask_aside(note, request, then)

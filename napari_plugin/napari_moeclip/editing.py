@@ -75,8 +75,7 @@ class OutlineEditor:
             InputError: When nothing is painted.
         """
         if self._layer is None or self._session is None:
-            msg = "No outline is being edited."
-            raise InputError(msg)
+            raise InputError("No outline is being edited.")
         session = self._session
         mask = np.asarray(session.origin.placement.hide(np.asarray(self._layer.data))) > 0
         outline = Outline.of(mask)
@@ -116,5 +115,4 @@ def _free_voxel(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], session: 
         x, y, z = (int(value) for value in voxels[place])
         if (x, y, z) not in known:
             return (x, y, z)
-    msg = "Every voxel of this outline is the peak of another finding; edit that finding instead."
-    raise InputError(msg)
+    raise InputError("Every voxel of this outline is the peak of another finding; edit that finding instead.")

@@ -48,8 +48,7 @@ class RunFiles(Part, QObject):
         """Write results of the run that is shown, and what the reader says of it."""
         controller, session = self._controller, self._controller.session
         if session is None or session.outcome is None:
-            msg = "There is no finished run to save; press Run first."
-            raise InputError(msg)
+            raise InputError("There is no finished run to save; press Run first.")
         controller.busy.emit("Saving …", False)  # noqa: FBT003 - a signal has no keywords
         request = messages.ExportRequest(session.run, folder, formats, session.review, options)
         controller.ask(request, partial(self._saved, session, Path(folder)))

@@ -257,6 +257,5 @@ def prior_run(
         min_volume_ml=settings.smallest_finding_ml,
     )
     if found.scored is not None:
-        msg = "The comparison was stopped; no prior is shown."
-        raise InputError(msg)
+        raise InputError("The comparison was stopped; no prior is shown.")
     return found

@@ -96,11 +96,10 @@ class SharedArray:
         size = max(1, prod(shape) * kind.itemsize)
         folder = _folder()
         if shutil.disk_usage(folder).free < size:  # a sparse file would promise memory that is not there
-            msg = (
+            raise InputError(
                 f"The image needs {size / 2**20:.0f} MiB of shared memory, more than is free; close other images, "
                 f"or score with the command moeclip-med score, which needs none."
             )
-            raise InputError(msg)
         handle, path = tempfile.mkstemp(prefix=f"{_PREFIX}{_Viewer.pid}-", dir=folder)
         os.truncate(handle, size)
         os.close(handle)

@@ -92,8 +92,9 @@ def open_run(folder: Path) -> AnomalyVolume:
     scores_path, record_path = folder / "anomaly.nii.gz", folder / "run.json"
     for path in (scores_path, record_path):
         if not path.is_file():
-            msg = f'"{folder.name}" holds no {path.name}, so it is not a finished run; choose a folder that has one.'
-            raise InputError(msg)
+            raise InputError(
+                f'"{folder.name}" holds no {path.name}, so it is not a finished run; choose a folder that has one.'
+            )
     record = read_record(record_path)
     with open_source(scores_path) as source:  # `read_volume` refuses maps, which are nothing to score
         volume = source.read(source.series[0])

@@ -152,8 +152,7 @@ class Tasks:
     def _(self, request: messages.AlignRequest) -> answers.AlignedPrior:
         run = self._run(request.run)
         if run.prior is None:
-            msg = "There is no prior beside this run; choose one first."
-            raise InputError(msg)
+            raise InputError("There is no prior beside this run; choose one first.")
         run.prior.align(run.found, on=request.on)
         return answers.AlignedPrior(run.prior.fit, run.outcome())
 
@@ -279,8 +278,9 @@ class Tasks:
 
     def _run(self, name: str) -> Run:
         if name not in self._runs:
-            msg = "The scoring process does not know this run (it was started again since); press Run to score anew."
-            raise InputError(msg)
+            raise InputError(
+                "The scoring process does not know this run (it was started again since); press Run to score anew."
+            )
         return self._runs[name]
 
     def _share(self, volume: Volume, *decoded: SharedArray) -> VolumeReference:

@@ -28,11 +28,10 @@ def write_map(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:  #
     """
     origin = attributes.get("metadata", {}).get(METADATA_KEY)
     if not isinstance(origin, LayerOrigin) or attributes.get("rgb"):
-        msg = (
+        raise InputError(
             f'The layer "{attributes.get("name", "")}" holds no patient coordinates; save anomaly maps and grey '
             f"images that MoECLIP-Med opened as NIfTI, and other layers as TIFF."
         )
-        raise InputError(msg)
     array = np.ascontiguousarray(origin.placement.hide(np.asarray(data)))
     write_grid_map(array, origin.volume.light, Path(path), "layer")
     return [path]

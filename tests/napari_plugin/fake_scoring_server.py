@@ -54,11 +54,9 @@ class FakeDetector:
 
 def load(request):
     if request.model == "missing":
-        msg = 'the weights of "missing" are not on this machine; fetch them first.'
-        raise InputError(msg)
+        raise InputError('the weights of "missing" are not on this machine; fetch them first.')
     if request.model == "broken":
-        msg = "a library quotes Doe^Jane"
-        raise RuntimeError(msg)
+        raise RuntimeError("a library quotes Doe^Jane")
     if request.model == "fatal":
         sys.stderr.write("a library quotes Doe^Jane\n")
         sys.stderr.flush()

@@ -35,8 +35,7 @@ def grow(n_bytes):
 
 
 def refuse():
-    msg = '"a.mha" is wrong.'
-    raise InputError(msg)
+    raise InputError('"a.mha" is wrong.')
 
 
 def chatter():

@@ -62,8 +62,7 @@ def test_an_unknown_tag_is_answered_with_the_known_ones():
 
 def test_offline_the_error_names_repository_file_and_place(cache, monkeypatch):
     def refuse(*_, **__):
-        msg = "no route to host"
-        raise OSError(msg)
+        raise OSError("no route to host")
 
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refuse)
     spec = TowerSpec("timm", "vit_small_patch14_dinov2", "lvd142m", "native")

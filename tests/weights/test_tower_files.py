@@ -22,8 +22,7 @@ OPENAI_SHA256 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f0
 @pytest.fixture
 def offline(monkeypatch):
     def refuse(*_, **__):
-        msg = "no route to host"
-        raise OSError(msg)
+        raise OSError("no route to host")
 
     monkeypatch.setattr("requests.get", refuse)
     monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refuse)

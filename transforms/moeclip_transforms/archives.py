@@ -115,11 +115,10 @@ def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
             raise _damaged(archive, zipfile.BadZipFile("a place in it lies before its start")) from error
         if error.errno is None:  # of a decompressor
             raise _damaged(archive, error) from error
-        msg = (
+        raise InputError(
             f'"{archive.name}" cannot be unpacked ({error.strerror or error}); '
             f"check its permissions and the free space for temporary files."
-        )
-        raise InputError(msg) from error
+        ) from error
 
 
 def _damaged(archive: Path, error: Exception) -> InputError:
@@ -183,45 +182,42 @@ def _check_totals(
 ) -> None:
     advice = "unpack it yourself if you trust it"
     if n_members > limits.max_members:
-        msg = f'"{archive.name}" holds {n_members} files; at most {limits.max_members} are unpacked: {advice}.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{archive.name}" holds {n_members} files; at most {limits.max_members} are unpacked: {advice}.'
+        )
     packed = max(1, archive.stat().st_size)
     if total > limits.max_bytes:
-        msg = f'"{archive.name}" unpacks to more bytes than the {limits.max_bytes} that are allowed: {advice}.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{archive.name}" unpacks to more bytes than the {limits.max_bytes} that are allowed: {advice}.'
+        )
     if total > _RATIO_CHECKED_ABOVE and total / packed > limits.max_ratio:
-        msg = (
+        raise InputError(
             f'"{archive.name}" unpacks to {total / packed:.0f} times its size, as zip bombs do; at most '
             f"{limits.max_ratio:.0f} times is allowed: {advice}."
         )
-        raise InputError(msg)
     free = shutil.disk_usage(folder).free
     if total - written > free:
-        msg = (
+        raise InputError(
             f'"{archive.name}" unpacks to {total} bytes, but the folder for temporary files has {free} bytes left; '
             f"free some space, let TMPDIR name a larger folder, or unpack it yourself."
         )
-        raise InputError(msg)
 
 
 def _check_member(archive: Path, member: _Member) -> None:
     name = member.name
     if member.is_encrypted:
-        msg = f'"{archive.name}" is encrypted; unpack it with its password and give the folder.'
-        raise InputError(msg)
+        raise InputError(f'"{archive.name}" is encrypted; unpack it with its password and give the folder.')
     if not member.is_plain:
-        msg = f'"{archive.name}" holds a link or special file; expected plain files only.'
-        raise InputError(msg)
+        raise InputError(f'"{archive.name}" holds a link or special file; expected plain files only.')
     windows = PureWindowsPath(name)
     if len(windows.parts) > _DEEPEST:
-        msg = f'"{archive.name}" holds folders {len(windows.parts)} levels deep; at most {_DEEPEST} are unpacked.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{archive.name}" holds folders {len(windows.parts)} levels deep; at most {_DEEPEST} are unpacked.'
+        )
     if PurePosixPath(name).is_absolute() or windows.drive or windows.root or ".." in windows.parts:
-        msg = f'"{archive.name}" names a place outside itself; it is not unpacked.'
-        raise InputError(msg)
+        raise InputError(f'"{archive.name}" names a place outside itself; it is not unpacked.')
     if name.lower().endswith(ARCHIVE_SUFFIXES):
-        msg = f'"{archive.name}" holds another archive; unpack the outer one and give the folder.'
-        raise InputError(msg)
+        raise InputError(f'"{archive.name}" holds another archive; unpack the outer one and give the folder.')
 
 
 def _unpack_member(archive: Path, member: _Member, target: Path, left: int) -> int:
@@ -256,7 +252,6 @@ def _copy(archive: Path, source: IO[bytes], sink: IO[bytes], left: int) -> int:
     while chunk := source.read(_CHUNK):
         written += len(chunk)
         if written > left:
-            msg = f'"{archive.name}" unpacks to more than it declares; it is not unpacked further.'
-            raise InputError(msg)
+            raise InputError(f'"{archive.name}" unpacks to more than it declares; it is not unpacked further.')
         sink.write(chunk)
     return written

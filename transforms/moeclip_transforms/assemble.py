@@ -68,13 +68,11 @@ def make_volume(
 
     name = series.files[0].name if series.files else series.uid
     if array.size == 0:
-        msg = f'"{name}" holds no voxels: its size is {"×".join(map(str, array.shape[1:]))}.'
-        raise InputError(msg)
+        raise InputError(f'"{name}" holds no voxels: its size is {"×".join(map(str, array.shape[1:]))}.')
     try:
         checked = affine if isinstance(affine, Affine) else Affine(affine)
     except InputError as error:
-        msg = f'"{name}" cannot be placed in space: {error}'
-        raise InputError(msg) from error
+        raise InputError(f'"{name}" cannot be placed in space: {error}') from error
     check_is_image(array.shape[1:], name)
     notes += _proportion_notes(checked, array.shape[1:], name)
     known = source or SourceRef(series, hash_files(series.files))
@@ -90,11 +88,10 @@ def _proportion_notes(affine: Affine, shape: tuple[int, ...], name: str) -> tupl
         return ()
     sides = " × ".join(f"{step:g}" for step in affine.spacing)
     if max(spacing) > _ABSURD_VOXEL * min(spacing):
-        msg = (
+        raise InputError(
             f'"{name}" has voxels of {sides} mm; expected sides that differ by a factor of {_ABSURD_VOXEL:g} at most: '
             f"correct the spacing in its header."
         )
-        raise InputError(msg)
     return (f"The voxels are {sides} mm: one side is {max(spacing) / min(spacing):.0f} times as long as another.",)
 
 
@@ -137,11 +134,10 @@ def _value_notes(array: NDArray[np.float32], name: str) -> tuple[str, ...]:
             values = plane if finite.all() else plane[finite]
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     if n_bad == array.size:
-        msg = (
+        raise InputError(
             f'"{name}" holds no usable value: every voxel is NaN, infinite or beyond ±3.4e38, the largest 32-bit '
             "number; expected intensities: scale them down, or export the image again."
         )
-        raise InputError(msg)
     notes = []
     if n_bad:
         notes.append(f"{n_bad} of {array.size} values are NaN or infinite; they count as background.")

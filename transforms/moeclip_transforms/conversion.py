@@ -151,19 +151,17 @@ def affine_of_simpleitk(image: Any) -> Affine:  # noqa: ANN401  SimpleITK is unt
 def _channel_first(values: NDArray[Any], axes: str, name: str) -> NDArray[Any]:
     """Return the values as (channel, x, y, z)."""
     if len(axes) != values.ndim or len(set(axes)) != len(axes) or not {"x", "y"} <= set(axes) <= set("cxyz"):
-        msg = (
+        raise InputError(
             f'"{name}" has {values.ndim} axes, named "{axes}"; expected a letter of "cxyz" for each, x and y among '
             'them (a photograph of rows, columns and colours is "yxc").'
         )
-        raise InputError(msg)
     present = [axes.index(letter) for letter in "cxyz" if letter in axes]
     ordered = values.transpose(present)
     for place, letter in enumerate("cxyz"):
         if letter not in axes:
             ordered = np.expand_dims(ordered, place)
     if ordered.shape[0] not in _CHANNELS:
-        msg = f'"{name}" has {ordered.shape[0]} channels; expected 1 (grey) or 3 (colour).'
-        raise InputError(msg)
+        raise InputError(f'"{name}" has {ordered.shape[0]} channels; expected 1 (grey) or 3 (colour).')
     return ordered
 
 
@@ -171,15 +169,13 @@ def _image_type(image_type: ImageType | str) -> ImageType:
     try:
         return ImageType(image_type)
     except ValueError as error:
-        msg = f'"{image_type}" is no image type; choose from {", ".join(ImageType)}.'
-        raise InputError(msg) from error
+        raise InputError(f'"{image_type}" is no image type; choose from {", ".join(ImageType)}.') from error
 
 
 def _slice_axis(asked: int | None, plain: _Plain, shape: tuple[int, ...], *, has_orientation: bool) -> int:
     if asked is not None:
         if asked not in range(3):
-            msg = f"The slice axis is {asked}; expected 0, 1 or 2."
-            raise InputError(msg)
+            raise InputError(f"The slice axis is {asked}; expected 0, 1 or 2.")
         return asked
     if plain.slice_axis is not None:
         return plain.slice_axis

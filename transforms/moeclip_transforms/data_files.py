@@ -51,8 +51,7 @@ def read_file(path: Path) -> FileBytes:
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
-            msg = f'"{path.name}" is no regular file but a device, pipe or folder; give the file itself.'
-            raise InputError(msg)
+            raise InputError(f'"{path.name}" is no regular file but a device, pipe or folder; give the file itself.')
         content = bytearray(facts.st_size)
         view, place = memoryview(content), 0
         while place < len(content) and (count := file.readinto(view[place : place + _PIECE])):
@@ -70,24 +69,23 @@ def file_beside(header: Path, name: str) -> Path:
     """
     if not _PLAIN_NAME.fullmatch(name) or name in {".", "..", "-"} or name != name.strip():
         shown = name if name.isprintable() else ascii(name)
-        msg = (
+        raise InputError(
             f'"{header.name}" names "{shown[:80]}" as its data file; expected the plain name of one file beside it: '
             "put the data there, or convert the image to one file (.nrrd, .mha, .nii.gz)."
         )
-        raise InputError(msg)
     path = header.with_name(name)
     try:
         mode = path.stat().st_mode
     except OSError as error:
         what = "is missing" if error.errno in {errno.ENOENT, errno.ENOTDIR} else f"cannot be opened ({reason(error)})"
-        msg = f'"{header.name}" is only a header: its voxels belong in "{name}" beside it, which {what}; bring it.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{header.name}" is only a header: its voxels belong in "{name}" beside it, which {what}; bring it.'
+        ) from error
     if not stat.S_ISREG(mode) or path.resolve().parent != header.parent.resolve():
-        msg = (
+        raise InputError(
             f'"{header.name}" has "{name}" for its voxels, which is no regular file in the same folder (a link, pipe, '
             "device or folder): put the data file itself there."
         )
-        raise InputError(msg)
     return path
 
 
@@ -170,8 +168,7 @@ def _member(stream: _Decompressor, rest: memoryview) -> Generator[bytes, None, i
         is_last = not len(pending) and used == len(rest)
         piece = stream.decompress(pending, _PIECE)
         if is_last and not piece and not stream.eof:
-            msg = "it ends too early"
-            raise EOFError(msg)
+            raise EOFError("it ends too early")
         pending = getattr(stream, "unconsumed_tail", b"")
         yield piece
     return used - len(stream.unused_data)

@@ -49,12 +49,12 @@ def read_dicom(
         InputError: When the series cannot be read or its geometry makes no sense.
     """
     if series.shape[0] == 0 or not series.volumes:
-        msg = f"Series {series.uid} cannot be read as an image: {series.skip_reason}."
-        raise InputError(msg)
+        raise InputError(f"Series {series.uid} cannot be read as an image: {series.skip_reason}.")
     if not 0 <= time_point < len(series.volumes):
         count = len(series.volumes)
-        msg = f"Series {series.uid} has {count} time points, numbered 0 to {count - 1}; {time_point} is none of them."
-        raise InputError(msg)
+        raise InputError(
+            f"Series {series.uid} has {count} time points, numbered 0 to {count - 1}; {time_point} is none of them."
+        )
     with quietly():
         return _read(series, time_point, allocate, kept)
 
@@ -144,11 +144,10 @@ def _undamaged(series: Series, stack: Sequence[Frame], canvas: Canvas) -> tuple[
     if len(stack) == 1 or not kept:
         raise first_error
     if len(errors) > _MAX_SHARE_DAMAGED * len(stack):
-        msg = (
+        raise InputError(
             f"{len(errors)} of {len(stack)} slices of series {series.uid} cannot be decoded, more than the tenth "
             f"that may be skipped; the first: {first_error}"
         )
-        raise InputError(msg)
     numbers = ", ".join(str(_instance_number(stack[z])) for z in sorted(errors))
     words = "slice was" if len(errors) == 1 else "slices were"
     return kept, [f"{len(errors)} damaged {words} skipped (instance number {numbers})."]

@@ -76,8 +76,9 @@ class _Counted:
             return
         self._reads_left -= 1
         if self._reads_left < 0:
-            msg = f"its header has more than {self.most_reads} parts; it is damaged or no image: export it again"
-            raise TooMuchError(msg)
+            raise TooMuchError(
+                f"its header has more than {self.most_reads} parts; it is damaged or no image: export it again"
+            )
         if self._reads_left % _READS_BETWEEN_LOOKS == 0:
             self._look_at_clock()
         if size is not None and size > _LARGEST_CHARACTER_SETS and self._head:
@@ -89,8 +90,9 @@ class _Counted:
         if self._deadline is None:
             self._deadline = now + _MAX_SECONDS
         if now > self._deadline:
-            msg = f"its header takes longer than {_MAX_SECONDS:g} s to read; it is damaged or no image: export it again"
-            raise TooMuchError(msg)
+            raise TooMuchError(
+                f"its header takes longer than {_MAX_SECONDS:g} s to read; it is damaged or no image: export it again"
+            )
 
     def _note(self, found: bytes, size: int | None) -> bytes:
         """Remember what may be the head of an element: its value is read next."""
@@ -120,11 +122,10 @@ def _check_length(head: bytes, size: int) -> None:
         else size
     )  # fmt: skip
     if size > most:
-        msg = (
+        raise TooMuchError(
             f"its element ({tag >> 16:04X},{tag & 0xFFFF:04X}) has {size} bytes, where {most} are expected at most; it "
             "is damaged: export it again"
         )
-        raise TooMuchError(msg)
 
 
 class BoundedFile(_Counted, io.BufferedReader):
@@ -209,11 +210,10 @@ class UnpackedFile(_Counted):
     def _unpack(self, end: int) -> None:
         while len(self._content) < end and not self._unpacker.eof and (self._packed or self._unpacker.unconsumed_tail):
             if len(self._content) >= self.limit:
-                msg = (
+                raise TooMuchError(
                     f"it unpacks to more than the {self.limit} bytes that its header explains; "
                     f"unpack it yourself if you trust it"
                 )
-                raise TooMuchError(msg)
             packed, self._packed = self._packed, b""
             part = self._unpacker.decompress(packed, min(_CHUNK, self.limit - len(self._content) or 1))
             self._packed = self._unpacker.unconsumed_tail
@@ -307,11 +307,9 @@ def as_dicom(path: Path, stored: BoundedFile | KeptFile) -> DicomFile:
         try:
             inner = unpacked.read(_HEAD_BYTES)
         except zlib.error as error:
-            msg = f'"{path.name}" is a damaged .gz file ({error}); copy it again.'
-            raise InputError(msg) from error
+            raise InputError(f'"{path.name}" is a damaged .gz file ({error}); copy it again.') from error
         if _deflated_at(inner):
-            msg = f'"{path.name}" is compressed twice, as .gz and deflated; unpack it first.'
-            raise InputError(msg)
+            raise InputError(f'"{path.name}" is compressed twice, as .gz and deflated; unpack it first.')
         unpacked.seek(0)
         stored.seek(0)
         return DicomFile(path, unpacked, stored)

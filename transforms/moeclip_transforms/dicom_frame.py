@@ -113,11 +113,10 @@ def frame_count(path: Path, dataset: Dataset) -> int:
         return 1
     count = number(dataset, "NumberOfFrames")
     if count is None or not 0 <= count <= _MAX_FRAMES or count != int(count):
-        msg = (
+        raise InputError(
             f'Number of Frames (0028,0008) of "{path.name}" is {text(dataset, "NumberOfFrames")[:20]!r}; '
             f"expected a number from 1 to {_MAX_FRAMES}."
         )
-        raise InputError(msg)
     return int(count) or 1
 
 
@@ -130,20 +129,17 @@ def frames_of(path: Path, dataset: Dataset) -> list[Frame]:
     rows, columns = (number(dataset, keyword) or 0 for keyword in ("Rows", "Columns"))
     samples = number(dataset, "SamplesPerPixel") or 1
     if not (0 < rows <= _MAX_SIZE and 0 < columns <= _MAX_SIZE):
-        msg = f'"{path.name}" has {columns:g} columns and {rows:g} rows; expected at least one of each.'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" has {columns:g} columns and {rows:g} rows; expected at least one of each.')
     if samples not in (1, 3):
-        msg = f'"{path.name}" has {samples:g} samples per pixel; expected 1 (grey) or 3 (colour).'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" has {samples:g} samples per pixel; expected 1 (grey) or 3 (colour).')
     count = frame_count(path, dataset)
     shared = first_item(dataset, "SharedFunctionalGroupsSequence")
     per_frame: Sequence[Dataset | None] = items(dataset, "PerFrameFunctionalGroupsSequence") or [None] * count
     if len(per_frame) != count:
-        msg = (
+        raise InputError(
             f'"{path.name}" declares {count} frames but describes {len(per_frame)} in its functional groups; '
             f"export it again."
         )
-        raise InputError(msg)
     maker = _FrameMaker(path, dataset, shared, (int(rows), int(columns), int(samples)), count)
     return [maker.frame(index, own) for index, own in enumerate(per_frame)]
 

@@ -78,11 +78,10 @@ def axes(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArra
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(*(abs(length - 1) for length in lengths), abs(row @ column)) > _UNIT_TOLERANCE:
         shown = "\\".join(f"{value:g}" for value in frame.orientation or ())
-        msg = (
+        raise InputError(
             f'Image Orientation (0020,0037) of "{frame.path.name}" is {shown}; expected two perpendicular unit '
             f"vectors; export the series again."
         )
-        raise InputError(msg)
     row = row / lengths[0]
     column = column - (column @ row) * row
     column /= np.linalg.norm(column)

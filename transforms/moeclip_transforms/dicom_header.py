@@ -97,15 +97,14 @@ def parse_header(
         with stream.header_budget():
             dataset = read_partial(stream, stop_when=reached, specific_tags=tags, force=force)  # type: ignore[arg-type]
     except InvalidDicomError as error:
-        msg = f'"{path.name}" is not a DICOM file; expected the prefix "DICM" at byte 128.'
-        raise InputError(msg) from error
+        raise InputError(f'"{path.name}" is not a DICOM file; expected the prefix "DICM" at byte 128.') from error
     except (*DAMAGED, TooMuchError) as error:
         too_much = _too_much(error)
         if too_much is not None:
-            msg = f'"{path.name}" is not read: {too_much}.'
-            raise InputError(msg) from error
-        msg = f'The DICOM header of "{path.name}" is damaged ({reason(error)}); copy the file again.'
-        raise InputError(msg) from error
+            raise InputError(f'"{path.name}" is not read: {too_much}.') from error
+        raise InputError(
+            f'The DICOM header of "{path.name}" is damaged ({reason(error)}); copy the file again.'
+        ) from error
     return Header(dataset, stream.tell(), reached.place, reached.tag == PIXEL_DATA)
 
 
@@ -131,8 +130,9 @@ def read_header(path: Path, *, keywords: Sequence[str | int] | None = None, forc
         with opened(path) as file:
             return parse_header(path, file.stream, keywords=keywords, force=force).dataset
     except OSError as error:
-        msg = f'"{path.name}" cannot be opened ({error.strerror or type(error).__name__}); check its permissions.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{path.name}" cannot be opened ({error.strerror or type(error).__name__}); check its permissions.'
+        ) from error
 
 
 def encoded(stream: Stream, header: Header) -> bytes:

@@ -83,11 +83,10 @@ def _frames(file: DicomFile, header: Header, numbers: list[int], canvas: Canvas)
     if header.dataset.file_meta.TransferSyntaxUID.is_compressed:
         return _compressed_frames(file, numbers, canvas)
     if header.length + expected > file.stream.size:
-        msg = (
+        raise InputError(
             f'"{file.path.name}" is truncated: its pixels need {expected} bytes, the whole file has '
             f"{file.stream.size}; copy it again."
         )
-        raise InputError(msg)
     _note_excess(file, header, expected, canvas)
     number_type = _plain_type(header)
     if number_type is None or header.pixels_at is None:
@@ -162,8 +161,7 @@ def _compressed_frames(file: DicomFile, numbers: list[int], canvas: Canvas) -> S
     with file.stream.header_budget():
         dataset = dcmread(file.stream, force=True)
     if "PixelData" not in dataset:
-        msg = f'"{file.path.name}" is truncated: it ends before its pixels do; copy it again.'
-        raise InputError(msg)
+        raise InputError(f'"{file.path.name}" is truncated: it ends before its pixels do; copy it again.')
     count = max(1, int(number(dataset, "NumberOfFrames") or 1))
     limits = CallLimits(memory_bytes=_LEAST_MEMORY + _COPIES * _expected_bytes(dataset) // count)
     frames = compressed_frames(dataset)

@@ -93,8 +93,7 @@ def scan_dicom(file: DicomFile, *, force: bool = False) -> ScannedFile:
     parsed = parse_header(path, file.stream, keywords=_KEYWORDS, force=force)
     header = parsed.dataset
     if header.file_meta.get("MediaStorageSOPClassUID") == MEDIA_STORAGE_DIRECTORY:
-        msg = f'"{path.name}" is a DICOMDIR, the list of files on a medium.'
-        raise DirectoryError(msg)
+        raise DirectoryError(f'"{path.name}" is a DICOMDIR, the list of files on a medium.')
     if not text(header, "SOPClassUID") and not text(header, "Rows"):
         msg = f'"{path.name}" is DICOM but neither an image nor a document (no SOP Class UID).'
         raise NoSeriesError(msg) if header.file_meta.get("MediaStorageSOPClassUID") else InputError(msg)

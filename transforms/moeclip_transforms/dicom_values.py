@@ -62,8 +62,7 @@ class Canvas:
         if self.values is None:
             self.values = self.allocate((n_channels, self.depth, self.rows, self.columns))
         if shape != (self.rows, self.columns) or n_channels != len(self.values):
-            msg = f'"{path.name}" decodes to another size than its header declares.'
-            raise InputError(msg)
+            raise InputError(f'"{path.name}" decodes to another size than its header declares.')
         return self.values[:, z]
 
     def mark_padding(self, z: int, band: slice, mask: NDArray[np.bool_]) -> None:
@@ -131,8 +130,7 @@ class FrameFinisher:
                     self._canvas.mark_padding(z, band, (part >= self._padding[0]) & (part <= self._padding[1]))
                 finish(part, target[band])
         else:
-            msg = f"The decoded frame has {stored.ndim} dimensions; expected 2 or 3."
-            raise InputError(msg)
+            raise InputError(f"The decoded frame has {stored.ndim} dimensions; expected 2 or 3.")
 
     def _grey(self, frame: int) -> Callable[[NDArray[Any], NDArray[np.float32]], None]:
         """What writes the rescaled values of some rows of a frame, bright is high."""

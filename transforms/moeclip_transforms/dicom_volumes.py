@@ -160,11 +160,10 @@ def _by_rank(places: list[list[Frame]], notes: list[str]) -> list[list[Frame]]:
             f"they are put together by their instance number, and the last volume has {len(runs[-1])} of {len(places)}."
         )
         return runs
-    msg = (
+    raise InputError(
         f"a series of {fewest} to {most} slices at the same position, and nothing in their headers says which belong "
         f"together: export its time points as separate series"
     )
-    raise InputError(msg)
 
 
 def _runs(places: list[list[Frame]]) -> list[list[Frame]]:

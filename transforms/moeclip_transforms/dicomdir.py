@@ -33,8 +33,7 @@ def listed_files(
     try:
         identifiers = [value_of(record, "ReferencedFileID") for record in items(dataset, "DirectoryRecordSequence")]
     except DAMAGED as error:
-        msg = f'"{dicomdir.name}" holds no readable directory records; give the folder instead.'
-        raise InputError(msg) from error
+        raise InputError(f'"{dicomdir.name}" holds no readable directory records; give the folder instead.') from error
     present: list[Path] = []
     missing: list[tuple[Path, str]] = []
     folders, root = _Folders(), dicomdir.parent.resolve()

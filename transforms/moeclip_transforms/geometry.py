@@ -50,15 +50,12 @@ class Affine:
         """Copy, check and freeze the matrix."""
         matrix = np.array(self.matrix, dtype=np.float64)
         if matrix.shape != (4, 4):
-            msg = f"An affine has the shape (4, 4), but this one has {matrix.shape}."
-            raise InputError(msg)
+            raise InputError(f"An affine has the shape (4, 4), but this one has {matrix.shape}.")
         if not np.isfinite(matrix).all():
-            msg = "The affine holds values that are not finite; expected a 4x4 matrix in mm."
-            raise InputError(msg)
+            raise InputError("The affine holds values that are not finite; expected a 4x4 matrix in mm.")
         norms = np.linalg.norm(matrix[:3, :3], axis=0)
         if not norms.all() or abs(np.linalg.det(matrix[:3, :3] / np.where(norms == 0, 1, norms))) < _FLAT:
-            msg = "The affine is singular: two voxel axes coincide or one has no length."
-            raise InputError(msg)
+            raise InputError("The affine is singular: two voxel axes coincide or one has no length.")
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
 
@@ -171,11 +168,10 @@ def resample_to_orthogonal(
     """
     frames = volume.frame_geometry
     if len(frames) != values.shape[2]:
-        msg = (
+        raise InputError(
             f"Resampling needs one slice position for each of the {values.shape[2]} slices, "
             f"but this volume has {len(frames)}."
         )
-        raise InputError(msg)
     grid = _OrthogonalGrid.around(frames, values.shape[:2], volume.affine)
     nearest = interpolation == "nearest"
     result: NDArray[Any] = np.zeros(grid.shape, dtype=values.dtype)
@@ -205,21 +201,19 @@ def _check_directions(frames: Sequence[FrameGeometry]) -> None:
     directions = np.array([[*frame.row_direction, *frame.column_direction] for frame in frames])
     apart = float(np.abs(directions - directions[0]).max())
     if apart > _SAME_DIRECTION:
-        msg = (
+        raise InputError(
             f"The slices do not share one direction (cosines differ by up to {apart:.3g}), so no grid fits them; "
             "omit the results that need one."
         )
-        raise InputError(msg)
 
 
 def _check_size(n_planes: int, n_slices: int, gap: float) -> None:
     """Refuse a grid that is out of proportion to what was acquired."""
     if n_planes > MOST_PLANES * n_slices:
-        msg = (
+        raise InputError(
             f"A regular grid for these {n_slices} slices, {gap:.3g} mm apart in the median, would have {n_planes} "
             f"planes; at most {MOST_PLANES} for each slice are made: split the series by acquisition."
         )
-        raise InputError(msg)
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,10 @@ def check_sizes(sizes: tuple[int, ...], path: Path) -> None:
         InputError: When there are too many or too few, or one is empty or absurd.
     """
     if not 2 <= len(sizes) <= MOST_AXES or not all(1 <= size <= LONGEST_AXIS for size in sizes):  # noqa: PLR2004
-        msg = (
+        raise InputError(
             f'"{path.name}" has the size {"×".join(map(str, sizes[:9])) or "of nothing"}; expected 2 to {MOST_AXES} '
             "axes, none of them empty: correct its header."
         )
-        raise InputError(msg)
 
 
 def read_values(header: GridHeader) -> tuple[NDArray[np.generic], str]:
@@ -177,7 +176,8 @@ def _from_text(stored: bytes, header: GridHeader, name: str) -> NDArray[np.gener
             return np.frombuffer(content, dtype=header.dtype)
         numbers: NDArray[np.generic] = np.array(stored.split(), dtype=np.float64)
     except ValueError as error:
-        msg = f'The voxels of "{name}" are written as text, and some are no numbers; it is damaged: copy it again.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'The voxels of "{name}" are written as text, and some are no numbers; it is damaged: copy it again.'
+        ) from error
     check_size(len(numbers) * header.dtype.itemsize, header.n_bytes, name)
     return numbers

@@ -182,16 +182,14 @@ def _listed(root: Path, layout: Layout) -> set[str]:
     """Return the paths (lower case) of the images that the published split tests on."""
     files = sorted(root.glob(f"**/{layout.split}"))
     if not files:
-        msg = (
+        raise InputError(
             f'"{root}": {layout.split} is missing, which names the test images; '
             "expected it as published: unpack it beside the classes"
         )
-        raise InputError(msg)
     top = files[0].parents[len(Path(layout.split).parts) - 1].relative_to(root).as_posix()
     prefix = "" if top == "." else f"{top}/"
     with files[0].open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     if not rows or not {"split", "image"} <= rows[0].keys():
-        msg = f'"{files[0]}": expected columns "split" and "image", as published; unpack it anew'
-        raise InputError(msg)
+        raise InputError(f'"{files[0]}": expected columns "split" and "image", as published; unpack it anew')
     return {f"{prefix}{row['image']}".lower() for row in rows if row["split"] == "test"}

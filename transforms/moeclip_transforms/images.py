@@ -92,8 +92,9 @@ def read_image(series: Series, *, time_point: int = 0) -> Volume:
     """
     path, n_points = series.files[0], series.shape[3]
     if not 0 <= time_point < n_points:
-        msg = f'"{path.name}" has {n_points} time points, numbered 0 to {n_points - 1}; {time_point} is none of them.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has {n_points} time points, numbered 0 to {n_points - 1}; {time_point} is none of them.'
+        )
     try:
         facts, pixels, sha256 = call_foreign(
             _read_pixels, path, time_point, what=f'"{path.name}"', limits=_limits(series, path.stat().st_size)
@@ -102,8 +103,7 @@ def read_image(series: Series, *, time_point: int = 0) -> Volume:
         raise _cannot_open(path, error) from error
     expected = (series.channels, *series.shape[2::-1])
     if pixels.values.shape != expected:
-        msg = f'"{path.name}" has other pixels than its header says; it is damaged: copy it again.'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" has other pixels than its header says; it is damaged: copy it again.')
     return make_volume(
         np.ascontiguousarray(pixels.values).transpose(0, 3, 2, 1),
         np.eye(4),
@@ -178,8 +178,7 @@ def _format(file: BinaryIO, path: Path) -> str:
     file.seek(0)
     kind = next((kind for mark, kind in _FORMATS.items() if head.startswith(mark)), "")
     if not kind:
-        msg = f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.')
     return kind
 
 
@@ -224,11 +223,10 @@ def _by_pillow(file: BinaryIO, path: Path, kind: str, facts: PictureFacts) -> Pi
                 raise _damaged(path, page + 1, error) from error
             _, rows, columns = pixels.shape
             if (columns, rows) != (facts.width, facts.height):
-                msg = (
+                raise InputError(
                     f'Page {page + 1} of "{path.name}" has {columns}×{rows} pixels, the first '
                     f"{facts.width}×{facts.height}; expected pages of one size: save them as single files."
                 )
-                raise InputError(msg)
             pages.append(pixels)
     dtypes = {"1": np.bool_, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
     span, _ = display_range(np.dtype(dtypes.get(mode, np.uint8)), 0.0, is_colour=facts.is_colour)
@@ -253,11 +251,11 @@ def _open(file: BinaryIO, path: Path, kind: str) -> Image:
         with quietly():
             image = PIL.Image.open(file, formats=[kind])
     except PIL.Image.DecompressionBombError as error:
-        msg = f'"{path.name}" declares more than {PIL.Image.MAX_IMAGE_PIXELS} pixels; cut it into smaller images.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{path.name}" declares more than {PIL.Image.MAX_IMAGE_PIXELS} pixels; cut it into smaller images.'
+        ) from error
     except DAMAGED as error:
-        msg = f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.'
-        raise InputError(msg) from error
+        raise InputError(f'"{path.name}" is not a readable image; expected PNG, JPEG, TIFF or BMP.') from error
     check_area(*image.size, path.name)
     return image
 
@@ -266,8 +264,9 @@ def _page_count(path: Path, image: Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
     except DAMAGED as error:
-        msg = f'The pages of "{path.name}" cannot be counted ({reason(error)}); the file is damaged: copy it again.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'The pages of "{path.name}" cannot be counted ({reason(error)}); the file is damaged: copy it again.'
+        ) from error
 
 
 def _cannot_open(path: Path, error: OSError) -> InputError:

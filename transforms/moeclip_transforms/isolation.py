@@ -196,8 +196,7 @@ def call_foreign(
         with _memory_limit(memory_bytes):
             return function(*arguments)
     except MemoryError as error:
-        msg = f"{what} {_too_much(memory_bytes)}"
-        raise InputError(msg) from error
+        raise InputError(f"{what} {_too_much(memory_bytes)}") from error
 
 
 def _watch(process: subprocess.Popen[bytes], seconds: float, is_done: threading.Event, too_long: list[str]) -> None:

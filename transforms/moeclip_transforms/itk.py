@@ -58,8 +58,9 @@ def read_itk(series: Series, *, time_point: int = 0) -> Volume:
 
     path, n_time = series.files[0], series.shape[3]
     if not 0 <= time_point < n_time:
-        msg = f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
+        )
     header = read_header(path)
     try:
         stored, sha256 = read_values(header)

@@ -26,8 +26,7 @@ def check_memory(series: Series) -> None:
     if needed > free:
         x, y, z, _ = series.shape
         what = f'"{series.files[0].name}"' if len(series.files) == 1 else f"Series {series.uid}"
-        msg = (
+        raise InputError(
             f"{what} declares {x}×{y}×{z} voxels, which take {needed / 2**30:.1f} GiB to read, and this machine has "
             f"{free / 2**30:.1f} GiB of memory free; it is damaged, or read it on a larger machine."
         )
-        raise InputError(msg)

@@ -42,8 +42,9 @@ def read_metaimage_header(path: Path) -> GridHeader:
     n_axes = _integers(fields, "NDims", path)[0]
     sizes = _integers(fields, "DimSize", path)
     if len(sizes) != n_axes:
-        msg = f'"{path.name}" has {n_axes} axes (NDims) but {len(sizes)} sizes (DimSize); correct its header.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has {n_axes} axes (NDims) but {len(sizes)} sizes (DimSize); correct its header.'
+        )
     check_sizes(sizes, path)
     channels = _integers(fields, "ElementNumberOfChannels", path, default="1")[0]
     dtype = _dtype(fields, path)
@@ -93,11 +94,10 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         fields[name.strip().lower()] = value.strip()
         if name.strip().lower() == "elementdatafile":  # the last one, by definition
             return fields, place
-    msg = (
+    raise InputError(
         f'"{path.name}" is not a readable MetaImage: its header is damaged or has no "ElementDataFile"; check that it '
         "was copied whole."
     )
-    raise InputError(msg)
 
 
 def _integers(fields: dict[str, str], name: str, path: Path, default: str = "") -> tuple[int, ...]:
@@ -107,8 +107,7 @@ def _integers(fields: dict[str, str], name: str, path: Path, default: str = "") 
     except ValueError:
         numbers = ()
     if not numbers:
-        msg = f'"{path.name}" has "{text[:80]}" for {name}; expected whole numbers: correct its header.'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" has "{text[:80]}" for {name}; expected whole numbers: correct its header.')
     return numbers
 
 
@@ -123,8 +122,9 @@ def _numbers(fields: dict[str, str], names: tuple[str, ...], count: int, path: P
     except ValueError:
         numbers = np.empty(0)
     if len(numbers) != count or not np.isfinite(numbers).all():
-        msg = f'"{path.name}" has "{text[:80]}" for {name}; expected {count} finite numbers: correct its header.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has "{text[:80]}" for {name}; expected {count} finite numbers: correct its header.'
+        )
     return numbers
 
 
@@ -132,8 +132,9 @@ def _dtype(fields: dict[str, str], path: Path) -> np.dtype[np.generic]:
     text = fields.get("elementtype", "")
     kind = _TYPES.get(text.upper().removesuffix("_ARRAY"))
     if kind is None:
-        msg = f'"{path.name}" has "{text[:80]}" for ElementType; expected MET_SHORT, MET_FLOAT or the like: convert it.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has "{text[:80]}" for ElementType; expected MET_SHORT, MET_FLOAT or the like: convert it.'
+        )
     is_big = _is_true(fields, "binarydatabyteordermsb") or _is_true(fields, "elementbyteordermsb")
     return np.dtype(f"{'>' if is_big else '<'}{kind}")
 
@@ -141,11 +142,10 @@ def _dtype(fields: dict[str, str], path: Path) -> np.dtype[np.generic]:
 def _other_axis(stored: tuple[int, ...], domain: tuple[int, ...], path: Path) -> int | None:
     others = [axis for axis in range(len(stored)) if axis not in domain and stored[axis] > 1]
     if len(others) > 1:
-        msg = (
+        raise InputError(
             f'"{path.name}" has the size {"×".join(map(str, stored))}: both several values per voxel and time points; '
             "split it into one image per time point."
         )
-        raise InputError(msg)
     return others[0] if others else next((axis for axis in range(len(stored)) if axis not in domain), None)
 
 
@@ -176,8 +176,7 @@ def _checked(matrix: NDArray[np.float64], path: Path) -> Affine:
     try:
         return Affine(matrix)
     except InputError as error:
-        msg = f'"{path.name}" cannot be placed in space: {error}'
-        raise InputError(msg) from error
+        raise InputError(f'"{path.name}" cannot be placed in space: {error}') from error
 
 
 def _encoding(fields: dict[str, str]) -> Encoding:

@@ -70,8 +70,7 @@ class SeriesReader(ImageReader):
         for volume in volumes[1:]:
             is_same = volume.shape == first.shape and grid_distance(first.affine, volume.affine, first.shape).is_same
             if not is_same:
-                msg = "The volumes to stack as channels lie on different grids; expected one grid."
-                raise InputError(msg)
+                raise InputError("The volumes to stack as channels lie on different grids; expected one grid.")
         for note in dict.fromkeys(note for volume in volumes for note in volume.notes):
             warnings.warn(note, stacklevel=2)
         arrays = [volume.array for volume in volumes]

@@ -80,8 +80,9 @@ def read_nifti(series: Series, *, time_point: int = 0) -> Volume:
     """
     path, n_time = series.files[0], series.shape[3]
     if not 0 <= time_point < n_time:
-        msg = f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has {n_time} time points, numbered 0 to {n_time - 1}; {time_point} is none of them.'
+        )
     try:
         files = [read_file(file) for file in series.files]
     except OSError as error:

@@ -130,17 +130,16 @@ def _by_nibabel(block: bytes, path: Path) -> Any:  # noqa: ANN401  nibabel is pa
         kind, length = kinds.spm2analyze.Spm2AnalyzeHeader, 348
     try:
         if size not in _SIZES:
-            msg = f"it declares a header of {size} bytes, not of 348 or 540"
-            raise ValueError(msg)  # noqa: TRY301
+            raise ValueError(f"it declares a header of {size} bytes, not of 348 or 540")  # noqa: TRY301
         header = kind(block[:length], check=False)
         dtype = header.get_data_dtype()
         header.get_slope_inter()
         if dtype.fields is None and dtype.kind not in "iufc":
-            msg = f"its datatype {int(header['datatype'])} is none of numbers or colours"
-            raise ValueError(msg)  # noqa: TRY301
+            raise ValueError(f"its datatype {int(header['datatype'])} is none of numbers or colours")  # noqa: TRY301
     except Exception as error:  # nibabel lets through whatever its parsers raise
-        msg = f'"{path.name}" is not a readable NIfTI file ({reason(error)}); check it with the program that wrote it.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{path.name}" is not a readable NIfTI file ({reason(error)}); check it with the program that wrote it.'
+        ) from error
     return header
 
 
@@ -151,11 +150,10 @@ def _shape(header: Any, path: Path, notes: list[str]) -> tuple[int, int, int, in
     while len(kept) > _DIMENSIONS[-1] and kept[-1] == 1:
         kept = kept[:-1]
     if len(kept) not in _DIMENSIONS or min(kept) < 1:
-        msg = (
+        raise InputError(
             f'"{path.name}" has the shape {"×".join(map(str, declared))}; '
             f"expected a volume of 2 to 4 dimensions, none of them 0."
         )
-        raise InputError(msg)
     if kept != declared:
         notes.append(f"The shape {'×'.join(map(str, declared))} was taken for {'×'.join(map(str, kept))}.")
     x, y, z, time = (*kept, 1, 1)[:4]
@@ -193,8 +191,9 @@ def _matrix(
     if qform is not None:
         return qform, qform_code
     if qform_code > 0:
-        msg = f'"{path.name}" cannot be placed in space: its qform is damaged and it has no sform; correct its header.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" cannot be placed in space: its qform is damaged and it has no sform; correct its header.'
+        )
     notes.append("The NIfTI header holds no orientation (sform and qform codes are 0): shown as stored.")
     return None, 0
 
@@ -247,8 +246,7 @@ def _placed(matrix: NDArray[np.float64], path: Path) -> Affine:
     try:
         return Affine(matrix)
     except InputError as error:
-        msg = f'"{path.name}" cannot be placed in space: {error}'
-        raise InputError(msg) from error
+        raise InputError(f'"{path.name}" cannot be placed in space: {error}') from error
 
 
 def _mm_per_unit(header: Any, notes: list[str]) -> float:  # noqa: ANN401
@@ -263,11 +261,10 @@ def _mm_per_unit(header: Any, notes: list[str]) -> float:  # noqa: ANN401
 def _offset(header: Any, path: Path) -> int:  # noqa: ANN401
     stored = float(header["vox_offset"])
     if stored > _FARTHEST:
-        msg = (
+        raise InputError(
             f'"{path.name}" has its voxels from byte {stored:.4g} on (vox_offset), where {_FARTHEST} is the last '
             "expected; it is damaged: copy it again."
         )
-        raise InputError(msg)
     return int(stored) if stored > 0 else 0
 
 

@@ -69,13 +69,13 @@ def read_nrrd_header(path: Path) -> GridHeader:
     check_sizes(sizes, path)
     n_axes = len(sizes)
     if fields["dimension"] != n_axes:
-        msg = f'"{path.name}" has {fields["dimension"]} axes (dimension) but {n_axes} sizes; correct its header.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has {fields["dimension"]} axes (dimension) but {n_axes} sizes; correct its header.'
+        )
     vectors = _directions(fields, n_axes, path)
     kinds = [kind.lower() for kind in fields.get("kinds", [])] or [""] * n_axes
     if len(kinds) != n_axes:
-        msg = f'"{path.name}" has {n_axes} axes but {len(kinds)} kinds; correct its header.'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" has {n_axes} axes but {len(kinds)} kinds; correct its header.')
     domain, other = _axes(sizes, kinds, vectors, path)
     dtype = _dtype(fields, path)
     affine, has_orientation, has_spacing, notes = _placed(fields, domain, vectors, path)
@@ -105,11 +105,10 @@ def _fields(path: Path) -> tuple[dict[str, Any], int]:
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
     if re.search(rb"^data ?file: *LIST", head, re.IGNORECASE | re.MULTILINE):
-        msg = (
+        raise InputError(
             f'"{path.name}" names a list of data files; expected the name of one file beside it: convert the image '
             "to one file (.nrrd, .mha, .nii.gz)."
         )
-        raise InputError(msg)
     ends = [(head.find(mark), len(mark)) for mark in (b"\n\n", b"\r\n\r\n") if mark in head]
     end, length = min(ends, default=(len(head), 0))
     why = ""
@@ -123,8 +122,7 @@ def _fields(path: Path) -> tuple[dict[str, Any], int]:
     if not why and (missing or (not ends and len(head) == _LONGEST_HEADER)):
         why = f'it has no "{missing[0]}"' if missing else "its header has no end"
     if why:
-        msg = f'"{path.name}" is not a readable NRRD file ({why}); check that it was copied whole.'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" is not a readable NRRD file ({why}); check that it was copied whole.')
     return fields, end + length
 
 
@@ -136,8 +134,9 @@ def _data_name(fields: dict[str, Any]) -> str:
 def _encoding(fields: dict[str, Any], path: Path) -> Encoding:
     encoding = _ENCODINGS.get(fields["encoding"].lower())
     if encoding is None:
-        msg = f'"{path.name}" has the encoding "{fields["encoding"][:40]}"; expected raw, gzip, bzip2, text or hex.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has the encoding "{fields["encoding"][:40]}"; expected raw, gzip, bzip2, text or hex.'
+        )
     return encoding
 
 
@@ -146,11 +145,10 @@ def _dtype(fields: dict[str, Any], path: Path) -> np.dtype[np.generic]:
     endian = fields.get("endian", "little" if kind in ("i1", "u1") else "")
     is_text = fields["encoding"].lower() in ("txt", "text", "ascii")
     if kind is None or (endian not in ("little", "big") and not is_text):
-        msg = (
+        raise InputError(
             f'"{path.name}" has the type "{fields["type"][:40]}" and the byte order "{endian[:20]}"; expected numbers, '
             "little or big: convert it."
         )
-        raise InputError(msg)
     return np.dtype(f"{'>' if endian == 'big' else '<'}{kind}")
 
 
@@ -159,8 +157,9 @@ def _skipped(fields: dict[str, Any], start: int, path: Path) -> int:
     lines = int(fields.get("line skip", fields.get("lineskip", 0)))
     count = int(fields.get("byte skip", fields.get("byteskip", 0)))
     if lines or count < -1:
-        msg = f'"{path.name}" skips {lines} lines and {count} bytes before its voxels; expected 0 lines: convert it.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" skips {lines} lines and {count} bytes before its voxels; expected 0 lines: convert it.'
+        )
     return -1 if count == -1 else start + count
 
 
@@ -171,13 +170,13 @@ def _directions(fields: dict[str, Any], n_axes: int, path: Path) -> NDArray[np.f
         return None
     rows = [np.full(_AXES_IN_SPACE, np.nan) if row is None else np.asarray(row, dtype=np.float64) for row in vectors]
     if len(rows) != n_axes or any(row.ndim != 1 or len(row) not in (2, 3, 4) for row in rows):
-        msg = f'"{path.name}" has {len(rows)} space directions for {n_axes} axes; expected vectors of 3 numbers each.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" has {len(rows)} space directions for {n_axes} axes; expected vectors of 3 numbers each.'
+        )
     if any(np.isnan(row).any() and not np.isnan(row).all() for row in rows):
-        msg = (
+        raise InputError(
             f'"{path.name}" has a space direction that is partly NaN; expected 3 numbers, or none: correct its header.'
         )
-        raise InputError(msg)
     return np.array([np.pad(row, (0, 1))[:_AXES_IN_SPACE] for row in rows])
 
 
@@ -194,11 +193,10 @@ def _axes(
         spatial = spatial[:_AXES_IN_SPACE]
     others = [axis for axis in range(n_axes) if axis not in spatial]
     if not 2 <= len(spatial) <= _AXES_IN_SPACE or len(others) > 1:  # noqa: PLR2004
-        msg = (
+        raise InputError(
             f'"{path.name}" has {len(spatial)} axes in space and {len(others)} others '
             f"({' '.join(kinds)}); expected 2 or 3 in space and one other: convert it."
         )
-        raise InputError(msg)
     return tuple(spatial), others[0] if others else None
 
 
@@ -248,5 +246,4 @@ def _checked(matrix: NDArray[np.float64], path: Path) -> Affine:
     try:
         return Affine(matrix)
     except InputError as error:
-        msg = f'"{path.name}" cannot be placed in space: {error}'
-        raise InputError(msg) from error
+        raise InputError(f'"{path.name}" cannot be placed in space: {error}') from error

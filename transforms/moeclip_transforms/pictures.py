@@ -71,11 +71,9 @@ def check_area(width: int, height: int, name: str) -> None:
 
     most = PIL.Image.MAX_IMAGE_PIXELS
     if min(width, height) < 1:
-        msg = f'"{name}" holds no pixels: its size is {width}×{height}.'
-        raise InputError(msg)
+        raise InputError(f'"{name}" holds no pixels: its size is {width}×{height}.')
     if most is not None and width * height > most:
-        msg = f'"{name}" declares more than {most} pixels; cut it into smaller images.'
-        raise InputError(msg)
+        raise InputError(f'"{name}" declares more than {most} pixels; cut it into smaller images.')
 
 
 def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:

@@ -32,10 +32,10 @@ def load(group: str, name: str) -> Any:  # noqa: ANN401  whatever the entry poin
     known = registered(group)
     if name not in known:
         listed = ", ".join(sorted(known)) or "none: install the package again"
-        msg = f'"{name}" is not registered in "{group}"; there are {listed}.'
-        raise InputError(msg)
+        raise InputError(f'"{name}" is not registered in "{group}"; there are {listed}.')
     try:
         return known[name].load()
     except Exception as error:
-        msg = f'"{name}" ({known[name].value}) of "{group}" cannot be loaded: {type(error).__name__}: {error}.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{name}" ({known[name].value}) of "{group}" cannot be loaded: {type(error).__name__}: {error}.'
+        ) from error

@@ -57,8 +57,9 @@ def reader_named(name: str) -> FileReader:
     """
     found: Any = load(GROUP, name)
     if not isinstance(found, FileReader):
-        msg = f'The reader "{name}" is a {type(found).__name__}; expected a moeclip_transforms.readers.FileReader.'
-        raise InputError(msg)
+        raise InputError(
+            f'The reader "{name}" is a {type(found).__name__}; expected a moeclip_transforms.readers.FileReader.'
+        )
     return found
 
 

@@ -65,8 +65,7 @@ def check_is_image(shape: Sequence[int], name: str) -> None:
     """
     is_line = sum(size > 1 for size in shape) < 2 and max(shape) > _SHORT_LINE  # noqa: PLR2004
     if is_line or tuple(shape) == _FOLDED_SURFACE:
-        msg = (
+        raise InputError(
             f'"{name}" holds {"×".join(map(str, shape))} values, a line and no image (of a surface or a table?); '
             "give an image of two or three dimensions."
         )
-        raise InputError(msg)

@@ -169,25 +169,24 @@ def views_of(
     """
     if not has_orientation:
         if plane is not Plane.AUTO:
-            msg = f'This image has no patient orientation, so it has no {_plane_words(plane)}; use the plane "auto".'
-            raise InputError(msg)
+            raise InputError(
+                f'This image has no patient orientation, so it has no {_plane_words(plane)}; use the plane "auto".'
+            )
         return (_image_view(affine, shape, slice_axis),)
     codes = affine.axis_codes
     acquired = _PLANE_OF_NORMAL[codes[slice_axis]]
     wanted = {Plane.AUTO: [acquired], Plane.ALL: list(_ROW_AND_COLUMN)}.get(plane, [plane.value])
     if wanted != [acquired]:
         if min(shape) == 1:
-            msg = (
+            raise InputError(
                 f"This volume of {_times(shape)} voxels is a single {acquired} slice, so it has no "
                 f'{_plane_words(plane)}; use the plane "auto".'
             )
-            raise InputError(msg)
         if not is_regular:
-            msg = (
+            raise InputError(
                 f"This volume's slices are unevenly spaced or tilted, so it has no {_plane_words(plane)}; "
                 f'use the plane "auto" ({acquired}, as acquired).'
             )
-            raise InputError(msg)
     return tuple(_oriented_view(affine, shape, name, codes) for name in wanted)
 
 

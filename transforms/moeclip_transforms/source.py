@@ -94,11 +94,9 @@ class ImageSource:
             chosen = exact or tuple(found for found in self.series if found.uid.startswith(f"{uid}#"))
             wanted = f'named "{uid}"'
         if not chosen and uid is None and len(self.series) == 1:
-            msg = f'"{self.path}" holds nothing to score: it is {self.series[0].skip_reason}.'
-            raise InputError(msg)
+            raise InputError(f'"{self.path}" holds nothing to score: it is {self.series[0].skip_reason}.')
         if not chosen:
-            msg = f'"{self.path}" holds no series {wanted}; it holds: {_listed(self.series)}.'
-            raise InputError(msg)
+            raise InputError(f'"{self.path}" holds no series {wanted}; it holds: {_listed(self.series)}.')
         return chosen
 
     def read(self, series: Series, *, time_point: int = 0, allocate: Allocate | None = None) -> Volume:
@@ -116,15 +114,13 @@ class ImageSource:
 
     def _scan(self) -> Findings:
         if not self.path.exists():
-            msg = f'"{self.path}" does not exist; check the path.'
-            raise InputError(msg)
+            raise InputError(f'"{self.path}" does not exist; check the path.')
         if self.path.is_dir():
             skipped = Skipped()
             found = self._scan_with_archives(iter_files(self.path, skipped, follow_links=self._follow_links))
             return replace(found, unreadable=found.unreadable + skipped.sentences(self.path))
         if not self.path.is_file():
-            msg = f'"{self.path}" is a device or pipe; give a file or folder.'
-            raise InputError(msg)
+            raise InputError(f'"{self.path}" is a device or pipe; give a file or folder.')
         found = self._scan_with_archives([self.path])
         if found.directories:
             from moeclip_transforms.dicomdir import listed_files
@@ -172,20 +168,17 @@ class ImageSource:
         if len(found.unreadable) == 1:
             raise InputError(found.unreadable[0][1])
         if found.unreadable:
-            msg = (
+            raise InputError(
                 f'None of the {len(found.unreadable)} image files in "{self.path}" can be read; '
                 f"the first: {found.unreadable[0][1]}"
             )
-            raise InputError(msg)
         if found.excluded:
             raise InputError(found.excluded[0][1])
         if found.n_other:
             is_single = self.path.is_file() and not found.archives
             what = "is not an image" if is_single else f"holds {found.n_other} other files but no image"
-            msg = f'"{self.path}" {what}; {_EXPECTED}.'
-            raise InputError(msg)
-        msg = f'"{self.path}" holds no files; {_EXPECTED}.'
-        raise InputError(msg)
+            raise InputError(f'"{self.path}" {what}; {_EXPECTED}.')
+        raise InputError(f'"{self.path}" holds no files; {_EXPECTED}.')
 
 
 def open_source(path: Path | str, *, limits: ArchiveLimits = DEFAULT_LIMITS, follow_links: bool = False) -> ImageSource:
@@ -217,8 +210,9 @@ def read_volume(path: Path | str, *, series: str | None = None, time_point: int 
         chosen = source.choose(series)
         if len(chosen) > 1:
             listed = _listed(chosen)
-            msg = f'"{source.path}" holds {len(chosen)} series where one is expected; name one of: {listed}.'
-            raise InputError(msg)
+            raise InputError(
+                f'"{source.path}" holds {len(chosen)} series where one is expected; name one of: {listed}.'
+            )
         return source.read(chosen[0], time_point=time_point)
 
 

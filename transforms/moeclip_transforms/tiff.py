@@ -138,8 +138,9 @@ def _opened(file: BinaryIO, path: Path) -> Iterator[TiffFile]:
     except InputError:
         raise
     except (*DAMAGED, RuntimeError, tifffile.TiffFileError) as error:
-        msg = f'"{path.name}" cannot be read as TIFF ({reason(error)}); it is truncated or damaged: copy it again.'
-        raise InputError(msg) from error
+        raise InputError(
+            f'"{path.name}" cannot be read as TIFF ({reason(error)}); it is truncated or damaged: copy it again.'
+        ) from error
     finally:
         logger.disabled = was_disabled
 
@@ -149,8 +150,7 @@ def _first_page(tiff: TiffFile, path: Path) -> TiffPage:
 
     page = tiff.pages.first
     if not isinstance(page, tifffile.TiffPage) or not tiff.series:
-        msg = f'"{path.name}" holds no picture; expected a TIFF with at least one page.'
-        raise InputError(msg)
+        raise InputError(f'"{path.name}" holds no picture; expected a TIFF with at least one page.')
     return page
 
 
@@ -173,8 +173,9 @@ def _has_colours(page: TiffPage) -> bool:
 def _check(tiff: TiffFile, page: TiffPage, layout: _Layout, path: Path) -> None:
     """Refuse what cannot be decoded, declares more than it can hold, or has pages of several sizes."""
     if page.compression not in _BY_TIFFFILE:
-        msg = f'"{path.name}" is compressed as {page.compression!s}; expected LZW, deflate, JPEG or none: convert it.'
-        raise InputError(msg)
+        raise InputError(
+            f'"{path.name}" is compressed as {page.compression!s}; expected LZW, deflate, JPEG or none: convert it.'
+        )
     check_area(page.imagewidth, page.imagelength, path.name)
     if not (tiff.is_ome or tiff.is_imagej):
         pages: Any = tiff.pages
@@ -182,23 +183,22 @@ def _check(tiff: TiffFile, page: TiffPage, layout: _Layout, path: Path) -> None:
             if getattr(other, "is_reduced", False):  # a thumbnail, or a level of a pyramid
                 continue
             if (other.imagewidth, other.imagelength) != (page.imagewidth, page.imagelength):
-                msg = (
+                raise InputError(
                     f'Page {number} of "{path.name}" has {other.imagewidth}×{other.imagelength} pixels, the first '
                     f"{page.imagewidth}×{page.imagelength}; expected pages of one size: save them as single files."
                 )
-                raise InputError(msg)
     declared, size = math.prod(layout.shape) * page.bitspersample // 8, tiff.filehandle.size
     if declared > size * (1 if page.compression == 1 else _HIGHEST_RATIO):
-        msg = (
+        raise InputError(
             f'"{path.name}" declares {declared} bytes of pixels, more than its {size} bytes can hold; it is truncated '
             "or damaged: copy it again."
         )
-        raise InputError(msg)
     for number, part in enumerate(tiff.series[0].pages, start=1):
         places = [] if part is None else zip(part.dataoffsets, part.databytecounts, strict=True)
         if part is None or any(count < 1 or offset + count > size for offset, count in places):
-            msg = f'The pixels of "{path.name}" (page {number}) are not all there; it is truncated: copy it again.'
-            raise InputError(msg)
+            raise InputError(
+                f'The pixels of "{path.name}" (page {number}) are not all there; it is truncated: copy it again.'
+            )
 
 
 def _values(stored: NDArray[Any], page: TiffPage) -> tuple[NDArray[np.float32], tuple[float, float] | None, str]:

@@ -123,14 +123,13 @@ class PacsServer:
             path, {"includefield": "00080070,00201209,00080060"}, "0020000E", "the list of series", is_short=True
         )
         if not listed.items and listed.notices:
-            msg = f"{self.address.url}: {listed.notices[0]}"
-            raise PacsError(msg)
+            raise PacsError(f"{self.address.url}: {listed.notices[0]}")
         if not listed.items:
-            msg = f"{self.address.url} holds no study {study_uid}; check the StudyInstanceUID"
-            raise PacsGoneError(msg)
+            raise PacsGoneError(f"{self.address.url} holds no study {study_uid}; check the StudyInstanceUID")
         if any(_value(item, "0020000D") not in {"", study_uid} for item in listed.items.values()):
-            msg = f"{self.address.url} lists series of another study when asked for those of one; nothing is fetched"
-            raise PacsError(msg)
+            raise PacsError(
+                f"{self.address.url} lists series of another study when asked for those of one; nothing is fetched"
+            )
         return [
             RemoteSeries(
                 study_uid, uid, _value(item, "00080060"), _value(item, "00080070"), _count(_value(item, "00201209"))
@@ -159,15 +158,15 @@ class PacsServer:
                 self._connection.check_status(response, "a series")
                 received = {self._identity(part, series): part for part in self._parts(response, folder)}
             if len(received) < series.instances:
-                msg = f"only {len(received)} of {series.instances} instances came"
-                raise IncompleteError(msg)
+                raise IncompleteError(f"only {len(received)} of {series.instances} instances came")
             return tuple(sorted(received))
 
         try:
             return self._connection.ask("a series", fetch_all)
         except OSError as error:
-            msg = f'"{folder}": what the PACS sends cannot be kept ({error.strerror or error}); free space there'
-            raise InputError(msg) from error
+            raise InputError(
+                f'"{folder}": what the PACS sends cannot be kept ({error.strerror or error}); free space there'
+            ) from error
 
     def _parts(self, response: Response, folder: Path) -> Iterator[Path]:
         content_type = response.headers.get("Content-Type", "")
@@ -181,8 +180,7 @@ class PacsServer:
                 sink.writelines(pieces)
             yield path
         else:
-            msg = "what came is no multipart message"
-            raise IncompleteError(msg)
+            raise IncompleteError("what came is no multipart message")
 
     def _identity(self, path: Path, series: RemoteSeries) -> str:
         """The SOPInstanceUID of an instance that came; one that cannot be read counts, and is listed by its reader.
@@ -199,8 +197,9 @@ class PacsServer:
         except InputError:
             return path.name
         if (study, uid) != (series.study_uid, series.uid):
-            msg = f"{self.address.url} sends instances of another study or series than was asked for; none is used"
-            raise PacsError(msg)
+            raise PacsError(
+                f"{self.address.url} sends instances of another study or series than was asked for; none is used"
+            )
         return instance or path.name
 
     def holds(self, study_uid: str, instance_uid: str) -> bool:
@@ -239,8 +238,9 @@ class PacsServer:
                     connection.check_status(response, what)
             stored, reason = _store_answer(content, instance_uid)
             if not stored and (reason or not self.holds(study_uid, instance_uid)):
-                msg = f"{self.address.url} did not store a result ({reason or 'no confirmation'}); look at its log"
-                raise PacsError(msg)
+                raise PacsError(
+                    f"{self.address.url} did not store a result ({reason or 'no confirmation'}); look at its log"
+                )
             return True
 
         return self._connection.ask("to store a result", store_once)
@@ -301,8 +301,7 @@ def _part(uid: str) -> str:
         PacsError: If it is no UID: "..", for example, would name another place.
     """
     if not is_uid(uid):
-        msg = f"{uid!r} is no UID; expected digits and dots, at most {_LONGEST_UID}"
-        raise PacsError(msg)
+        raise PacsError(f"{uid!r} is no UID; expected digits and dots, at most {_LONGEST_UID}")
     return quote(uid, safe="")
 
 

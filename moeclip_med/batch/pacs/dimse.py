@@ -43,8 +43,9 @@ class DicomNode:
         title, at, place = text.partition("@")
         host, colon, port = place.rpartition(":")
         if not (at and colon and title and host and port.isdecimal()):
-            msg = f'--c-store "{text}" is not understood; write TITLE@host:port, e.g. "ARCHIVE@10.0.0.5:104"'
-            raise InputError(msg)
+            raise InputError(
+                f'--c-store "{text}" is not understood; write TITLE@host:port, e.g. "ARCHIVE@10.0.0.5:104"'
+            )
         return cls(host, int(port), title)
 
     def store(self, dataset: Dataset) -> bool:
@@ -63,19 +64,19 @@ class DicomNode:
         entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
         association = entity.associate(self.host, self.port, ae_title=self.title)
         if not association.is_established:
-            msg = f"{self.title}@{self.host}:{self.port} cannot be reached or does not accept us; check its settings"
-            raise PacsUnreachableError(msg, has_answered=False)
+            raise PacsUnreachableError(
+                f"{self.title}@{self.host}:{self.port} cannot be reached or does not accept us; check its settings",
+                has_answered=False,
+            )
         try:
             if not association.accepted_contexts:
                 what = dataset.SOPClassUID.name
-                msg = f"{self.title}@{self.host}:{self.port} does not take objects of the class {what}"
-                raise PacsError(msg)
+                raise PacsError(f"{self.title}@{self.host}:{self.port} does not take objects of the class {what}")
             answer = association.send_c_store(dataset)
         finally:
             association.release()
         status = answer.get("Status")
         if status != _SUCCESS and status not in _COERCED:
             said = "nothing" if status is None else f"status {status:#06x}"
-            msg = f"{self.title}@{self.host}:{self.port} did not store a result ({said}); look at its log"
-            raise PacsError(msg)
+            raise PacsError(f"{self.title}@{self.host}:{self.port} did not store a result ({said}); look at its log")
         return True

@@ -118,8 +118,7 @@ class PacsAddress:
             parts, port = urlsplit(""), None
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             shown = printable(self.url.rpartition("@")[2])
-            msg = f'--url "{shown}" is not an address; write e.g. "https://pacs.example/dicom-web"'
-            raise InputError(msg)
+            raise InputError(f'--url "{shown}" is not an address; write e.g. "https://pacs.example/dicom-web"')
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         place = host if port is None else f"{host}:{port}"
         object.__setattr__(self, "url", urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", "")))
@@ -127,8 +126,9 @@ class PacsAddress:
             object.__setattr__(self, "user", unquote(parts.username))
             object.__setattr__(self, "password", unquote(parts.password or ""))
         if not all(text.isprintable() for text in (self.user, self.password, self.token)):
-            msg = "user, password or token of the PACS hold a control character; check the file or variable they are in"
-            raise InputError(msg)
+            raise InputError(
+                "user, password or token of the PACS hold a control character; check the file or variable they are in"
+            )
 
     @property
     def is_open_to_listeners(self) -> bool:
@@ -156,8 +156,7 @@ class Connection:
             raise MissingExtraError(package="requests", extra="pacs", purpose="reading from a PACS") from error
         for path in (address.ca_bundle, address.client_certificate):
             if path is not None and not path.is_file():
-                msg = f'--ca-bundle or --client-certificate: "{path}" is no file; check the path'
-                raise InputError(msg)
+                raise InputError(f'--ca-bundle or --client-certificate: "{path}" is no file; check the path')
         if address.is_open_to_listeners:
             msg = f"{address.url} is asked without encryption: all on the way can read password and images; use https"
             warnings.warn(msg, NoticeWarning, stacklevel=3)
@@ -230,8 +229,7 @@ class Connection:
                     return
                 url, parameters = urljoin(url, response.headers["Location"]), None
             self._check_redirect(method, url)
-        msg = f"{self.address.url} sends from one address to the next; check --url"
-        raise PacsError(msg)
+        raise PacsError(f"{self.address.url} sends from one address to the next; check --url")
 
     def json(self, path: str, parameters: dict[str, str], what: str) -> tuple[list[dict[str, Any]], str]:
         """Ask for a list in DICOM JSON (PS3.18, annex F); returns it and the header Warning, "" without.
@@ -255,8 +253,7 @@ class Connection:
         if isinstance(answer, dict):  # some servers send a single item without its list
             answer = [answer]
         if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
-            msg = f"{self.address.url} answers what is not DICOM JSON when asked for {what}; check --url"
-            raise PacsError(msg)
+            raise PacsError(f"{self.address.url} answers what is not DICOM JSON when asked for {what}; check --url")
         return answer, warning
 
     def pieces(self, response: Response, most_bytes: int, what: str) -> Iterator[bytes]:
@@ -269,8 +266,7 @@ class Connection:
         for piece in response.iter_content(_PIECE_BYTES):
             read += len(piece)
             if read > most_bytes:
-                msg = f"{self.address.url} sends more than {most_bytes / 2**20:g} MiB when asked for {what}"
-                raise PacsError(msg)
+                raise PacsError(f"{self.address.url} sends more than {most_bytes / 2**20:g} MiB when asked for {what}")
             yield piece
 
     def ask(self, what: str, request: Callable[[], Answer]) -> Answer:
@@ -291,8 +287,10 @@ class Connection:
                 try:
                     retry = retry.increment(error=error)
                 except MaxRetryError:
-                    msg = f"{error} ({self.address.attempts} tries); check that it runs and try again later"
-                    raise PacsUnreachableError(msg, has_answered=error.has_answered) from error
+                    raise PacsUnreachableError(
+                        f"{error} ({self.address.attempts} tries); check that it runs and try again later",
+                        has_answered=error.has_answered,
+                    ) from error
                 time.sleep(max(retry.get_backoff_time(), min(error.wait, _LONGEST_WAIT_SECONDS)))
 
     def check_status(self, response: Response, what: str) -> None:
@@ -305,23 +303,22 @@ class Connection:
         if status < _FIRST_FAILURE:
             return
         if status in _PASSING:
-            msg = f"{url} answers {status} when asked for {what}"
-            raise PacsUnreachableError(msg, has_answered=True, wait=_retry_after(response))
+            raise PacsUnreachableError(
+                f"{url} answers {status} when asked for {what}", has_answered=True, wait=_retry_after(response)
+            )
         if status in _UNAUTHORISED:
-            msg = f"{url} answers {status}: it does not let us in; check user and password, or the token"
-            raise PacsError(msg)
+            raise PacsError(f"{url} answers {status}: it does not let us in; check user and password, or the token")
         if status in _GONE:
-            msg = f"{url} answers {status} when asked for {what}; check --url and the UID"
-            raise PacsGoneError(msg)
-        msg = f"{url} answers {status} when asked for {what}; look at the log of the PACS"
-        raise PacsError(msg)
+            raise PacsGoneError(f"{url} answers {status} when asked for {what}; check --url and the UID")
+        raise PacsError(f"{url} answers {status} when asked for {what}; look at the log of the PACS")
 
     def _check_redirect(self, method: str, url: str) -> None:
         if method != "GET" or _origin(url) != _origin(self.address.url):
             parts = urlsplit(url)
             place = printable(f"{parts.scheme}://{parts.hostname or ''}")
-            msg = f"{self.address.url} sends on to {place}, where nothing is sent; if it is the PACS, name it in --url"
-            raise PacsError(msg)
+            raise PacsError(
+                f"{self.address.url} sends on to {place}, where nothing is sent; if it is the PACS, name it in --url"
+            )
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -333,21 +330,22 @@ class Connection:
         try:
             yield
         except requests.exceptions.SSLError as error:
-            msg = (
+            raise PacsError(
                 f"{url} has a certificate that is not trusted, or was made out to another name; name the authority's "
                 "with --ca-bundle, or the server as its certificate does"
-            )
-            raise PacsError(msg) from error
+            ) from error
         except (requests.ConnectionError, requests.Timeout) as error:
-            msg = f"{url} cannot be reached for {what} ({type(error).__name__})"
-            raise PacsUnreachableError(msg, has_answered=False) from error
+            raise PacsUnreachableError(
+                f"{url} cannot be reached for {what} ({type(error).__name__})", has_answered=False
+            ) from error
         except InputError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, IncompleteError, ValueError) as error:
             # A ValueError comes of malformed redirects and lengths, which the libraries do not expect.
             reason = str(error) if isinstance(error, IncompleteError) else type(error).__name__
-            msg = f"{url} gives no whole answer when asked for {what} ({reason})"
-            raise PacsUnreachableError(msg, has_answered=True) from error
+            raise PacsUnreachableError(
+                f"{url} gives no whole answer when asked for {what} ({reason})", has_answered=True
+            ) from error
 
 
 class IncompleteError(Exception):

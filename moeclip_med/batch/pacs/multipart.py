@@ -76,8 +76,7 @@ def save_parts(pieces: Iterable[bytes], boundary: bytes, folder: Path) -> Iterat
     finally:
         if sink is not None:
             sink.close()
-    msg = "the answer ends before its closing boundary"
-    raise IncompleteError(msg)
+    raise IncompleteError("the answer ends before its closing boundary")
 
 
 def _write(sink: BinaryIO | None, content: bytearray) -> None:
@@ -87,5 +86,4 @@ def _write(sink: BinaryIO | None, content: bytearray) -> None:
 
 def _check_head(buffer: bytearray) -> None:
     if len(buffer) > _LONGEST_HEAD:
-        msg = "a part of the answer has no end of its head"
-        raise IncompleteError(msg)
+        raise IncompleteError("a part of the answer has no end of its head")

@@ -53,8 +53,9 @@ class Metrics:
         try:
             self._server, self._thread = start_http_server(port, addr="127.0.0.1", registry=registry)
         except OSError as error:
-            msg = f"--metrics-port {port} cannot be used ({error.strerror or error}); name another one"
-            raise InputError(msg) from error
+            raise InputError(
+                f"--metrics-port {port} cannot be used ({error.strerror or error}); name another one"
+            ) from error
         self.port = int(self._server.server_port)
 
     def series(self, result: PacsResult) -> None:
@@ -156,8 +157,7 @@ def read_watch_status(output: Path) -> WatchStatus:
     """
     path = output / PRIVATE_NAME / MEMORY_NAME
     if not path.is_file():
-        msg = f'"{output}" holds no watch; name the --output folder of "moeclip-med pacs watch"'
-        raise InputError(msg)
+        raise InputError(f'"{output}" holds no watch; name the --output folder of "moeclip-med pacs watch"')
     memory = WatchMemory(path, read_only=True)
     try:
         last = memory.fact("last poll")

@@ -41,8 +41,7 @@ def read_boxes(name: str, images: Path, file: Path, labels: tuple[str, ...] = ()
     """
     listed = [path for path, _ in list_files(images, IMAGE_ENDINGS)] if images.is_dir() else []
     if not listed:
-        msg = f'{name}: "{images}" holds no image ({", ".join(IMAGE_ENDINGS)})'
-        raise InputError(msg)
+        raise InputError(f'{name}: "{images}" holds no image ({", ".join(IMAGE_ENDINGS)})')
     boxes = _from_coco(file, labels) if file.suffix.lower() == ".json" else _from_csv(file, labels)
     by_key = {path.relative_to(images).as_posix(): path for path in listed}
     names: dict[str, list[str]] = {}

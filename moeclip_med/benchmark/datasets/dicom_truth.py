@@ -56,15 +56,13 @@ def read_dicom_image(path: Path) -> tuple[NDArray[Any], Affine]:
 
     dataset = _read(path)
     if dataset.SOPClassUID not in {_SEGMENTATION, _PARAMETRIC_MAP}:
-        msg = f"is a {dataset.SOPClassUID.name}; expected a Parametric Map or a Segmentation"
-        raise InputError(msg)
+        raise InputError(f"is a {dataset.SOPClassUID.name}; expected a Parametric Map or a Segmentation")
     if dataset.SOPClassUID == _SEGMENTATION:
         return _segments(path, ())
     try:
         grid = imread(path).get_volume(allow_missing_positions=True)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
-        msg = f"its frames make no volume ({error}); expected frames on parallel planes"
-        raise InputError(msg) from error
+        raise InputError(f"its frames make no volume ({error}); expected frames on parallel planes") from error
     return np.asarray(grid.array), Affine.from_lps(grid.affine)
 
 
@@ -86,8 +84,7 @@ def read_dicom_truth(path: Path, volume: Volume, labels: tuple[int, ...]) -> tup
     if dataset.SOPClassUID == _STRUCTURE_SET:
         return _structures(dataset, volume, labels), ""
     if dataset.SOPClassUID != _SEGMENTATION:
-        msg = f"is a {dataset.SOPClassUID.name}; expected a Segmentation or an RT Structure Set"
-        raise InputError(msg)
+        raise InputError(f"is a {dataset.SOPClassUID.name}; expected a Segmentation or an RT Structure Set")
     values, affine = _segments(path, labels)
     placed, note = onto_grid(values, affine, volume, nearest=True, needs_cover=False)
     return placed > 0, note
@@ -100,14 +97,12 @@ def _segments(path: Path, labels: tuple[int, ...]) -> tuple[NDArray[Any], Affine
     known = set(segmentation.segment_numbers)
     missing = sorted(set(labels) - known)
     if missing:
-        msg = f"has no segment {', '.join(map(str, missing))}; it has {', '.join(map(str, sorted(known)))}"
-        raise InputError(msg)
+        raise InputError(f"has no segment {', '.join(map(str, missing))}; it has {', '.join(map(str, sorted(known)))}")
     numbers = sorted(labels) if labels else sorted(known)
     try:
         grid = segmentation.get_volume(segment_numbers=numbers, allow_missing_positions=True)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
-        msg = f"its frames make no volume ({error}); expected frames on parallel planes"
-        raise InputError(msg) from error
+        raise InputError(f"its frames make no volume ({error}); expected frames on parallel planes") from error
     values = np.asarray(grid.array)
     return values.max(axis=3) if values.ndim == 4 else values, Affine.from_lps(grid.affine)  # noqa: PLR2004
 
@@ -139,8 +134,9 @@ def _structures(dataset: Dataset, volume: Volume, labels: tuple[int, ...]) -> ND
             drawn += 1
         mask |= filled
     if not drawn:
-        msg = f"has no closed contour on a slice of the image ({beside} lie beside); expected contours of this series"
-        raise InputError(msg)
+        raise InputError(
+            f"has no closed contour on a slice of the image ({beside} lie beside); expected contours of this series"
+        )
     return mask
 
 
@@ -151,5 +147,4 @@ def _read(path: Path) -> Dataset:
     try:
         return dcmread(path, stop_before_pixels=True)
     except (InvalidDicomError, OSError, ValueError) as error:
-        msg = f"is no DICOM file that can be read ({type(error).__name__})"
-        raise InputError(msg) from error
+        raise InputError(f"is no DICOM file that can be read ({type(error).__name__})") from error

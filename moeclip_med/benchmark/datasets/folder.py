@@ -47,20 +47,17 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
         InputError: If there is no folder, no image in it, or nothing that tells normal from abnormal.
     """
     if not path.is_dir():
-        msg = f'{name}: "{path}" is not a folder; name one that holds images and NAME_mask.png beside them'
-        raise InputError(msg)
+        raise InputError(f'{name}: "{path}" is not a folder; name one that holds images and NAME_mask.png beside them')
     found = _scan(path)
     if not found.cases:
-        msg = f'{name}: "{path}" holds no image (PNG, JPEG, BMP or TIFF); name a folder that does'
-        raise InputError(msg)
+        raise InputError(f'{name}: "{path}" holds no image (PNG, JPEG, BMP or TIFF); name a folder that does')
     has_masks = any(case.mask for case in found.cases)
     has_normal_folder = any(_in_normal_folder(case) for case in found.cases)
     if not has_masks and not has_normal_folder:
-        msg = (
+        raise InputError(
             f'{name}: "{path}" tells nothing about what is normal; expected NAME_mask.png beside NAME.png, '
             'or a sub-folder named "normal"'
         )
-        raise InputError(msg)
     if not has_masks:
         cases = [replace(case, is_abnormal=not _in_normal_folder(case)) for case in found.cases]
         return _dataset(

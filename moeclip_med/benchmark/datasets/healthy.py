@@ -32,15 +32,13 @@ def add_healthy(dataset: Dataset, path: Path) -> Dataset:
         InputError: If there is no folder, or nothing in it.
     """
     if not path.is_dir():
-        msg = f'--healthy {dataset.name}: "{path}" is not a folder; name one that holds normal cases'
-        raise InputError(msg)
+        raise InputError(f'--healthy {dataset.name}: "{path}" is not a folder; name one that holds normal cases')
     endings = VOLUME_ENDINGS if dataset.is_volumes else IMAGE_ENDINGS
     cases, problems = set_maps_aside(_case(path, file) for file, _ in list_files(path, endings))
     if dataset.is_volumes and not cases:
         cases = [_case(path, folder) for folder in _series_folders(path)]
     if not cases:
-        msg = f'--healthy {dataset.name}: "{path}" holds no case; expected {", ".join(endings)}'
-        raise InputError(msg)
+        raise InputError(f'--healthy {dataset.name}: "{path}" holds no case; expected {", ".join(endings)}')
     in_folders = any("/" in case.key.removeprefix(f"{PREFIX}/") for case in cases)
     if not in_folders:
         cases = [replace(case, unit=case.key) for case in cases]

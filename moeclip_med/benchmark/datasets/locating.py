@@ -43,8 +43,7 @@ def find_sets(root: Path) -> tuple[list[Dataset], list[SetFacts]]:
         InputError: If the root does not exist or holds none of them.
     """
     if not root.is_dir():
-        msg = f'"{root}" is not a folder; name the one that holds the data sets'
-        raise InputError(msg)
+        raise InputError(f'"{root}" is not a folder; name the one that holds the data sets')
     folders = _folders(root)
     found = []
     for facts in CATALOGUE:
@@ -56,11 +55,10 @@ def find_sets(root: Path) -> tuple[list[Dataset], list[SetFacts]]:
                     found.append(dataset)
                     break
     if not found:
-        msg = (
+        raise InputError(
             f'"{root}" holds none of the published sets; expected folders such as "Brain_AD" or "CVC-ClinicDB"; '
             "for images of your own use --folder NAME=PATH"
         )
-        raise InputError(msg)
     names = {dataset.name for dataset in found}
     return found, [facts for facts in CATALOGUE if facts.in_paper and facts.name not in names]
 
@@ -73,18 +71,17 @@ def read_set(name: str, path: Path) -> Dataset:
     """
     facts = find_facts(name)
     if facts is None:
-        msg = f'"{name}" is not a published set that is known; choose from: {", ".join(f.name for f in CATALOGUE)}'
-        raise InputError(msg)
+        raise InputError(
+            f'"{name}" is not a published set that is known; choose from: {", ".join(f.name for f in CATALOGUE)}'
+        )
     if not path.is_dir():
-        msg = f'{facts.name}: "{path}" is not a folder; name the one that holds the set'
-        raise InputError(msg)
+        raise InputError(f'{facts.name}: "{path}" is not a folder; name the one that holds the set')
     dataset = _read(facts, path)
     if dataset is None:
-        msg = (
+        raise InputError(
             f'{facts.name}: "{path}" is not laid out as published, no image was found; unpack it anew from '
             f"{facts.home}, or use --folder for a layout of your own"
         )
-        raise InputError(msg)
     return dataset
 
 

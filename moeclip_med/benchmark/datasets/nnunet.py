@@ -39,8 +39,7 @@ class RawFacts:
             if wanted in (title.lower(), str(number)):
                 return number
         listed = ", ".join(f"{number} ({title})" for number, title in sorted(self.channels.items()))
-        msg = f'{name}: there is no channel "{channel}"; choose from {listed or "0"}'
-        raise InputError(msg)
+        raise InputError(f'{name}: there is no channel "{channel}"; choose from {listed or "0"}')
 
 
 def read_raw_facts(path: Path) -> RawFacts:

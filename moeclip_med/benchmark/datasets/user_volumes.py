@@ -49,15 +49,13 @@ def read_volumes(name: str, path: Path, patterns: Sequence[str] = (), channel: s
         InputError: If there is no folder, no pair in it, or no such channel.
     """
     if not path.is_dir():
-        msg = f'{name}: "{path}" is not a folder; name one that holds volumes and their masks'
-        raise InputError(msg)
+        raise InputError(f'{name}: "{path}" is not a folder; name one that holds volumes and their masks')
     facts = read_raw_facts(path)
     number = min(facts.channels, default=0) if channel is None else facts.number_of(channel, name)
     result = _by_pattern(path, *patterns) if patterns else _by_layout(path, number)
     paired = [case for case in result.cases if case.mask is not None]
     if not paired:
-        msg = f'{name}: "{path}" holds no volume with a mask; {_HOW}'
-        raise InputError(msg)
+        raise InputError(f'{name}: "{path}" holds no volume with a mask; {_HOW}')
     alone = [Problem(Fault.LABEL_UNKNOWN, case.key, "no mask") for case in result.cases if case.mask is None]
     return Dataset(
         name,
@@ -137,8 +135,7 @@ def _one_pair_per_folder(path: Path) -> FolderScan:
             detail = f"{len(images)} images and {len(masks)} masks in one folder; name them: NAME=PATH::*flair*::*seg*"
             problems.append(Problem(Fault.LABEL_UNKNOWN, where, detail))
     if not cases and problems:
-        msg = f'"{path}": {problems[0].key} holds {problems[0].detail}'
-        raise InputError(msg)
+        raise InputError(f'"{path}": {problems[0].key} holds {problems[0].detail}')
     return FolderScan(tuple(cases), tuple(problems), has_patients=True)
 
 

@@ -120,11 +120,10 @@ class Citer:
         meta = getattr(header, "file_meta", None) or Dataset()
         sop_class = self._own_or_meta(header, "SOPClassUID", meta, "MediaStorageSOPClassUID")
         if not sop_class:
-            msg = (
+            raise UncitableError(
                 f"{name}: DICOM results refer to source images by SOP Class UID (0008,0016), of which this file holds "
                 "no valid value; leave seg, pm, sr, sc and rtstruct out for this series."
             )
-            raise UncitableError(msg)
         instance = self._own_or_meta(header, "SOPInstanceUID", meta, "MediaStorageSOPInstanceUID")
         instance = instance or self.valid(header, "SOPInstanceUID", hashlib.sha256(encoded).hexdigest())
         return Citation(sop_class, instance, self.valid(header, "SeriesInstanceUID", name))

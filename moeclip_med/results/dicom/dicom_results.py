@@ -114,8 +114,9 @@ class _Writer:
             make_parametric_map(*parts).save_as(path)
         elif fmt is ResultFormat.SR:
             if self.anomaly.findings and self.segmentation is None:
-                msg = "The structured report cites the segments of the Segmentation, which could not be written."
-                raise InputError(msg)
+                raise InputError(
+                    "The structured report cites the segments of the Segmentation, which could not be written."
+                )
             first = self._write_as_found(path.parent) if self.anomaly.is_reviewed else None
             make_report_document(*parts, self.segmentation, first).save_as(path)
         elif fmt is ResultFormat.RTSTRUCT:
