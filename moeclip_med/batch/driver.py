@@ -116,8 +116,6 @@ class BatchOutcome:
     """How a batch ended.
 
     Attributes:
-        plan: What was found.
-        counts: Studies and series by state.
         files: The triage lists written, by format.
     """
 

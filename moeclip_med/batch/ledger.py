@@ -60,12 +60,7 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class Counts:
-    """How far a batch is.
-
-    Attributes:
-        studies: Studies by state.
-        series: Series by state.
-    """
+    """How far a batch is."""
 
     studies: dict[StudyState, int]
     series: dict[SeriesState, int]
@@ -169,12 +164,7 @@ class Ledger:
         return _study_row(row) if row else None
 
     def finish(self, report: StudyReport, *, keep_others: bool = False) -> None:
-        """Enter what a worker reports about a study: study and series at once.
-
-        Args:
-            report: What it reports.
-            keep_others: Keep the series that the report does not name.
-        """
+        """Enter what a worker reports, study and series at once; series that it does not name may stay."""
         with transaction(self._connection) as connection:
             if not keep_others:
                 connection.execute("DELETE FROM series WHERE study = ?", (report.study,))

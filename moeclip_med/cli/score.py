@@ -138,14 +138,7 @@ def make_prompts(prompt: str | None, normal: list[str] | None, abnormal: list[st
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """One volume to score.
-
-    Attributes:
-        series: What it belongs to.
-        time_point: Which of its time points, from 0.
-        folder: Where its results go.
-        title: What messages call it.
-    """
+    """One volume to score: a series and a time point of it, the folder of its results, and what messages call it."""
 
     series: Series
     time_point: int
@@ -154,11 +147,7 @@ class ScoreJob:
 
 
 def parse_time_point(value: str) -> int | None:
-    """Read the value of `--time-point`: a number from 0, or None for all.
-
-    Raises:
-        InputError: If it is neither.
-    """
+    """Read `--time-point`: a number from 0, or None for all; `InputError` if it is neither."""
     if value.strip().lower() == "all":
         return None
     if value.strip().isdecimal():
@@ -241,11 +230,7 @@ def _print_result(result: SeriesResult) -> None:
 
 
 def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> frozenset[str]:
-    """Turn the value of `--results` into formats; `raw` and `routing` add theirs.
-
-    Raises:
-        InputError: If a name is not a result format.
-    """
+    """Turn the value of `--results` into formats (`InputError` for others); `raw` and `routing` add theirs."""
     from moeclip_med.results.formats import ResultFormat
     from moeclip_med.results.writers import known_formats
 

@@ -69,11 +69,7 @@ class PixelCounts:
 
 
 class PixelHistogram:
-    """Counts the pixels of any number of maps in one pass and constant memory.
-
-    Attributes:
-        binning: Scores to bins.
-    """
+    """Counts the pixels of any number of maps in one pass and constant memory."""
 
     def __init__(self, binning: Binning, counts: PixelCounts | None = None) -> None:
         self.binning = binning

@@ -20,15 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[str, Any]:
-    """The content of `run.json`: the scorer's record, and how the result came out.
-
-    Args:
-        anomaly: The scored volume.
-        notes: What has to be said beside the numbers.
-
-    Returns:
-        A dictionary that `json` can write.
-    """
+    """Return the content of `run.json`: the scorer's record, and how the result came out."""
     return {
         "format": "moeclip-med run",
         "intended_use": RESEARCH_USE,
@@ -50,11 +42,7 @@ def write_run_record(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...])
 
 
 def read_record(path: Path) -> ScoringRecord:
-    """Read the record back from `run.json`.
-
-    Raises:
-        InputError: When the file is no record of a run, or was written under another schema.
-    """
+    """Read the record back from `run.json`; `InputError` for another file or schema."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

