@@ -31,12 +31,7 @@ _AUTOSAVE_FORMATS = ("nifti", "run")
 
 
 class RunFiles(Part, QObject):
-    """Writes and opens runs for a controller.
-
-    Args:
-        viewer: The viewer.
-        controller: What shows the runs.
-    """
+    """Writes and opens runs for a controller."""
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         QObject.__init__(self, controller)

@@ -27,12 +27,7 @@ _SCORING_LANE = (LoadRequest, ScoreRequest, PriorRequest)
 
 
 class Server:
-    """Takes requests from a stream and answers on another.
-
-    Args:
-        requests: Where the viewer writes.
-        answers: Where the viewer reads.
-    """
+    """Takes requests from a stream on which the viewer writes, and answers on another."""
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
         self._requests = requests

@@ -40,12 +40,7 @@ _OPEN = "open"
 
 
 class Worklist(Part, QWidget):
-    """A table of the series that a batch scored; the chosen one is shown, on its image where that is still there.
-
-    Args:
-        viewer: The viewer.
-        controller: What shows the runs.
-    """
+    """A table of the series that a batch scored; the chosen one is shown, on its image where that is still there."""
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         QWidget.__init__(self)
