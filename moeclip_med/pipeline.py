@@ -64,6 +64,7 @@ class SeriesResult:
     """What became of one series.
 
     Attributes:
+        anomaly: The scores and findings.
         files: The results written, by format name.
         refused: The formats that were asked for and cannot be written for this series, each with the reason.
         header_notes: What the DICOM results hold otherwise than the source's header.
@@ -84,7 +85,15 @@ def score_series(
     *,
     on_slices: Callable[[SliceScores], None] | None = None,
 ) -> SeriesResult:
-    """Read, score and write one series; its folder is made whole or not at all.
+    """Read, score and write one series.
+
+    Args:
+        source: What the series is read from.
+        series: One of its series.
+        detector: The model, ready to run.
+        settings: The choices of the run.
+        folder: Where the results go; made whole or not at all.
+        on_slices: Called after each batch of slices.
 
     Raises:
         InputError: If the series cannot be read, scored along this plane, or written in any of these formats.

@@ -116,6 +116,8 @@ class BatchOutcome:
     """How a batch ended.
 
     Attributes:
+        plan: What was found.
+        counts: Studies and series by state.
         files: The triage lists written, by format.
     """
 

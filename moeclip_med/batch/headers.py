@@ -45,6 +45,7 @@ class FileHeader:
     """What a first look at a file says.
 
     Attributes:
+        path: The file.
         study: Pseudonym of the study it belongs to, or "" where it is no image.
         patient: Pseudonym of the patient, or "".
         study_uid: StudyInstanceUID; for other formats the path.

@@ -60,7 +60,12 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class Counts:
-    """How far a batch is."""
+    """How far a batch is.
+
+    Attributes:
+        studies: Studies by state.
+        series: Series by state.
+    """
 
     studies: dict[StudyState, int]
     series: dict[SeriesState, int]
@@ -164,7 +169,12 @@ class Ledger:
         return _study_row(row) if row else None
 
     def finish(self, report: StudyReport, *, keep_others: bool = False) -> None:
-        """Enter what a worker reports, study and series at once; series that it does not name may stay."""
+        """Enter what a worker reports about a study: study and series at once.
+
+        Args:
+            report: What it reports.
+            keep_others: Keep the series that the report does not name.
+        """
         with transaction(self._connection) as connection:
             if not keep_others:
                 connection.execute("DELETE FROM series WHERE study = ?", (report.study,))

@@ -36,7 +36,13 @@ _DEATHS_WHILE_LOADING = 3
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker may take: threads for the network, seconds for one study, bytes of memory (None: no limit)."""
+    """What one worker may take.
+
+    Attributes:
+        threads: Threads for the network.
+        study_seconds: Time for one study, s.
+        memory_bytes: Memory, bytes; None for no limit.
+    """
 
     threads: int
     study_seconds: float
@@ -120,7 +126,12 @@ class OneByOne:
     """Scores one study after the other in worker processes, and waits for each: what a `StudyScorer` does, apart."""
 
     def __init__(self, executor: LocalExecutor, on_ready: Callable[[Ready], None]) -> None:
-        """Take the workers, of which one is enough, and whom to tell when one has its model."""
+        """Take the workers.
+
+        Args:
+            executor: The workers; one is enough.
+            on_ready: Told when a worker has its model.
+        """
         self._executor = executor
         self._on_ready = on_ready
 
@@ -139,7 +150,11 @@ class OneByOne:
         return StudyReport(job.study, StudyState.FAILED, lost.reason)
 
     def wait_until_ready(self) -> None:
-        """Wait for a worker that has its model; `InputError` if none can load it."""
+        """Wait for a worker that has its model.
+
+        Raises:
+            InputError: If none can load it.
+        """
         while not self._executor.free():
             for event in self._executor.wait(_LOOK_SECONDS):
                 self._hear(event)

@@ -91,7 +91,11 @@ class BatchOutput:
         self._cleanup.close()
 
     def agree_on(self, settings: dict[str, Any], *, redo: bool) -> str:
-        """Check that what changes a result (JSON-ready) is as in earlier runs; returns the fingerprint of it all.
+        """Check that the settings are those of earlier runs; returns the fingerprint of all that changes a result.
+
+        Args:
+            settings: JSON-ready: what changes a result.
+            redo: Score everything again, whatever was before.
 
         Raises:
             InputError: If they differ; it says in what.
@@ -108,7 +112,11 @@ class BatchOutput:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def check_model(self, identity: str) -> None:
-        """Check that a worker's model is that of earlier runs and of the other workers; `InputError` if not."""
+        """Check that a worker's model is that of earlier runs and of the other workers.
+
+        Raises:
+            InputError: If it is another one.
+        """
         known = self.ledger.meta(_IDENTITY)
         if not known:
             self.ledger.set_meta(_IDENTITY, identity)
@@ -120,7 +128,11 @@ class BatchOutput:
 
 
 def check_usable(folder: Path) -> None:
-    """Raise `InputError` where a folder is neither missing, nor empty, nor an earlier batch's."""
+    """Check that a folder can take a batch: it is missing, empty, or holds an earlier one.
+
+    Raises:
+        InputError: If it holds something else.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f'--output "{folder}" is a file; name a folder')
     if folder.is_dir() and not (folder / PRIVATE_NAME).is_dir() and any(folder.iterdir()):
@@ -128,7 +140,11 @@ def check_usable(folder: Path) -> None:
 
 
 def check_settings(folder: Path, ledger: Ledger, settings: dict[str, Any]) -> None:
-    """Raise `InputError`, which says in what, where settings differ from those of earlier runs that a ledger knows."""
+    """Check that settings are those of the earlier runs that a ledger knows, if any.
+
+    Raises:
+        InputError: If they differ; it says in what.
+    """
     settings = {**settings, "result schema": RESULT_SCHEMA}
     known = ledger.meta(_SETTINGS)
     if known and json.loads(known) != settings:

@@ -37,6 +37,7 @@ class Status:
     """How far a batch is.
 
     Attributes:
+        counts: Studies and series by state.
         is_running: Whether a run is working on it now.
         outcome: How the last run ended: "done", "failed", "interrupted", or "" when it was killed or still runs.
         version: The version of moeclip-med of the last run.
@@ -100,6 +101,9 @@ class DryLine:
     """What would become of one series.
 
     Attributes:
+        path: Its first file.
+        kind: Modality or format.
+        size: (columns, rows, slices).
         reason: Why it would be skipped, or "".
         rule: The rule of `--select` that takes it, or "".
     """

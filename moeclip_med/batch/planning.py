@@ -28,6 +28,7 @@ class Archive:
     """Where studies are looked for.
 
     Attributes:
+        root: The archive.
         leave_out: The output folder, which is not searched.
         follow_links: Whether links that lead out of the archive are followed.
         memory_bytes: For reading headers; None for no limit.
@@ -45,6 +46,7 @@ class Plan:
 
     Attributes:
         files: Regular files.
+        studies: Studies among them, new or not.
         others: Files that are no images.
         problems: Places and files that cannot be read, with the reason.
         outside_links: Links that lead out of the archive and were not followed.
@@ -126,7 +128,12 @@ def _batches(found: Iterable[Found]) -> Iterator[Sequence[Found]]:
 
 @dataclass(frozen=True)
 class WalkProblem:
-    """A folder or file that could not be looked into, and why in a few words."""
+    """A place that could not be looked into.
+
+    Attributes:
+        path: The folder or file.
+        reason: Why, in a few words.
+    """
 
     path: Path
     reason: str
@@ -134,7 +141,11 @@ class WalkProblem:
 
 @dataclass(frozen=True)
 class OutsideLink:
-    """A link that leads out of the tree and is not followed."""
+    """A link that leads out of the tree and is not followed.
+
+    Attributes:
+        path: The link.
+    """
 
     path: Path
 

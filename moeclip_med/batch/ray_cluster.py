@@ -87,7 +87,14 @@ class RayExecutor:
     def __init__(
         self, address: str, n_workers: int | None, load: LoadsDetector, order: WorkOrder, limits: Limits
     ) -> None:
-        """Join the cluster at an address as `ray.init` takes it, and start as many actors as it has room for if None.
+        """Join the cluster and start the actors.
+
+        Args:
+            address: Of the cluster's head, as `ray.init` takes it: `auto`, `host:port` or `ray://host:port`.
+            n_workers: How many actors; as many as the cluster has room for if None.
+            load: Loads the model.
+            order: What is the same for every study.
+            limits: What one worker may take.
 
         Raises:
             MissingExtraError: If Ray is not installed.

@@ -32,7 +32,13 @@ class SeriesState(StrEnum):
 
 @dataclass(frozen=True)
 class FileStamp:
-    """A file as it was when it was found (time in ns since 1970); another size or time means that it has changed."""
+    """A file as it was when it was found; a different size or time means that it has changed.
+
+    Attributes:
+        path: Where it lies.
+        size: Bytes.
+        mtime_ns: Time of the last change, ns since 1970.
+    """
 
     path: Path
     size: int
@@ -44,6 +50,9 @@ class StudyJob:
     """One study to score: the unit that a worker takes, and that is retried or marked as a whole.
 
     Attributes:
+        study: Its pseudonym.
+        patient: The pseudonym of its patient.
+        files: Its files, wherever in the archive they lie.
         signature: Keyed hash over names, sizes and times of its files.
     """
 
@@ -60,6 +69,9 @@ class FindingRecord:
     Attributes:
         rank: 1 for the highest.
         peak: Highest score, 0 to 1.
+        mean: Mean score.
+        voxels: Voxels (pixels).
+        volume_ml: Volume.
         long_mm: Longest diameter in a slice.
         short_mm: Longest diameter perpendicular to it in that slice.
         value_mean: Mean of the image's values inside (HU in CT).
@@ -67,6 +79,7 @@ class FindingRecord:
         value_unit: "HU" or "arbitrary".
         place: Where it lies, in words.
         first_slice: First slice that it reaches, from 1.
+        last_slice: Last slice.
         peak_voxel: Index (x, y, z) of the highest score: what a reader's decision knows it by.
     """
 
@@ -91,14 +104,19 @@ class SeriesRecord:
     """One line of the triage list: nothing in it identifies a patient.
 
     Attributes:
+        series: The series' pseudonym.
         state: What became of it.
         reason: Why it was skipped or failed, one sentence, or "".
         modality: DICOM modality, or "".
         kind: The image type that chose the window.
         format: The family of file.
+        columns: Pixels along a row.
+        rows: Pixels along a column.
+        slices: Slices.
         channels: 1 for grey, 3 for colour.
         time_points: Time points; one of them is scored.
         score: Highest score, 0 to 1; None unless done.
+        findings: Number of findings.
         largest_ml: Volume of the largest finding, ml; None without one or without spacing in mm.
         largest_pixels: Voxels (pixels) of the largest finding.
         threshold: The score that a finding reaches.
@@ -110,6 +128,7 @@ class SeriesRecord:
         rule: The rule of `--select` that took it, or "".
         is_filtered: Whether a filter or the rules left it out: with others it may be scored.
         engine_note: Why a slower or less exact engine scored it than was meant to, or "".
+        found: Its findings.
     """
 
     series: str
@@ -144,6 +163,7 @@ class PrivateDetail:
     """What only the owner of the output may read about a study or series.
 
     Attributes:
+        item: The pseudonym it belongs to.
         identifier: The real UID or path.
         message: The reason with its real names, or "".
     """
@@ -158,10 +178,12 @@ class StudyReport:
     """What a worker says about a study.
 
     Attributes:
+        study: Its pseudonym.
         state: `DONE`, also when some of its series failed; `FAILED` when none could be looked at.
         reason: Why it failed, one sentence, or "".
         series: One record per series.
         private: The same with real names, for the owner alone.
+        seconds: Time spent, s.
     """
 
     study: str
@@ -174,7 +196,12 @@ class StudyReport:
 
 @dataclass(frozen=True)
 class Halt:
-    """Something that no other study would survive either: the disk is full, or the archive is gone. The study waits."""
+    """Something that no other study would survive either: the disk is full, or the archive is gone.
+
+    Attributes:
+        study: The study that met it; it stays waiting.
+        reason: One sentence, with the remedy.
+    """
 
     study: str
     reason: str
@@ -185,6 +212,10 @@ class WorkOrder:
     """What is the same for every study of a run; sent to each worker once.
 
     Attributes:
+        root: The archive.
+        output: The output folder.
+        settings: The choices of the run.
+        filters: Conditions that a series has to meet.
         key: The key of the pseudonyms.
         fingerprint: Hash over everything that changes a result.
         memory_bytes: What a worker may use for one series; None for no limit.

@@ -67,6 +67,7 @@ class Value(NamedTuple):
     """A text that identifies.
 
     Attributes:
+        text: The text.
         is_word: Whether it goes only where it is a word of its own: a part of a person's name.
     """
 
@@ -85,7 +86,12 @@ class Redactor:
     """
 
     def __init__(self, values: Iterable[str], later: Callable[[], Iterable[Value]] | None = None) -> None:
-        """Take values that identify; `later`, asked at the first sentence, gives more: most studies need none."""
+        """Take values that identify.
+
+        Args:
+            values: Known now.
+            later: Gives further ones, asked when the first sentence comes: most studies need no redaction.
+        """
         self._given = tuple(Value(value) for value in values)
         self._later = later
 

@@ -26,7 +26,13 @@ _UNLIMITED = 2**60
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run uses of this machine: workers, threads of each, bytes of memory of each (None: no limit)."""
+    """What a run uses of this machine.
+
+    Attributes:
+        workers: Worker processes.
+        threads: Threads per worker.
+        memory_bytes: Memory per worker, bytes; None for no limit.
+    """
 
     workers: int
     threads: int
@@ -142,7 +148,11 @@ RECORD_NAME = "scratch"
 
 
 def new_scratch(private: Path) -> Path:
-    """Make a folder on this machine, and remove the one that an earlier run with the same output left."""
+    """Make a folder on this machine, and remove the one that an earlier run with the same output left.
+
+    Args:
+        private: The private folder of the output, which keeps the name.
+    """
     record = private / RECORD_NAME
     left = _read(record)
     if left is not None:

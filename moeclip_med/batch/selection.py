@@ -98,6 +98,8 @@ class SelectionRule:
     """One rule.
 
     Attributes:
+        name: As it is listed.
+        conditions: All have to hold.
         take: "all", "largest" or "one per plane".
         is_scored: Whether what it takes is scored; else it is skipped.
     """
@@ -113,6 +115,7 @@ class Selection:
     """The rules of a file.
 
     Attributes:
+        rules: In their order.
         text: The file's text: with another one, what was skipped is looked at again.
     """
 

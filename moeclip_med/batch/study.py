@@ -59,7 +59,13 @@ class StudyScorer:
     """Scores studies with one detector; lives as long as its worker."""
 
     def __init__(self, order: WorkOrder, detector: Detector, place: Path) -> None:
-        """Take the order; unfinished results go to a folder of the worker's own, on the file system of the output."""
+        """Take the order.
+
+        Args:
+            order: What is the same for every study.
+            detector: The model, ready to run.
+            place: A folder of the worker's own for unfinished results, on the file system of the output.
+        """
         self._order = order
         self._detector = detector
         self._place = place

@@ -50,7 +50,11 @@ class StudyFiles:
 
 @contextmanager
 def open_study(files: tuple[FileStamp, ...], root: Path) -> Iterator[StudyFiles]:
-    """Look at the headers of a study's files (`InputError` if none can be read); a zip is unpacked until the end."""
+    """Look at the headers of a study's files; a zip archive is unpacked until the end.
+
+    Raises:
+        InputError: When nothing in them can be read.
+    """
     from moeclip_transforms.discovery import FileType, file_type, scan
     from moeclip_transforms.label_maps import set_aside_label_maps
     from moeclip_transforms.source import ImageSource

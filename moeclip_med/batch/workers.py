@@ -40,14 +40,24 @@ class Ready:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A worker cannot load the model, for a reason in one sentence, and no other one could."""
+    """A worker cannot load the model, and no other one could.
+
+    Attributes:
+        reason: One sentence.
+    """
 
     reason: str
 
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """A worker has done so many slices of the current series of a study."""
+    """A worker is that far.
+
+    Attributes:
+        study: The study's pseudonym.
+        done: Slices of the current series done.
+        total: Slices of the current series.
+    """
 
     study: str
     done: int
@@ -66,6 +76,8 @@ class Lost:
     """A worker died or had to be ended; another one takes its place.
 
     Attributes:
+        study: The study it was working on.
+        reason: Why, one sentence.
         may_retry: Whether the study deserves another try: not when it was the study's own fault.
     """
 
@@ -115,7 +127,16 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 def worker_main(
     connection: Connection, load: LoadsDetector, order: WorkOrder, place: Path, scratch: Path, threads: int
 ) -> None:
-    """Load the model, then score what comes through the connection (None ends the worker); events go out."""
+    """Load the model, then score what comes through the connection.
+
+    Args:
+        connection: To the driver: jobs come in (None ends the worker), events go out.
+        load: Loads the model.
+        order: What is the same for every study.
+        place: A folder of its own for unfinished results.
+        scratch: A folder of its own for unpacked archives.
+        threads: Threads for the network.
+    """
     make_expendable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     threading.Thread(target=_die_with_driver, daemon=True).start()

@@ -34,6 +34,11 @@ class WorklistItem:
     """A series that was scored.
 
     Attributes:
+        study: The study's pseudonym.
+        series: The series' pseudonym.
+        modality: DICOM modality, or "".
+        score: Its highest score.
+        findings: Number of findings.
         decision: What was decided of them: "open", "begun", "accepted", "rejected", or "unreadable".
         folder: Its results, relative to the output folder.
     """
@@ -49,6 +54,9 @@ class WorklistItem:
 
 def read_worklist(output: Path) -> tuple[WorklistItem, ...]:
     """Read what a batch scored, the highest score first.
+
+    Args:
+        output: The output folder of a batch.
 
     Raises:
         InputError: When it holds no triage list, or nothing was scored.
@@ -105,7 +113,12 @@ def read_image(output: Path, item: WorklistItem) -> Iterator[Volume]:
 
 
 def series_decision(folder: Path, findings: int) -> str:
-    """Say what was decided of so many findings of a series as a whole; its review lies in its folder."""
+    """Say what was decided of a series' findings as a whole.
+
+    Args:
+        folder: The folder of its results.
+        findings: How many findings the model listed.
+    """
     try:
         decided = [one for one in read_decisions(folder).values() if one is not Decision.OPEN]
     except InputError:
@@ -118,7 +131,14 @@ def series_decision(folder: Path, findings: int) -> str:
 
 
 def finding_decisions(folder: Path) -> dict[int, str]:
-    """Return the decision on each finding in a batch's folder of a series, by its rank; empty if it was not read."""
+    """Return the decision on each finding of a series, by its rank.
+
+    Args:
+        folder: The folder of its results, with the `findings.csv` that the batch wrote.
+
+    Returns:
+        The decision on each finding; empty if the series was not read.
+    """
     try:
         said = read_decisions(folder)
     except InputError:
@@ -134,7 +154,14 @@ def finding_decisions(folder: Path) -> dict[int, str]:
 
 
 def write_decisions(output: Path, item: WorklistItem) -> str:
-    """Write the decision on a series into `triage.csv` and `findings.csv`, and return it.
+    """Write what was decided of a series into `triage.csv` and `findings.csv`; the other lists follow with the batch.
+
+    Args:
+        output: The output folder.
+        item: The series; its review lies in its folder.
+
+    Returns:
+        The decision of the series as a whole.
 
     Raises:
         InputError: When a list cannot be read or written.

@@ -19,7 +19,14 @@ _SURROUNDINGS_SHARE = 1 / 16
 
 
 def brightness(slices: Slices) -> Slices:
-    """Mean over the channels: (batch, channel, rows, columns) in [0, 1] to (batch, rows, columns); so for all."""
+    """Mean over the channels.
+
+    Args:
+        slices: (batch, channel, rows, columns) in [0, 1].
+
+    Returns:
+        (batch, rows, columns) in [0, 1]; so for all baselines.
+    """
     mean: Slices = slices[:, 0] if slices.shape[1] == 1 else slices.mean(axis=1)
     return mean
 

@@ -50,7 +50,9 @@ class Spread(NamedTuple):
 
     Attributes:
         median: With its interval over patients.
+        mean: With its interval over patients.
         quartiles: First and third; None where it is defined in no case.
+        defined: In how many cases.
     """
 
     median: Metric
@@ -65,6 +67,7 @@ class Band(NamedTuple):
     Attributes:
         low: The smallest size in it, ml or pixels.
         high: The size at which the next one starts; None for the last.
+        lesions: How many there are.
         hit: The share that was hit.
     """
 

@@ -33,6 +33,8 @@ class Views:
 
     Attributes:
         volume: The image; a photograph is a volume of one slice.
+        view: How it is cut into slices.
+        window: Stored values to [0, 1].
         box: The square around the foreground, in pixels of a slice.
         truth: What the mask says, (x, y, z); None where the case has none.
         foreground: (x, y, z), True on the body or object.
@@ -129,7 +131,11 @@ def read_paper_image(case: Case) -> tuple[Tensor, NDArray[np.bool_] | None]:
 
 
 def read_mask(path: Path, key: str) -> NDArray[np.bool_]:
-    """Read a mask image (rows, columns), True where any channel is not 0; `BadCaseError` if it cannot be read."""
+    """Read a mask image: (rows, columns), True where any colour channel is not 0.
+
+    Raises:
+        BadCaseError: If it cannot be read.
+    """
     from moeclip_transforms.pictures import PICTURE_FORMATS
     from PIL import Image
 

@@ -37,6 +37,8 @@ class Comparison:
     """One figure of two runs.
 
     Attributes:
+        dataset: The set.
+        protocol: The protocol.
         figure: "pixel AUROC" and so on.
         first: Of the first run, on the cases that both evaluated.
         second: Of the second.
@@ -65,6 +67,10 @@ def compare(first: Path, second: Path) -> list[Comparison]:
     """Compare the detectors of two runs.
 
     Both are computed anew on the cases that both evaluated, from the stored histograms of 1024 bins.
+
+    Args:
+        first: Output folder of one run.
+        second: Output folder of the other.
 
     Raises:
         InputError: If a folder holds no run, or the runs have no case in common.

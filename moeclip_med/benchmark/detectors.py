@@ -43,7 +43,10 @@ class IndustrialEngine:
     """Runs a network in PyTorch, float32, and keeps its score of each image as well.
 
     Attributes:
+        name: "torch".
+        description: What runs where.
         image_scores: (batch,) of the last batch, 0 to 1.
+        batch_size: Images at a time that suit it.
     """
 
     name = "torch"
@@ -77,7 +80,14 @@ class IndustrialEngine:
 
 
 def detector_maker(options: DetectorOptions) -> Callable[..., Detector]:
-    """Return a function that makes the detector for a class name (or None) and a domain (whether it is industrial)."""
+    """Return a function that makes the detector for a class name and a domain.
+
+    Args:
+        options: Which model.
+
+    Returns:
+        (prompt or None, is_industrial) → detector.
+    """
 
     def make(prompt: str | None, *, is_industrial: bool) -> Detector:
         loaded = load_model(options.model, prompts=None if prompt is None else Prompts(name=prompt))
@@ -95,7 +105,16 @@ def detector_maker(options: DetectorOptions) -> Callable[..., Detector]:
 def zero_shot_system(
     detector: DetectorSystem, options: DetectorOptions, name: str
 ) -> tuple[DetectorSystem | None, str]:
-    """Make plain CLIP by an OpenCLIP name ("auto": the detector's tower) as one more system, or say why not."""
+    """Make plain CLIP as one more system to beat.
+
+    Args:
+        detector: The system under test.
+        options: How it runs.
+        name: An OpenCLIP name; "auto" for the detector's own tower where that has text; "none".
+
+    Returns:
+        The system, or None with the reason in one sentence ("" where none was wanted).
+    """
     tower = detector.detector.metadata.architecture.tower
     if name == "none" or options.model.startswith(ZERO_SHOT_PREFIX) or (name == "auto" and tower.kind != "openclip"):
         return None, ""

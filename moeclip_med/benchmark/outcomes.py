@@ -123,7 +123,14 @@ class Marks(NamedTuple):
 
 
 def find(system: Scored, scores: NDArray[np.float32], volume: Volume, threshold: float) -> Marks:
-    """List the findings of a map (x, y, z) of `System.scores` as the product does; the threshold is on their scale."""
+    """List the findings of a map as the product does.
+
+    Args:
+        system: Says whether it has a lower limit.
+        scores: (x, y, z) float32 of `System.scores`.
+        volume: The image.
+        threshold: On the scale of the scores.
+    """
     if not system.has_lower_limit:
         scores = np.where(scores >= threshold, scores, np.float32(0.0))
     result = find_findings(scores, volume, threshold)
@@ -141,7 +148,15 @@ def detect(
 
 
 def measure_case(truth: CaseTruth, marks: Marks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Measure the findings of one case: (`CASE_COLUMNS`,), and (lesions, 2) size and hit of each lesion."""
+    """Measure the findings of one case.
+
+    Args:
+        truth: Of the case.
+        marks: What was found.
+
+    Returns:
+        (`CASE_COLUMNS`,), and (lesions, 2) size and hit of each lesion.
+    """
     found = marks.result.labels > 0
     row = dict.fromkeys(CASE_COLUMNS, float("nan"))
     row["findings"] = len(marks.result.findings)

@@ -83,6 +83,8 @@ class StratumFigures:
     """The figures of one system in one stratum.
 
     Attributes:
+        stratum: Which cases.
+        system: Whose figures.
         abnormal: How many of the cases are abnormal.
         figures: (part, name) to the figure; the parts are those of a set ("pixel", "image", "case", "lesion", "froc",
             "healthy", "specificity_of_...").
@@ -99,12 +101,14 @@ class SetResult:
     """All figures of one set.
 
     Attributes:
+        rows: What was stored.
         levels: System, then protocol, then kind of figure: "pixel", "image", "volume", "threshold_stored" and so on.
         cases: System, then kind of threshold: figures of cases and lesions.
         detections: System to the figures of its FROC curve; empty where findings were not counted.
         specificity: System, then what is counted ("volumes", "patients"): sensitivity at a specificity.
         verdicts: System, then (kind, metric): the detector against it, under the headline protocol.
         strata: Figures of strata; empty where none were named and nothing is true.
+        problems: What was wrong with cases.
     """
 
     rows: Rows
@@ -179,7 +183,11 @@ class SetResult:
         return level.metrics[name]
 
     def beaten_by(self) -> dict[str, list[str]]:
-        """Return the baselines with a higher value than the detector, and the figures ("pixel AP") that have it."""
+        """Name the baselines that have a higher value than the detector in at least one figure.
+
+        Returns:
+            Baseline to the figures ("pixel AP") in which it is higher.
+        """
         beaten = {}
         for baseline, verdicts in self.verdicts.items():
             higher = [f"{kind} {name.upper()}" for (kind, name), verdict in verdicts.items() if _loses(verdict)]
@@ -189,7 +197,15 @@ class SetResult:
 
 
 def summarize(rows: Rows, strata: Path | None = None) -> SetResult:
-    """Compute all figures of a finished set; `InputError` if the CSV file with properties of cases cannot be used."""
+    """Compute all figures of a finished set.
+
+    Args:
+        rows: What was stored.
+        strata: A CSV file with properties of cases, or None.
+
+    Raises:
+        InputError: If that file cannot be used.
+    """
     everything = np.ones(len(rows.keys), dtype=bool)
     levels = {
         system: {protocol: _levels(rows, system, protocol) for protocol in rows.protocols} for system in rows.systems

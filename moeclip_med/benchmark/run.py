@@ -48,6 +48,8 @@ class BenchmarkSettings:
     """How a benchmark is run.
 
     Attributes:
+        output: The folder for counts and reports.
+        protocol: Which protocols are followed.
         maps: Programs that are known by their maps.
         strata: Set to a CSV file with properties of its cases; "" stands for every set.
         threshold_from: The set on which a threshold is chosen for all others; "" for none.
@@ -69,6 +71,7 @@ class BenchmarkResult:
     """What a benchmark found.
 
     Attributes:
+        sets: One per data set.
         provenance: What it was made with, JSON-ready; no file names.
         missing: A sentence for each set of the paper that was looked for and is not there, and for each system that
             could not be run.
@@ -127,7 +130,11 @@ def evaluate(
     chosen: Mapping[str, float],
     on_case: Callable[[str, int, int], None],
 ) -> tuple[Store, bool]:
-    """Evaluate one set; returns the store of its counts, and whether a case was evaluated now rather than earlier."""
+    """Evaluate one set.
+
+    Returns:
+        The store of its counts, and whether a case was evaluated now rather than in an earlier run.
+    """
     folder = settings.output / COUNTS_FOLDER / set_folder_name(dataset.name)
     if settings.restart:
         shutil.rmtree(folder, ignore_errors=True)

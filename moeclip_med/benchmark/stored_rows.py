@@ -38,7 +38,11 @@ class Scores:
 
 
 class Rows:
-    """What a run stored about one set."""
+    """What a run stored about one set.
+
+    Args:
+        store: The set's store.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -95,7 +99,16 @@ class Rows:
         return self._store.column(f"{system}/{protocol}/{name}")
 
     def unit_counts(self, system: str, protocol: Protocol, chosen: NDArray[np.bool_]) -> tuple[list[str], PixelCounts]:
-        """Return the units' sorted names and the sums of their rows, counts (units, bins), for the chosen cases."""
+        """Sum the rows of each unit.
+
+        Args:
+            system: Whose.
+            protocol: Which.
+            chosen: (cases,) True for the cases that count.
+
+        Returns:
+            The units' names, sorted; counts (units, bins).
+        """
         parts = [
             self.per_unit(self.column(system, protocol, name), chosen)
             for name in ("normal", "abnormal", "overlap", "regions")

@@ -210,7 +210,11 @@ def _own_folder(name: str, value: str, unmasked: Unmasked, channels: dict[str, s
 
 
 def with_healthy(datasets: list[Dataset], healthy: list[str] | None) -> list[Dataset]:
-    """Add normal cases to the sets that they are named for; `InputError` where one is not there."""
+    """Add normal cases to the sets that they are named for.
+
+    Raises:
+        InputError: If a set is named that is not there, or nothing lies at the path.
+    """
     from moeclip_med.benchmark.datasets.healthy import add_healthy
 
     for name, path in _pairs("--healthy", healthy):
@@ -224,7 +228,11 @@ def with_healthy(datasets: list[Dataset], healthy: list[str] | None) -> list[Dat
 def with_labels(
     datasets: list[Dataset], lesion_labels: list[str] | None, ignore_labels: list[str] | None
 ) -> list[Dataset]:
-    """Return own sets with the meaning of their mask values; `InputError` for a set that is none of one's own."""
+    """Return own sets with the meaning of their mask values.
+
+    Raises:
+        InputError: If a set is named that is none of one's own.
+    """
     from dataclasses import replace
 
     given = {one.name: one for one in datasets}

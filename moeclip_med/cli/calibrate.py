@@ -182,7 +182,11 @@ def _check_studies(path: Path, rate: float | None, allowed: float | None) -> Non
 
 
 def _model_folder(model: str) -> Path:
-    """Return the folder whose adapters the new model shares; `InputError` if the model has none."""
+    """Return the folder whose adapters the new model shares.
+
+    Raises:
+        InputError: If the model has none.
+    """
     from moeclip_med.weights.registry import ZERO_SHOT_PREFIX, find_folder
 
     if model.startswith(ZERO_SHOT_PREFIX):

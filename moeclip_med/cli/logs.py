@@ -103,7 +103,12 @@ def shown_on_terminal() -> Iterator[None]:
 
 
 def logged(command: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Return a command with the options `-v` and `--log-file` added to its own."""
+    """Return a command with the options `-v` and `--log-file` added to its own.
+
+    Args:
+        command: The function that Typer calls.
+        name: How the log file calls it.
+    """
 
     @wraps(command)
     def run(*arguments: Any, verbose: int, log_file: Path | None, **options: Any) -> Any:  # noqa: ANN401

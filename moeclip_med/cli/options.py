@@ -12,7 +12,11 @@ from moeclip_med.results.formats import SegmentationKind
 
 
 def parse_path(value: str) -> Path:
-    """Read a path; an empty text, as from an unset variable, would otherwise stand for the current folder."""
+    """Read a path; an empty text, as from an unset variable, would otherwise stand for the current folder.
+
+    Raises:
+        BadParameter: If it is empty.
+    """
     if not value:
         raise typer.BadParameter("the path is empty; name a file or a folder")
     return Path(value)

@@ -78,7 +78,11 @@ def read_address(
     ca_bundle: Path | None,
     client_certificate: Path | None,
 ) -> PacsAddress:
-    """Return the address of a PACS, its secrets from files or the environment; `InputError` for an empty file."""
+    """Return the address of a PACS, with the secrets from files or the environment.
+
+    Raises:
+        InputError: If a file cannot be read, or holds nothing.
+    """
     from moeclip_med.batch.pacs.http import PacsAddress
 
     password = read_secret(password_file, "--password-file", "MOECLIP_MED_PACS_PASSWORD")

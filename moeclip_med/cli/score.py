@@ -138,7 +138,14 @@ def make_prompts(prompt: str | None, normal: list[str] | None, abnormal: list[st
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """One volume to score: a series and a time point of it, the folder of its results, and what messages call it."""
+    """One volume to score.
+
+    Attributes:
+        series: What it belongs to.
+        time_point: Which of its time points, from 0.
+        folder: Where its results go.
+        title: What messages call it.
+    """
 
     series: Series
     time_point: int
@@ -147,7 +154,11 @@ class ScoreJob:
 
 
 def parse_time_point(value: str) -> int | None:
-    """Read `--time-point`: a number from 0, or None for all; `InputError` if it is neither."""
+    """Read the value of `--time-point`: a number from 0, or None for all.
+
+    Raises:
+        InputError: If it is neither.
+    """
     if value.strip().lower() == "all":
         return None
     if value.strip().isdecimal():
@@ -230,7 +241,11 @@ def _print_result(result: SeriesResult) -> None:
 
 
 def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> frozenset[str]:
-    """Turn the value of `--results` into formats (`InputError` for others); `raw` and `routing` add theirs."""
+    """Turn the value of `--results` into formats; `raw` and `routing` add theirs.
+
+    Raises:
+        InputError: If a name is not a result format.
+    """
     from moeclip_med.results.formats import ResultFormat
     from moeclip_med.results.writers import known_formats
 

@@ -125,7 +125,11 @@ def read_data(options: list[str]) -> tuple[IndustrialImage, ...]:
 
 
 def read_terms(options: list[str]) -> dict[str, str]:
-    """Return terms by category, from `CATEGORY=TEXT`; `InputError` for another form."""
+    """Terms by category, from `CATEGORY=TEXT`.
+
+    Raises:
+        InputError: An option has another form.
+    """
     terms = {}
     for option in options:
         category, separator, text = option.partition("=")

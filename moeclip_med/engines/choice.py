@@ -48,7 +48,12 @@ class Choice:
     reasons: tuple[str, ...]
 
     def describe(self, version: str, place: str) -> str:
-        """Return one line for reports, from the version of the engine and what the device is called."""
+        """One line for reports.
+
+        Args:
+            version: Version of the engine.
+            place: What the device is called.
+        """
         title = {"torch": "PyTorch", "openvino": "OpenVINO"}.get(self.engine, self.engine)
         why = f" (chosen: {'; '.join(self.reasons)})" if self.reasons else " (as asked for)"
         return f"{title} {version}, {self.precision} on {place}{why}"

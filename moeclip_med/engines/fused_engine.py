@@ -21,13 +21,19 @@ class FusedEngine:
     """Runs the members of a fused network one after the other and adds their maps.
 
     Attributes:
+        name: That of the members' engine.
         description: What runs each of them where, in which arithmetic, and why.
         batch_size: Images at a time that suit the member that takes the fewest.
         fallback_reason: Those of the members, one after the other; "" where all run as meant.
     """
 
     def __init__(self, architecture: FusedArchitecture, engines: Sequence[Engine]) -> None:
-        """Put engines side by side, one per member of the fused network, in its order."""
+        """Put engines side by side.
+
+        Args:
+            architecture: Of the fused network.
+            engines: One per member, in its order.
+        """
         self.architecture, self.engines = architecture, tuple(engines)
         self.name = self.engines[0].name
         self.batch_size = min(engine.batch_size for engine in self.engines)

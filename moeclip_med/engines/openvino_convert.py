@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def to_openvino(module: nn.Module, example: tuple[Tensor, ...]) -> openvino.Model:
-    """Convert a module in evaluation mode; the batch of the first input stays open, other sizes are fixed."""
+    """Convert a module; the first input's batch stays open, all other sizes are fixed.
+
+    Args:
+        module: In evaluation mode; it returns a tensor or a tuple of tensors.
+        example: Inputs, images (B, 3, S, S) first.
+    """
     images, *others = example
     shapes = [openvino.PartialShape([-1, *images.shape[1:]]), *(openvino.PartialShape(list(o.shape)) for o in others)]
     with torch.inference_mode(), warnings.catch_warnings():

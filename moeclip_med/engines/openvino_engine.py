@@ -30,7 +30,9 @@ class OpenVINOEngine:
     """Runs the network compiled by OpenVINO; the compiled model is kept in the cache folder.
 
     Attributes:
+        name: "openvino".
         description: What runs where, in which arithmetic, how near to PyTorch's float32, and why it was chosen.
+        batch_size: Images at a time that suit it.
     """
 
     name = "openvino"

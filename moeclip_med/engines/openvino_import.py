@@ -38,7 +38,11 @@ __all__ = ["import_nncf", "openvino"]
 
 
 def import_nncf() -> Any:  # noqa: ANN401  it is untyped
-    """Return the module `nncf`; `ImportError` where it is not installed."""
+    """Return the module `nncf`.
+
+    Raises:
+        ImportError: Where it is not installed.
+    """
     with _without_reporter():
         import nncf
     return nncf

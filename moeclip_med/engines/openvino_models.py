@@ -42,6 +42,8 @@ class ModelRecipe:
     """Everything that a compiled model follows from.
 
     Attributes:
+        model: The network and its prompts.
+        precision: Its arithmetic.
         want_routing: Whether it also gives the routing.
         threads: Threads on the processor; OpenVINO's choice if None.
         calibration: What int8 is calibrated with.
@@ -159,7 +161,11 @@ class _TracedNetwork(nn.Module):
 
 
 def compile_model(recipe: ModelRecipe) -> openvino.CompiledModel:
-    """Convert and compile a model, which takes seconds; `ConversionError` if OpenVINO or the disk cannot."""
+    """Convert and compile a model, which takes seconds; nothing is kept on disk.
+
+    Raises:
+        ConversionError: If OpenVINO cannot run it, or there is no room for temporary files.
+    """
     try:
         converted = convert(recipe)
         if recipe.precision is Precision.INT8:

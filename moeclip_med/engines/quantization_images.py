@@ -30,6 +30,7 @@ class CalibrationImages:
 
     Attributes:
         folder: Folder of industrial images, searched with its folders; None for synthetic ones.
+        count: How many.
     """
 
     folder: Path | None
@@ -58,7 +59,11 @@ class CalibrationImages:
         return f"{images_hash(find_images(self.folder, LayoutName.INDUSTRIAL))} {self.count}"
 
     def batches(self, architecture: AnyArchitecture) -> Iterator[NDArray[np.float32]]:
-        """Return (1, 3, S, S) float32, normalised as the architecture says; `InputError` without an image."""
+        """Return (1, 3, S, S) float32, normalised as the architecture says.
+
+        Raises:
+            InputError: The folder does not exist or holds no image.
+        """
         mean = np.array(architecture.mean, dtype=np.float32)[:, None, None]
         std = np.array(architecture.std, dtype=np.float32)[:, None, None]
         draw = _synthetic if self.folder is None else _crops(self.folder)

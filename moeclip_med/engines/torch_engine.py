@@ -36,7 +36,9 @@ class TorchEngine:
     that flows from block to block stay in float32 (PyTorch's autocast).
 
     Attributes:
+        name: "torch".
         description: What runs where, in which arithmetic, and why.
+        batch_size: Images at a time that suit it.
         fallback_reason: Why it runs instead of the engine that was meant; "" where it was.
     """
 

@@ -22,7 +22,12 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 
 
 def write_bundle_files(metadata: ModelMetadata, folder: Path) -> None:
-    """Write `configs/metadata.json`, `configs/inference.json` and `LICENSE` into a folder; `models/` is made empty."""
+    """Write `configs/metadata.json`, `configs/inference.json` and `LICENSE`; `models/` is made empty.
+
+    Args:
+        metadata: Of the model.
+        folder: The bundle's folder, which exists.
+    """
     (folder / "configs").mkdir()
     (folder / "models").mkdir()
     for name, content in (("metadata", bundle_metadata(metadata)), ("inference", bundle_inference(metadata))):

@@ -47,7 +47,16 @@ def probe_images(size: int, count: int = 2) -> Tensor:
 
 @torch.inference_mode()
 def check_equal(network: ExportedNetwork, run: Callable[[Tensor], Tensor], size: int, what: str) -> float:
-    """Return the largest difference of an exported network (`run`) from PyTorch, as a share of the map's range.
+    """Compare an exported network with PyTorch.
+
+    Args:
+        network: The original.
+        run: The exported one, on images.
+        size: Side of the images.
+        what: The format, for the message.
+
+    Returns:
+        The largest difference as a share of the map's range.
 
     Raises:
         InputError: They differ by more than `LARGEST_DIFFERENCE`.

@@ -34,7 +34,15 @@ class ExportFormat(StrEnum):
 
 
 def export_model(model: LoadedModel, export_format: ExportFormat, folder: Path) -> tuple[Path, float]:
-    """Write a model in another format; returns the folder, and the largest difference from PyTorch, of the range.
+    """Write a model in another format and compare it with PyTorch.
+
+    Args:
+        model: From `load_model`.
+        export_format: Which format.
+        folder: Where the result goes; it must not exist yet, and appears only when everything is right.
+
+    Returns:
+        What was written, and the largest difference from PyTorch as a share of the map's range.
 
     Raises:
         InputError: The folder exists, or the exported network gives other maps.

@@ -27,7 +27,16 @@ CHEST_SHARE = 0.35
 def body_composite(
     normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A cross-section of a chest (35 %) or a belly; in 65 % with spots in one organ. As `symmetric_composite`."""
+    """A cross-section of a chest (35 %) or a belly; in 65 % of the cases with spots in one organ.
+
+    Args:
+        normal: (size, size, 3) in [0, 1], texture of the tissue.
+        other: (size, size, 3) in [0, 1], texture that a spot may have.
+        rng: Source of randomness.
+
+    Returns:
+        The composite, and where its defect is (all False where it has none).
+    """
     size = normal.shape[0]
     scale = size / 256
     body, depth = outline(size, rng)

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 def surface_composite(
     normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A surface with a stain, or a round field with spots; in 65 % with a defect. As `symmetric_composite`."""
+    """A surface with a stain, or a round field with spots; in 65 % of the cases with a defect.
+
+    Args:
+        normal: (size, size, 3) in [0, 1], the ground's texture.
+        other: (size, size, 3) in [0, 1], texture that a stain may have.
+        rng: Source of randomness.
+
+    Returns:
+        The composite, and where its defect is (all False where it has none).
+    """
     size = normal.shape[0]
     scale = size / 256
     is_field = chance(rng, 0.4)

@@ -148,7 +148,11 @@ def find_images(root: Path, name: LayoutName) -> tuple[IndustrialImage, ...]:
 def split_categories(
     images: Iterable[IndustrialImage], held_out: Iterable[str]
 ) -> tuple[tuple[IndustrialImage, ...], tuple[IndustrialImage, ...]]:
-    """Cut a list of images into (trained on, held out) by category; `InputError` where a category does not exist."""
+    """Cut a list of images into (trained on, held out) by category.
+
+    Raises:
+        InputError: A held-out category does not exist.
+    """
     images, held_out = tuple(images), frozenset(held_out)
     known = Counter(image.category for image in images)
     if unknown := sorted(held_out - known.keys()):

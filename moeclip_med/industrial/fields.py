@@ -119,7 +119,14 @@ def turn_and_shift(
 def warp(
     images: list[NDArray[np.float32]], amplitude: float, sigma: float, rng: Generator
 ) -> list[NDArray[np.float32]]:
-    """Move pixels by smooth random displacements (standard deviation, smoothness: pixels), the same for all images."""
+    """Move pixels by smooth random displacements, the same for all images.
+
+    Args:
+        images: (size, size) each.
+        amplitude: Standard deviation of the displacement, pixels.
+        sigma: How smooth it is, pixels.
+        rng: Source of randomness.
+    """
     size = images[0].shape[0]
     grid = np.mgrid[0:size, 0:size].astype(np.float32)
     places = [axis + np.float32(amplitude) * smooth_noise(size, sigma, rng) for axis in grid]

@@ -76,7 +76,11 @@ class MixShares:
     body: float = 0.11
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for shares that are negative, or do not sum to 1."""
+        """Refuse shares that are no shares.
+
+        Raises:
+            InputError: A share is negative, or they do not sum to 1.
+        """
         shares = self.in_order()
         if min(shares) < 0 or abs(sum(shares) - 1) > np.finfo(np.float32).eps:
             raise InputError(f"The mix's shares are {shares}; they have to be at least 0 and sum to 1.")
@@ -102,6 +106,7 @@ class Sample:
     Attributes:
         image: (size, size, 3) uint8.
         mask: (size, size) bool, True on the defect.
+        kind: Where it comes from.
     """
 
     image: NDArray[np.uint8]

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 def organ_composite(
     normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """An organ; in 65 % of the cases with spots. As `symmetric_composite`."""
+    """An organ; in 65 % of the cases with spots.
+
+    Args:
+        normal: (size, size, 3) in [0, 1], texture of the organ.
+        other: (size, size, 3) in [0, 1], texture that a spot may have.
+        rng: Source of randomness.
+
+    Returns:
+        The composite, and where its defect is (all False where it has none).
+    """
     size = normal.shape[0]
     scale = size / 256
     body = organ_shape(size, rng)

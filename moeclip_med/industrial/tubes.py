@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 def tube_composite(
     normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The inside of a tube; in 65 % of the cases with a bump or a stain. As `symmetric_composite`."""
+    """The inside of a tube; in 65 % of the cases with a bump or a stain.
+
+    Args:
+        normal: (size, size, 3) in [0, 1], the wall's texture.
+        other: (size, size, 3) in [0, 1], a texture that a defect may have.
+        rng: Source of randomness.
+
+    Returns:
+        The composite, and where its defect is (all False where it has none).
+    """
     size = normal.shape[0]
     scale = size / 256
     shading = wall(normal @ LUMA, rng)

@@ -28,7 +28,16 @@ VISIBLE_LIFT = 0.15
 def layered_composite(
     normal: NDArray[np.float32], other: NDArray[np.float32], rng: Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Layers between darkness above and fading below; in 65 % with a defect. As `symmetric_composite`."""
+    """Layers between darkness above and fading below; in 65 % of the cases with a defect.
+
+    Args:
+        normal: (size, size, 3) in [0, 1], texture within the layers.
+        other: (size, size, 3) in [0, 1], texture that a defect may have.
+        rng: Source of randomness.
+
+    Returns:
+        The composite, and where its defect is (all False where it has none).
+    """
     size = normal.shape[0]
     scale = size / 256
     depth, bounds = depth_field(size, rng)

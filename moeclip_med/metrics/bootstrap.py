@@ -32,13 +32,25 @@ _LARGEST_UNDEFINED_SHARE = 0.05
 
 
 def draw(units: int, repeats: int = REPEATS, seed: int = SEED) -> NDArray[np.float64]:
-    """Draw resamples (repeats, units): how often each unit was drawn; rows sum to `units`."""
+    """Draw resamples.
+
+    Returns:
+        (repeats, units): how often each unit was drawn; rows sum to `units`.
+    """
     rng = np.random.default_rng(seed)
     return rng.multinomial(units, np.full(units, 1.0 / units), size=repeats).astype(np.float64)
 
 
 def resample(counts: PixelCounts, drawn: NDArray[np.float64]) -> PixelCounts:
-    """Sum counts (units, bins), (units,) of the drawn (repeats, units): (repeats, bins), (repeats,), as floats."""
+    """Sum the counts of the drawn units.
+
+    Args:
+        counts: (units, bins) and (units,).
+        drawn: (repeats, units).
+
+    Returns:
+        (repeats, bins) and (repeats,), as floats.
+    """
     return PixelCounts(drawn @ counts.normal, drawn @ counts.abnormal, drawn @ counts.overlap, drawn @ counts.regions)
 
 

@@ -31,7 +31,15 @@ NO_NORMAL = "no normal {what}"
 
 
 def auroc(normal: Array, abnormal: Array) -> NDArray[np.float64]:
-    """Area under the ROC curve of counts (..., bins); equal scores count half. NaN where one is empty."""
+    """Area under the ROC curve; equal scores count half (the Mann-Whitney statistic).
+
+    Args:
+        normal: (..., bins) counts.
+        abnormal: (..., bins) counts.
+
+    Returns:
+        (...,), NaN where one of the two is empty.
+    """
     true_positives, false_positives = _from_the_top(abnormal), _from_the_top(normal)
     area = (np.diff(false_positives) * (true_positives[..., 1:] + true_positives[..., :-1])).sum(axis=-1) / 2
     return _ratio(area, true_positives[..., -1] * false_positives[..., -1])
@@ -49,7 +57,11 @@ def average_precision(normal: Array, abnormal: Array) -> NDArray[np.float64]:
 
 
 def f1_max(normal: Array, abnormal: Array) -> NDArray[np.float64]:
-    """The largest F1 (equal to Dice) that any threshold reaches; NaN where there is nothing abnormal."""
+    """The largest F1 (equal to Dice) that any threshold reaches.
+
+    Returns:
+        (...,), NaN where there is nothing abnormal.
+    """
     true_positives, false_positives = _from_the_top(abnormal), _from_the_top(normal)
     positives = true_positives[..., -1:]
     f1 = _ratio(2 * true_positives, true_positives + false_positives + positives, empty=0.0)

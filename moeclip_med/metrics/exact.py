@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def exact_counts(scores: NDArray[np.floating[Any]], labels: NDArray[np.bool_]) -> PixelCounts:
-    """Assign a bin to every distinct score of (n,), labels True where abnormal; there are no regions."""
+    """Assign a bin to every distinct score.
+
+    Args:
+        scores: (n,), finite.
+        labels: (n,), True where abnormal.
+
+    Returns:
+        Counts over the distinct scores; there are no regions.
+    """
     distinct, index = np.unique(scores, return_inverse=True)
     size = len(distinct)
     normal = np.bincount(index[~labels], minlength=size)

@@ -69,7 +69,11 @@ class PixelCounts:
 
 
 class PixelHistogram:
-    """Counts the pixels of any number of maps in one pass and constant memory."""
+    """Counts the pixels of any number of maps in one pass and constant memory.
+
+    Attributes:
+        binning: Scores to bins.
+    """
 
     def __init__(self, binning: Binning, counts: PixelCounts | None = None) -> None:
         self.binning = binning

@@ -18,7 +18,12 @@ CHART_POINTS = 200
 
 
 def roc_points(counts: PixelCounts, limit: int = CHART_POINTS) -> Curve:
-    """Return the ROC curve: false positive rate and sensitivity, from the highest threshold down, evenly spread."""
+    """Return the ROC curve: false positive rate and sensitivity, from the highest threshold down.
+
+    Args:
+        counts: One histogram with both normal and abnormal counts.
+        limit: The most points to give; those kept are spread evenly along the curve.
+    """
     true_positives, false_positives = _cumulative(counts)
     return _thinned(false_positives / false_positives[-1], true_positives / true_positives[-1], limit)
 

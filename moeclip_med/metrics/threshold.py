@@ -16,7 +16,15 @@ THRESHOLD_METRICS = ("dice", "sensitivity", "specificity")
 
 
 def count_decisions(found: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the four outcomes, (4,): true positives, false positives, false negatives, true negatives."""
+    """Count the four outcomes.
+
+    Args:
+        found: Any shape, True where the score is at or above the threshold.
+        mask: Same shape, True where abnormal.
+
+    Returns:
+        (4,): true positives, false positives, false negatives, true negatives.
+    """
     true_positives = int(np.count_nonzero(found & mask))
     positives, abnormal = int(np.count_nonzero(found)), int(np.count_nonzero(mask))
     false_positives, false_negatives = positives - true_positives, abnormal - true_positives
@@ -25,7 +33,14 @@ def count_decisions(found: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArra
 
 
 def threshold_samples(decisions: NDArray[np.integer] | NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
-    """Compute the three metrics of many counts (..., 4) of `count_decisions`; NaN where undefined."""
+    """Compute the three metrics of many counts.
+
+    Args:
+        decisions: (..., 4), as `count_decisions` gives them.
+
+    Returns:
+        (...,) each; NaN where undefined.
+    """
     true_positives, false_positives, false_negatives, true_negatives = np.moveaxis(decisions.astype(np.float64), -1, 0)
     abnormal = true_positives + false_negatives
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -11,6 +11,8 @@ class Interval:
     """A 95 % bootstrap confidence interval.
 
     Attributes:
+        low: 2.5th percentile.
+        high: 97.5th percentile.
         units: How many independent units (patients, or images where no patients are known) were resampled.
     """
 

@@ -41,6 +41,7 @@ class MirrorTwins(NamedTuple):
     """The patches of the mirrored images.
 
     Attributes:
+        patches: (B, h, w, width).
         weight: (B,), how much the comparison with them counts, 0 to 1; None where it always does.
     """
 

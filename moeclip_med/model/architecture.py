@@ -272,7 +272,11 @@ class FusedArchitecture:
     crop: Literal["whole", "foreground-square"] = "foreground-square"
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for fewer than two members, a text tower, or crops that differ."""
+        """Check that the members fit each other.
+
+        Raises:
+            InputError: There are fewer than two, one has a text tower, or their crops differ.
+        """
         if len(self.members) < 2:  # noqa: PLR2004 - one is not fused
             raise InputError(f"architecture.members: {len(self.members)} network; a fused network has two or more.")
         if any(member.prompts == "text" for member in self.members):

@@ -128,5 +128,9 @@ def orthonormal_blocks(width: int, count: int, rank: int) -> Tensor:
 
 
 def orthonormal_rows(width: int, count: int, rank: int) -> Tensor:
-    """Frozen projections (count, rank, width) that see all features, for comparison with `orthonormal_blocks`."""
+    """Frozen projections that see all features, for comparison with `orthonormal_blocks`.
+
+    Returns:
+        (count, rank, width), orthonormal rows for each expert.
+    """
     return torch.stack([torch.linalg.qr(torch.randn(width, rank))[0].T for _ in range(count)])

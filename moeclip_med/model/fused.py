@@ -25,10 +25,19 @@ class FusedNetwork(nn.Module):
 
     A member's raw map sums (logit difference + 1) / 2 over its token maps. Here it counts by its mean, so that members
     with more levels do not count more: the raw map is the sum over members of (mean logit difference + 1) / 2.
+
+    Attributes:
+        architecture: What shaped it.
+        members: The networks.
     """
 
     def __init__(self, architecture: FusedArchitecture, members: Sequence[nn.Module]) -> None:
-        """Put `MoEClip` networks side by side, in the order of the architecture's members."""
+        """Put networks side by side.
+
+        Args:
+            architecture: What to build.
+            members: `MoEClip` networks, in the order of the architecture's.
+        """
         super().__init__()
         self.architecture = architecture
         self.members = nn.ModuleList(members)

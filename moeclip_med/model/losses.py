@@ -114,13 +114,27 @@ def peak_loss(margin: Tensor, mask: Tensor, cells: int = 8) -> Tensor:
 
 
 def balance_loss(probabilities: Tensor) -> Tensor:
-    """Squared coefficient of variation of the summed router probabilities (..., K) of one site: 0 for equal use."""
+    """Squared coefficient of variation of the experts' summed router probabilities, for one site.
+
+    Args:
+        probabilities: (..., K), the router's softmax over all experts.
+
+    Returns:
+        Scalar, 0 where all experts are used alike.
+    """
     usage = probabilities.flatten(0, -2).sum(dim=0)
     return (usage.std() / (usage.mean() + _MEAN_FLOOR)) ** 2
 
 
 def etf_loss(gram: Tensor) -> Tensor:
-    """Mean squared distance of K experts' cosines (..., K, K) from a simplex equiangular tight frame."""
+    """Mean squared distance of the experts' cosines from a simplex equiangular tight frame, for one site.
+
+    Args:
+        gram: (..., K, K), cosines between the outputs of the K experts.
+
+    Returns:
+        Scalar, 0 where all experts point away from each other as far as K directions can.
+    """
     count = gram.shape[-1]
     identity = torch.eye(count, device=gram.device, dtype=gram.dtype)
     frame = identity - (1 - identity) / (count - 1)

@@ -286,7 +286,11 @@ class _Step(NamedTuple):
 
 
 def check_image_size(images: Tensor, size: int) -> None:
-    """Raise `InputError` unless images are (B, 3, size, size); tracers, which follow one shape, are left alone."""
+    """Make sure that images are (B, 3, size, size); tracers, which follow one shape, are left alone.
+
+    Raises:
+        InputError: They are not.
+    """
     is_traced = torch.jit.is_tracing()
     if not is_traced and images.shape[1:] != (3, size, size):
         found = " × ".join(str(side) for side in images.shape[1:])

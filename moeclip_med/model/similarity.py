@@ -61,7 +61,13 @@ class AnomalyMap(nn.Module):
     taps: Tensor
 
     def __init__(self, grid: int, map_size: int, blur: BlurSpec | None, *, corners_aligned: bool) -> None:
-        """Prepare for the finest patch grid, a map of so many pixels, and the blur on the grid, or None.
+        """Prepare for a grid.
+
+        Args:
+            grid: Side of the finest patch grid.
+            map_size: Side of the map in pixels.
+            blur: The blur on the patch grid, or None.
+            corners_aligned: Whether resizing aligns corners.
 
         Raises:
             InputError: The blur reaches beyond the grid.

@@ -213,7 +213,11 @@ def resize_positional_embedding(embedding: Tensor, grid: int) -> Tensor:
 
 
 def build_tower(network: Any, architecture: Architecture) -> Tower:  # noqa: ANN401 - OpenCLIP and timm are untyped
-    """Make the tower of an architecture from OpenCLIP's `visual` or a timm model.
+    """Make the tower of an architecture from the library's network.
+
+    Args:
+        network: OpenCLIP's `visual`, or a timm model.
+        architecture: Names tower, levels and image size.
 
     Raises:
         InputError: The network has no stages that experts could follow.
@@ -236,7 +240,11 @@ def build_tower(network: Any, architecture: Architecture) -> Tower:  # noqa: ANN
 
 
 def check_levels(architecture: Architecture, block_count: int) -> None:
-    """Raise `InputError` unless the network has the blocks that levels sit after."""
+    """Make sure that the network has the blocks that levels sit after.
+
+    Raises:
+        InputError: It has not.
+    """
     if architecture.levels[-1] > block_count:
         raise InputError(
             f'architecture.levels: block {architecture.levels[-1]} of "{architecture.tower.name}", '

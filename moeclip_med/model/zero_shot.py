@@ -29,7 +29,15 @@ class ZeroShotClip(nn.Module):
     """
 
     def __init__(self, architecture: ZeroShotArchitecture, visual: Any) -> None:  # noqa: ANN401 - OpenCLIP is untyped
-        """Wrap OpenCLIP's `VisionTransformer`; `InputError` for another image tower."""
+        """Wrap the image half of a model.
+
+        Args:
+            architecture: What to build.
+            visual: `open_clip.transformer.VisionTransformer`.
+
+        Raises:
+            InputError: The image tower is no vision transformer with a class token.
+        """
         super().__init__()
         if not hasattr(visual, "transformer") or visual.attn_pool is not None or visual.pool_type != "tok":
             raise InputError(

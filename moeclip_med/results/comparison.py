@@ -39,6 +39,9 @@ def write_comparison(changes: tuple[FindingChange, ...], fit: RigidFit | None, f
         changes: The changes, as `match_findings` gives them.
         fit: How the prior lay on the image; None without a prior: then a file of an earlier run is removed.
         folder: The run's folder; it exists.
+
+    Raises:
+        InputError: When the file cannot be written.
     """
     path = folder / COMPARISON_NAME
     try:

@@ -56,7 +56,11 @@ def write_scores(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> 
 
 
 def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
-    """Write the network's unbounded map, float32; `InputError` where it was not kept while scoring."""
+    """Write the network's unbounded map, float32.
+
+    Raises:
+        InputError: Where it was not kept while scoring.
+    """
     if anomaly.raw is None:
         raise InputError(
             f"{path.name}: the raw map was not kept while scoring; score again with the raw map asked for."
@@ -79,7 +83,14 @@ def write_routing(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) ->
 
 
 def write_map(values: NDArray[Any], volume: PlacedSource, path: Path, what: str) -> None:
-    """Write a map (x, y, z) on the grid of the volume it belongs to, float32, `what` in its header."""
+    """Write a map on the grid of the volume it belongs to, float32.
+
+    Args:
+        values: (x, y, z).
+        volume: The volume, or all that is known of it but its voxels.
+        path: Ends in `.nii.gz` or `.nii`.
+        what: What the values are, for the header.
+    """
     array, affine = _on_one_grid(values, volume)
     _save(array.astype(np.float32, copy=False), affine, volume, path, what)
 

@@ -28,7 +28,14 @@ FULL_OPACITY = 0.6
 
 
 def colours(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the colours of scores (0 to 1, others clipped), (..., 3) uint8, sRGB."""
+    """The colours of scores.
+
+    Args:
+        scores: Any shape, 0 to 1; values outside are clipped.
+
+    Returns:
+        (..., 3) uint8, sRGB.
+    """
     anchors = np.array([[int(step[i : i + 2], 16) for i in (1, 3, 5)] for step in COLOUR_STEPS], dtype=np.float64)
     places = np.linspace(0, 1, len(anchors))
     channels = [np.interp(scores, places, anchors[:, channel]) for channel in range(3)]
@@ -36,7 +43,15 @@ def colours(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """How opaque the colour of a score is: 0 below the low threshold, `FULL_OPACITY` from the threshold on."""
+    """How opaque the colour of a score is: 0 below the low threshold, `FULL_OPACITY` from the threshold on.
+
+    Args:
+        scores: Any shape, 0 to 1.
+        threshold: The score that a finding reaches.
+
+    Returns:
+        The same shape, 0 to `FULL_OPACITY`.
+    """
     start = low_threshold(threshold)
     ramp = np.clip((scores - start) / max(threshold - start, 1e-6), 0, 1)
     result: NDArray[np.float32] = (FULL_OPACITY * ramp**2).astype(np.float32)
@@ -44,7 +59,16 @@ def opacity(scores: NDArray[np.float32], threshold: float) -> NDArray[np.float32
 
 
 def blend(image: NDArray[np.float32], scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """Burn the colours of scores into an image (..., 3), 0 to 1, sRGB; returns (..., 3) uint8, sRGB."""
+    """Burn the colours of scores into an image.
+
+    Args:
+        image: (..., 3), 0 to 1, sRGB.
+        scores: The same shape without the last axis, 0 to 1.
+        threshold: The score that a finding reaches.
+
+    Returns:
+        (..., 3) uint8, sRGB.
+    """
     blended = np.empty((*scores.shape, 3), dtype=np.uint8)
     rows = max(1, _BAND_PIXELS // max(1, scores[:1].size))
     for start in range(0, len(scores), rows):  # in bands: a mammogram at once would take a gigabyte

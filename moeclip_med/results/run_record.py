@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 
 def run_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the content of `run.json`: the scorer's record, and how the result came out."""
+    """The content of `run.json`: the scorer's record, and how the result came out.
+
+    Args:
+        anomaly: The scored volume.
+        notes: What has to be said beside the numbers.
+
+    Returns:
+        A dictionary that `json` can write.
+    """
     return {
         "format": "moeclip-med run",
         "intended_use": RESEARCH_USE,
@@ -42,7 +50,11 @@ def write_run_record(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...])
 
 
 def read_record(path: Path) -> ScoringRecord:
-    """Read the record back from `run.json`; `InputError` for another file or schema."""
+    """Read the record back from `run.json`.
+
+    Raises:
+        InputError: When the file is no record of a run, or was written under another schema.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -62,7 +62,15 @@ CSV_COLUMNS = (
 
 
 def findings_document(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the content of `findings.json`: plain types only, no identity of a patient."""
+    """The content of `findings.json`: plain types only, no identity of a patient.
+
+    Args:
+        anomaly: The scored volume.
+        notes: What has to be said beside the numbers.
+
+    Returns:
+        A dictionary that `json` can write.
+    """
     return {
         "format": "moeclip-med findings",
         "format_version": FORMAT_VERSION,

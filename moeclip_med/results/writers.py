@@ -46,7 +46,11 @@ def known_formats() -> tuple[str, ...]:
 
 
 def writer_named(name: str) -> ResultWriter:
-    """Return the writer of a format that is not a DICOM object; `InputError` where there is no `ResultWriter`."""
+    """Return the writer of a format that is not a DICOM object.
+
+    Raises:
+        InputError: When there is none, or it is no `ResultWriter` with a file name of its own.
+    """
     found: Any = load(GROUP, name)
     if not isinstance(found, ResultWriter):
         raise InputError(
@@ -61,5 +65,9 @@ def writer_named(name: str) -> ResultWriter:
 
 
 def file_name(name: str) -> str:
-    """Return what the file (for `sc`: folder) of a format is called; `InputError` for another format."""
+    """Return what the file (for `sc`: folder) of a format is called.
+
+    Raises:
+        InputError: When there is no such format.
+    """
     return RESULT_NAMES[ResultFormat(name)] if name in RESULT_NAMES else writer_named(name).file_name

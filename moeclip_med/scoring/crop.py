@@ -22,6 +22,8 @@ class Crop(NamedTuple):
     """The part of a slice that a network sees.
 
     Attributes:
+        rows: Rows of the slice.
+        columns: Columns of the slice.
         left: Columns that the part reaches beyond the slice on the left; negative where it is cropped.
         right: The same on the right.
         top: The same above.
@@ -54,7 +56,12 @@ class Crop(NamedTuple):
         return height * width > _LONG * self.rows * self.columns
 
     def to_square(self, slices: Tensor, size: int) -> Tensor:
-        """Cut the part out of (batch, channel, rows, columns), black outside the slice, and resize it."""
+        """Cut the part out, black outside the slice, and resize it.
+
+        Args:
+            slices: (batch, channel, rows, columns) float32.
+            size: Rows and columns that the network takes.
+        """
         across, along = [self.left, self.right, 0, 0], [0, 0, self.top, self.bottom]
         if not self.is_long:
             return _smaller(functional.pad(slices, [self.left, self.right, self.top, self.bottom]), (size, size))

@@ -123,7 +123,12 @@ def find_findings(
 
 
 def smallest_volume(volume: Volume, min_volume_ml: float | None = None) -> float:
-    """Return how much of a region, in ml, has to reach the threshold so that it is listed; for volumes with mm."""
+    """Return how much of a region, in ml, has to reach the threshold so that it is listed; for volumes with mm.
+
+    Args:
+        volume: The volume.
+        min_volume_ml: What a user asked for.
+    """
     if min_volume_ml is not None:
         return min_volume_ml
     voxel_ml = volume.affine.voxel_ml
@@ -132,7 +137,17 @@ def smallest_volume(volume: Volume, min_volume_ml: float | None = None) -> float
 
 
 def region_of(finding: Finding, scores: NDArray[np.float32], volume: Acquired, threshold: float) -> NDArray[np.bool_]:
-    """Return the voxels in the box of a finding that `find_findings` listed, even if its label was given up."""
+    """Return the voxels of a finding that `find_findings` listed, also where its label was given up since.
+
+    Args:
+        finding: The finding.
+        scores: (x, y, z) float32, 0 to 1.
+        volume: The volume they belong to.
+        threshold: The threshold of the finding.
+
+    Returns:
+        (x, y, z) of the finding's box, True inside.
+    """
     box = tuple(slice(start, stop) for start, stop in zip(finding.box_start, finding.box_stop, strict=True))
     components, _ = ndimage.label(scores[box] >= low_threshold(threshold), _neighbourhood(volume))
     peak = tuple(at - start for at, start in zip(finding.peak_voxel, finding.box_start, strict=True))

@@ -36,7 +36,13 @@ class IntensityUnit(StrEnum):
 
 @dataclass(frozen=True)
 class Diameter:
-    """A straight line across a finding within one slice; its ends are (x, y, z) in fractional voxel indices."""
+    """A straight line across a finding within one slice.
+
+    Attributes:
+        mm: Its length.
+        start: One end, (x, y, z) in fractional voxel indices.
+        stop: The other end.
+    """
 
     mm: float
     start: Point
@@ -72,6 +78,9 @@ def measure_finding(inside: NDArray[np.bool_], start: tuple[int, int, int], volu
         inside: (x, y, z), True in the finding; its bounding box only.
         start: The first voxel (x, y, z) of that box.
         volume: The volume the finding lies in: gives intensities, mm and the slice axis.
+
+    Returns:
+        Its diameters and intensities.
     """
     longest, perpendicular = _diameters(inside, start, volume) if volume.has_spacing else (None, None)
     mean, sd, maximum = _intensities(inside, start, volume)

@@ -66,6 +66,8 @@ class ModelRecord:
     """The model, so that it can be found again.
 
     Attributes:
+        name: Its name.
+        version: Its own version.
         sha256: Hash over everything that changes a score.
         notes: What the user should be told about it, one sentence each.
         prompts: The phrases it was asked with; None where it learned its own.
@@ -134,10 +136,13 @@ class SettingsRecord:
     """The choices of one run.
 
     Attributes:
+        kind: The image type that chose the intensity window.
         window: The window, in the image's own units (HU for CT).
+        planes: The planes that were scored.
         threshold: The score that a finding reaches.
         threshold_source: Where the threshold comes from.
         is_calibrated: Whether it was set on images of the kind that is scored.
+        asked_plane: The plane that was asked for.
         smallest_finding_ml: Regions of which less reaches the threshold are not listed; None for images without mm.
         through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm; 0 where there was none.
     """
@@ -159,6 +164,7 @@ class OutcomeRecord:
 
     Attributes:
         slices_scored: Slices scored, all planes counted; fewer than `slices_total` after a cancel.
+        slices_total: Slices there were.
         regions_too_small: Regions above the threshold that are not listed, being too small.
         weak_kind_warning: What the model's metadata say of this image type, or "".
         seconds: Time from the volume in memory to the findings.
@@ -185,6 +191,11 @@ class ScoringRecord:
         schema_version: `RESULT_SCHEMA` of the program that scored.
         software: The program and the packages that it stands on.
         created: When, ISO 8601, UTC.
+        model: The model.
+        engine: What ran it.
+        input: What was scored.
+        settings: The choices.
+        outcome: What came of it.
     """
 
     run_id: str
@@ -228,7 +239,15 @@ class ScoringRecord:
 def make_record(
     volume: Volume, detector: Detector, settings: SettingsRecord, outcome: OutcomeRecord, *, run_id: str | None = None
 ) -> ScoringRecord:
-    """Record a run so that it can be repeated and its scores understood."""
+    """Record a run so that it can be repeated and its scores understood.
+
+    Args:
+        volume: What was scored.
+        detector: What scored it.
+        settings: The choices of the run.
+        outcome: What came of it.
+        run_id: The run's identifier where it has one already.
+    """
     metadata, series = detector.metadata, volume.series
     return ScoringRecord(
         run_id=run_id or uuid.uuid4().hex,

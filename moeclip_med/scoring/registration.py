@@ -158,7 +158,11 @@ def resample(
 
 
 def check_placed(volume: Volume) -> None:
-    """Raise `InputError` for a volume that cannot be laid beside another: no patient coordinates, or colours."""
+    """Check that a volume can be laid beside another of the same patient.
+
+    Raises:
+        InputError: When it has no patient coordinates or has colours.
+    """
     if not volume.has_orientation or volume.series.is_colour or min(volume.shape) < 2:  # noqa: PLR2004 - a volume
         raise InputError(
             "An image without patient coordinates has no place beside another; expected a grey volume from DICOM, "

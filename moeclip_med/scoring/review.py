@@ -165,6 +165,8 @@ class FindingReview:
 
     Attributes:
         voxel: The voxel (x, y, z) of its peak when it was first reviewed: what it is known by at any threshold.
+        decision: Accepted, rejected or not decided.
+        comment: Free text.
         site: Where in the body it lies, or None.
         outline: Its voxels where the reader corrected them, or None.
         is_drawn: Whether the reader drew it: the model did not find it.
@@ -194,6 +196,7 @@ class Review:
 
     Attributes:
         reader: The reader's name, where it was typed; else "".
+        entries: One for each finding that something was said of.
         changed: When it was last changed, in ISO 8601; no part of what is said, so reviews that differ in it are equal.
     """
 

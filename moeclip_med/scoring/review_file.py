@@ -23,7 +23,11 @@ _FILE_AT_MOST = 256 * 2**20
 
 
 def write_review(review: Review, run_id: str, folder: Path) -> Path:
-    """Write `review.json`, whole or not at all; `InputError` where the folder cannot be written."""
+    """Write `review.json`, whole or not at all.
+
+    Raises:
+        InputError: When the folder cannot be written.
+    """
     path, partial = folder / REVIEW_NAME, folder / f".{REVIEW_NAME}.partial"
     document = {
         "format": "moeclip-med review",
@@ -44,6 +48,11 @@ def write_review(review: Review, run_id: str, folder: Path) -> Path:
 def read_review(folder: Path, run_id: str, shape: Voxel) -> Review:
     """Read the review beside a run; an empty one where there is none.
 
+    Args:
+        folder: The run's folder.
+        run_id: The run's id: a review of another run is refused.
+        shape: The run's shape (x, y, z), which outlines must fit.
+
     Raises:
         InputError: When the file is damaged or belongs to another run.
     """
@@ -63,7 +72,11 @@ def read_review(folder: Path, run_id: str, shape: Voxel) -> Review:
 
 
 def read_decisions(folder: Path) -> dict[Voxel, Decision]:
-    """Return the decisions on the findings in a run's folder, by the voxel of each peak; empty without a review."""
+    """Read what was decided of the findings in a run's folder, by the voxel of each peak; empty without a review.
+
+    Raises:
+        InputError: When the file is damaged.
+    """
     path = folder / REVIEW_NAME
     return {entry.voxel: entry.decision for entry in _load(path)[0].entries} if path.exists() else {}
 

@@ -21,6 +21,10 @@ def plane_to_score(volume: Grid, plane: Plane) -> Plane:
 
     The halves of a body can be compared in a slice that holds its left-right axis, which a sagittal one does not.
     Where its slices lie close enough together, axial slices of the same voxels do.
+
+    Args:
+        volume: The volume.
+        plane: What the user asked for; any other than AUTO stays.
     """
     is_free = plane is Plane.AUTO and volume.has_orientation and volume.is_regular and min(volume.shape) > 1
     if not is_free or slice_views(volume)[0].plane != Plane.SAGITTAL.value:

@@ -35,7 +35,12 @@ LARGEST_GAP = 1.0
 
 @dataclass(frozen=True, eq=False)
 class FilteredSlice:
-    """A slice whose map (rows, columns), float32, is final: number in the view, raw map after the filter."""
+    """A slice whose map is final.
+
+    Attributes:
+        index: Its number in the view.
+        raw: (rows, columns) float32, the raw map after the filter.
+    """
 
     index: int
     raw: NDArray[np.float32]
@@ -62,6 +67,11 @@ def sigma_for(volume: Grid, view: SliceView, sigma_mm: float) -> float:
 
     A slab of a few mm has no filter either, since its slices have no neighbours that count. In images that are shorter
     than any part of a human body, of small animals, it is as much smaller as they are.
+
+    Args:
+        volume: The volume.
+        view: The view whose slices are scored.
+        sigma_mm: What is wanted, mm.
     """
     if sigma_mm <= 0 or view.n_slices == 1 or not volume.has_orientation:
         return 0.0
@@ -96,7 +106,12 @@ class ThroughPlaneFilter:
         self._is_final = np.zeros(len(positions), dtype=bool)
 
     def add(self, indices: Sequence[int], raw: NDArray[np.float32]) -> list[FilteredSlice]:
-        """Take raw maps (slices, rows, columns) of slice numbers, and return what became final by it."""
+        """Take a batch and return what became final by it.
+
+        Args:
+            indices: Slice numbers.
+            raw: (slices, rows, columns) float32.
+        """
         if self._sigma <= 0:
             return [FilteredSlice(index, one) for index, one in zip(indices, raw, strict=True)]
         for index, one in zip(indices, raw, strict=True):

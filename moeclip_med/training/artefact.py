@@ -93,6 +93,9 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
         name: What the model is called; also names its recipe.
         licence: Licence of the adapters.
         terms: Terms of use by category, where `KNOWN_DATA` does not know them.
+
+    Returns:
+        `folder`.
     """
     state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)["network"]
     load_trained_state(task.network, state)

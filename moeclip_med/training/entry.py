@@ -38,6 +38,7 @@ class TrainRequest:
         recipe: "lite", "duo", the name of a tower with text, such as "vit-l-14-336", or any vision transformer of
             timm as "timm:NAME.TAG", such as "timm:vit_large_patch14_dinov2.lvd142m".
         images: All industrial images, held-out categories included.
+        folder: Where the run keeps its files.
         seed: Of everything random.
         values: "paper" or "released", for towers with text.
         tower_weights: A file with the tower's weights, instead of the published ones, for towers with text.
@@ -49,6 +50,7 @@ class TrainRequest:
         precision: "bf16-mixed" or "32-true"; None chooses: float32 for lite and the model duo, whose tokens are
             differences of features; for other transformers mixed where the device computes in bf16, else float32.
         device: "auto", "cpu", "cuda" or "mps".
+        devices: Number of devices.
         workers: Processes that make training images beside the training, for the model duo and timm's.
     """
 
@@ -70,7 +72,11 @@ class TrainRequest:
 
 
 def parse_precision(name: str | None) -> Precision | None:
-    """Return the precision of a name, None where none is given; `InputError` for another."""
+    """The precision of a name; None where none is given.
+
+    Raises:
+        InputError: There is no such precision.
+    """
     names: dict[str, Precision] = {"bf16-mixed": "bf16-mixed", "32-true": "32-true"}
     if name is None or name in names:
         return None if name is None else names[name]

@@ -43,6 +43,7 @@ class FeatureStore:
     Attributes:
         features: (images, h, w, width) bfloat16, stored as the bits in uint16.
         masks: (images, m, m) bool at the resolution of the loss.
+        kinds: (images,) uint8, `SampleKind`.
     """
 
     features: NDArray[np.uint16]

@@ -65,7 +65,13 @@ class IndustrialTask:
     def __init__(
         self, images: Sequence[IndustrialImage], settings: LiteSettings, network: MoEClip | FusedNetwork
     ) -> None:
-        """Split the images."""
+        """Split the images.
+
+        Args:
+            images: All industrial images, held-out categories included.
+            settings: The recipe.
+            network: What to train.
+        """
         self.settings, self.network = settings, network
         trained, self.held_out = split_categories(images, settings.held_out)
         self.trained, held_normals = hold_out_normals(trained, settings.held_out_normals)

@@ -43,6 +43,7 @@ class Validation:
 
     Attributes:
         score: The number that chooses the checkpoint; larger is better.
+        values: Every figure behind it, by name, for the log.
         pictures: RGB pictures by name, (rows, columns, 3) uint8.
     """
 
@@ -57,6 +58,8 @@ class TrainingTask(Protocol):
     Attributes:
         optimizer: With the learned parameters only.
         scheduler: Stepped after every optimizer step.
+        steps_per_epoch: Batches per epoch.
+        epochs: Epochs in all.
     """
 
     optimizer: torch.optim.Optimizer
@@ -83,10 +86,12 @@ class RunOptions:
     """How a run is carried out; nothing here changes what it computes beyond rounding.
 
     Attributes:
+        folder: Where checkpoints and logs go.
         seed: Of dropout.
         settings: Everything that shapes the run, as JSON; a resume compares it.
         precision: Fabric's name: "32-true", "bf16-mixed".
         device: "auto", "cpu", "cuda", "mps".
+        devices: Number of devices.
         save_every: Steps between checkpoints.
         log_every: Steps between rows of the log.
     """
@@ -102,7 +107,11 @@ class RunOptions:
 
 
 def make_fabric(options: RunOptions) -> Fabric:
-    """Return Lightning Fabric for the wanted devices; `MissingExtraError` without Lightning."""
+    """Lightning Fabric for the wanted devices.
+
+    Raises:
+        MissingExtraError: Lightning is not installed.
+    """
     try:
         from lightning.fabric import Fabric
     except ImportError as error:

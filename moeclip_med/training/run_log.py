@@ -45,7 +45,13 @@ class RunLog:
         )
 
     def scalars(self, name: str, step: int, values: Mapping[str, float]) -> None:
-        """Append a row to `name.csv` and one point per value to TensorBoard as `name/key`; the keys of a name stay."""
+        """Append a row to `name.csv` and one point per value to TensorBoard as `name/key`.
+
+        Args:
+            name: Which table, for example "train" or "validation".
+            step: Optimizer step.
+            values: The row; every call for a name has the same keys.
+        """
         path = self.folder / f"{name}.csv"
         columns = ["step", *values]
         if name not in self._columns:

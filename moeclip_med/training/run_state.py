@@ -28,6 +28,9 @@ class TrainingProgress:
     """How far a run is.
 
     Attributes:
+        step: Optimizer steps done.
+        epoch: Passes over the training list done.
+        best_score: Best validation score so far.
         best_epoch: The epoch it was reached in, counted from 1; 0 before the first validation.
     """
 
@@ -38,7 +41,14 @@ class TrainingProgress:
 
 
 def claim_folder(folder: Path, settings: dict[str, Any]) -> bool:
-    """Take a folder for a run, or tell that an earlier part of the same run left a checkpoint there to resume from.
+    """Take a folder for a run, or recognise it as this run's own.
+
+    Args:
+        folder: Where the run keeps its files; made if missing.
+        settings: Everything that shapes the run, as JSON.
+
+    Returns:
+        True where an earlier part of the same run left a checkpoint to resume from.
 
     Raises:
         InputError: The folder belongs to a run with other settings.
@@ -72,7 +82,11 @@ def differences(first: dict[str, Any], second: dict[str, Any], prefix: str = "")
 
 
 def load_trained_state(network: MoEClip | FusedNetwork, state: dict[str, torch.Tensor]) -> None:
-    """Put back what `learned_state` gave; `InputError` for the state of another network."""
+    """Put back what `learned_state` gave.
+
+    Raises:
+        InputError: The state belongs to another network.
+    """
     missing, unexpected = network.load_state_dict(state, strict=False)
     missing = [name for name in missing if not f".{name}".count(".tower.")]
     if missing or unexpected:

@@ -47,6 +47,7 @@ class LiteSettings:
         most_steps: Most steps per epoch, where an epoch should not show all of its crops.
         learning_rate: AdamW's, at the start of the cosine.
         weight_decay: AdamW's.
+        losses: Factors of the auxiliary losses.
         loss_side: Side of the grid on which maps and masks are compared.
         shares: The mix of training images.
         held_out: Categories never trained on; they choose the checkpoint.

@@ -49,10 +49,12 @@ class TransformerSettings:
     Attributes:
         values: Whose numbers these are: "paper" or "released".
         seed: Of initial values, order, augmentation and dropout.
+        epochs: Passes over the data.
         batch_size: Images per step, over all processes.
         learning_rate: Adam's.
         betas: Adam's.
         halve_at: Steps at which the learning rate is halved.
+        losses: Factors of the auxiliary losses.
         experts_train: Whether dropout, balance and ETF act; in the released script they do not, because its model
             stays in evaluation mode.
         augments: Whether images are rotated, shifted and flipped.

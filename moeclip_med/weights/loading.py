@@ -112,7 +112,11 @@ def assemble(
     prompts: Prompts | None = None,
     tower_weights: Path | None = None,
 ) -> LoadedModel:
-    """Put adapters around their tower, with learned prompts when first used; `InputError` where they do not fit."""
+    """Put adapters around their tower; with learned prompts, when the network is first used.
+
+    Raises:
+        InputError: The adapters do not fit the tower, or the tower is not the one they were trained on.
+    """
     architecture = metadata.architecture
     if isinstance(architecture, ZeroShotArchitecture):
         raise InputError(

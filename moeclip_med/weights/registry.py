@@ -28,6 +28,8 @@ class NamedModel:
     """A model that is known by name, whether or not its adapters are on this machine.
 
     Attributes:
+        name: What the user types.
+        summary: One line for `weights list`.
         architecture: Makes the description that `train` starts from.
     """
 

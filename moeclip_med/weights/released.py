@@ -31,6 +31,10 @@ class ReleasedShapes:
     """What the shapes of a released checkpoint tell.
 
     Attributes:
+        levels: Number of levels with experts.
+        experts: Experts per level.
+        rank: Rank of each expert.
+        width: Width of the image tower.
         out_width: Width of the prompts' space.
         text_width: Width of the text tower.
         ends_with_activation: Whether projections end with LeakyReLU.
@@ -48,7 +52,14 @@ class ReleasedShapes:
 def convert_released(
     image_adapter: Mapping[str, Tensor], text_adapter: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], ReleasedShapes]:
-    """Rename released tensors, stacking experts; `InputError` where one is unknown or missing."""
+    """Rename released tensors, stacking experts.
+
+    Returns:
+        The learned state by our names, and what the shapes tell.
+
+    Raises:
+        InputError: A tensor is unknown or missing.
+    """
     state: dict[str, Tensor] = {}
     experts: dict[tuple[int, str], dict[int, Tensor]] = {}
     for name, tensor in image_adapter.items():
@@ -96,7 +107,11 @@ def _read_shapes(state: Mapping[str, Tensor], *, ends_with_activation: bool) -> 
 
 
 def released_parts(checkpoint: Any, where: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # noqa: ANN401
-    """Return the image and text adapters of a checkpoint; `InputError` where it is organised in another way."""
+    """The image and text adapters of a loaded checkpoint.
+
+    Raises:
+        InputError: It is not organised like a released checkpoint.
+    """
     parts = ("image_adapter", "text_adapter")
     if not isinstance(checkpoint, dict) or any(not isinstance(checkpoint.get(part), dict) for part in parts):
         keys = ", ".join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__

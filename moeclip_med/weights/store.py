@@ -56,7 +56,11 @@ def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
 
 
 def read_metadata(folder: Path) -> ModelMetadata:
-    """Read a model folder's metadata; `InputError` where there is none, or none that can be understood."""
+    """Read a model folder's metadata.
+
+    Raises:
+        InputError: The folder is no model folder, or its metadata cannot be understood.
+    """
     path = folder / METADATA
     if not path.is_file():
         found = "no such folder" if not folder.is_dir() else f"no {METADATA} in it"

@@ -31,7 +31,11 @@ def packaged_is_here(spec: TowerSpec) -> bool:
 
 
 def timm_source(spec: TowerSpec) -> WeightsSource:
-    """Look up where timm's weights are published; `InputError` where timm knows none."""
+    """Look up where timm's weights are published.
+
+    Raises:
+        InputError: timm knows no such weights.
+    """
     import timm
 
     if is_packaged(spec):

@@ -44,7 +44,11 @@ class WeightsSource:
 
 
 def weights_source(spec: TowerSpec) -> WeightsSource:
-    """Look up where a tower's weights are published; `InputError` where the library knows none."""
+    """Look up where a tower's weights are published.
+
+    Raises:
+        InputError: The library knows no such weights.
+    """
     if spec.kind == "timm":
         from moeclip_med.weights.timm_towers import timm_source
 
@@ -205,6 +209,10 @@ class OpenedTower:
 
 def open_network(architecture: Architecture | ZeroShotArchitecture, path: Path | None = None) -> OpenedTower:
     """Load the backbone that an architecture names.
+
+    Args:
+        architecture: Names tower, weights and activation.
+        path: A file with the weights, instead of the published ones.
 
     Raises:
         InputError: The tower is unknown, or its weights are missing or do not fit.

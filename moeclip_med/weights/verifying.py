@@ -35,7 +35,11 @@ class VerifyReport:
 
 
 def verify_model(name_or_path: str) -> VerifyReport:
-    """Check all of a model that can be checked on this machine; `InputError` at the first thing that is wrong."""
+    """Check everything about a model that can be checked on this machine; nothing is downloaded.
+
+    Raises:
+        InputError: The first thing that is wrong.
+    """
     folder = find_folder(name_or_path)
     metadata = read_metadata(folder)
     if isinstance(metadata.architecture, ZeroShotArchitecture):

@@ -29,7 +29,15 @@ _CHANGED = "The layer was changed after it was opened; it was scored as it is on
 
 
 def leading_index(layer: Image, point: Sequence[float]) -> tuple[int, ...]:
-    """Return which image of a time series the sliders show: the index along the axes before the last three."""
+    """Return which image of a time series is on screen: the index along a layer's axes before the last three.
+
+    Args:
+        layer: The layer.
+        point: Where the viewer's sliders stand, in world coordinates.
+
+    Raises:
+        InputError: When the layer has nothing at the slider's time.
+    """
     index = np.round(np.asarray(layer.world_to_data(point[-layer.ndim :])))
     shape = _full_data(layer).shape
     leading = tuple(int(value) for value in index[: max(0, layer.ndim - _SPATIAL)])

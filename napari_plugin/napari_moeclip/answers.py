@@ -25,6 +25,8 @@ class Progress:
         axis: The volume axis its slices are counted along.
         indices: Volume indices along that axis of the slices whose scores are new.
         n_provisional: So many of them, the first, change again when their neighbours are scored.
+        done: Slices scored so far.
+        total: Slices to score.
         slices_per_second: Speed so far.
     """
 
@@ -60,7 +62,10 @@ class LoadedModelInfo:
     """What the viewer has to know of a loaded model.
 
     Attributes:
+        name: Its name.
         threshold: The score that a finding reaches.
+        levels: Number of levels with experts.
+        experts: Number of experts per level.
     """
 
     name: str
@@ -74,12 +79,15 @@ class RunOutcome:
     """What a run gave, beside the arrays it filled.
 
     Attributes:
+        run: The run's id.
         threshold: The threshold of these findings.
         model_threshold: The model's own.
         findings: Sorted by rank, rejected ones among them (their label is 0).
         measures: Diameters and intensities, one for each finding.
         notes: What has to be said beside them, one sentence each.
         is_complete: False when the run was cancelled.
+        slices_scored: Slices scored.
+        slices_total: Slices there were.
         seconds: How long scoring took.
         expert_shares: For each level, the share of patches that each expert took; empty if not asked for.
         changes: How findings changed since the prior; empty without one.
@@ -154,6 +162,7 @@ class Saved:
     """What was written.
 
     Attributes:
+        formats: The formats that were written, by their names.
         failed: Those that could not be, each with the reason in one sentence.
         header_notes: What the DICOM results hold otherwise than the source's header, one sentence each.
     """

@@ -111,7 +111,11 @@ class Backend(QObject):
         return task
 
     def wait_for(self, request: object) -> Any:  # noqa: ANN401 - each request has its own answer
-        """Send a request and wait for its answer, with windows painted and no input taken meanwhile."""
+        """Send a request and wait for its answer, with windows painted and no input taken meanwhile.
+
+        Raises:
+            InputError: What the process had to say against it.
+        """
         loop = QEventLoop()
         answers: list[Any] = []
         failures: list[str] = []

@@ -58,6 +58,9 @@ class ChoicesPanel(QWidget):
 
     Signals:
         model_changed: Another model was chosen.
+
+    Args:
+        viewer: Whose layers can be chosen.
     """
 
     model_changed = Signal(str)

@@ -31,6 +31,11 @@ class Comparing(Part, QObject):
 
     Signals:
         changed: A prior came, moved or went: its facts, or None.
+
+    Args:
+        viewer: The viewer.
+        controller: Whose run is compared.
+        choose: Lets the user choose among series.
     """
 
     changed = Signal(object)

@@ -64,6 +64,11 @@ class Controller(QObject):
         refound: The findings of a moved threshold or a changed review are there.
         described: A model was described.
         volume_shown: The viewer went to 3-D (True) or back to slices.
+
+    Args:
+        viewer: The viewer.
+        backend: The scoring process.
+        parent: The widget in the viewer's window that this belongs to.
     """
 
     busy = Signal(str, bool)

@@ -21,7 +21,11 @@ _OPACITY = 0.5
 
 
 class OutlineEditor:
-    """One outline at a time."""
+    """One outline at a time.
+
+    Args:
+        viewer: The viewer.
+    """
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
@@ -65,7 +69,11 @@ class OutlineEditor:
         self._layer.brush_size = max(1, round(min(mask.shape[:2]) / 40))
 
     def outline(self) -> FindingReview:
-        """Return what was painted, as the reader's word on the finding; `InputError` when that is nothing."""
+        """Return what was painted, as the reader's word on the finding.
+
+        Raises:
+            InputError: When nothing is painted.
+        """
         if self._layer is None or self._session is None:
             raise InputError("No outline is being edited.")
         session = self._session

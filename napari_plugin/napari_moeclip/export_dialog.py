@@ -122,7 +122,11 @@ class ExportDialog(QDialog):
             self.notes.setVisible(bool(notes))
 
     def options(self) -> DicomOptions:
-        """Return what was chosen about DICOM results; `InputError` for a finding site that is no code."""
+        """Return what was chosen about DICOM results.
+
+        Raises:
+            InputError: When the finding site is no code.
+        """
         return DicomOptions.of(SegmentationKind(self.segmentation.currentData()), self.site.text().strip() or None)
 
     def _accept(self) -> None:
@@ -142,7 +146,12 @@ class ExportDialog(QDialog):
 
 
 def save_picture(viewer: Viewer, path: Path) -> None:
-    """Save what the viewer shows as a PNG file, with a scale bar and the line that this is for research."""
+    """Save what the viewer shows, with a scale bar and the line that this is for research.
+
+    Args:
+        viewer: The viewer.
+        path: A PNG file; its folder exists.
+    """
     bar = viewer.canvas.overlays.scale_bar
     was_visible = bar.visible
     viewer.canvas.overlays[_NOTICE_KEY] = TextOverlay(

@@ -38,6 +38,7 @@ class LayerOrigin:
     """What stands behind a layer.
 
     Attributes:
+        volume: The volume it shows, or whose map it shows.
         placement: How the volume's axes became the layer's.
         role: "image", "anomaly", "findings" or "experts".
     """
@@ -73,7 +74,12 @@ def origin_of(layer: Layer) -> LayerOrigin | None:
 
 
 def image_layer_data(volume: SharedVolume, name: str) -> tuple[Any, dict[str, Any], str]:
-    """Make the layer data tuple of a volume; the pixels are not copied."""
+    """Make the layer data tuple of a volume; the pixels are not copied.
+
+    Args:
+        volume: The volume.
+        name: The layer's name.
+    """
     origin = LayerOrigin(volume, place(volume.light))
     attributes: dict[str, Any] = {"name": name, "metadata": {METADATA_KEY: origin}, **origin.placement.transform}
     shown = origin.shown()
@@ -92,7 +98,12 @@ def start_window(volume: SharedVolume) -> tuple[float, float]:
 
 
 def layer_transform(layer: Layer, leading: tuple[int, ...] = ()) -> dict[str, Any]:
-    """Return the place of (one of the images of) a layer, for another one that has to lie exactly on it."""
+    """Return the place of a layer, for another one that has to lie exactly on it.
+
+    Args:
+        layer: The layer.
+        leading: Which of its images the other one lies on: an index along the axes before the last three.
+    """
     translate = np.array(layer.translate, dtype=float)
     if leading:
         start, there = np.zeros(layer.ndim), np.zeros(layer.ndim)

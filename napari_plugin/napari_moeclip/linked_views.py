@@ -26,7 +26,12 @@ _VOLUME = 3
 
 
 class LinkedViews(QWidget):
-    """Views that stand at the same point of the world as the viewer."""
+    """Views that stand at the same point of the world as the viewer.
+
+    Args:
+        viewer: The viewer that leads.
+        titles: One for each view.
+    """
 
     def __init__(self, viewer: Viewer, *titles: str) -> None:
         super().__init__()
@@ -59,7 +64,12 @@ class LinkedViews(QWidget):
         self._follow_theme()
 
     def show_dock(self, name: str, on_closed: Callable[[], None]) -> None:
-        """Show this under the picture, half as high as that was; `on_closed` is not called by `let_go`."""
+        """Show this under the picture, half as high as that was.
+
+        Args:
+            name: The dock's title.
+            on_closed: Called when the user closes the dock; not by `let_go`.
+        """
         self._on_closed = on_closed
         height, width = self._viewer.canvas.size
         self._size = QSize(width, height // 2)

@@ -67,7 +67,13 @@ class ScoreRequest:
     """Score a volume with a model; `Progress` after each batch, then answered by a `RunOutcome`.
 
     Attributes:
+        run: The run's id.
+        volume: What to score.
+        load: The model.
+        plane: The plane, by its name.
+        image_type: The image type, by its name.
         threshold: The score that a finding reaches; None takes the model's.
+        order: Slices to score first.
         scores: (*storage) float32 to fill.
         labels: (*storage) uint16 to fill.
         routing: (level, *storage) uint8 to fill with expert + 1 (0 where no patch was), or None.
@@ -90,7 +96,9 @@ class FindRequest:
     """List the findings of a run at a threshold under a review; fills its labels; answered by a `RunOutcome`.
 
     Attributes:
+        run: The run's id.
         threshold: The score that a finding reaches; None keeps the run's own.
+        review: What the reader said.
     """
 
     run: str
@@ -118,7 +126,12 @@ class HeaderNotesRequest:
 
 @dataclass(frozen=True)
 class OpenRunRequest:
-    """Read a finished run's folder; answered by an `OpenedRun` whose volume is the anomaly map."""
+    """Read a finished run's folder; answered by an `OpenedRun` whose volume is the anomaly map.
+
+    Attributes:
+        run: The id by which later requests name it.
+        folder: Its folder.
+    """
 
     run: str
     folder: str
@@ -129,6 +142,7 @@ class AttachRequest:
     """Say which volume an opened run was made from, so that it can be measured and cited; answered by a `RunOutcome`.
 
     Attributes:
+        run: The run's id.
         volume: On the grid of the run's map.
     """
 
@@ -141,8 +155,11 @@ class PriorRequest:
     """Lay an earlier study or finished run beside a run; `Progress` while a study is scored, then an `OpenedPrior`.
 
     Attributes:
+        run: The current run's id.
         path: What was scanned, or the folder of a finished run.
         series: Which series of it; "" for a finished run.
+        time_point: Which time point of it.
+        load: The model to score a study with.
         storage: The order of memory in which the current volume lies.
         images: What is open in the viewer: a finished run may be of one of them.
     """

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def load(request: LoadRequest) -> Detector:
-    """Load a model and make it ready to run; `InputError` where it, its weights or the device is not there."""
+    """Load a model and make it ready to run.
+
+    Raises:
+        InputError: For an unknown model, missing weights, or a device that is not there.
+    """
     from moeclip_med.model.prompts import find_prompts
     from moeclip_med.scoring import load_detector
 

@@ -84,7 +84,14 @@ def show_state(viewer: Viewer, text: str) -> None:
 
 
 def go_to(viewer: Viewer, image: Layer, origin: LayerOrigin, voxel: Sequence[float]) -> None:
-    """Move all planes to a voxel (x, y, z) of the scored volume, and the camera where it is out of sight."""
+    """Move all planes to a voxel, and the camera where it is out of sight.
+
+    Args:
+        viewer: The viewer.
+        image: The layer of the scored volume.
+        origin: What stands behind it.
+        voxel: Where to go, (x, y, z).
+    """
     index = origin.placement.to_index(voxel, origin.volume.light.shape)
     leading = origin.placement.leading
     world = np.asarray(image.data_to_world([*leading, *index]))
@@ -147,7 +154,14 @@ def shown_slice(viewer: Viewer, layer: Layer, axis: int) -> int:
 
 
 def shown_volume_slice(viewer: Viewer, layer: Layer, origin: LayerOrigin, axis: int) -> int:
-    """Return the volume's index, along one of its own axes, of the slice on screen."""
+    """Return the volume's index, along one of its own axes, of the slice on screen.
+
+    Args:
+        viewer: The viewer.
+        layer: A layer that lies on the volume.
+        origin: What stands behind it.
+        axis: The volume's axis.
+    """
     index = np.zeros(3)
     along = origin.placement.axes.index(axis)
     if not origin.placement.is_flat:

@@ -117,7 +117,11 @@ class Placement:
 
 
 def place(volume: Grid) -> Placement:
-    """Place a volume in the viewer; its voxels are not looked at."""
+    """Place a volume in the viewer.
+
+    Args:
+        volume: The volume; its voxels are not looked at.
+    """
     affine = volume.affine
     if not volume.has_orientation:
         x, y, z = affine.spacing

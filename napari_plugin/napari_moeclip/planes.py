@@ -28,7 +28,11 @@ _CURSOR_SHARE = 220
 
 
 class LinkedPlanes(LinkedViews):
-    """Two planes beside the viewer's own."""
+    """Two planes beside the viewer's own.
+
+    Args:
+        viewer: The viewer that leads.
+    """
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer, "plane 2", "plane 3")

@@ -96,7 +96,15 @@ class ComparisonPanel(QWidget):
 
 
 class PriorView(LinkedViews):
-    """The prior's image and findings, beside the viewer: same point, same plane, same scale."""
+    """The prior's image and findings, beside the viewer: same point, same plane, same scale.
+
+    Args:
+        viewer: The viewer that leads.
+        image: Its image layer, on which the prior lies.
+        values: The prior's image as that layer's data are shown.
+        labels: Its findings, likewise.
+        window: The values to show as black and white.
+    """
 
     def __init__(
         self,

@@ -74,7 +74,11 @@ def _read(paths: list[str]) -> list[LayerData]:
 
 
 def series_to_open(path: str, scan: answers.Scan) -> list[Series]:
-    """Return the series of a path that are images; `InputError` when there is none."""
+    """Return the series of a path that are images.
+
+    Raises:
+        InputError: When there is none.
+    """
     wanted = [series for series in scan.series if not series.skip_reason] or _maps(scan)
     if not wanted:
         raise InputError(_nothing_to_read(path, scan))

@@ -25,6 +25,10 @@ class Reading(Part, QObject):
     Signals:
         editing: An outline is being edited (True), or no longer.
         kept: Where the reader's decisions are kept.
+
+    Args:
+        viewer: The viewer.
+        controller: Whose run is read.
     """
 
     editing = Signal(bool)

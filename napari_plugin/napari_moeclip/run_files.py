@@ -31,7 +31,12 @@ _AUTOSAVE_FORMATS = ("nifti", "run")
 
 
 class RunFiles(Part, QObject):
-    """Writes and opens runs for a controller."""
+    """Writes and opens runs for a controller.
+
+    Args:
+        viewer: The viewer.
+        controller: What shows the runs.
+    """
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         QObject.__init__(self, controller)

@@ -38,6 +38,9 @@ class RunLayers:
     Attributes:
         image: The image that the last run was of; None before the first.
         on_refresh: Called with a layer whose array was written into, for those that show the same array elsewhere.
+
+    Args:
+        viewer: The viewer.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -154,7 +157,11 @@ class RunLayers:
                 self._layers["diameters"] = self._viewer.add_vectors(lines, **attributes)
 
     def show_experts(self, session: Session, level: int) -> tuple[float, ...]:
-        """Show which expert took each patch at a level, and return their shares; -1 hides them."""
+        """Show which expert took each patch at a level; -1 hides them.
+
+        Returns:
+            The share of patches of each expert; empty when hidden.
+        """
         self._drop("experts")
         self.activate_map()
         if level < 0 or session.experts is None or session.outcome is None or self.image is None:

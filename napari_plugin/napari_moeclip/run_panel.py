@@ -54,7 +54,12 @@ class RunPanel(QWidget):
         self.cancel_button.clicked.connect(self._on_cancel)
 
     def begin(self, note: str, *, can_cancel: bool = False) -> None:
-        """Show that something is under way that does not say how far it is."""
+        """Show that something is under way that does not say how far it is.
+
+        Args:
+            note: What it is.
+            can_cancel: Whether Cancel has an effect.
+        """
         self.run_button.setEnabled(False)
         self.cancel_button.setVisible(can_cancel)
         self.cancel_button.setEnabled(can_cancel)

@@ -126,6 +126,9 @@ class Prior:
 
         In HU that is the same window. Elsewhere values are related by a straight line through the aligned voxels; where
         the images are too different for that, it is a window of the prior's own.
+
+        Args:
+            current: The current run.
         """
         from napari_moeclip.sharing import windows_of
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def make_sample(name: str) -> Volume:
-    """Simulate an image, "brain" or "endoscopy".
+    """Simulate an image.
+
+    Args:
+        name: "brain" or "endoscopy".
 
     Raises:
         MissingExtraError: If the package that ships the brain's template is not installed.

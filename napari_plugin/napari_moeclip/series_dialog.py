@@ -28,7 +28,12 @@ _COLUMNS = ("Series", "Image type", "Size", "Time point")
 
 
 class SeriesDialog(QDialog):
-    """A table of series; the ticked ones are opened."""
+    """A table of series; the ticked ones are opened.
+
+    Args:
+        series: What there is to choose from.
+        parent: The window it belongs to.
+    """
 
     def __init__(self, series: Sequence[Series], parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -27,7 +27,12 @@ _SCORING_LANE = (LoadRequest, ScoreRequest, PriorRequest)
 
 
 class Server:
-    """Takes requests from a stream on which the viewer writes, and answers on another."""
+    """Takes requests from a stream and answers on another.
+
+    Args:
+        requests: Where the viewer writes.
+        answers: Where the viewer reads.
+    """
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
         self._requests = requests

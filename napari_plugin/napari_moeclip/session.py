@@ -37,6 +37,9 @@ class Choices:
     Attributes:
         model: Name or folder.
         prompt: What to look for; "" takes the model's own.
+        image_type: The image type, by its name.
+        plane: The plane, by its name.
+        device: Where to compute.
         keep_experts: Whether to keep which expert took each patch.
     """
 
@@ -59,6 +62,7 @@ class Session:
     Attributes:
         run: The id by which the scoring process knows the run.
         record_id: The id in the run's record, which its review names.
+        origin: The volume and how it is shown.
         scores: (x, y, z) float32, 0 to 1; filled while the run goes on.
         labels: (x, y, z) uint16, the finding's label.
         experts: (level, x, y, z) uint8, expert + 1; None if not kept.
@@ -92,7 +96,15 @@ class Session:
 
     @classmethod
     def start(cls, origin: LayerOrigin, levels: int) -> Session:
-        """Make the arrays of a new run, with so many levels of experts; `InputError` where memory is short."""
+        """Make the arrays of a new run.
+
+        Args:
+            origin: The volume.
+            levels: Levels of experts to keep; 0 keeps none.
+
+        Raises:
+            InputError: When there is not enough memory.
+        """
         reference = origin.volume.reference
         shape, storage = reference.voxels.shape[1:], reference.storage
         scores, labels = SharedArray.create(shape, np.float32), SharedArray.create(shape, np.uint16)
@@ -107,7 +119,13 @@ class Session:
 
     @classmethod
     def reopen(cls, run: str, opened: answers.OpenedRun, folder: Path) -> Session:
-        """Take over a finished run whose map is a volume."""
+        """Take over a finished run whose map is a volume.
+
+        Args:
+            run: The id by which it was asked for.
+            opened: What the scoring process read.
+            folder: Where it lies.
+        """
         volume = SharedVolume(opened.volume, owns=True)
         labels = unstore(SharedArray.adopt(opened.labels).array, opened.volume.storage)
         session = cls(LayerOrigin(volume, place(volume.light)), volume.voxels[0], labels)
@@ -116,7 +134,12 @@ class Session:
         return session
 
     def request(self, choices: Choices, first_index: int) -> messages.ScoreRequest:
-        """Make the request that fills the arrays."""
+        """Make the request that fills the arrays.
+
+        Args:
+            choices: What the user chose.
+            first_index: Volume index, along the axis of the first plane scored, of the slice to score first.
+        """
         scores, labels, *experts = self._references
         return messages.ScoreRequest(
             run=self.run,
@@ -150,7 +173,11 @@ class Session:
         return True
 
     def first_axis(self, plane: str) -> int:
-        """Return the volume axis along which the first plane is scored; `InputError` where there is no such plane."""
+        """Return the volume axis along which the first plane is scored.
+
+        Raises:
+            InputError: If the plane does not exist for this volume.
+        """
         return self._first_view(plane).axes[0]
 
     def order(self, plane: str, first_index: int) -> tuple[int, ...]:

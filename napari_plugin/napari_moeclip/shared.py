@@ -40,13 +40,23 @@ class _Viewer:
 
 
 def belong_to(pid: int) -> None:
-    """Name the arrays that this process makes after a viewer, whose end makes them waste."""
+    """Name the arrays that this process makes after a viewer, whose end makes them waste.
+
+    Args:
+        pid: The viewer's process.
+    """
     _Viewer.pid = pid
 
 
 @dataclass(frozen=True)
 class SharedArrayReference:
-    """What the other process needs to find an array: the file that both map, its shape, NumPy's name of its type."""
+    """What the other process needs to find an array.
+
+    Attributes:
+        path: The file that both processes map.
+        shape: Shape of the array.
+        dtype: NumPy's name of its type.
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -60,6 +70,7 @@ class SharedArray:
 
     Attributes:
         array: The values, C-contiguous.
+        reference: How the other process finds it.
     """
 
     def __init__(self, reference: SharedArrayReference, *, owns: bool) -> None:
@@ -75,7 +86,11 @@ class SharedArray:
 
     @classmethod
     def create(cls, shape: Sequence[int], dtype: DTypeLike) -> SharedArray:
-        """Make an array of zeros that this process owns; `InputError` when there is not enough memory."""
+        """Make an array of zeros that this process owns.
+
+        Raises:
+            InputError: When there is not enough memory for it.
+        """
         _remove_left_behind()
         kind = np.dtype(dtype)
         size = max(1, prod(shape) * kind.itemsize)

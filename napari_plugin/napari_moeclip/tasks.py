@@ -44,7 +44,11 @@ class Tasks:
     def do(
         self, request: object, on_progress: Callable[[answers.Progress], None], should_stop: Callable[[], bool]
     ) -> object:
-        """Do what is asked; an `InputError` is a sentence for the user."""
+        """Do what is asked.
+
+        Raises:
+            InputError: A sentence for the user.
+        """
         if isinstance(request, messages.ScoreRequest):
             return self._score(request, on_progress, should_stop)
         if isinstance(request, messages.PriorRequest):

@@ -106,10 +106,21 @@ class VolumeReference:
 
 
 class SharedVolume:
-    """A volume in memory that both processes see."""
+    """A volume in memory that both processes see.
+
+    Attributes:
+        light: All but the voxels.
+        reference: How the other process finds it.
+    """
 
     def __init__(self, reference: VolumeReference, *, owns: bool, voxels: SharedArray | None = None) -> None:
-        """Find a volume's arrays, which this process removes at the end if it owns them."""
+        """Find a volume's arrays.
+
+        Args:
+            reference: Where they are.
+            owns: Whether this process removes them at the end (those that the other process handed over).
+            voxels: The voxels, where this process made them itself.
+        """
         take = SharedArray.adopt if owns else SharedArray.attach
         self.light = reference.light
         self.reference = reference

@@ -23,7 +23,11 @@ NO_LAYER: list[Any] = [(None,)]
 
 
 def or_say(make: Callable[[], list[Any]]) -> list[Any]:
-    """Return what a function makes; in a viewer its errors become notifications, and there is no layer."""
+    """Return what a function makes; in a viewer its errors become notifications, and there is no layer.
+
+    Raises:
+        InputError: Without a viewer.
+    """
     if not _has_window():
         return make()
     from napari.utils.notifications import show_error
@@ -38,7 +42,11 @@ def or_say(make: Callable[[], list[Any]]) -> list[Any]:
 
 
 class Asker:
-    """Waits for answers: with a note on screen in a viewer, in this very process without one."""
+    """Waits for answers: with a note on screen in a viewer, in this very process without one.
+
+    Args:
+        note: What to show while waiting.
+    """
 
     def __init__(self, note: str) -> None:
         self._note = note
@@ -61,7 +69,11 @@ class Asker:
             self._tasks.close()
 
     def ask(self, request: object) -> Any:  # noqa: ANN401 - each request has its own answer
-        """Send a request and wait for its answer; an `InputError` is what there is to say against it."""
+        """Send a request and wait for its answer.
+
+        Raises:
+            InputError: What there is to say against it.
+        """
         if self._has_window:
             from napari_moeclip.backend import shared_backend
 

@@ -40,7 +40,12 @@ _OPEN = "open"
 
 
 class Worklist(Part, QWidget):
-    """A table of the series that a batch scored; the chosen one is shown, on its image where that is still there."""
+    """A table of the series that a batch scored; the chosen one is shown, on its image where that is still there.
+
+    Args:
+        viewer: The viewer.
+        controller: What shows the runs.
+    """
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         QWidget.__init__(self)

@@ -15,6 +15,14 @@ from napari_moeclip.layers import METADATA_KEY, LayerOrigin
 def write_map(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:  # noqa: ANN401 - napari's signature
     """Write one layer of this plugin (an anomaly map, or an image it opened) on its volume's own grid.
 
+    Args:
+        path: Ends in `.nii.gz` or `.nii`.
+        data: The layer's array.
+        attributes: The layer's attributes.
+
+    Returns:
+        The path written.
+
     Raises:
         InputError: For a layer of another plugin: where its voxels lie in the patient is not known.
     """

@@ -25,7 +25,13 @@ _MOST_STARTS = 64
 
 @dataclass(frozen=True)
 class StreamSize:
-    """What a compressed stream declares: rows, columns, values per pixel."""
+    """What a compressed stream declares.
+
+    Attributes:
+        rows: Rows.
+        columns: Columns.
+        components: Values per pixel.
+    """
 
     rows: int
     columns: int
@@ -37,6 +43,9 @@ def compressed_frames(dataset: Dataset) -> list[bytes]:
 
     A frame begins with each fragment that begins a JPEG, JPEG-LS or JPEG 2000 stream; where none does, as in RLE, each
     fragment is a frame. Offset tables are not used: they are optional, and wrong ones are common.
+
+    Args:
+        dataset: With encapsulated pixel data.
     """
     buffer = DicomBytesIO(dataset.PixelData)
     parse_basic_offsets(buffer)  # passes over the table

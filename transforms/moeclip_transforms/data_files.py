@@ -29,7 +29,12 @@ _HIGHEST_BZIP2_RATIO = 50_000
 
 @dataclass(frozen=True)
 class FileBytes:
-    """A file read once: its bytes and their hash, in hexadecimal."""
+    """A file read once.
+
+    Attributes:
+        content: Its bytes.
+        sha256: Their hash, in hexadecimal.
+    """
 
     content: bytearray
     sha256: str
@@ -170,6 +175,10 @@ def _member(stream: _Decompressor, rest: memoryview) -> Generator[bytes, None, i
 
 
 def check_size(found: int, expected: int, name: str) -> None:
-    """Raise `InputError` for raw data of another length than their header declares."""
+    """Refuse raw data of another length than its header declares.
+
+    Raises:
+        InputError: When the lengths differ.
+    """
     if found != expected:
         raise damaged(name, f"{expected} bytes expected from its header, {found} found")

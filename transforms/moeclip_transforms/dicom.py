@@ -131,7 +131,11 @@ def _decode(stack: Sequence[Frame], canvas: Canvas, kept: KeptFiles | None) -> t
 
 
 def _undamaged(series: Series, stack: Sequence[Frame], canvas: Canvas) -> tuple[list[int], list[str]]:
-    """Return the slices that could be decoded, and a note; `InputError` if more than a tenth is damaged."""
+    """The indices of the slices that could be decoded, and a note on the others.
+
+    Raises:
+        InputError: When more than a tenth is damaged.
+    """
     errors = canvas.errors
     kept = [z for z in range(len(stack)) if z not in errors]
     if not errors:

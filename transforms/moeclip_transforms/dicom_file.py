@@ -102,7 +102,12 @@ class _Counted:
 
 
 def _check_length(head: bytes, size: int) -> None:
-    """Refuse a text or list of numbers that is longer than any; `head` is the element's first 8 bytes."""
+    """Refuse a text or list of numbers that is longer than any.
+
+    Args:
+        head: The first 8 bytes of the element, which start with its tag.
+        size: The length of its value.
+    """
     from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
     tags = (group << 16 | element for order in "<>" for group, element in [struct.unpack_from(f"{order}HH", head)])
@@ -222,7 +227,11 @@ Stream = BoundedFile | KeptFile | UnpackedFile
 
 @dataclass
 class KeptFiles:
-    """Bytes of files that were opened already, so that they need not be opened again; within a limit."""
+    """Bytes of files that were opened already, so that they need not be opened again; within a limit.
+
+    Attributes:
+        bytes_left: How many more bytes are kept.
+    """
 
     bytes_left: int = DEFAULT_KEPT_BYTES
     _contents: dict[Path, bytes] = field(default_factory=dict, repr=False)
@@ -253,6 +262,8 @@ class DicomFile:
     """One opened DICOM file.
 
     Attributes:
+        path: Where it lies.
+        stream: What it holds, unpacked, at its beginning.
         stored: What it holds as stored: the same unless it is compressed as a whole.
     """
 
@@ -277,7 +288,11 @@ class DicomFile:
 
 @contextmanager
 def opened(path: Path, kept: KeptFiles | None = None) -> Iterator[DicomFile]:
-    """Open a DICOM file, or take its bytes from where a scan kept them; `OSError` where it cannot be opened."""
+    """Open a DICOM file, or take its bytes from where a scan kept them.
+
+    Raises:
+        OSError: When it cannot be opened.
+    """
     content = kept.take(path) if kept else None
     with BoundedFile(path) if content is None else KeptFile(content) as stored:
         yield as_dicom(path, stored)

@@ -55,9 +55,15 @@ class Frame:
     """One frame of one file, with what is needed to sort it among others.
 
     Attributes:
+        path: The file.
         number: Zero-based frame number in the file.
+        sop_class_uid: SOP Class UID.
+        sop_instance_uid: SOP Instance UID.
         group: What the frames of one multi-frame image share: its ConcatenationUID or SOP Instance UID; "" for a
             single-frame file.
+        rows: Rows.
+        columns: Columns.
+        samples: Samples per pixel, 1 or 3.
         position: Image Position (Patient), mm, LPS+, or None.
         orientation: Image Orientation (Patient): row then column direction, LPS+, or None.
         spacing: Distance between rows, between columns, mm, or None.
@@ -98,7 +104,11 @@ NO_IMAGE = Frame(
 
 
 def frame_count(path: Path, dataset: Dataset) -> int:
-    """Return Number of Frames (0028,0008), 1 where missing or 0; `InputError` unless it is 0 to 100 000."""
+    """Number of Frames (0028,0008), 1 where missing or 0.
+
+    Raises:
+        InputError: When it is not a number from 0 to 100 000.
+    """
     if not text(dataset, "NumberOfFrames"):
         return 1
     count = number(dataset, "NumberOfFrames")

@@ -89,7 +89,11 @@ def axes(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArra
 
 
 def along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
-    """Return where frames lie along the normal of the first, mm; `InputError` unless its axes are perpendicular."""
+    """Where each frame lies along the normal of the first, mm.
+
+    Raises:
+        InputError: When the orientation is not two perpendicular unit vectors.
+    """
     distances: NDArray[np.float64] = np.array([frame.position for frame in frames]) @ axes(frames[0])[2]
     return distances
 

@@ -118,6 +118,11 @@ def _too_much(error: BaseException | None) -> TooMuchError | None:
 def read_header(path: Path, *, keywords: Sequence[str | int] | None = None, force: bool = False) -> FileDataset:
     """Open a file and read its header.
 
+    Args:
+        path: The file; .gz and deflated files are unpacked.
+        keywords: The attributes wanted, by keyword or tag; None reads all.
+        force: Read a file without the "DICM" prefix.
+
     Raises:
         InputError: When the file cannot be opened, is not DICOM, or its header is damaged.
     """

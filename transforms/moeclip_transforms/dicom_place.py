@@ -87,7 +87,12 @@ def pixel_size(dataset: Dataset) -> PixelSize | None:
 
 
 def place_of(dataset: Dataset, count: int) -> Place:
-    """Where a file's frames lie, from its top level (PS3.3 C.7.6.2) or the detector's (NM, C.8.4.11)."""
+    """Where a file's frames lie, from its top level (PS3.3 C.7.6.2) or the detector's (NM, C.8.4.11).
+
+    Args:
+        dataset: The header.
+        count: Number of frames.
+    """
     position, orientation = numbers(dataset, "ImagePositionPatient", 3), numbers(dataset, "ImageOrientationPatient", 6)
     between, thickness = number(dataset, "SpacingBetweenSlices"), number(dataset, "SliceThickness")
     is_tomography = text(dataset, "Modality") == "NM" and not words(dataset, "ImageType").isdisjoint(_TOMOGRAPHY)

@@ -80,6 +80,10 @@ class DirectoryError(InputError):
 def scan_dicom(file: DicomFile, *, force: bool = False) -> ScannedFile:
     """Look at one file's header.
 
+    Args:
+        file: The open file, at its beginning.
+        force: Read a file without the "DICM" prefix.
+
     Raises:
         NoSeriesError: When it holds nothing that belongs to a series.
         DirectoryError: When it is a DICOMDIR.

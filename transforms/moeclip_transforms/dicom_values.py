@@ -34,10 +34,14 @@ class Canvas:
     """What the frames of a volume are decoded into.
 
     Attributes:
+        depth: Number of frames.
+        rows: Rows of each.
+        columns: Columns of each.
         allocate: From a shape to an array of float32 zeros.
         values: (channel, frame, row, column) float32, bright is high; None until the first frame is decoded.
         padding: (frame, row, column) bool where the scanner wrote padding; None while there is none.
         errors: Why a frame could not be decoded, by its index.
+        notes: What else has to be said.
     """
 
     depth: int
@@ -50,7 +54,11 @@ class Canvas:
     notes: list[str] = field(default_factory=list)
 
     def place(self, path: Path, z: int, shape: tuple[int, ...], n_channels: int) -> NDArray[np.float32]:
-        """Return the (channel, row, column) place of a frame; `InputError` where its size is another."""
+        """The (channel, row, column) place of a frame.
+
+        Raises:
+            InputError: When the frame has another size than the others.
+        """
         if self.values is None:
             self.values = self.allocate((n_channels, self.depth, self.rows, self.columns))
         if shape != (self.rows, self.columns) or n_channels != len(self.values):

@@ -132,6 +132,11 @@ def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool
 
     A link to a folder inside is not followed: what it reaches is found anyway. A link that leads nowhere and is named
     as an image is given too, so that `scan` reports it.
+
+    Args:
+        root: The folder.
+        skipped: Told what is skipped.
+        follow_links: Whether links out of the folder are followed, each folder once.
     """
     skipped = skipped or Skipped()
     real_root = root.resolve()
@@ -172,13 +177,22 @@ def other_format(name: str) -> str:
 
 
 def file_type(path: Path) -> FileType:
-    """Tell what a file is by its first bytes, and by its suffix where bytes alone cannot."""
+    """Tell what a file is by its first bytes, and by its suffix where bytes alone cannot.
+
+    Raises:
+        OSError: When it cannot be opened.
+    """
     with path.open("rb") as file:
         return _type_of(path, file.read(_HEAD_BYTES))
 
 
 def scan(paths: Iterable[Path], *, kept: KeptFiles | None = None) -> Findings:
-    """Read the headers of regular files in this order and group them into series; each DICOM file is opened once."""
+    """Read the headers of files and group them into series; each DICOM file is opened once.
+
+    Args:
+        paths: Regular files, in the order in which they shall be looked at.
+        kept: Where the bytes of small DICOM files are kept for reading, as long as there is room.
+    """
     from moeclip_transforms.dicom_scan import group_series
     from moeclip_transforms.library_warnings import quietly
 

@@ -42,13 +42,16 @@ class GridHeader:
     """A checked header.
 
     Attributes:
+        path: The file it lies in.
         sizes: Voxels along each stored axis, fastest first.
         domain: The numbers of the (two or three) stored axes that are space, in the order x, y, z.
         other: The stored axis that is none: colours, time, gradients; None where there is none.
         is_colour: Whether that axis is red, green, blue (and opacity).
+        dtype: The type of a stored value, with its byte order.
         affine: Voxel to world, mm, RAS+; spacing alone where there is no orientation.
         has_orientation: Whether the header says where the patient is.
         has_spacing: Whether it says how large a voxel is.
+        encoding: How the voxels are written.
         data_name: The file of the voxels, beside the header; "" where they follow it.
         data_start: The first byte of the voxels in their file; negative: as many bytes from its end as they take.
         data_size: Length of the compressed voxels, where the header says so.
@@ -97,7 +100,11 @@ class GridHeader:
 
 
 def check_sizes(sizes: tuple[int, ...], path: Path) -> None:
-    """Raise `InputError` for axes that no image has: too many or too few, or one that is empty or absurd."""
+    """Refuse axes that no image has.
+
+    Raises:
+        InputError: When there are too many or too few, or one is empty or absurd.
+    """
     if not 2 <= len(sizes) <= MOST_AXES or not all(1 <= size <= LONGEST_AXIS for size in sizes):  # noqa: PLR2004
         raise InputError(
             f'"{path.name}" has the size {"×".join(map(str, sizes[:9])) or "of nothing"}; expected 2 to {MOST_AXES} '

@@ -42,6 +42,7 @@ class Layout:
     """The rules that together find the images of a set; the first rule that matches a path counts.
 
     Attributes:
+        rules: The rules.
         masks: Regular expression of paths that are masks, to notice those without image; "" where none can be told.
         split: A file with comma-separated values that names the test images (columns `split` and `image`), relative
             to the set; "" where places tell, or every image is one.
@@ -66,7 +67,9 @@ class Match:
 
     Attributes:
         key: Its path inside the set, with "/" on every system.
+        path: The file.
         mask: The file of its mask; None where there is none.
+        rule: The rule.
         groups: What the groups of the rule matched.
         is_test: Whether it belongs to the published test split.
     """
@@ -90,6 +93,7 @@ class ImageSet:
 
     Attributes:
         matches: The images, sorted by path.
+        masks_alone: Masks without image.
         unlisted: Test images of the published split that are not there, lower case.
     """
 
@@ -99,7 +103,14 @@ class ImageSet:
 
 
 def find_set(root: Path, layout: Layout) -> ImageSet:
-    """Find the images of a layout under a folder, each with its mask; none if the folder has another layout.
+    """Find the images of a layout, each with its mask.
+
+    Args:
+        root: The folder of the set.
+        layout: Its rules.
+
+    Returns:
+        The images; none if the folder has another layout.
 
     Raises:
         InputError: If the layout's list of test images is missing or cannot be understood.

@@ -60,7 +60,11 @@ _PNG_COLOUR, _GREY_WITH_OPACITY = 25, b"\x04"
 
 
 def scan_image(path: Path) -> Series:
-    """Describe an image file from its header (`InputError` if it cannot be read); the pages of a TIFF are a stack."""
+    """Describe an image file from its header; the pages of a TIFF are a stack of images.
+
+    Raises:
+        InputError: When the header cannot be read, or pages differ in size.
+    """
     try:
         facts = call_foreign(_facts_of, path, what=f'"{path.name}"')
     except OSError as error:
@@ -131,7 +135,15 @@ def _read_pixels(path: Path, point: int) -> tuple[PictureFacts, Pixels, str]:
 
 
 def picture_facts(file: BinaryIO, path: Path) -> PictureFacts:
-    """Describe a picture from the header of the open file; `InputError` where it cannot be read."""
+    """Describe a picture from its header.
+
+    Args:
+        file: The open file.
+        path: Its name, for messages.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
     kind = _format(file, path)
     if kind == "TIFF":
         from moeclip_transforms.tiff import tiff_facts

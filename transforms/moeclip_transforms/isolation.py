@@ -60,6 +60,9 @@ class IsolatedProcess:
     """A process that calls functions one after the other; started when first needed, and anew after a death.
 
     Use it in a `with` statement, or call `close`. Several threads may share it: their calls wait for each other.
+
+    Args:
+        limits: What each call may take.
     """
 
     def __init__(self, limits: CallLimits | None = None) -> None:

@@ -25,7 +25,11 @@ class ReadsVolume(Protocol):
     """How a reader reads one time point of a series that it described."""
 
     def __call__(self, series: Series, *, time_point: int = 0) -> Volume:
-        """Read it, without opening a file again later; `InputError` where it cannot be read."""
+        """Read it, without opening a file again later.
+
+        Raises:
+            InputError: When it cannot be read.
+        """
         ...
 
 
@@ -46,7 +50,11 @@ class FileReader:
 
 
 def reader_named(name: str) -> FileReader:
-    """Return a reader by the name it is registered under; `InputError` where there is no `FileReader`."""
+    """Return a reader by the name it is registered under.
+
+    Raises:
+        InputError: When there is none, or it is no `FileReader`.
+    """
     found: Any = load(GROUP, name)
     if not isinstance(found, FileReader):
         raise InputError(

@@ -39,7 +39,13 @@ class GridDistance:
 
 
 def grid_distance(first: Affine, second: Affine, shape: Sequence[int]) -> GridDistance:
-    """Return how far the corners of two grids (voxel to world) of one shape are apart."""
+    """Return how far the corners of two grids are apart.
+
+    Args:
+        first: Voxel to world of one.
+        second: Voxel to world of the other.
+        shape: Voxels along x, y, z, of both.
+    """
     ends = [(0, size - 1) for size in shape]
     corners = np.array(np.meshgrid(*ends, indexing="ij"), dtype=np.float64).reshape(3, -1).T
     there = second.to_world(corners)

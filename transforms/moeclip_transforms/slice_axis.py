@@ -54,7 +54,15 @@ _FOLDED_SURFACE = (27307, 1, 6)
 
 
 def check_is_image(shape: Sequence[int], name: str) -> None:
-    """Raise `InputError` for values that have one axis only, such as those of a surface: they are no image."""
+    """Refuse values that have one axis only, such as those of a surface, as no image.
+
+    Args:
+        shape: Voxels along x, y and possibly z.
+        name: The file, for the message.
+
+    Raises:
+        InputError: When it is a line of more than a few voxels.
+    """
     is_line = sum(size > 1 for size in shape) < 2 and max(shape) > _SHORT_LINE  # noqa: PLR2004
     if is_line or tuple(shape) == _FOLDED_SURFACE:
         raise InputError(

@@ -78,7 +78,11 @@ class _Layout:
 
 
 def tiff_facts(file: BinaryIO, path: Path) -> PictureFacts | None:
-    """Describe a TIFF file from its headers; None where Pillow has to decode it (photographs: JPEG, fax, CMYK)."""
+    """Describe a TIFF file from its headers; None where Pillow has to decode it (photographs: JPEG, fax, CMYK).
+
+    Raises:
+        InputError: When it cannot be read, or its pages differ in size.
+    """
     with _opened(file, path) as tiff:
         page = _first_page(tiff, path)
         if page.compression in _BY_PILLOW or page.photometric > _PALETTE:
@@ -95,7 +99,17 @@ def tiff_facts(file: BinaryIO, path: Path) -> PictureFacts | None:
 
 
 def read_tiff(file: BinaryIO, path: Path, point: int, orientation: int) -> Pixels:
-    """Read one point of a TIFF file, with all its bits, turned upright; `InputError` where it cannot be read."""
+    """Read one point of a TIFF file, with all its bits.
+
+    Args:
+        file: The file.
+        path: Its name, for messages.
+        point: Which time point, or channel that is no colour.
+        orientation: The EXIF orientation to undo.
+
+    Raises:
+        InputError: When the pixels cannot be read.
+    """
     with _opened(file, path) as tiff:
         page = _first_page(tiff, path)
         stored = _layout(tiff, page).arranged(tiff.series[0].asarray(maxworkers=1))[point]

@@ -54,6 +54,8 @@ class RemoteSeries:
     """A series as the PACS lists it.
 
     Attributes:
+        study_uid: StudyInstanceUID.
+        uid: SeriesInstanceUID.
         modality: Modality, or "".
         manufacturer: Manufacturer, or "" where the PACS does not tell.
         instances: Number of instances, 0 where the PACS does not tell.
@@ -101,7 +103,11 @@ class PacsServer:
         self._connection = Connection(address)
 
     def find_studies(self, filters: dict[str, str]) -> FoundStudies:
-        """Find the studies that match, to the end of the list; `PacsError` where the PACS gives none."""
+        """Find the studies that match, to the end of the list.
+
+        Raises:
+            PacsError: If the PACS cannot be reached, refuses, or answers what is no list.
+        """
         listed = self._list("studies", {**filters, "includefield": "00201208"}, "0020000D", "the list of studies")
         return FoundStudies(tuple(listed.items), listed.notices)
 
@@ -289,7 +295,11 @@ def is_uid(text: str) -> bool:
 
 
 def _part(uid: str) -> str:
-    """Return a UID as a part of an address; `PacsError` for others: "..", for example, would name another place."""
+    """A UID as a part of an address.
+
+    Raises:
+        PacsError: If it is no UID: "..", for example, would name another place.
+    """
     if not is_uid(uid):
         raise PacsError(f"{uid!r} is no UID; expected digits and dots, at most {_LONGEST_UID}")
     return quote(uid, safe="")

@@ -21,7 +21,13 @@ _CONNECT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class DicomNode:
-    """A storage SCP: name or IP address, TCP port, application entity title."""
+    """A storage SCP.
+
+    Attributes:
+        host: Name or IP address.
+        port: TCP port.
+        title: Its application entity title.
+    """
 
     host: str
     port: int
@@ -29,7 +35,11 @@ class DicomNode:
 
     @classmethod
     def parse(cls, text: str) -> DicomNode:
-        """Read `TITLE@host:port`; `InputError` for another form."""
+        """Read `TITLE@host:port`.
+
+        Raises:
+            InputError: If the text has another form.
+        """
         title, at, place = text.partition("@")
         host, colon, port = place.rpartition(":")
         if not (at and colon and title and host and port.isdecimal()):

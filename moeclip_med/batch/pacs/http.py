@@ -257,7 +257,11 @@ class Connection:
         return answer, warning
 
     def pieces(self, response: Response, most_bytes: int, what: str) -> Iterator[bytes]:
-        """Read an answer piece by piece; `PacsError` if it is longer than allowed."""
+        """Read an answer piece by piece.
+
+        Raises:
+            PacsError: If it is longer than allowed.
+        """
         read = 0
         for piece in response.iter_content(_PIECE_BYTES):
             read += len(piece)
@@ -290,7 +294,11 @@ class Connection:
                 time.sleep(max(retry.get_backoff_time(), min(error.wait, _LONGEST_WAIT_SECONDS)))
 
     def check_status(self, response: Response, what: str) -> None:
-        """Raise `PacsError` with what an answer says where it is none."""
+        """Raise where an answer is none.
+
+        Raises:
+            PacsError: With what it says.
+        """
         url, status = self.address.url, response.status_code
         if status < _FIRST_FAILURE:
             return

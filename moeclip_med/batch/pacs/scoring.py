@@ -66,6 +66,7 @@ class PacsResult:
     """What became of one series that the PACS lists.
 
     Attributes:
+        series_uid: Its SeriesInstanceUID.
         records: What became of the images in it.
         error: Why it could not be fetched or its results not be sent, or "": it deserves another try. It may name
             UIDs, for the owner alone.
@@ -94,6 +95,8 @@ class PacsJob:
     """How studies of a PACS are scored.
 
     Attributes:
+        server: The PACS.
+        scorer: Scores what was fetched.
         output: Where results, ledger and pseudonyms are kept.
         scratch: A folder of this run's own for what is fetched.
         destination: Where DICOM results are sent; None to send none.

@@ -86,7 +86,9 @@ class Service:
     """Polls again and again.
 
     Attributes:
+        watcher: Polls.
         memory: What it remembers; also when it last looked, for the health check.
+        listener: Told about what goes wrong with a poll.
         interval: Between two polls, s; longer while the PACS does not answer.
         after_poll: Called after each poll that scored something: writes the lists.
         metrics: Told about polls, or None.
@@ -148,7 +150,11 @@ class WatchStatus:
 
 
 def read_watch_status(output: Path) -> WatchStatus:
-    """Read how the watch with this output folder fares; changes nothing; `InputError` where there is none."""
+    """Read how the watch with this output folder fares; changes nothing.
+
+    Raises:
+        InputError: If the folder holds no watch.
+    """
     path = output / PRIVATE_NAME / MEMORY_NAME
     if not path.is_file():
         raise InputError(f'"{output}" holds no watch; name the --output folder of "moeclip-med pacs watch"')

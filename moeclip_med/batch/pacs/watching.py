@@ -48,6 +48,7 @@ class WatchQuery:
 
     Attributes:
         days: How far before the watermark studies are looked for, days: for what arrives late.
+        modality: Only studies with this modality, or "".
     """
 
     days: int = 1
@@ -62,7 +63,14 @@ class WatchQuery:
 
 @dataclass(frozen=True)
 class Pending:
-    """A study that could not be scored whole, how often it was tried, when (s since 1970) it is again, and why."""
+    """A study that could not be scored whole and is tried again.
+
+    Attributes:
+        study_uid: Its StudyInstanceUID.
+        tries: How often it was tried.
+        next_try: When it is tried again, s since 1970.
+        reason: What it met last; may name UIDs.
+    """
 
     study_uid: str
     tries: int
@@ -205,7 +213,13 @@ class WatchListener(Protocol):
 
 @dataclass(frozen=True)
 class PollReport:
-    """How many studies a poll listed, scored whole, and put off."""
+    """What one poll of the PACS came to.
+
+    Attributes:
+        listed: Studies that the PACS listed.
+        scored: Studies scored whole.
+        put_off: Studies put off.
+    """
 
     listed: int
     scored: int
@@ -219,7 +233,15 @@ class PacsWatcher:
         self, job: PacsJob, memory: WatchMemory, query: WatchQuery, listener: WatchListener,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """Poll nothing yet; the clock tells s since 1970."""
+        """Poll nothing yet.
+
+        Args:
+            job: How studies are scored.
+            memory: What was seen and done.
+            query: Which studies are looked at.
+            listener: Told how it goes.
+            clock: The time, s since 1970.
+        """
         self._job = job
         self._memory = memory
         self._query = query
@@ -228,7 +250,10 @@ class PacsWatcher:
         self._told: set[str] = set()
 
     def poll(self, today: date) -> PollReport:
-        """Poll once, today; score the studies that hold what they held at the last poll, and so are complete.
+        """Poll once; score the studies that hold what they held at the last poll, and so are complete.
+
+        Args:
+            today: The day: the watermark after this poll, if the list of studies came whole.
 
         Raises:
             PacsUnreachableError: If the PACS does not answer; the next poll may find it back.
@@ -259,7 +284,11 @@ class PacsWatcher:
         return PollReport(len(found.uids), scored, put_off)
 
     def _look_at(self, study_uid: str) -> bool:
-        """Score a study if complete and not done; returns whether it was, `PacsError` if it has to be tried again."""
+        """Score a study if it is complete and not done; returns whether it was scored.
+
+        Raises:
+            PacsError: If something of it has to be tried again.
+        """
         own = self._memory.own_series()
         listed = {found.uid: found for found in self._job.server.find_series(study_uid) if found.uid not in own}
         content = json.dumps(

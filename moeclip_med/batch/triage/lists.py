@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 def write_triage(output: BatchOutput, problems: Iterable[tuple[Path, str]], *, identify: bool) -> dict[str, Path]:
     """Write the lists as far as the ledger knows.
 
+    Args:
+        output: The output folder.
+        problems: Files and folders that cannot be read, with the reason.
+        identify: Whether real identifiers are added.
+
     Returns:
         The file of each list. Column files are skipped where `pyarrow` is not installed, the page of weekly shares
         where no threshold is calibrated.
@@ -131,7 +136,17 @@ _SHOWN = (
 
 
 def render_page(rows: Sequence[TriageRow], counts: Counts, folder: Path, columns: Sequence[str]) -> str:
-    """Return the page as one HTML file, the rows in the order in which they are shown at first."""
+    """Make the page.
+
+    Args:
+        rows: The lines, in the order in which they are shown at first.
+        counts: How far the run is.
+        folder: The output folder, where the pictures lie.
+        columns: The columns of the list; identities among them are shown.
+
+    Returns:
+        HTML with its style, script and data inside.
+    """
     from jinja2 import Environment, select_autoescape
 
     shown = [*_SHOWN, *(name for name in columns if name in IDENTITY_COLUMNS)]

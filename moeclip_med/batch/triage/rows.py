@@ -143,7 +143,12 @@ def triage_rows(
 
 
 def finding_rows(ledger: Ledger, output: Path) -> list[FindingRow]:
-    """Return every finding of the archive, from the highest peak down, with the decision of its series' review."""
+    """Return every finding of the archive, from the highest peak down, with what was decided of it.
+
+    Args:
+        ledger: Knows the findings.
+        output: The output folder: a series that was read in napari has its review beside its results.
+    """
     patients = {row.study: row.patient for row in ledger.studies()}
     rows: list[FindingRow] = []
     for study, record in ledger.series():

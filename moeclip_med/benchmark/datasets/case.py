@@ -65,6 +65,7 @@ class Case:
 
     Attributes:
         key: Its path inside the set, with "/" on every system: the same name in every run.
+        image: The file, or folder of a DICOM series.
         mask: The file with the true regions; None where there is none.
         is_abnormal: What its folder says; None where the mask decides (any value that counts makes it abnormal).
         group: The class that metrics are averaged over; "" in sets of one class.
@@ -87,6 +88,8 @@ class Dataset:
     """The cases of one set, ready to be evaluated.
 
     Attributes:
+        name: Its name in tables.
+        root: Where it lies.
         cases: Sorted by class, then patient, then key.
         problems: What was wrong before any image was opened.
         facts: What is published about it; None for a user's own set.

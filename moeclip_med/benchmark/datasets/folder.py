@@ -29,7 +29,7 @@ class Unmasked(StrEnum):
 
 
 def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Dataset:
-    """Read a folder of images; `unmasked` says what other images without mask are taken for.
+    """Read a folder of images.
 
     `NAME_mask.*` beside `NAME.*` holds its true regions (see `truth.interpret`); or the folder is laid out as anomalib
     and BMAD do it (test/good, test/DEFECT, ground_truth/DEFECT; good, DEFECT, mask/DEFECT; test/ungood/img and label),
@@ -37,6 +37,11 @@ def read_folder(name: str, path: Path, unmasked: Unmasked = Unmasked.AUTO) -> Da
     Images in a folder with a name such as "normal" or "good" are normal. An image without mask is normal too, unless
     the set has such folders and it lies in another one: then its label is unknown and it is skipped. Where no image
     has a mask, folders give the labels.
+
+    Args:
+        name: Its name in tables.
+        path: The folder.
+        unmasked: What other images without mask are taken for.
 
     Raises:
         InputError: If there is no folder, no image in it, or nothing that tells normal from abnormal.

@@ -29,7 +29,11 @@ class RawFacts:
     ignore_labels: tuple[int, ...] = ()
 
     def number_of(self, channel: str, name: str) -> int:
-        """Return the number of a channel that is named or numbered; `InputError` if there is none."""
+        """Return the number of a channel that is named or numbered.
+
+        Raises:
+            InputError: If there is no such channel.
+        """
         wanted = channel.strip().lower()
         for number, title in self.channels.items():
             if wanted in (title.lower(), str(number)):
@@ -39,7 +43,11 @@ class RawFacts:
 
 
 def read_raw_facts(path: Path) -> RawFacts:
-    """Read dataset.json (version 1 or 2 of nnU-Net, or of the Decathlon) and see which channels there are files of."""
+    """Read dataset.json (version 1 or 2 of nnU-Net, or of the Decathlon) and see which channels there are files of.
+
+    Args:
+        path: The folder, whose imagesTr holds CASE_0000.nii.gz and so on.
+    """
     content = _content(path / "dataset.json")
     named = content.get("channel_names") or content.get("modality") or {}
     labels = content.get("labels") or {}

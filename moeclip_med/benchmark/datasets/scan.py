@@ -23,6 +23,7 @@ class FolderScan:
 
     Attributes:
         cases: Sorted by class, patient and key.
+        problems: What was wrong with the rest.
         has_patients: Whether the layout tells patients apart.
     """
 
@@ -32,7 +33,14 @@ class FolderScan:
 
 
 def scan(root: Path, layout: Layout) -> FolderScan:
-    """Find the test cases of a layout under a folder; none if it has another layout.
+    """Find the test cases of a layout.
+
+    Args:
+        root: The folder of the set.
+        layout: Its rules.
+
+    Returns:
+        The cases; none if the folder has another layout.
 
     Raises:
         InputError: If the layout's list of test images is missing or cannot be understood.

@@ -146,7 +146,11 @@ def _has_flat_patch(is_level: NDArray[np.bool_]) -> bool:
 
 
 def read_truth(case: Case, volume: Volume, dataset: Dataset) -> Truth:
-    """Read the mask of a case, on the image's grid; `BadCaseError` if it cannot be read or lies on another."""
+    """Read the mask of a case, on the image's grid.
+
+    Raises:
+        BadCaseError: If it cannot be read, or lies on another grid.
+    """
     assert case.mask is not None  # noqa: S101 - for the type checker; the caller looked
     if case.boxes is not None:
         return Truth(box_mask(case.boxes, volume.shape))

@@ -47,9 +47,13 @@ class Strip:
     """A headline figure on a line from 0 to 100 %.
 
     Attributes:
+        name: What it is.
+        text: The figure.
         value: 0 to 1, None where undefined.
         low: Lower end of its interval, or None.
+        high: Upper end.
         baseline: The best baseline, or None.
+        baseline_name: Which one it is.
         published: The paper's own system, or None.
         reason: Why there is none.
     """

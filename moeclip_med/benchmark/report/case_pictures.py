@@ -67,7 +67,16 @@ class CaseChoice:
 
 
 def draw_cases(one: SetResult, dataset: Dataset, detector: DetectorSystem) -> dict[str, list[Picture]]:
-    """Draw the best and the worst cases, missed lesions, false positives, and normal cases with the highest scores."""
+    """Draw the best and the worst cases, missed lesions, false positives, and normal cases with the highest scores.
+
+    Args:
+        one: The figures of the set.
+        dataset: The set.
+        detector: Maps them once more.
+
+    Returns:
+        Heading to pictures; headings without pictures are dropped.
+    """
     by_key = {case.key: case for case in dataset.cases}
     drawn: dict[str, list[Picture]] = {}
     made: dict[str, tuple[Views, NDArray[np.float32]]] = {}

@@ -48,7 +48,13 @@ class Curve:
 
 
 def curves(labels: tuple[str, str], lines: Sequence[Curve], *, has_diagonal: bool = False) -> str:
-    """Draw curves over the unit square, the detector's first; labels are of the x and of the y axis."""
+    """Draw curves over the unit square.
+
+    Args:
+        labels: Of the x and of the y axis.
+        lines: The detector's first.
+        has_diagonal: Whether the line of chance is drawn.
+    """
     figure, axes = _axes(*labels)
     if has_diagonal:
         axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=(0, (2, 3)), linewidth=1)
@@ -74,7 +80,14 @@ def froc_rates() -> Floats:
 
 
 def score_histogram(scores: Floats, labels: NDArray[np.bool_], threshold: float | None, what: str) -> str:
-    """Draw the shares of normal and abnormal cases by score, (n,) from 0 to 1, and a line at the threshold."""
+    """Draw the shares of normal and abnormal cases by score.
+
+    Args:
+        scores: (n,), 0 to 1.
+        labels: (n,), True where abnormal.
+        threshold: Where a line is drawn; None for none.
+        what: What was scored.
+    """
     figure, axes = _axes("Score", f"Share of {what}")
     edges = np.linspace(0, 1, 33).tolist()
     for style, wanted, name in ((1, False, "normal"), (0, True, "abnormal")):
@@ -99,7 +112,12 @@ def score_histogram(scores: Floats, labels: NDArray[np.bool_], threshold: float 
 
 
 def strip_plot(label: str, values: Sequence[tuple[str, int, Floats]]) -> str:
-    """Draw one dot per case and the median of each system: name, style, (cases,) values from 0 to 1 or NaN."""
+    """Draw one dot per case and the median of each system.
+
+    Args:
+        label: Of the axis.
+        values: Name, style and (cases,) values from 0 to 1 of each system; NaN is left away.
+    """
     figure, axes = _axes("", label)
     rng = np.random.default_rng(0)
     for place, (_, style, column) in enumerate(values):

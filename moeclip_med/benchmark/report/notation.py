@@ -76,7 +76,13 @@ def number(value: float, unit: str) -> str:
 
 
 def figure(metric: Metric, unit: str = "%", *, has_bound: bool = False) -> str:
-    """Write a figure, "n/a" where it is undefined; with its error bound, if wanted, where that could change a digit."""
+    """Write a figure, "n/a" where it is undefined.
+
+    Args:
+        metric: The figure.
+        unit: Of `unit_of`.
+        has_bound: Whether its error bound is written beside it, where that could change the last digit.
+    """
     if metric.value is None:
         return UNDEFINED
     text = number(metric.value, unit)

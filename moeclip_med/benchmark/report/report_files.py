@@ -26,6 +26,15 @@ def write_report(
     """Write `benchmark.json`, `.csv`, `.md` and `.html`, and for each set `cases/SET.csv` and `lesions/SET.csv`.
 
     Tables of cases and lesions are written as Parquet too, where pyarrow is installed (the extra `benchmark`).
+
+    Args:
+        result: All figures.
+        folder: Made if missing.
+        pictures: Set to heading to pictures.
+        folder_names: Set to the name of its file of cases.
+
+    Returns:
+        Kind of file to its path.
     """
     written = {
         "json": _write(folder / "benchmark.json", to_json(result)),

@@ -66,6 +66,9 @@ class Citation:
     """A source file, or a frame of it, as results name it.
 
     Attributes:
+        sop_class_uid: SOP Class UID of the file.
+        sop_instance_uid: SOP Instance UID of the file.
+        series_uid: SeriesInstanceUID of the file.
         frame_number: Number of the frame in a multi-frame file, from 1; None where references cannot name it.
     """
 
@@ -104,7 +107,12 @@ class Citer:
         return uid or make_uid(keyword, text, *others)
 
     def file(self, header: Dataset, encoded: bytes, name: str) -> Citation:
-        """Return the citation of one file, by its header or else the file meta information that its bytes hold.
+        """Return the citation of one file; the file meta information helps where the header does not.
+
+        Args:
+            header: Its header.
+            encoded: The same, as bytes.
+            name: Its name, for messages.
 
         Raises:
             UncitableError: Where it names no SOP class, without which nothing can refer to it.

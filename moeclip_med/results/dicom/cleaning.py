@@ -59,6 +59,7 @@ class Change:
     """What was done to one attribute.
 
     Attributes:
+        keyword: The attribute.
         what: What was done or what was wrong, in a few words without the value.
         is_dropped: Whether the value is gone.
     """
@@ -72,7 +73,13 @@ class Change:
 
 
 class HeaderCleaner:
-    """Takes valid values out of one header and remembers what it changed."""
+    """Takes valid values out of one header and remembers what it changed.
+
+    Attributes:
+        header: The header, as pydicom parsed it; not changed.
+        sets: Its character sets.
+        changes: What was changed so far.
+    """
 
     def __init__(self, header: Dataset) -> None:
         self.header = header

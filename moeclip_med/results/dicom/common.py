@@ -73,7 +73,13 @@ def algorithm_text(identity: Identity) -> str:
 
 
 def series_arguments(identity: Identity, fmt: ResultFormat, result: str = "") -> dict[str, Any]:
-    """Return series and equipment of a result, as highdicom's constructors name them."""
+    """Return series and equipment of a result, as highdicom's constructors name them.
+
+    Args:
+        identity: Who made it.
+        fmt: What kind of result it is.
+        result: What its identifiers are made from, where that is more than the format.
+    """
     return {
         "series_instance_uid": identity.series_uid(result or fmt.value),
         "series_number": OBJECTS[fmt].series_number,

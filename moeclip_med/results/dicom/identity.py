@@ -39,6 +39,8 @@ class Identity:
     """The algorithm as DICOM names it, and the identifiers that follow from a run.
 
     Attributes:
+        model: Name of the model.
+        model_version: Version of the model.
         model_sha256: Hash over everything that changes a score.
         parameters: What the algorithm was run with, ASCII texts by name.
         created: Local time of the run.
@@ -86,7 +88,11 @@ class Identity:
 
 
 def make_identity(anomaly: AnomalyVolume) -> Identity:
-    """Return the identity of a run, which follows from its record."""
+    """Return the identity of a run, which follows from its record.
+
+    Args:
+        anomaly: The scored volume; its record names model and settings.
+    """
     run = anomaly.record
     return Identity(
         model=_ascii(run.model.name),

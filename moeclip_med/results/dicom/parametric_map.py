@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 
 def make_parametric_map(anomaly: AnomalyVolume, sources: Sources, identity: Identity) -> ParametricMap:
-    """The scores as a Parametric Map: class activation without unit, 0 to 1, content qualification RESEARCH."""
+    """The scores as a Parametric Map: class activation without unit, 0 to 1, content qualification RESEARCH.
+
+    Args:
+        anomaly: A scored DICOM volume.
+        sources: What it was made from.
+        identity: Who made it.
+
+    Returns:
+        The object, ready to be saved.
+    """
     mapping = RealWorldValueMapping(
         lut_label="ANOMALY_SCORE",
         lut_explanation="Anomaly score, 0 to 1",

@@ -39,7 +39,15 @@ _SUBJECT = (
 def make_placeholders(
     volume: Volume, study_uid: str, series_uid: str, frame_of_reference_uid: str, thickness: float
 ) -> tuple[Dataset, ...]:
-    """Make one single-frame header per slice, in the order of the volume; without a place in space, 1 mm apart."""
+    """Make one single-frame header per slice, in the order of the volume.
+
+    Args:
+        volume: Gives size and geometry; without a place in space, frames lie 1 mm apart.
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+        frame_of_reference_uid: FrameOfReferenceUID.
+        thickness: Slice thickness, mm.
+    """
     x, y, z = volume.shape
     spacing_x, spacing_y, _ = volume.affine.spacing
     if volume.has_orientation and volume.frame_geometry:
@@ -71,7 +79,11 @@ def decimals(values: Iterable[float]) -> list[DSfloat]:
 
 
 def take_out_positions(result: Dataset) -> None:
-    """Remove made-up positions from a result, and order its frames by their number in the stack instead."""
+    """Remove made-up positions from a result, and order its frames by their number in the stack instead.
+
+    Args:
+        result: What highdicom made from placeholders of frames without a place in space.
+    """
     for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator", "DimensionOrganizationType"):
         result.pop(keyword, None)
     shared = result.SharedFunctionalGroupsSequence[0]

@@ -44,7 +44,16 @@ _NOT_KNOWN = ("L", "F")
 
 
 def make_secondary_captures(anomaly: AnomalyVolume, sources: Sources, identity: Identity) -> Iterator[SCImage]:
-    """The slices as colour images, one after the other, in the order and orientation in which they were acquired."""
+    """The slices as colour images, one after the other, in the order and orientation in which they were acquired.
+
+    Args:
+        anomaly: A scored DICOM volume.
+        sources: What it was made from.
+        identity: Who made it.
+
+    Yields:
+        One object per slice, ready to be saved.
+    """
     volume = anomaly.volume
     window = anomaly.record.settings.window
     for start in range(0, volume.shape[2], _CHUNK):

@@ -38,6 +38,12 @@ def make_segmentation(
     Segment numbers are the ranks of the findings. Empty frames are kept, since some viewers show a segmentation only
     when it covers the whole series, unless that would be very large (`keeps_empty_frames`).
 
+    Args:
+        anomaly: A scored DICOM volume with at least one finding.
+        sources: What it was made from.
+        identity: Who made it.
+        options: Which kind of segmentation.
+
     Returns:
         The object, ready to be saved. A fractional one holds the anomaly score inside each finding; scores are no
         calibrated probabilities, and the description of the content says so.

@@ -86,6 +86,9 @@ class Sources:
 def load_sources(volume: Volume) -> Sources:
     """Make the sources of a volume's results.
 
+    Args:
+        volume: A volume read from DICOM.
+
     Raises:
         UncitableError: Where a file names no SOP class, without which nothing can refer to it.
     """

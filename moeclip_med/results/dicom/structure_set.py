@@ -37,6 +37,11 @@ _COLOURS = ((255, 0, 255), (0, 255, 255), (255, 170, 0), (90, 255, 90), (255, 80
 def make_structure_set(anomaly: AnomalyVolume, sources: Sources, identity: Identity) -> Dataset:
     """Make a structure set with one region per finding, numbered by rank.
 
+    Args:
+        anomaly: A scored DICOM volume with a place in space and at least one finding.
+        sources: What it was made from.
+        identity: Who made it.
+
     Returns:
         The object, ready to be saved; nobody has approved it. In implicit VR, since explicit VR limits a contour to
         64 KiB of text.

@@ -17,7 +17,13 @@ __all__ = ["write_report"]
 
 
 def write_report(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:
-    """Write `report.html`."""
+    """Write `report.html`.
+
+    Args:
+        anomaly: The scored volume.
+        path: The file.
+        notes: What has to be said beside the numbers.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

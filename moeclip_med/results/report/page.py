@@ -38,7 +38,10 @@ class Section:
     """Pictures of one place: the scored plane first.
 
     Attributes:
+        rank: The finding's rank; 0 where there is no finding and the highest score is shown.
+        heading: What it is.
         facts: A few words each: scores, size, place.
+        panels: The slice in each plane.
     """
 
     rank: int
@@ -97,7 +100,15 @@ class Page:
 
 
 def report_page(anomaly: AnomalyVolume, notes: tuple[str, ...]) -> Page:
-    """Gather what the report says of a scored volume; nothing names a patient, a file or a date of the study."""
+    """Gather what the report says about a scored volume.
+
+    Args:
+        anomaly: The scored volume.
+        notes: What has to be said beside the numbers.
+
+    Returns:
+        The page; nothing in it names a patient, a file or a date of the study.
+    """
     maker = PanelMaker(anomaly)
     shown = anomaly.findings[:MOST_ILLUSTRATED]
     sections = tuple(_finding_section(maker, anomaly, finding) for finding in shown)

@@ -39,7 +39,14 @@ LONGEST_SIDE = 1600
 
 @dataclass(frozen=True)
 class OutlinePath:
-    """The border of one finding in one slice: SVG path data in the panel's units, and where the rank is written."""
+    """The border of one finding in one slice.
+
+    Attributes:
+        rank: The finding's rank.
+        path: SVG path data, in the panel's units.
+        label_x: Where its rank is written.
+        label_y: Where its rank is written.
+    """
 
     rank: int
     path: str

@@ -30,9 +30,15 @@ class Profile:
     """A chart of 1000 by 150 units.
 
     Attributes:
+        line: SVG path of the highest score per slice.
         area: The same, closed down to the axis.
+        threshold_y: Height of the threshold.
         levels: (y, text) of the score axis.
         ticks: (x, text) of the slice axis.
+        spans: Where the findings lie.
+        left: Where the plot begins.
+        right: Where the plot ends.
+        base: Where score 0 lies.
     """
 
     line: str
