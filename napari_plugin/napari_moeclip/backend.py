@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QByteArray
 
 _END_MS = 2000
+_PAINT_EVERY_MS = 200
 _SERVER = ("-m", "napari_moeclip.server")
 _KILLED = 9
 
@@ -114,7 +115,7 @@ class Backend(QObject):
         """Send a request and wait for its answer, with windows painted and no input taken meanwhile.
 
         Raises:
-            InputError: What the process had to say against it.
+            InputError: What the process had to say against it, or that the viewer was closed meanwhile.
         """
         loop = QEventLoop()
         answers: list[Any] = []
@@ -122,9 +123,13 @@ class Backend(QObject):
         task = self.ask(request)
         task.finished.connect(answers.append)
         task.failed.connect(failures.append)
-        task.finished.connect(loop.quit)
-        task.failed.connect(loop.quit)
-        loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        # napari's spinner paints the whole window again and again; without a graphics card that takes the processor
+        # that reads. So windows are painted only now and then.
+        while self._process is not None and not answers and not failures:
+            self._process.waitForReadyRead(_PAINT_EVERY_MS)
+            loop.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        if not answers and not failures:
+            failures.append("The viewer was closed before the answer came; start it again.")
         if failures:
             raise InputError(failures[0])
         return answers[0]

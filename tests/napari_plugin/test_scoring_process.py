@@ -16,6 +16,7 @@ from napari_moeclip.backend import Backend
 from napari_moeclip.shared import SharedArray
 from napari_moeclip.tasks import Tasks
 from napari_moeclip.volumes import SharedVolume
+from qtpy.QtCore import QTimer
 
 from moeclip_med.demo import write_dicom_series
 
@@ -117,6 +118,12 @@ def test_a_killed_process_is_told_in_a_sentence_and_starts_again(own_backend, qt
     )
     assert not own_backend.is_running
     assert own_backend.wait_for(messages.LoadRequest("lite")).name == "lite"
+
+
+def test_closing_the_viewer_ends_a_wait(own_backend):
+    QTimer.singleShot(0, own_backend.end)
+    with pytest.raises(InputError, match="viewer was closed"):
+        own_backend.wait_for(messages.SampleRequest("endoscopy"))
 
 
 def test_what_a_dying_process_prints_is_not_quoted(own_backend):
