@@ -25,7 +25,7 @@ def parse_path(value: str) -> Path:
 InputArgument = Annotated[
     Path,
     typer.Argument(
-        help="A DICOM file, folder, zip or DICOMDIR, a NIfTI file, or an image.",
+        help="A DICOM file, folder, zip or tar archive or DICOMDIR; a NIfTI, MHA or NRRD file; or a photograph.",
         show_default=False,
         parser=parse_path,
         metavar="PATH",

@@ -49,9 +49,14 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         Path | None, typer.Option(help="A file with the tower's weights.", show_default="the published ones")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initialization, order, crops and dropout.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, show_default="the recipe's")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, show_default="the recipe's")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0.0, show_default="the recipe's")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training images.", show_default="the recipe's")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="the recipe's")] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Learning rate of the optimizer, before it decays.", show_default="the recipe's"),
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the trained adapters.")] = "unspecified",
     terms: Annotated[
         list[str] | None, typer.Option(help="CATEGORY=TEXT: terms of use of a category's images. May be repeated.")

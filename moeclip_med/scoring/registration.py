@@ -166,7 +166,7 @@ def check_placed(volume: Volume) -> None:
     if not volume.has_orientation or volume.series.is_colour or min(volume.shape) < 2:  # noqa: PLR2004 - a volume
         raise InputError(
             "An image without patient coordinates has no place beside another; expected a grey volume from DICOM, "
-            "NIfTI, MetaImage or NRRD: compare photographs and clips by eye."
+            "NIfTI, MetaImage or NRRD: compare photographs and cines by eye."
         )
 
 

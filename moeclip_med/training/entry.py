@@ -262,7 +262,7 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
     if request.values not in {"paper", "released"}:
         raise InputError(f'--values: "{request.values}" is neither paper nor released')
     if request.normal_only:
-        raise InputError("--normal-only belongs to the recipe lite; leave it out")
+        raise InputError("--normal-only belongs to the recipe lite; omit it")
     base = recipe_values("paper" if request.values == "paper" else "released")
     settings = replace(base, seed=request.seed, held_out=request.hold_out, **request.changes)
     categories = sorted({image.category for image in request.images})

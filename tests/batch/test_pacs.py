@@ -240,7 +240,7 @@ def test_a_user_who_is_not_let_in_is_told(pacs):
     with pytest.raises(PacsError) as caught:
         connect(pacs.url, user="nobody").find_series("1.2.3")
     assert facts(caught.value) == facts(
-        f"{pacs.url} answers 401: it does not let us in; check user and password, or the token"
+        f"{pacs.url} answers 401, not authorized; check user and password, or the token"
     )
 
 

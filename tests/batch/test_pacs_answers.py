@@ -102,7 +102,7 @@ def test_rubbish_instead_of_a_series_is_said(puppet, tmp_path):
 
 def test_401_is_not_tried_again(puppet):
     puppet.answers[:] = [(401, b"")]
-    with pytest.raises(PacsError, match="answers 401: it does not let us in"):
+    with pytest.raises(PacsError, match="answers 401, not authorized"):
         connect(puppet.url).find_series("1.2.3")
     assert len(puppet.asked) == 1
 
@@ -148,7 +148,8 @@ def test_a_node_that_is_not_there_is_said():
     with pytest.raises(PacsUnreachableError) as caught:
         DicomNode("127.0.0.1", port, "TEST").store(pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm")))
     assert facts(caught.value) == facts(
-        f"TEST@127.0.0.1:{port} cannot be reached or does not accept us; check its settings"
+        f"TEST@127.0.0.1:{port} cannot be reached or refuses the connection; check its address, "
+        "its title, and whether it accepts the title MOECLIPMED"
     )
     with pytest.raises(InputError) as caught:
         DicomNode.parse("somewhere")

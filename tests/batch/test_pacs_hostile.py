@@ -203,7 +203,7 @@ def test_a_series_of_too_many_bytes_is_not_kept(puppet, tmp_path):
 def test_an_answer_that_drips_ends(puppet, tmp_path):
     uid, (series,) = study(puppet, tmp_path / "a")
     puppet.faults.drip = 0.05
-    with pytest.raises(PacsUnreachableError, match="sends for longer than"):
+    with pytest.raises(PacsUnreachableError, match="takes longer than"):
         connect(puppet.url, attempts=1, limits=AnswerLimits(seconds=0.2)).fetch(
             RemoteSeries(uid, series, "MR", "", 3), tmp_path / "down"
         )
@@ -234,7 +234,7 @@ def endless(head: bytes, piece: bytes):
 def test_a_list_that_comes_byte_by_byte_ends(puppet, answer):
     puppet.faults.raw["studies"] = answer
     limits = AnswerLimits(json_seconds=0.3)
-    with pytest.raises(PacsUnreachableError, match=r"sends for longer than 0\.3 s") as caught:
+    with pytest.raises(PacsUnreachableError, match=r"takes longer than 0\.3 s") as caught:
         connect(puppet.url, attempts=1, limits=limits).find_studies({})
     assert caught.value.has_answered
 

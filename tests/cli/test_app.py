@@ -25,6 +25,18 @@ def test_every_command_explains_itself(command, name):
     assert command(name, "--help").returncode == 0
 
 
+def test_every_option_has_a_help_text():
+    import typer
+
+    from moeclip_med.cli.app import app
+
+    commands, silent = [("moeclip-med", typer.main.get_command(app))], []
+    for path, one in commands:
+        commands += [(f"{path} {name}", child) for name, child in getattr(one, "commands", {}).items()]
+        silent += [f"{path}: {option.opts[0]}" for option in one.params if not getattr(option, "help", None)]
+    assert not silent
+
+
 def test_version(command):
     assert command("--version").stdout.strip() == f"moeclip-med {__version__}"
 

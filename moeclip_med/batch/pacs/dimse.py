@@ -65,13 +65,16 @@ class DicomNode:
         association = entity.associate(self.host, self.port, ae_title=self.title)
         if not association.is_established:
             raise PacsUnreachableError(
-                f"{self.title}@{self.host}:{self.port} cannot be reached or does not accept us; check its settings",
+                f"{self.title}@{self.host}:{self.port} cannot be reached or refuses the connection; check its address, "
+                f"its title, and whether it accepts the title {_CALLING_TITLE}",
                 has_answered=False,
             )
         try:
             if not association.accepted_contexts:
                 what = dataset.SOPClassUID.name
-                raise PacsError(f"{self.title}@{self.host}:{self.port} does not take objects of the class {what}")
+                raise PacsError(
+                    f"{self.title}@{self.host}:{self.port} does not accept objects of the class {what}; allow it there"
+                )
             answer = association.send_c_store(dataset)
         finally:
             association.release()

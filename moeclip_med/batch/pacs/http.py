@@ -156,9 +156,12 @@ class Connection:
             raise MissingExtraError(package="requests", extra="pacs", purpose="reading from a PACS") from error
         for path in (address.ca_bundle, address.client_certificate):
             if path is not None and not path.is_file():
-                raise InputError(f'--ca-bundle or --client-certificate: "{path}" is no file; check the path')
+                raise InputError(f'--ca-bundle or --client-certificate: "{path}" is not a file; check the path')
         if address.is_open_to_listeners:
-            msg = f"{address.url} is asked without encryption: all on the way can read password and images; use https"
+            msg = (
+                f"{address.url} is asked without encryption: others on the network can read password and images; "
+                "use https"
+            )
             warnings.warn(msg, NoticeWarning, stacklevel=3)
         self.address = address
         from moeclip_med.batch.pacs.deadline import CuttableAdapter
@@ -204,7 +207,7 @@ class Connection:
                 raise self._too_slow(what, allowed)
 
     def _too_slow(self, what: str, seconds: float) -> PacsUnreachableError:
-        msg = f"{self.address.url} sends for longer than {seconds:g} s when asked for {what}"
+        msg = f"{self.address.url} takes longer than {seconds:g} s to answer when asked for {what}"
         return PacsUnreachableError(msg, has_answered=True)
 
     @contextmanager
@@ -229,7 +232,7 @@ class Connection:
                     return
                 url, parameters = urljoin(url, response.headers["Location"]), None
             self._check_redirect(method, url)
-        raise PacsError(f"{self.address.url} sends from one address to the next; check --url")
+        raise PacsError(f"{self.address.url} redirects more than {_MOST_REDIRECTS} times; check --url")
 
     def json(self, path: str, parameters: dict[str, str], what: str) -> tuple[list[dict[str, Any]], str]:
         """Ask for a list in DICOM JSON (PS3.18, annex F); returns it and the header Warning, "" without.
@@ -307,7 +310,7 @@ class Connection:
                 f"{url} answers {status} when asked for {what}", has_answered=True, wait=_retry_after(response)
             )
         if status in _UNAUTHORISED:
-            raise PacsError(f"{url} answers {status}: it does not let us in; check user and password, or the token")
+            raise PacsError(f"{url} answers {status}, not authorized; check user and password, or the token")
         if status in _GONE:
             raise PacsGoneError(f"{url} answers {status} when asked for {what}; check --url and the UID")
         raise PacsError(f"{url} answers {status} when asked for {what}; look at the log of the PACS")
@@ -317,7 +320,7 @@ class Connection:
             parts = urlsplit(url)
             place = printable(f"{parts.scheme}://{parts.hostname or ''}")
             raise PacsError(
-                f"{self.address.url} sends on to {place}, where nothing is sent; if it is the PACS, name it in --url"
+                f"{self.address.url} redirects to {place}, which is not followed; if that is the PACS, name it in --url"
             )
 
     @contextmanager

@@ -122,7 +122,7 @@ class Citer:
         if not sop_class:
             raise UncitableError(
                 f"{name}: DICOM results refer to source images by SOP Class UID (0008,0016), of which this file holds "
-                "no valid value; leave seg, pm, sr, sc and rtstruct out for this series."
+                "no valid value; omit seg, pm, sr, sc and rtstruct for this series."
             )
         instance = self._own_or_meta(header, "SOPInstanceUID", meta, "MediaStorageSOPInstanceUID")
         instance = instance or self.valid(header, "SOPInstanceUID", hashlib.sha256(encoded).hexdigest())
