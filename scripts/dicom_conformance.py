@@ -123,7 +123,7 @@ def statement() -> str:
             "",
             "### 2.2 Transfer syntaxes",
             "",
-            "*Generated*, with the decoders of the `dicom` dependencies.",
+            "*Generated*, with the decoders that come with the package.",
             "",
             "| transfer syntax | UID |",
             "|---|---|",

@@ -180,7 +180,7 @@ def collections(worker: Worker, every: int) -> Iterator[tuple[str, MemoryTally]]
     """Every file of the collections as it is, or every n-th."""
     from mutations import made_files, real_files
 
-    for name, paths in {**real_files(), "made by other libraries (MetaImage, NRRD, …)": made_files()}.items():
+    for name, paths in {**real_files(), "other libraries (MetaImage, NRRD, …)": made_files()}.items():
         tally = MemoryTally()
         for path in paths[::every]:
             enter(tally, worker, f"{name}/{path.name}", path)
