@@ -7,15 +7,18 @@ cache of the header scan: a file of unchanged size and time is not opened again.
 from __future__ import annotations
 
 import os
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.printable import printable
 
-from moeclip_med.batch.database import explained, open_database, transaction
+from moeclip_med.batch.database import Database
 from moeclip_med.batch.records import FileStamp
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator
 
     from moeclip_med.batch.headers import FileHeader
@@ -37,20 +40,15 @@ CREATE TABLE IF NOT EXISTS details (item TEXT PRIMARY KEY, identifier TEXT NOT N
 _CHUNK = 5000
 
 
-class Catalogue:
+class Catalogue(Database):
     """The private side of an output folder."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self._connection = open_database(path, _SCHEMA, read_only=read_only)
-
-    def close(self) -> None:
-        """Close the database."""
-        self._connection.close()
+    schema = _SCHEMA
 
     def see(self, stamps: Iterable[FileStamp], walk: int) -> None:
         """Note files that a walk found; those that are new or changed will have to be scanned."""
         rows = [(os.fsencode(stamp.path), stamp.size, stamp.mtime_ns, walk) for stamp in stamps]
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.executemany(
                 "INSERT INTO files (path, size, mtime_ns, walk) VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
                 "is_scanned = is_scanned AND size = excluded.size AND mtime_ns = excluded.mtime_ns, "
@@ -60,22 +58,18 @@ class Catalogue:
 
     def unscanned(self) -> list[FileStamp]:
         """Return some files whose headers have not been read; none when all have."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT path, size, mtime_ns FROM files WHERE is_scanned = 0 LIMIT ?", (_CHUNK,)
-            ).fetchall()
-        return [FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"]) for row in rows]
+        return list(
+            map(_stamp, self._rows("SELECT path, size, mtime_ns FROM files WHERE is_scanned = 0 LIMIT ?", _CHUNK))
+        )
 
     def count_unscanned(self) -> int:
         """Count the files whose headers have not been read."""
-        with explained():
-            row = self._connection.execute("SELECT count(*) FROM files WHERE is_scanned = 0").fetchone()
-        return int(row[0])
+        return self._count("is_scanned = 0")
 
     def add_headers(self, headers: Iterable[FileHeader]) -> None:
         """Note what headers say: which study a file belongs to, or why it belongs to none."""
         listed = list(headers)
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.executemany(
                 "UPDATE files SET is_scanned = 1, study = ?, problem = ? WHERE path = ?",
                 [(header.study, header.problem, os.fsencode(header.path)) for header in listed],
@@ -94,69 +88,50 @@ class Catalogue:
 
     def studies(self, walk: int) -> Iterator[tuple[str, str, list[FileStamp]]]:
         """Return each study seen by a walk: pseudonym, patient's pseudonym, files sorted by path."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT files.study, patient, path, size, mtime_ns FROM files JOIN studies USING (study) "
-                "WHERE files.study <> '' AND walk = ? ORDER BY files.study, path",
-                (walk,),
-            )
-            study, patient, files = "", "", list[FileStamp]()
-            for row in rows:
-                if row["study"] != study and study:
-                    yield study, patient, files
-                    files = []
-                study, patient = row["study"], row["patient"]
-                files.append(FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"]))
-            if study:
-                yield study, patient, files
+        rows = self._rows(
+            "SELECT files.study, patient, path, size, mtime_ns FROM files JOIN studies USING (study) "
+            "WHERE files.study <> '' AND walk = ? ORDER BY files.study, path",
+            walk,
+        )
+        for (study, patient), files in groupby(rows, key=itemgetter("study", "patient")):
+            yield study, patient, list(map(_stamp, files))
 
     def files_of(self, study: str) -> tuple[FileStamp, ...]:
         """Return the files of one study as last seen, sorted by path."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT path, size, mtime_ns FROM files WHERE study = ? AND walk = (SELECT max(walk) FROM files "
-                "WHERE study = ?) ORDER BY path",
-                (study, study),
-            ).fetchall()
-        return tuple(FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"]) for row in rows)
+        rows = self._rows(
+            "SELECT path, size, mtime_ns FROM files WHERE study = ? AND walk = (SELECT max(walk) FROM files "
+            "WHERE study = ?) ORDER BY path",
+            study,
+            study,
+        )
+        return tuple(map(_stamp, rows))
 
     def problems(self, walk: int) -> list[tuple[Path, str]]:
         """Return the files that cannot be read, with the reason."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT path, problem FROM files WHERE problem <> '' AND walk = ? ORDER BY path", (walk,)
-            ).fetchall()
+        rows = self._rows("SELECT path, problem FROM files WHERE problem <> '' AND walk = ? ORDER BY path", walk)
         return [(Path(os.fsdecode(row["path"])), row["problem"]) for row in rows]
 
     def count_others(self, walk: int) -> int:
         """Count the files that are no images."""
-        with explained():
-            row = self._connection.execute(
-                "SELECT count(*) FROM files WHERE study = '' AND problem = '' AND is_scanned AND walk = ?", (walk,)
-            ).fetchone()
-        return int(row[0])
+        return self._count("study = '' AND problem = '' AND is_scanned AND walk = ?", walk)
 
     def add_details(self, details: Iterable[PrivateDetail]) -> None:
         """Keep the real names and full messages behind pseudonyms."""
         rows = [
             (detail.item, printable(detail.identifier), printable(detail.message, lines=True)) for detail in details
         ]
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO details VALUES (?, ?, ?)", rows)
 
     def detail(self, item: str) -> tuple[str, str]:
         """Return the real identifier and full message behind a pseudonym, "" where there is none."""
-        with explained():
-            row = self._connection.execute("SELECT identifier, message FROM details WHERE item = ?", (item,)).fetchone()
+        row = self._row("SELECT identifier, message FROM details WHERE item = ?", item)
         return (row["identifier"], row["message"]) if row else ("", "")
 
     def acquisitions(self) -> dict[str, tuple[str, str]]:
         """Return the scanner's pseudonym and the ISO week of each study whose header tells both."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT study, scanner, week FROM studies WHERE scanner <> '' AND week <> ''"
-            )
-            return {row["study"]: (row["scanner"], row["week"]) for row in rows}
+        rows = self._rows("SELECT study, scanner, week FROM studies WHERE scanner <> '' AND week <> ''")
+        return {row["study"]: (row["scanner"], row["week"]) for row in rows}
 
     def add_study(self, header: FileHeader) -> None:
         """Note a study that no file of the archive holds: one that a PACS told."""
@@ -164,15 +139,12 @@ class Catalogue:
 
     def identities(self) -> dict[str, dict[str, str]]:
         """Return PatientID, AccessionNumber and UID of each study by its pseudonym: for `--identify`."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT study, study_uid, patient_id, accession_number FROM studies"
-            ).fetchall()
-        return {
-            row["study"]: {
-                "patient_id": row["patient_id"],
-                "accession_number": row["accession_number"],
-                "study_uid": row["study_uid"],
-            }
-            for row in rows
-        }
+        rows = map(dict, self._rows("SELECT study, patient_id, accession_number, study_uid FROM studies"))
+        return {row.pop("study"): row for row in rows}
+
+    def _count(self, condition: str, *values: object) -> int:
+        return sum(row[0] for row in self._rows(f"SELECT count(*) FROM files WHERE {condition}", *values))  # noqa: S608 - constants
+
+
+def _stamp(row: sqlite3.Row) -> FileStamp:
+    return FileStamp(Path(os.fsdecode(row["path"])), row["size"], row["mtime_ns"])

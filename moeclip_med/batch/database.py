@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _WAIT_SECONDS = 30.0
@@ -81,6 +82,31 @@ def explained(path: Path | None = None) -> Iterator[None]:
         raise StorageError(
             f"{where}: {error.strerror or error}; check the output folder, then run the same command again"
         ) from error
+
+
+class Database:
+    """A database of an output folder."""
+
+    schema: ClassVar[str]
+    """What makes its tables."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._connection = open_database(path, self.schema, read_only=read_only)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Do several things at once or not at all."""
+        return transaction(self._connection)
+
+    def _rows(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
+        with explained():
+            yield from self._connection.execute(query, values)
+
+    def _row(self, query: str, *values: object) -> sqlite3.Row | None:
+        return next(self._rows(query, *values), None)
 
 
 _LOCK_WAIT_SECONDS = 1.0

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from moeclip_med.batch.database import explained, open_database, transaction
-from moeclip_med.batch.records import FindingRecord, SeriesRecord, SeriesState, StudyState
+import msgspec
+
+from moeclip_med.batch.database import Database
+from moeclip_med.batch.records import SeriesRecord, SeriesState, StudyState
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from moeclip_med.batch.records import FileStamp, StudyReport
 
@@ -81,44 +82,36 @@ class Counts:
         return self.studies[StudyState.DONE] + self.studies[StudyState.FAILED]
 
 
-class Ledger:
+class Ledger(Database):
     """The ledger of one output folder."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self._connection = open_database(path, _SCHEMA, read_only=read_only)
-
-    def close(self) -> None:
-        """Close the database."""
-        self._connection.close()
+    schema = _SCHEMA
 
     @property
     def is_begun(self) -> bool:
         """Whether its tables are there: a full disk can end a run between the file and what it should hold."""
-        with explained():
-            found = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone()
-        return found is not None
+        return self._row("SELECT 1 FROM sqlite_master WHERE name = 'runs'") is not None
 
     def meta(self, name: str) -> str:
         """Return a value kept under a name, or ""."""
-        with explained():
-            row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        row = self._row("SELECT value FROM meta WHERE name = ?", name)
         return row["value"] if row else ""
 
     def set_meta(self, name: str, value: str) -> None:
         """Keep a value under a name."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def start_run(self, version: str) -> int:
         """Begin a run; what an earlier one left running is waiting again. Returns the run's number."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute("UPDATE studies SET state = ? WHERE state = ?", (StudyState.WAITING, StudyState.RUNNING))
             cursor = connection.execute("INSERT INTO runs (version, started) VALUES (?, ?)", (version, time.time()))
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, outcome: str) -> None:
         """End a run; what was running is waiting again."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute("UPDATE runs SET ended = ?, outcome = ? WHERE run = ?", (time.time(), outcome, run))
             connection.execute("UPDATE studies SET state = ? WHERE state = ?", (StudyState.WAITING, StudyState.RUNNING))
 
@@ -132,13 +125,9 @@ class Ledger:
             (study, patient, signature, len(files), sum(stamp.size for stamp in files), StudyState.WAITING),
         )
 
-    def transaction(self) -> Any:  # noqa: ANN401 - a context manager, whose type nobody needs
-        """Do several things at once or not at all."""
-        return transaction(self._connection)
-
     def forget_results(self) -> None:
         """Make every study waiting again: for `--redo`."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM series")
             connection.execute(
                 "UPDATE studies SET state = ?, reason = '', attempts = 0, deaths = 0", (StudyState.WAITING,)
@@ -151,7 +140,7 @@ class Ledger:
             conditions.append("state = 'failed' OR study IN (SELECT study FROM series WHERE state = 'failed')")
         if filtered:
             conditions.append("study IN (SELECT study FROM series WHERE is_filtered)")
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             for condition in conditions:
                 connection.execute(
                     f"UPDATE studies SET state = ?, reason = '', deaths = 0 WHERE {condition}",  # noqa: S608 - constants
@@ -160,7 +149,7 @@ class Ledger:
 
     def claim(self, run: int) -> StudyRow | None:
         """Take the next waiting study, those tried least first; it is this run's and nobody else's from now on."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             row = connection.execute(
                 "UPDATE studies SET state = ?, run = ?, attempts = attempts + 1 WHERE study = (SELECT study FROM "
                 "studies WHERE state = ? ORDER BY attempts, study LIMIT 1) RETURNING *",
@@ -175,7 +164,7 @@ class Ledger:
             report: What it reports.
             keep_others: Keep the series that the report does not name.
         """
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             if not keep_others:
                 connection.execute("DELETE FROM series WHERE study = ?", (report.study,))
             connection.executemany(
@@ -192,7 +181,7 @@ class Ledger:
 
     def give_back(self, study: str, *, died: bool) -> int:
         """Make a study waiting again; `died` when its worker died. Returns how often that has happened."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             row = connection.execute(
                 "UPDATE studies SET state = ?, deaths = deaths + ? WHERE study = ? RETURNING deaths",
                 (StudyState.WAITING, int(died), study),
@@ -201,19 +190,12 @@ class Ledger:
 
     def has_waiting(self) -> bool:
         """Whether any study waits; takes no longer in a large ledger than in a small one, unlike counting."""
-        with explained():
-            row = self._connection.execute(
-                "SELECT 1 FROM studies WHERE state = ? LIMIT 1", (StudyState.WAITING,)
-            ).fetchone()
-        return row is not None
+        return self._row("SELECT 1 FROM studies WHERE state = ? LIMIT 1", StudyState.WAITING) is not None
 
     def counts(self) -> Counts:
         """Count studies and series by state."""
-        with explained():
-            studies = self._connection.execute("SELECT state, count(*) FROM studies GROUP BY state").fetchall()
-            series = self._connection.execute("SELECT state, count(*) FROM series GROUP BY state").fetchall()
-        by_study = {row[0]: row[1] for row in studies}
-        by_series = {row[0]: row[1] for row in series}
+        by_study = dict(map(tuple, self._rows("SELECT state, count(*) FROM studies GROUP BY state")))
+        by_series = dict(map(tuple, self._rows("SELECT state, count(*) FROM series GROUP BY state")))
         return Counts(
             {state: by_study.get(state, 0) for state in StudyState},
             {state: by_series.get(state, 0) for state in SeriesState},
@@ -221,37 +203,21 @@ class Ledger:
 
     def studies(self) -> Iterator[StudyRow]:
         """Return every study, sorted by pseudonym."""
-        with explained():
-            for row in self._connection.execute("SELECT * FROM studies ORDER BY study"):
-                yield _study_row(row)
+        return map(_study_row, self._rows("SELECT * FROM studies ORDER BY study"))
 
     def series(self) -> Iterable[tuple[str, SeriesRecord]]:
         """Return the study and the record of every series, sorted by study."""
-        with explained():
-            for row in self._connection.execute("SELECT study, record FROM series ORDER BY study, series"):
-                yield row["study"], record_from_json(row["record"])
+        for row in self._rows("SELECT study, record FROM series ORDER BY study, series"):
+            yield row["study"], record_from_json(row["record"])
 
     def last_run(self) -> sqlite3.Row | None:
         """Return number, version, start, end and outcome of the last run."""
-        with explained():
-            row: sqlite3.Row | None = self._connection.execute(
-                "SELECT * FROM runs ORDER BY run DESC LIMIT 1"
-            ).fetchone()
-        return row
+        return self._row("SELECT * FROM runs ORDER BY run DESC LIMIT 1")
 
 
 def record_from_json(text: str) -> SeriesRecord:
     """Read a series' record from JSON; fields that a later version adds are ignored."""
-    values = json.loads(text)
-    known = {field.name for field in fields(SeriesRecord)}
-    values = {name: value for name, value in values.items() if name in known}
-    values["state"] = SeriesState(values["state"])
-    values["notes"] = tuple(values.get("notes", ()))
-    values["found"] = tuple(
-        FindingRecord(**{**finding, "peak_voxel": tuple(finding.get("peak_voxel", (-1, -1, -1)))})
-        for finding in values.get("found", ())
-    )
-    return SeriesRecord(**values)
+    return msgspec.json.decode(text, type=SeriesRecord)
 
 
 def _to_json(record: SeriesRecord) -> str:
@@ -259,6 +225,4 @@ def _to_json(record: SeriesRecord) -> str:
 
 
 def _study_row(row: sqlite3.Row) -> StudyRow:
-    values = {field.name: row[field.name] for field in fields(StudyRow)}
-    values["state"] = StudyState(values["state"])
-    return StudyRow(**values)
+    return msgspec.convert(dict(row), StudyRow)

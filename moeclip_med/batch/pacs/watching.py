@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from moeclip_med.batch.database import explained, open_database, transaction
+from moeclip_med.batch.database import Database
 from moeclip_med.batch.pacs.http import PacsError, PacsGoneError, PacsUnreachableError
 from moeclip_med.batch.pacs.scoring import reason_not_to_fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from moeclip_med.batch.pacs.scoring import PacsJob, PacsResult
 
@@ -78,25 +77,19 @@ class Pending:
     reason: str
 
 
-class WatchMemory:
+class WatchMemory(Database):
     """What was seen and done; holds real UIDs, so it is readable by its owner alone."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self._connection = open_database(path, _SCHEMA, read_only=read_only)
-
-    def close(self) -> None:
-        """Close the database."""
-        self._connection.close()
+    schema = _SCHEMA
 
     def fact(self, name: str) -> str:
         """Return a value kept under a name, or ""."""
-        with explained():
-            row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        row = self._row("SELECT value FROM facts WHERE name = ?", name)
         return row["value"] if row else ""
 
     def keep_fact(self, name: str, value: str) -> None:
         """Keep a value under a name."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def watermark(self, today: date) -> date:
@@ -108,26 +101,21 @@ class WatchMemory:
 
     def own_series(self) -> set[str]:
         """Return the SeriesInstanceUIDs of everything stored so far."""
-        with explained():
-            return {row["series_uid"] for row in self._connection.execute("SELECT series_uid FROM own_series")}
+        return {row["series_uid"] for row in self._rows("SELECT series_uid FROM own_series")}
 
     def note_own(self, series_uids: Iterable[str]) -> None:
         """Remember series as our own."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO own_series VALUES (?)", [(uid,) for uid in series_uids])
 
     def to_look_at(self, now: float) -> list[str]:
         """Return the studies that are due: those that were changing, and those whose next try has come."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT study_uid FROM watched WHERE state = ? OR (state = ? AND next_try <= ?) ORDER BY next_try",
-                (_CHANGING, _WAITING, now),
-            ).fetchall()
-        return [row["study_uid"] for row in rows]
+        query = "SELECT study_uid FROM watched WHERE state = ? OR (state = ? AND next_try <= ?) ORDER BY next_try"
+        return [row["study_uid"] for row in self._rows(query, _CHANGING, _WAITING, now)]
 
     def is_ready(self, study_uid: str, content: str, now: float) -> bool:
         """Whether a study waits to be scored and holds what it held last time; remembers what it holds now."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             row = connection.execute("SELECT * FROM watched WHERE study_uid = ?", (study_uid,)).fetchone()
             if row is not None and row["content"] == content and row["state"] != _GONE:
                 return bool(row["state"] == _CHANGING or (row["state"] == _WAITING and row["next_try"] <= now))
@@ -139,16 +127,15 @@ class WatchMemory:
 
     def note_series(self, study_uid: str, series_uid: str, instances: int) -> None:
         """Remember that a series is done, as long as it holds so many instances."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO done_series VALUES (?, ?, ?)", (study_uid, series_uid, instances)
             )
 
     def done_series(self, study_uid: str) -> dict[str, int]:
         """Return the series of a study that are done, with the number of their instances then."""
-        with explained():
-            rows = self._connection.execute("SELECT * FROM done_series WHERE study_uid = ?", (study_uid,))
-            return {row["series_uid"]: row["instances"] for row in rows}
+        rows = self._rows("SELECT * FROM done_series WHERE study_uid = ?", study_uid)
+        return {row["series_uid"]: row["instances"] for row in rows}
 
     def note_done(self, study_uid: str) -> None:
         """Remember that a study is done, as long as it holds the same."""
@@ -160,7 +147,7 @@ class WatchMemory:
 
     def note_trouble(self, study_uid: str, reason: str, now: float) -> float:
         """Put a study off, twice as long each time; returns when it is tried again, s since 1970."""
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO watched (study_uid, content, state) VALUES (?, '', ?) ON CONFLICT DO NOTHING",
                 (study_uid, _WAITING),
@@ -175,20 +162,15 @@ class WatchMemory:
 
     def pending(self) -> list[Pending]:
         """Return the studies that wait for another try, the next first."""
-        with explained():
-            rows = self._connection.execute(
-                "SELECT study_uid, tries, next_try, reason FROM watched WHERE state = ? ORDER BY next_try", (_WAITING,)
-            )
-            return [Pending(*row) for row in rows]
+        query = "SELECT study_uid, tries, next_try, reason FROM watched WHERE state = ? ORDER BY next_try"
+        return [Pending(*row) for row in self._rows(query, _WAITING)]
 
     def counts(self) -> dict[str, int]:
         """Count studies by state."""
-        with explained():
-            rows = self._connection.execute("SELECT state, count(*) FROM watched GROUP BY state").fetchall()
-        return {row[0]: row[1] for row in rows}
+        return dict(map(tuple, self._rows("SELECT state, count(*) FROM watched GROUP BY state")))
 
     def _set_state(self, study_uid: str, state: str) -> None:
-        with transaction(self._connection) as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "UPDATE watched SET state = ?, tries = 0, next_try = 0, reason = '' WHERE study_uid = ?",
                 (state, study_uid),
