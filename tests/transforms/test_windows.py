@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,16 @@ def test_what_is_not_finite_becomes_zero():
     assert window.apply(values).tolist() == [0, 0, 0, 0.5]
     assert window.foreground(values).tolist() == [False, False, False, True]
     assert values[3] == 5  # the input is left as it was
+
+
+def test_fitting_a_window_copies_no_volume():
+    voxels = np.random.default_rng(0).normal(100, 20, (128, 128, 128)).astype(np.float32)
+    volume = volume_of(voxels.transpose(2, 1, 0))  # as memory holds DICOM slices
+    tracemalloc.start()
+    fit_window(volume, ImageType.MR)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < voxels.nbytes / 2  # one mask of the whole is a quarter
 
 
 def test_numpy_and_torch_agree():

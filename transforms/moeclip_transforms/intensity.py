@@ -179,7 +179,7 @@ def _masked_background(image: NDArray[np.float32]) -> float | None:
     first = image[0]
     # The ends of a thin stack are whole slices of tissue, no border.
     thick = [axis for axis in range(3) if first.shape[axis] >= _THIN]
-    sides = [np.take(first, index, axis) for axis in thick for index in (0, -1)]
+    sides = [np.moveaxis(first, axis, 0)[index] for axis in thick for index in (0, -1)]  # views; take copies the volume
     if not sides:
         return None
     border: NDArray[np.float32] = np.concatenate([side.ravel() for side in sides])
