@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,10 +136,14 @@ def every(milliseconds: int, act: Callable[[], None]) -> Any:  # noqa: ANN401 - 
     return timer
 
 
-def private_bytes(process_id: int) -> int:
-    """Memory of a process that is its own, plus its share of what it shares (Linux: PSS), in bytes."""
-    info = psutil.Process(process_id).memory_full_info()
-    return int(getattr(info, "pss", info.rss))
+def own_bytes(process_id: int) -> int:
+    """Memory of a process that no file on disk backs, its share of shared memory included, in bytes (Linux).
+
+    Libraries are left out: their pages are divided among all programs that use them, whatever those do.
+    """
+    lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))]
+    return 1024 * sum(kilobytes)
 
 
 def run(widget: AnomalyWidget) -> float:
@@ -193,7 +196,7 @@ def measure_memory(widget: AnomalyWidget, volume_mib: float) -> Record:
     from napari_moeclip.backend import shared_backend
 
     def used() -> int:
-        return private_bytes(os.getpid()) + private_bytes(shared_backend().process_id)
+        return own_bytes(os.getpid()) + own_bytes(shared_backend().process_id)
 
     seen = [used()]
     watch = every(300, lambda: seen.append(used()))
@@ -311,7 +314,7 @@ def main() -> None:
         del noise
         figures["opening_bare_headers"] = measure_opening(viewer, plain, Path(name) / "bare")
         first = Path(name) / "first.nii.gz"
-        write_nifti(first, image[:, :, ::40], brain.affine)
+        write_nifti(first, image[:, :, ::8], brain.affine)  # as many slices as the network takes at a time
         figures["scoring"] = measure_scoring(viewer, plain, path, first)
         viewer.close()
         shared_backend().end()
