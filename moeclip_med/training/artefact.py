@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.training.lite import IndustrialTask
@@ -97,10 +98,8 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
     Returns:
         `folder`.
     """
-    state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)["network"]
-    load_trained_state(task.network, state)
+    state = _load_best(task, run)
     scale, threshold = measure_scale(task)
-    settings = task.settings_json()
     metadata = ModelMetadata(
         name=name,
         version=VERSIONS.get(name, "1"),
@@ -110,14 +109,7 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
         licence=licence,
         tower_licence=tower.terms,
         training_data=training_data(task.trained, terms or {}),
-        training={
-            "recipe": name,
-            **{key: str(value) for key, value in settings["settings"].items()},
-            "images_sha256": settings["images"]["trained"],
-            "held_out_images_sha256": settings["images"]["held_out"],
-            "steps": str(progress.step),
-            "chosen": chosen(progress),
-        },
+        training=_training(name, task, progress),
         initialization=describe_initialization(task.network.architecture),
         tower_sha256=tower.sha256,
         notes=NOTES,
@@ -158,9 +150,7 @@ def write_transformer_model(
 
     The score scale is measured on held-out normal images, where there are any; else it follows from the formula.
     """
-    state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)["network"]
-    load_trained_state(task.network, state)
-    settings = task.settings_json()
+    state = _load_best(task, run)
     scale, threshold = transformer_scale(task)
     metadata = ModelMetadata(
         name=built.name,
@@ -172,19 +162,32 @@ def write_transformer_model(
         tower_licence=built.tower_terms,
         prompts=Prompts(),
         training_data=training_data(task.trained, terms or {}),
-        training={
-            "recipe": built.name,
-            **{name: str(value) for name, value in settings["settings"].items()},
-            "images_sha256": settings["images"]["trained"],
-            "held_out_images_sha256": settings["images"]["held_out"],
-            "steps": str(progress.step),
-            "chosen": chosen(progress),
-        },
+        training=_training(built.name, task, progress),
         initialization=describe_initialization(task.network.architecture),
         tower_sha256=built.tower_sha256,
     )
     save_model(folder, state, metadata)
     return folder
+
+
+def _load_best(task: IndustrialTask | TransformerTask, run: Path) -> dict[str, Tensor]:
+    """Put the weights of a run's best checkpoint into the task's network, and return them."""
+    state: dict[str, Tensor] = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)["network"]
+    load_trained_state(task.network, state)
+    return state
+
+
+def _training(recipe: str, task: IndustrialTask | TransformerTask, progress: TrainingProgress) -> dict[str, str]:
+    """Return what the metadata say of a training."""
+    settings = task.settings_json()
+    return {
+        "recipe": recipe,
+        **{name: str(value) for name, value in settings["settings"].items()},
+        "images_sha256": settings["images"]["trained"],
+        "held_out_images_sha256": settings["images"]["held_out"],
+        "steps": str(progress.step),
+        "chosen": chosen(progress),
+    }
 
 
 def transformer_scale(task: TransformerTask) -> tuple[ScoreScale, Threshold]:
@@ -196,12 +199,7 @@ def transformer_scale(task: TransformerTask) -> tuple[ScoreScale, Threshold]:
             maps.append(task.maps_of(normal, group.name))
     if not maps:
         return uncalibrated_scale(task.network.architecture), Threshold(0.5, "no normal image was held out")
-    scale, threshold = scale_of_normals(np.concatenate(maps))
-    source = f"{sum(map(len, maps))} held-out normal industrial images"
-    return (
-        ScoreScale(scale.centre, scale.spread, f"0.5 is the threshold; median pixel of {source}: {MEDIAN_SCORE}"),
-        Threshold(threshold, f"{MAXIMA_PERCENTILE:g}th percentile of the map maxima of {source}"),
-    )
+    return _calibrate(np.concatenate(maps), f"{sum(map(len, maps))} held-out normal industrial images")
 
 
 def chosen(progress: TrainingProgress) -> str:
@@ -222,8 +220,12 @@ def measure_scale(task: IndustrialTask) -> tuple[ScoreScale, Threshold]:
     real = np.stack([central_square(image, size)[0] for image in task.held_normals])
     made = held_out_normal_samples(task.validation_mix, len(real))
     maps = task.maps_of(np.concatenate([real, made]))
-    scale, threshold = scale_of_normals(maps)
     source = f"{len(real)} held-out normal industrial images and {len(made)} defect-free images made from them"
+    return _calibrate(maps, source)
+
+
+def _calibrate(maps: NDArray[np.float32], source: str) -> tuple[ScoreScale, Threshold]:
+    scale, threshold = scale_of_normals(maps)
     return (
         ScoreScale(scale.centre, scale.spread, f"0.5 is the threshold; median pixel of {source}: {MEDIAN_SCORE}"),
         Threshold(threshold, f"{MAXIMA_PERCENTILE:g}th percentile of the map maxima of {source}"),

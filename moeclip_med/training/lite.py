@@ -18,17 +18,14 @@ from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.model.towers import build_tower
 from moeclip_med.training.features import FeatureStore, open_store, stage_encoder
-from moeclip_med.training.loop import Validation
 from moeclip_med.training.objectives import industrial_losses
 from moeclip_med.training.validation import (
-    GroupScores,
+    Validation,
     ValidationGroup,
     category_groups,
     hold_out_normals,
-    score_group,
-    selection_score,
     synthetic_groups,
-    validation_picture,
+    validate,
 )
 
 if TYPE_CHECKING:
@@ -108,15 +105,7 @@ class IndustrialTask:
 
     def validate(self) -> Validation:
         """Held-out categories and held-out synthetic defects."""
-        scores: dict[str, GroupScores] = {}
-        values: dict[str, float] = {}
-        pictures: dict[str, NDArray[np.uint8]] = {}
-        for group in self.groups:
-            scores[group.name], maps = score_group(group, self.maps_of)
-            values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}
-            low, high = np.quantile(maps, [0.02, 0.998])
-            pictures[group.name] = validation_picture(group, maps, (float(low), float(high)))
-        return Validation(selection_score(scores), values, pictures)
+        return validate(self.groups, lambda images, _: self.maps_of(images))
 
     @torch.inference_mode()
     def maps_of(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

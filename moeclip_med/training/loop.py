@@ -22,34 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import numpy as np
     from lightning.fabric import Fabric
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from moeclip_med.model.fused import FusedNetwork
     from moeclip_med.model.network import MoEClip
     from moeclip_med.model.outputs import TrainingOutput
     from moeclip_med.training.run_log import RunLog
+    from moeclip_med.training.validation import Validation
 
 
 Precision = Literal["bf16-mixed", "32-true"]
 """Lightning Fabric's names for how numbers are computed."""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What a validation found.
-
-    Attributes:
-        score: The number that chooses the checkpoint; larger is better.
-        values: Every figure behind it, by name, for the log.
-        pictures: RGB pictures by name, (rows, columns, 3) uint8.
-    """
-
-    score: float
-    values: dict[str, float]
-    pictures: dict[str, NDArray[np.uint8]]
 
 
 class TrainingTask(Protocol):

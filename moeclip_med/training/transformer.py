@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,15 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from moeclip_med.industrial.datasets import images_hash, split_categories
 from moeclip_med.model.losses import maps_loss
 from moeclip_med.training.geometric import random_geometry, transform
-from moeclip_med.training.loop import Validation
 from moeclip_med.training.settings import LossWeights
-from moeclip_med.training.validation import (
-    GroupScores,
-    category_groups,
-    score_group,
-    selection_score,
-    validation_picture,
-)
+from moeclip_med.training.validation import Validation, category_groups, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -217,15 +209,7 @@ class TransformerTask:
 
     def validate(self) -> Validation:
         """The held-out categories."""
-        scores: dict[str, GroupScores] = {}
-        values: dict[str, float] = {}
-        pictures: dict[str, NDArray[np.uint8]] = {}
-        for group in self.groups:
-            scores[group.name], maps = score_group(group, partial(self.maps_of, category=group.name))
-            values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}
-            low, high = np.quantile(maps, [0.02, 0.998])
-            pictures[group.name] = validation_picture(group, maps, (float(low), float(high)))
-        return Validation(selection_score(scores), values, pictures)
+        return validate(self.groups, self.maps_of)
 
     @torch.inference_mode()
     def maps_of(self, images: NDArray[np.uint8], category: str) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.industrial.mix import Mix
+
+MapsOf: TypeAlias = "Callable[[NDArray[np.uint8], str], NDArray[np.float32]]"
+"""From images (n, size, size, 3) uint8 and the name of their group to raw anomaly maps (n, m, m)."""
 
 BINNING = Binning(centre=0.0, spread=1.0, bins=1 << 16)
 
@@ -44,6 +47,21 @@ class ValidationGroup:
     name: str
     images: NDArray[np.uint8]
     masks: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Attributes:
+        score: The number that chooses the checkpoint; larger is better.
+        values: Every figure behind it, by name, for the log.
+        pictures: RGB pictures by name, (rows, columns, 3) uint8.
+    """
+
+    score: float
+    values: dict[str, float]
+    pictures: dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -127,24 +145,27 @@ def held_out_normal_samples(mix: Mix, count: int) -> NDArray[np.uint8]:
     return np.stack(found)
 
 
-def score_group(
-    group: ValidationGroup, maps_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-) -> tuple[GroupScores, NDArray[np.float32]]:
-    """Evaluate a group's maps; an image's score is its map's maximum.
+def validate(groups: Iterable[ValidationGroup], maps_of: MapsOf) -> Validation:
+    """Evaluate groups of images by the raw maps that a network makes of them."""
+    scores: dict[str, GroupScores] = {}
+    values: dict[str, float] = {}
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    for group in groups:
+        maps = maps_of(group.images, group.name)
+        scores[group.name] = score_group(group, maps)
+        values |= {f"{group.name}_{name}": value for name, value in vars(scores[group.name]).items()}
+        low, high = np.quantile(maps, [0.02, 0.998])
+        pictures[group.name] = validation_picture(group, maps, (float(low), float(high)))
+    return Validation(selection_score(scores), values, pictures)
 
-    Args:
-        group: Images and masks.
-        maps_of: From images (n, size, size, 3) uint8 to raw anomaly maps (n, m, m).
 
-    Returns:
-        The scores, and the maps.
-    """
-    maps = maps_of(group.images)
+def score_group(group: ValidationGroup, maps: NDArray[np.float32]) -> GroupScores:
+    """Evaluate a group's raw anomaly maps (n, m, m); an image's score is its map's maximum."""
     masks = shrunk_masks(group.masks, maps.shape[1])
     labels: NDArray[np.bool_] = np.asarray(group.masks.any(axis=(1, 2)), dtype=np.bool_)
     pixel_auroc, pixel_ap = areas(maps, masks)
     image_auroc, _ = areas(maps.max(axis=(1, 2)), labels)
-    return GroupScores(pixel_auroc, pixel_ap, image_auroc), maps
+    return GroupScores(pixel_auroc, pixel_ap, image_auroc)
 
 
 def shrunk_masks(masks: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
