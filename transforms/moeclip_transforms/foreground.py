@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moeclip_transforms.volume import Volume
 
 _MINIMUM_SHARE = 0.01
-_CHUNK_VALUES = 2**20
+_CHUNK_VALUES = 2**18
 """So many values of a volume are copied at a time: slices may be large, and have three channels."""
 
 
