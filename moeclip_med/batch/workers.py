@@ -166,7 +166,8 @@ def load_noticed(load: LoadsDetector) -> tuple[Detector, tuple[str, ...]]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", NoticeWarning)
         detector = load()
-    return detector, tuple(dict.fromkeys(str(notice.message) for notice in caught))
+    notices = (str(one.message) for one in caught if issubclass(one.category, NoticeWarning))
+    return detector, tuple(dict.fromkeys(notices))
 
 
 class _Reporter:

@@ -121,10 +121,14 @@ def _end_in_order_when_terminated() -> None:
 
 
 def _show_notices_only() -> None:
-    """Show our own warnings as one line; hide those of libraries, which may quote values of a patient's header."""
+    """Show our own warnings as one line; hide those of libraries, which may quote values of a patient's header.
 
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        print_warning(str(message))
+    A library that sets a filter when it is imported lets its own pass, so their kind is asked for here as well.
+    """
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if issubclass(category, NoticeWarning):
+            print_warning(str(message))
 
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", NoticeWarning)

@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 
+from moeclip_med.batch.workers import load_noticed
 from moeclip_med.cli import app as app_module
 from moeclip_med.engines.base import EngineWarning
 
@@ -114,3 +115,25 @@ def test_every_engine_fallback_is_shown(monkeypatch, capsys):
         app_module.main()
 
     assert "warning: OpenVINO is not used" in capsys.readouterr().err
+
+
+def warn_as_a_library_that_sets_its_own_filter():
+    """As `openvino.runtime` 2025.0 does when NNCF imports it."""
+    warnings.simplefilter("default")
+    warnings.warn("a value of a header", DeprecationWarning, stacklevel=1)
+    warnings.warn("OpenVINO is not used: PyTorch runs", EngineWarning, stacklevel=1)
+
+
+def test_a_library_cannot_show_its_own_warnings(monkeypatch, capsys):
+    monkeypatch.setattr(app_module, "app", warn_as_a_library_that_sets_its_own_filter)
+    with warnings.catch_warnings():
+        app_module.main()
+
+    assert capsys.readouterr().err.count("warning:") == 1
+
+
+def test_nor_does_the_triage_list_take_them_for_notices():
+    with warnings.catch_warnings():
+        _, notices = load_noticed(warn_as_a_library_that_sets_its_own_filter)
+
+    assert notices == ("OpenVINO is not used: PyTorch runs",)
