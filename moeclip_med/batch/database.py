@@ -78,6 +78,11 @@ def explained(path: Path | None = None) -> Iterator[None]:
         raise StorageError(
             f"{where} is damaged ({error}); restore it from a copy, or start again in another output folder"
         ) from error
+    except PermissionError as error:
+        raise StorageError(
+            f'"{error.filename or path}": {error.strerror}; it may belong to another user: change its permissions, or '
+            "choose another output folder"
+        ) from error
     except OSError as error:
         raise StorageError(
             f"{where}: {error.strerror or error}; check the output folder, then run the same command again"

@@ -38,11 +38,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file, and the text metadata in its header.
 
     Raises:
-        InputError: The file does not exist, is truncated or is no safetensors file.
+        InputError: The file does not exist or may not be read, is truncated or is no safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
-    _check_exists(path)
+    _check_readable(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
@@ -55,11 +55,11 @@ def read_checkpoint(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
     """What a `.pt` or `.pth` file holds, tensors and plain containers only; other pickles are never run.
 
     Raises:
-        InputError: The file does not exist, is truncated, or holds anything else.
+        InputError: The file does not exist or may not be read, is truncated, or holds anything else.
     """
     import pickle
 
-    _check_exists(path)
+    _check_readable(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -104,6 +104,10 @@ def _and_more(names: list[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _check_exists(path: Path) -> None:
+def _check_readable(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path.")
+    try:
+        path.open("rb").close()
+    except OSError as error:  # safetensors would say that it is not there
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions.") from None

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from moeclip_transforms.errors import InputError
-from sentences import facts
+from sentences import facts, lacking
 
-from moeclip_med.batch.database import RunLock, StorageError
+from moeclip_med.batch.database import RunLock, StorageError, explained
 from moeclip_med.batch.ledger import Ledger
 from moeclip_med.batch.records import FileStamp, SeriesRecord, SeriesState, StudyReport, StudyState
 
@@ -201,3 +201,10 @@ def test_a_damaged_ledger_is_one_sentence(tmp_path):
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match="is damaged .*; restore it from a copy, or start again in another"):
         Ledger(path)
+
+
+def test_what_another_user_owns_is_named(tmp_path):
+    """As the key, or a private folder, of another user's run."""
+    with pytest.raises(StorageError) as caught, explained(tmp_path / "out"):
+        raise PermissionError(1, "Operation not permitted", str(tmp_path / "out" / ".batch" / "key"))
+    assert not lacking(caught.value, "key", "Operation not permitted", "another user", "output folder")

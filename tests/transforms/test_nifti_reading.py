@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moeclip_transforms import ImageType, InputError, open_source, read_volume, slice_views
 from nibabel.testing import data_path
-from sentences import facts
+from sentences import facts, lacking
 
 EXAMPLES = Path(data_path)
 
@@ -200,6 +200,12 @@ def test_gzip_of_something_else(tmp_path):
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(b"rubbish" * 100))
     assert message_of(path).startswith('"a.nii.gz" is not a readable NIfTI file (')
+
+
+def test_a_file_that_is_compressed_twice(tmp_path):
+    once = gzip.compress(save(tmp_path / "a.nii", np.ones((4, 5, 6), np.int16)).read_bytes())
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(once))
+    assert not lacking(message_of(tmp_path / "a.nii.gz"), '"a.nii.gz"', "compressed twice", "gunzip")
 
 
 def test_header_without_its_image(tmp_path):

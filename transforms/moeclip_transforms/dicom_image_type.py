@@ -41,6 +41,7 @@ _VIDEO_SYNTAX = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?$")
 _SIEMENS_MOSAIC, _UIH_GRID = ("SIEMENS MR HEADER", 0x0019100A), ("Image Private Header", 0x00651050)
 """How many slices are tiled in one image, by two vendors, each with the creator of its private block."""
 _CLIP_MODALITIES = frozenset(["ES", "US", "XA", "RF", "IVUS", "GM", "XC", "IVOCT"])
+_CUT = ", or was cut off before them; if it should be one, copy it again"
 _HOUNSFIELD = ("", "HU", "HU_MOD", "US")
 IMAGE_TYPE_KEYWORDS: tuple[str | int, ...] = (
     "Modality", "SOPClassUID", "BodyPartExamined", "SeriesDescription", "ProtocolName", "StudyDescription",
@@ -60,8 +61,8 @@ def no_image_reason(header: Dataset, *, has_pixels: bool) -> str:
     if reason := _document_reason(text(header, "SOPClassUID")):
         return reason
     if not text(header, "Rows"):
-        return "no image: it has no rows"
-    return "" if has_pixels else "no image: it has no pixel data"
+        return f"no image: it has no rows{_CUT}"
+    return "" if has_pixels else f"no image: it has no pixel data{_CUT}"
 
 
 def image_type_of(header: Dataset) -> ImageType:

@@ -131,9 +131,12 @@ def _head(content: bytes | bytearray, path: Path) -> bytes:
     if not content.startswith(_GZIP):
         return bytes(content[:HEADER_BYTES])
     try:
-        return zlib.decompressobj(wbits=31).decompress(content[:_HEAD_BYTES], HEADER_BYTES)
+        head = zlib.decompressobj(wbits=31).decompress(content[:_HEAD_BYTES], HEADER_BYTES)
     except zlib.error as error:
         raise damaged(path.name, reason(error)) from error
+    if head.startswith(_GZIP):
+        raise InputError(f'"{path.name}" is compressed twice; expected once: unpack it with gunzip.')
+    return head
 
 
 def _stored(header: NiftiHeader, content: bytearray, time_point: int, path: Path) -> NDArray[Any]:
