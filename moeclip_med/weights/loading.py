@@ -127,6 +127,10 @@ def assemble(
         if prompts is not None:
             notes.append(f'model "{metadata.name}" has learned prompts: the typed prompts are ignored.')
             warnings.warn(notes[-1], ModelWarning, stacklevel=3)
+        if tower_weights is not None:  # looked at now: an engine that has its compiled model builds no network
+            _, opened = build_network(architecture, tower_weights)
+            _check_tower(metadata, opened)
+            metadata = replace(metadata, tower_sha256=opened.sha256)
         build = partial(_build_with_learned_prompts, metadata, architecture, adapters, tower_weights)
         members = _members(metadata, architecture, adapters, tower_weights)
         return LoadedModel(build, metadata, None, metadata.identity(), tuple(notes), members)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -17,7 +19,7 @@ from moeclip_med.model.network import MoEClip
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.model.towers import build_tower
 from moeclip_med.weights import ModelMetadata, Threshold, load_model
-from moeclip_med.weights.efficientnet import SHA256, load_network
+from moeclip_med.weights.efficientnet import SHA256, load_network, weights_path
 from moeclip_med.weights.loading import ModelWarning
 from moeclip_med.weights.metadata import uncalibrated_scale
 from moeclip_med.weights.openclip import build_clip, clip_config
@@ -291,3 +293,21 @@ def test_a_damaged_cache_entry_is_computed_again(folder, cache):
     with pytest.warns(ModelWarning, match="kept at .* damaged; .*computed again"):
         torch.testing.assert_close(load_model(folder).text, text)
     torch.testing.assert_close(load_model(folder).text, text)
+
+
+def test_a_file_for_the_tower_is_looked_at_when_the_model_is_loaded(tmp_path):
+    """An engine that has its compiled model never builds the network, which would refuse the file."""
+    (tmp_path / "tower.pt").write_bytes(b"another tower")
+    with pytest.raises(InputError, match="SHA-256") as refused:
+        load_model("lite", tower_weights=tmp_path / "tower.pt")
+    assert not lacking(str(refused.value), "tower.pt", "; give", "none")
+    with pytest.raises(FileNotFoundError):
+        load_model("lite", tower_weights=tmp_path / "missing.pt")
+    assert load_model("lite", tower_weights=weights_path()).identity_hash == load_model("lite").identity_hash
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="a file that its owner may not read")
+def test_weights_that_may_not_be_read_are_not_called_missing(folder):
+    (folder / "adapters.safetensors").chmod(0)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(folder)
