@@ -26,6 +26,7 @@ from moeclip_med.batch.workers import (
     import_everything,
     limit_threads,
     load_noticed,
+    why_not_loaded,
 )
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class ScoringActor:
             limit_threads(self._threads)
             import_everything()
             detector, notices = load_noticed(self._load)
-        except InputError as error:
-            return "", str(error), ()
+        except Exception as error:  # noqa: BLE001 - no other node could, whatever it is
+            return "", why_not_loaded(error), ()
         self._scorer = StudyScorer(self._order, detector, self._place)
         return detector.identity, "", notices
 

@@ -12,14 +12,15 @@ import time
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from moeclip_transforms.errors import InputError, NoticeWarning
 from moeclip_transforms.isolation import make_expendable
+from moeclip_transforms.naming import reason
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
     from moeclip_med.batch.records import Halt, StudyJob, StudyReport, WorkOrder
     from moeclip_med.scoring import Detector
@@ -117,6 +118,7 @@ class Executor(Protocol):
         ...
 
 
+_DEBUG = "MOECLIP_MED_DEBUG"
 _REPORT_EVERY_SECONDS = 0.5
 _HEAVY_MODULES = ("moeclip_transforms.source", "moeclip_transforms.dicom", "moeclip_transforms.nifti",
                   "moeclip_med.scoring", "moeclip_med.scoring.scorer", "moeclip_med.results.writing",
@@ -148,8 +150,8 @@ def worker_main(
         limit_threads(threads)
         import_everything()
         detector, notices = load_noticed(load)
-    except InputError as error:
-        connection.send(Unusable(str(error)))
+    except Exception as error:  # noqa: BLE001 - no other worker could, whatever it is
+        connection.send(Unusable(why_not_loaded(error)))
         return
     scorer = StudyScorer(order, detector, place)
     connection.send(Ready(detector.identity, notices))
@@ -168,6 +170,16 @@ def load_noticed(load: LoadsDetector) -> tuple[Detector, tuple[str, ...]]:
         detector = load()
     notices = (str(one.message) for one in caught if issubclass(one.category, NoticeWarning))
     return detector, tuple(dict.fromkeys(notices))
+
+
+def why_not_loaded(error: Exception) -> str:
+    """Say in a sentence why a model cannot be loaded."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f'the model cannot be loaded: "{error.filename}": {reason(error)}; check the file and its permissions'
+    kind = type(error).__name__
+    return f"the model cannot be loaded: internal error ({kind}); try it with moeclip-med score and {_DEBUG}=1"
 
 
 class _Reporter:
@@ -200,8 +212,14 @@ def import_everything() -> None:
 
 
 def be_quiet() -> None:
-    """Silence libraries, whose warnings quote headers, and let only the owner read what is written from now on."""
+    """Silence libraries, whose warnings quote headers, and let only the owner read what is written from now on.
+
+    Those in C write past Python; with MOECLIP_MED_DEBUG they are heard.
+    """
     os.umask(0o077)
+    if not os.environ.get(_DEBUG):
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
     warnings.simplefilter("ignore")
     for name in ("pydicom", "nibabel", "PIL", "highdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -238,6 +238,32 @@ class Refuses:
         raise InputError("the model is not there")
 
 
+class Noisy:
+    """Writes past Python, as libraries in C do, then fails as nobody expected."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self):
+        os.write(2, b"Featherstonehaugh: WEBP compression support is not configured\n")
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "tokens"),
+    [
+        (PermissionError(13, "Permission denied", "adapters"), ('"adapters"', "Permission denied", "; check")),
+        (KeyError("Featherstonehaugh"), ("internal error (KeyError)", "; try", "moeclip-med score")),
+    ],
+)
+def test_what_libraries_print_in_a_worker_reaches_nobody_and_a_fault_is_one_sentence(tmp_path, capfd, error, tokens):
+    write_nifti(tmp_path / "archive" / "one.nii")
+    with pytest.raises(InputError) as caught:
+        run_batch(settings(tmp_path / "archive", tmp_path / "out"), Recorder(), load=Noisy(error))
+    assert not lacking(caught.value, "model cannot be loaded", *tokens)
+    assert "Featherstonehaugh" not in "".join((str(caught.value), *capfd.readouterr()))
+
+
 def test_a_share_that_vanishes_in_the_night_and_comes_back(tmp_path, without_processes):
     root, output = tmp_path / "archive", tmp_path / "out"
     for number in range(12):
