@@ -23,8 +23,8 @@ _SHRINK, _SMOOTH = (4, 2, 1), (2.0, 1.0, 0.0)
 _BINS = 32
 _SAMPLED = 0.2
 _SEED = 1
-_STEPS = 200
-_FIRST_STEP_MM, _LAST_STEP_MM = 2.0, 0.005
+_STEPS = 500
+_FIRST_STEP_MM, _LAST_STEP_MM = 2.0, 0.0005  # it is halved at each turn, so a larger last one ends far from the best
 _LEAST_VOXELS = 1000
 """Below so many common voxels nothing is said of the fit."""
 

@@ -9,6 +9,7 @@ import pytest
 from napari_helpers import open_widget, wait_for_run
 from napari_moeclip.layers import origin_of
 from qtpy.QtCore import Qt
+from scipy.spatial.transform import Rotation
 
 from moeclip_med.demo import simulate_brain, write_nifti
 
@@ -92,6 +93,28 @@ def test_real_studies_open_as_acquired_and_are_scored(desk, studies, qtbot, name
     session = run(qtbot, widget)
     assert session.scores.shape == origin_of(layer).volume.light.shape
     assert 0 <= session.scores.min() < session.scores.max() <= 1
+
+
+@pytest.mark.slow
+def test_a_real_study_is_aligned_with_itself_moved(desk, studies, qtbot, tmp_path):
+    viewer, widget = desk
+    (layer,) = viewer.open(str(studies / "dicom" / "mr_head_t1.zip"), plugin="moeclip-med")
+    run(qtbot, widget)
+    volume = origin_of(layer).volume
+    motion = np.eye(4)
+    motion[:3, :3] = Rotation.from_euler("xyz", (2, -3, 4), degrees=True).as_matrix()
+    motion[:3, 3] = (6, -4, 9)
+    earlier = nib.Nifti1Image(volume.voxels[0], motion @ volume.light.affine.matrix)
+    nib.save(earlier, tmp_path / "earlier.nii.gz")
+
+    widget.results.comparison.study.emit(str(tmp_path / "earlier.nii.gz"))
+    comparing = widget.controller.comparing
+    qtbot.waitUntil(lambda: comparing.view is not None and widget.is_idle, timeout=600_000)
+    fit = comparing.opened.fit
+    assert fit.is_registered
+    corners = volume.light.affine.to_world(list(np.ndindex(2, 2, 2)) * (np.array(volume.light.shape) - 1))
+    moved = corners @ motion[:3, :3].T + motion[:3, 3]
+    assert np.linalg.norm(fit.to_prior.to_world(corners) - moved, axis=1).max() < 1
 
 
 @pytest.mark.slow
