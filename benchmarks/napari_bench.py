@@ -139,7 +139,7 @@ def every(milliseconds: int, act: Callable[[], None]) -> Any:  # noqa: ANN401 - 
 def own_bytes(process_id: int) -> int:
     """Memory of a process that no file on disk backs, its share of shared memory included, in bytes (Linux).
 
-    Libraries are left out: their pages are divided among all programs that use them, whatever those do.
+    Libraries are excluded: their pages are divided among all programs that use them, whatever those do.
     """
     lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
     kilobytes = [int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))]
