@@ -291,6 +291,7 @@ class Controller(QObject):
         self._forget()
         self.reading.stop_editing()
         self.session, self._threshold, self._asked = session, threshold, None
+        self.reading.tell_place()
         self._find_timer.stop()
         self.layers.begin(image, session, threshold)
 

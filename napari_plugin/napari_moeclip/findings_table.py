@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPainter, QPalette
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView
 
+from napari_moeclip.keys import KeylessTableView
 from napari_moeclip.prior_view import describe_change
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ _TOOLTIPS = (
 )
 
 
-class FindingsTable(QTableView):
+class FindingsTable(KeylessTableView):
     """The table of findings.
 
     Signals:

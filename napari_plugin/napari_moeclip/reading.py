@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from moeclip_med.scoring.review import Review
 from moeclip_med.scoring.review_file import write_review
 from napari_moeclip.editing import OutlineEditor
 from napari_moeclip.guard import Part, guarded
@@ -24,7 +25,8 @@ class Reading(Part, QObject):
 
     Signals:
         editing: An outline is being edited (True), or no longer.
-        kept: Where the reader's decisions are kept.
+        kept: The reader's decisions were written.
+        placed: Where those of the run that is shown are kept; empty where there are none.
 
     Args:
         viewer: The viewer.
@@ -32,7 +34,8 @@ class Reading(Part, QObject):
     """
 
     editing = Signal(bool)
-    kept = Signal(str)
+    kept = Signal()
+    placed = Signal(str)
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         QObject.__init__(self, controller)
@@ -96,6 +99,12 @@ class Reading(Part, QObject):
         if self.editor.is_active and not self.editor.is_there:
             self.stop_editing()
 
+    def tell_place(self) -> None:
+        """Say where the decisions of the run that is shown are kept."""
+        session = self._controller.session
+        has_any = session is not None and session.folder is not None and session.review != Review()
+        self.placed.emit(f"Kept in {session.folder}" if session is not None and has_any else "")
+
     def _keep(self) -> None:
         """Write what the reader says beside the run; a run that was not saved is kept first."""
         session = self._controller.session
@@ -106,5 +115,6 @@ class Reading(Part, QObject):
             session.folder.mkdir(parents=True, exist_ok=True)
             self._controller.files.keep(session)
         write_review(session.review, session.record_id, session.folder)
-        self.kept.emit(f"Kept in {session.folder}")
+        self.tell_place()
+        self.kept.emit()
         self._controller.find_soon()

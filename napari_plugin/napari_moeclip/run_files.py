@@ -102,6 +102,7 @@ class RunFiles(Part, QObject):
         session.folder, session.is_autosaved = folder, False
         if session.review != Review():
             write_review(session.review, session.record_id, folder)
+        self._controller.reading.tell_place()
         notes = "".join(f"\n{note}" for note in saved.header_notes)
         self._controller.ended.emit(f"Saved {len(saved.formats)} results to {folder}.{notes}")
         show_info(f"{len(saved.formats)} results saved to {folder}.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.scoring import AnomalyVolume, Detector, SliceScores
     from moeclip_med.scoring.prior import FindingChange
+    from moeclip_med.scoring.record import SettingsRecord
     from moeclip_med.scoring.registration import RigidFit
     from moeclip_med.scoring.review import Review
 
@@ -42,6 +43,7 @@ class Run:
 
         self._name = name
         self.found = self.reviewed = found
+        self._own = found.record.settings
         self.review = Review()
         self.prior: Prior | None = None
         self._model_threshold = model_threshold
@@ -51,7 +53,7 @@ class Run:
         from moeclip_med.scoring.review import apply_review
 
         limit = self.found.threshold if threshold is None else threshold
-        self.found = find_at(self.found, limit)
+        self.found = find_at(self.found, limit, self._own)
         self.reviewed, self.review = apply_review(self.found, review), review
         if self.prior is not None:
             self.prior.follow(self.found)
@@ -209,8 +211,14 @@ class Prior:
         return unstore(self.arrays[place].array, self._storage)
 
 
-def find_at(found: AnomalyVolume, threshold: float) -> AnomalyVolume:
-    """Return a run with the findings of another threshold; its labels are written into."""
+def find_at(found: AnomalyVolume, threshold: float, own: SettingsRecord | None = None) -> AnomalyVolume:
+    """Return a run with the findings of another threshold; its labels are written into.
+
+    Args:
+        found: The run.
+        threshold: Score that a finding reaches.
+        own: The settings it was scored with, whose threshold keeps its source; None: those of `found`.
+    """
     from moeclip_med.scoring import find_findings
     from moeclip_med.scoring.record import USER_THRESHOLD
 
@@ -218,8 +226,9 @@ def find_at(found: AnomalyVolume, threshold: float) -> AnomalyVolume:
     settings = record.settings
     smallest = settings.smallest_finding_ml
     result = find_findings(found.scores, found.volume, threshold, into=found.labels, min_volume_ml=smallest)
-    if threshold != settings.threshold:
-        settings = replace(settings, threshold=threshold, threshold_source=USER_THRESHOLD)
+    own = settings if own is None else own
+    source = own.threshold_source if threshold == own.threshold else USER_THRESHOLD
+    settings = replace(settings, threshold=threshold, threshold_source=source)
     outcome = replace(record.outcome, regions_too_small=result.too_small)
     record = replace(record, settings=settings, outcome=outcome)
     return replace(found, findings=result.findings, record=record)

@@ -130,7 +130,7 @@ class AnomalyWidget(QWidget):
         review.draw.connect(lambda: reading.edit(-1))
         review.done.connect(reading.end_editing)
         reading.editing.connect(lambda is_on: review.show_editing(is_on=is_on))
-        reading.kept.connect(review.kept.setText)
+        reading.placed.connect(review.kept.setText)
 
     def _keys(self) -> dict[str, Callable[[], None]]:
         """Return what each key does while the picture has the focus."""

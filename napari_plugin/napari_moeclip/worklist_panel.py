@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -24,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_moeclip import layers, messages
 from napari_moeclip.guard import Part, guarded
+from napari_moeclip.keys import KeylessTableWidget
 from napari_moeclip.volumes import SharedVolume
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Worklist(Part, QWidget):
         self._image: Image | None = None
         self._is_writing = self._is_stale = False
         self.title = QLabel()
-        self.table = QTableWidget(0, len(_TITLES))
+        self.table = KeylessTableWidget(0, len(_TITLES))
         self.table.setHorizontalHeaderLabels(_TITLES)
         self.table.verticalHeader().hide()
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -161,7 +161,7 @@ class Worklist(Part, QWidget):
             self._viewer.layers.remove(self._image)
         self._image = None
 
-    def _on_kept(self, _: str) -> None:
+    def _on_kept(self) -> None:
         """Write into the lists what the reader decided; once more where that was not all."""
         session = self._controller.session
         if self.place < 0 or session is None or session.folder != self.folder / self.items[self.place].folder:
@@ -178,7 +178,7 @@ class Worklist(Part, QWidget):
         self.items[row] = replace(self.items[row], decision=decision)
         self._show_row(row)
         if self._is_stale:
-            self._on_kept("")
+            self._on_kept()
 
     def _on_not_written(self, sentence: str) -> None:
         self._is_writing = False

@@ -41,6 +41,7 @@ def test_threshold_moves_map_and_findings_at_once_without_scoring(scored, qtbot)
     widget.results.reset.click()
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.8), timeout=ENDS)
     assert len(widget.results.table.findings) == 1
+    assert "set by the user" not in widget.results.notes.text(), "it is the model's own again"
     np.testing.assert_array_equal(widget.controller.session.scores, before)
 
 

@@ -82,6 +82,27 @@ def test_decisions_by_key_and_undo(reading, qtbot):
     assert not widget.results.review.accept.isChecked()
 
 
+def test_keys_act_after_a_click_on_the_table(reading, qtbot):
+    """Qt's tables keep letters, to search their rows for them."""
+    viewer, widget = reading
+    table = widget.results.table
+    viewer.window._qt_window.activateWindow()
+    table.selectRow(0)
+    click_row(table, 1)
+    for key, row in ((Qt.Key.Key_Comma, 0), (Qt.Key.Key_Period, 1)):
+        QTest.keyClick(table, key)
+        assert table.row == row
+    QTest.keyClick(table, Qt.Key.Key_A)
+    settled(qtbot, widget)
+    assert table.findings[1].review.decision == "accepted"
+
+
+def click_row(table, row):
+    place = table.visualRect(table.model().index(row, 0)).center()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert table.row == row
+
+
 def test_every_decision_is_kept_at_once_and_comes_back_with_the_run(reading, qtbot, home, make_napari_viewer):
     _, widget = reading
     review = widget.results.review
@@ -111,6 +132,7 @@ def test_every_decision_is_kept_at_once_and_comes_back_with_the_run(reading, qtb
     assert said[0].decision == "accepted"
     assert again.results.review.site.currentText() == "Brain"
     assert again.results.review.comment.text() == "stable since spring"
+    assert str(folder) in again.results.review.kept.text()
 
 
 def test_saving_elsewhere_moves_what_was_kept(reading, qtbot, home, tmp_path):
@@ -121,6 +143,7 @@ def test_saving_elsewhere_moves_what_was_kept(reading, qtbot, home, tmp_path):
     qtbot.waitUntil(lambda: (kept / "run.json").is_file(), timeout=ENDS)
     save(qtbot, widget, tmp_path / "mine")
     assert not kept.exists()
+    assert widget.results.review.kept.text() == f"Kept in {tmp_path / 'mine'}"
     press(qtbot, widget.results.review.reject)
     said = json.loads((tmp_path / "mine" / "review.json").read_text())
     assert said["entries"][0]["decision"] == "rejected"

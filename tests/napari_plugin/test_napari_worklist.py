@@ -88,7 +88,7 @@ def test_study_after_study_is_shown_on_its_image_and_decided_in_the_list(reading
     assert work.title.text().endswith("1 of 2 decided")
     assert json.loads((archive / first.folder / "review.json").read_text())["entries"][0]["decision"] == "accepted"
 
-    QTest.keyClick(canvas_of(viewer), Qt.Key.Key_N)
+    QTest.keyClick(work.table, Qt.Key.Key_N)  # where the focus is after a click on it
     shown(qtbot, widget, 1)
     assert viewer.layers[0].name == work.items[1].series
     assert len(viewer.layers) == 4, "nothing of the study before is left"
