@@ -118,7 +118,7 @@ def test_every_engine_fallback_is_shown(monkeypatch, capsys):
 
 
 def warn_as_a_library_that_sets_its_own_filter():
-    """As `openvino.runtime` 2025.0 does when NNCF imports it."""
+    """As `openvino.runtime` of 2025 does when NNCF imports it."""
     warnings.simplefilter("default")
     warnings.warn("a value of a header", DeprecationWarning, stacklevel=1)
     warnings.warn("OpenVINO is not used: PyTorch runs", EngineWarning, stacklevel=1)
