@@ -57,7 +57,8 @@ class BatchOutput:
         self._cleanup = ExitStack()
         check_usable(folder)
         with explained(folder):
-            self.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask: nobody else may put lists there
+            self.private.mkdir(mode=0o700, exist_ok=True)
             for kept in (self.private, *folder.glob("studies")):
                 kept.chmod(0o700)
             lock = RunLock(self.private / "lock", folder)

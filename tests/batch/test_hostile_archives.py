@@ -149,11 +149,18 @@ def test_a_deflated_bomb_is_refused_within_the_memory_of_the_scan(tmp_path):
 
 @posix_only
 @pytest.mark.usefixtures("without_processes")
-def test_results_are_open_to_their_owner_alone(tmp_path):
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+def test_results_are_open_to_their_owner_alone(tmp_path, mask):
     write_nifti(tmp_path / "archive" / "a.nii.gz")
-    run_batch(settings(tmp_path / "archive", tmp_path / "out"), Recorder(), load=LoadFake())
+    before = os.umask(mask)
+    try:
+        run_batch(settings(tmp_path / "archive", tmp_path / "out"), Recorder(), load=LoadFake())
+        run_batch(settings(tmp_path / "archive", tmp_path / "out", redo=True), Recorder(), load=LoadFake())
+    finally:
+        os.umask(before)
     found = list((tmp_path / "out").rglob("*"))
     assert len(found) > 8
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o755 & ~mask, "others may put nothing in place of a list"
     for path in found:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o077 == 0, path
