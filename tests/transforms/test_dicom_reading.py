@@ -19,7 +19,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     VideoEndoscopicImageStorage,
 )
-from sentences import facts
+from sentences import facts, lacking
 
 
 def read(name):
@@ -126,6 +126,24 @@ def test_overlay_bits_above_the_stored_ones_are_no_values(tmp_path, make_slice, 
         dataset["PixelData"].is_undefined_length = True
     dataset.save_as(tmp_path / "image")
     np.testing.assert_array_equal(read_volume(tmp_path / "image").array[0, :, :, 0].T, meant)
+
+
+def test_what_follows_too_few_pixels_is_not_taken_for_pixels(tmp_path, make_slice):
+    dataset = make_slice(modality="US", position=None, orientation=None)
+    needed = len(dataset.PixelData)
+    dataset.PixelData = dataset.PixelData[: needed // 2]
+    dataset.DataSetTrailingPadding = b"\xee" * 4 * needed
+    dataset.save_as(tmp_path / "image")
+    with pytest.raises(InputError) as caught:
+        read_volume(tmp_path / "image")
+    assert not lacking(caught.value, "image", f"{needed // 2} bytes of pixels", str(needed), "copy")
+
+
+def test_what_follows_the_pixels_is_no_further_frame(tmp_path, make_slice):
+    dataset = make_slice(modality="US", position=None, orientation=None)
+    dataset.DataSetTrailingPadding = b"\xee" * 4 * len(dataset.PixelData)
+    dataset.save_as(tmp_path / "image")
+    assert not any("frames" in note for note in read_volume(tmp_path / "image").notes)
 
 
 def test_more_pixels_than_the_header_declares_are_told(tmp_path, make_slice):

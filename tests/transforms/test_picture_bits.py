@@ -11,6 +11,7 @@ import tifffile
 from moeclip_transforms import ImageType, InputError, fit_window, isolation, open_source, read_volume
 from moeclip_transforms.pictures import turn_upright
 from PIL import Image, ImageOps
+from sentences import lacking
 
 RANDOM = np.random.default_rng(7)
 DEEP = RANDOM.integers(0, 4096, (9, 11, 3)).astype(np.uint16)
@@ -143,6 +144,24 @@ def test_a_tiff_that_declares_more_than_it_holds(tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(InputError, match=r'"a\.tif"'):
         read_volume(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("following", ["beyond the end", "itself", "the first"])
+@pytest.mark.parametrize("is_big", [False, True])
+def test_a_stack_whose_list_of_pages_is_cut_or_goes_round_is_refused(tmp_path, following, is_big):
+    """Else the pages before the damage would pass for the whole stack."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((3, 8, 8), np.uint8), bigtiff=is_big, photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        pages, form = [page.offset for page in tiff.pages], tiff.tiff
+        after = pages[1] + form.tagnosize + len(tiff.pages[1].tags) * form.tagsize
+    content = bytearray(path.read_bytes())
+    target = {"beyond the end": len(content), "itself": pages[1], "the first": pages[0]}[following]
+    struct.pack_into(form.offsetformat, content, after, target)
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_volume(path)
+    assert not lacking(caught.value, '"a.tif"', "page", "damaged", "copy it again")
 
 
 def test_a_tiff_that_names_another_file_opens_none(tmp_path, monkeypatch):

@@ -42,6 +42,8 @@ _TEXT_VRS = frozenset(["AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI
 _ESCAPE = b"\x1b"
 _MOST_ESCAPES = 1000
 """Changes of the character set in one value; pydicom takes 7 µs for each."""
+_UNDEFINED = 0xFFFFFFFF
+"""The length of a value that ends with a delimiter."""
 _DIRECTORY_RECORDS = 0x00041220
 
 
@@ -53,12 +55,14 @@ class Header:
         dataset: What was asked for.
         length: How many bytes stand before the pixels, or before the end where there are none.
         pixels_at: Where the value of the pixel data begins; None where there are no pixels.
+        pixel_bytes: How many bytes it declares; None where it does not, as for compressed pixels.
         has_whole_numbers: Whether these pixels are whole numbers: Pixel Data (7FE0,0010), not one of the Float ones.
     """
 
     dataset: FileDataset
     length: int
     pixels_at: int | None
+    pixel_bytes: int | None
     has_whole_numbers: bool
 
 
@@ -68,12 +72,14 @@ class _PixelsReached:
     def __init__(self, stream: Stream, *, wants_all: bool) -> None:
         self._stream, self._wants_all = stream, wants_all
         self.place: int | None = None
+        self.declared: int | None = None
         self.tag = 0
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG002  pydicom's interface
         if tag not in PIXEL_TAGS:
             return tag == _DIRECTORY_RECORDS and not self._wants_all
         self.place, self.tag = self._stream.tell(), int(tag)
+        self.declared = None if length == _UNDEFINED else length
         return True
 
 
@@ -105,7 +111,7 @@ def parse_header(
         raise InputError(
             f'The DICOM header of "{path.name}" is damaged ({reason(error)}); copy the file again.'
         ) from error
-    return Header(dataset, stream.tell(), reached.place, reached.tag == PIXEL_DATA)
+    return Header(dataset, stream.tell(), reached.place, reached.declared, reached.tag == PIXEL_DATA)
 
 
 def _too_much(error: BaseException | None) -> TooMuchError | None:

@@ -87,7 +87,12 @@ def _frames(file: DicomFile, header: Header, numbers: list[int], canvas: Canvas)
             f'"{file.path.name}" is truncated: its pixels need {expected} bytes, the whole file has '
             f"{file.stream.size}; copy it again."
         )
-    _note_excess(file, header, expected, canvas)
+    held = file.stream.size - (header.pixels_at or 0) if header.pixel_bytes is None else header.pixel_bytes
+    if held < expected:  # what follows them would be taken for pixels
+        raise InputError(
+            f'"{file.path.name}" holds {held} bytes of pixels, but its size and type need {expected}; copy it again.'
+        )
+    _note_excess(file.path, header, min(held, file.stream.size - (header.pixels_at or 0)), expected, canvas)
     number_type = _plain_type(header)
     if number_type is None or header.pixels_at is None:
         return _streamed_frames(file, header, numbers)
@@ -95,12 +100,12 @@ def _frames(file: DicomFile, header: Header, numbers: list[int], canvas: Canvas)
     return _plain_frames(file, header.pixels_at, (rows, columns), number_type, numbers)
 
 
-def _note_excess(file: DicomFile, header: Header, expected: int, canvas: Canvas) -> None:
+def _note_excess(path: Path, header: Header, held: int, expected: int, canvas: Canvas) -> None:
     """Say it where a file holds more frames than its header declares: they are not read."""
     count = int(number(header.dataset, "NumberOfFrames") or 1)
-    n_held = (file.stream.size - (header.pixels_at or 0)) * count // max(1, expected)
+    n_held = held * count // max(1, expected)
     if n_held > count:
-        canvas.notes.append(_excess_note(file.path, n_held, count))
+        canvas.notes.append(_excess_note(path, n_held, count))
 
 
 def _excess_note(path: Path, n_held: int, count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ def tiff_facts(file: BinaryIO, path: Path) -> PictureFacts | None:
             return None
         layout = _layout(tiff, page)
         _check(tiff, page, layout, path)
+        _check_chain(tiff, path)
         orientation = valid_orientation(page.tags.valueof(_ORIENTATION, 1))
         width, height = upright_size(page.imagewidth, page.imagelength, orientation)
         notes = orientation_notes(orientation)
@@ -152,6 +154,20 @@ def _first_page(tiff: TiffFile, path: Path) -> TiffPage:
     if not isinstance(page, tifffile.TiffPage) or not tiff.series:
         raise InputError(f'"{path.name}" holds no picture; expected a TIFF with at least one page.')
     return page
+
+
+def _check_chain(tiff: TiffFile, path: Path) -> None:
+    """Refuse a list of pages that does not end: tifffile reads those before the damage as if they were all."""
+    form, last = tiff.tiff, tiff.pages[-1]
+    tiff.filehandle.seek(last.offset)
+    (count,) = struct.unpack(form.tagnoformat, tiff.filehandle.read(form.tagnosize))
+    tiff.filehandle.seek(count * form.tagsize, 1)
+    (following,) = struct.unpack(form.offsetformat, tiff.filehandle.read(form.offsetsize))
+    if following:
+        raise InputError(
+            f'"{path.name}" names a page after its page {len(tiff.pages)} that cannot be there; it is truncated or '
+            "damaged: copy it again."
+        )
 
 
 def _layout(tiff: TiffFile, page: TiffPage) -> _Layout:
