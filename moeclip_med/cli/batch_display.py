@@ -60,10 +60,10 @@ class BatchDisplay:
         if self._quiet:
             return
         waiting = counts.total - counts.finished
-        done = f"; {counts.finished:,} of {counts.total:,} studies were done before" if counts.finished else ""
+        done = f"; {counts.finished:,} of {_studies(counts.total)} done before" if counts.finished else ""
         self._progress.console.print(
-            f"{plan.files:,} files: {plan.studies:,} studies, {plan.others:,} files that are no images{done}; "
-            f"{waiting:,} studies to look at"
+            f"{_counted(plan.files, 'file')}: {_studies(plan.studies)}, {_counted(plan.others, 'other file')}{done}; "
+            f"{_studies(waiting)} to look at"
         )
 
     def working(self, counts: Counts, slices: dict[str, tuple[int, int]]) -> None:
@@ -72,7 +72,7 @@ class BatchDisplay:
 
         share = sum(done / total for done, total in slices.values() if total)
         failed = counts.series[SeriesState.FAILED]
-        text = f"{counts.finished:,} of {counts.total:,} studies, {counts.series[SeriesState.DONE]:,} series scored"
+        text = f"{counts.finished:,} of {_studies(counts.total)}, {counts.series[SeriesState.DONE]:,} series scored"
         text += f", {failed:,} failed" if failed else ""
         self._update("scoring", counts.finished + share, counts.total, text)
 
@@ -86,6 +86,14 @@ class BatchDisplay:
         self._progress.update(self._tasks[what], completed=done, total=total, text=text)
 
 
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _studies(count: int) -> str:
+    return _counted(count, "study", "studies")
+
+
 def print_outcome(outcome: BatchOutcome) -> None:
     """Say how a batch ended and where its lists lie."""
     from moeclip_med.batch.records import SeriesState, StudyState
@@ -93,9 +101,9 @@ def print_outcome(outcome: BatchOutcome) -> None:
     console = make_console()
     series, studies = outcome.counts.series, outcome.counts.studies
     console.print(
-        f"[bold]{series[SeriesState.DONE]:,} series scored[/] in {studies[StudyState.DONE]:,} studies; "
+        f"[bold]{series[SeriesState.DONE]:,} series scored[/] in {_studies(studies[StudyState.DONE])}; "
         f"{series[SeriesState.SKIPPED]:,} series skipped; {series[SeriesState.FAILED]:,} series, "
-        f"{studies[StudyState.FAILED]:,} studies and {len(outcome.plan.problems):,} files failed"
+        f"{_studies(studies[StudyState.FAILED])} and {_counted(len(outcome.plan.problems), 'file')} failed"
     )
     _print_problems(outcome.plan.problems)
     for path in outcome.files.values():
@@ -112,13 +120,15 @@ def print_dry_run(look: DryRun) -> None:
         console.print(printable(f"{line.path}  {line.kind}  {x} × {y} × {z}  {what}"), markup=False)
     _print_problems(look.problems)
     reasons = Counter(line.reason for line in look.series)
-    console.print(f"[bold]{reasons.pop('', 0):,} series would be scored[/] in {look.studies:,} studies")
+    console.print(f"[bold]{reasons.pop('', 0):,} series would be scored[/] in {_studies(look.studies)}")
     for reason, count in reasons.most_common():
         console.print(f"  {count:,} skipped: {printable(reason)}", markup=False)
     if look.outside_links:
-        print_warning(f"{look.outside_links:,} links lead out of the archive; --follow-links would follow them")
+        print_warning(
+            f"{_counted(look.outside_links, 'link')} out of the archive not followed; --follow-links follows them"
+        )
     if look.done_before:
-        console.print(f"{look.done_before:,} further studies were done by an earlier run and would not be touched")
+        console.print(f"{_studies(look.done_before)} done by an earlier run would not be touched")
 
 
 def print_status(console: Console, status: Status) -> None:
@@ -132,7 +142,7 @@ def print_status(console: Console, status: Status) -> None:
     )
     console.print(f"[bold]{state}[/] (moeclip-med {status.version}, {status.seconds / 60:.1f} min)")
     console.print(
-        f"  {status.counts.finished:,} of {status.counts.total:,} studies finished: "
+        f"  {status.counts.finished:,} of {_studies(status.counts.total)} finished: "
         f"{studies[StudyState.DONE]:,} done, {studies[StudyState.FAILED]:,} failed; "
         f"{studies[StudyState.RUNNING]:,} running, {studies[StudyState.WAITING]:,} waiting"
     )

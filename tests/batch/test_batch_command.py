@@ -6,6 +6,9 @@ import pytest
 from hospital_files import write_nifti
 from sentences import lacking
 
+from moeclip_med.batch.overview import DryRun
+from moeclip_med.cli.batch_display import print_dry_run
+
 
 @pytest.mark.slow
 def test_a_batch_says_what_it_would_do_does_it_and_tells_how_it_went(command, tmp_path):
@@ -31,6 +34,12 @@ def test_a_batch_says_what_it_would_do_does_it_and_tells_how_it_went(command, tm
     again = command("batch", root, "-o", output, "--threshold", 0.6, "--results", "json", "--quiet")
     assert again.returncode == 2
     assert not lacking(again.stderr, "error: ", f'"{output}"', "threshold unset", "0.6")
+
+
+def test_one_is_told_in_the_singular(capsys):
+    for count, words in ((1, "in 1 study\n"), (2, "in 2 studies\n")):
+        print_dry_run(DryRun((), studies=count, done_before=0, problems=()))
+        assert words in capsys.readouterr().out
 
 
 def test_nothing_would_come_of_a_pacs_score_that_neither_stores_nor_keeps(command):
