@@ -186,7 +186,7 @@ class HeaderScanner:
             self._pool = ProcessPoolExecutor(
                 self._processes,
                 mp_context=get_context("spawn"),
-                initializer=_bound_memory,
+                initializer=bound_memory,
                 initargs=(self._memory_bytes,),
             )
         return self._pool.submit(_look_at_files, paths, self._key)
@@ -197,7 +197,7 @@ class HeaderScanner:
             self._pool = None
 
 
-def _bound_memory(limit: int | None) -> None:
+def bound_memory(limit: int | None) -> None:
     """Let this process raise MemoryError rather than take more than so many bytes (Linux: RLIMIT_DATA)."""
     if limit is not None and sys.platform == "linux":
         import resource

@@ -114,6 +114,11 @@ class Controller(QObject):
         """Whether nothing is under way."""
         return self.state is State.IDLE
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last change of threshold or review is in effect."""
+        return not self._find_timer.isActive() and self._asked is None
+
     def _timer(self, callback: Any) -> QTimer:  # noqa: ANN401 - a method
         timer = QTimer(self)
         timer.setSingleShot(True)

@@ -62,7 +62,7 @@ def test_a_file_that_ends_the_process_that_reads_it_costs_itself_alone(monkeypat
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
 def test_a_process_that_reads_headers_is_held_to_its_memory():
     code = (
-        "from moeclip_med.batch.headers import _bound_memory; _bound_memory(600 * 2**20)\n"
+        "from moeclip_med.batch.headers import bound_memory; bound_memory(600 * 2**20)\n"
         "try: bytearray(800 * 2**20)\n"
         "except MemoryError: print('bounded')"
     )

@@ -184,8 +184,9 @@ def test_kill_9_at_any_moment_loses_nothing_and_does_nothing_twice(tmp_path):
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_ledger_whole(tmp_path):
     ledger = filled(tmp_path / "ledger.sqlite", 50)
-    pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
-    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with ledger.transaction() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
     before = ledger.counts()
     long_report = StudyReport(
         "study-0000", StudyState.DONE, series=(SeriesRecord("s", SeriesState.DONE, reason="x" * 100_000),)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from base64 import b64encode
 
 import pytest
-import requests
 from moeclip_transforms.errors import InputError, NoticeWarning
 from pacs_jobs import pacs_job
 from puppet import Puppet
@@ -54,7 +54,7 @@ def test_the_password_in_the_address_is_used_and_never_shown(puppet):
     with pytest.raises(PacsError) as caught:
         PacsServer(address).find_studies({})
     assert "let me" not in str(caught.value)
-    assert puppet.asked[0][2] == requests.auth._basic_auth_str("reader", "let me in")
+    assert puppet.asked[0][2] == "Basic " + b64encode(b"reader:let me in").decode()
 
 
 def test_netrc_is_never_asked(puppet, tmp_path, monkeypatch):

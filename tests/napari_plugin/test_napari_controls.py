@@ -75,7 +75,7 @@ def test_windows_are_offered_for_ct_and_say_nothing_else(opened, qtbot, tmp_path
     viewer, widget = opened
     assert widget.choices.windows.isHidden()
     viewer.layers.clear()
-    assert widget.choices.image_detail.text() == "Drop a DICOM folder, a NIfTI file or a picture on the viewer."
+    assert "Drop" in widget.choices.image_detail.text()
     (layer,) = viewer.open(get_testdata_file("CT_small.dcm"), plugin="moeclip-med")
     assert not widget.choices.windows.isHidden()
     scored_with = widget.choices.image_type.value

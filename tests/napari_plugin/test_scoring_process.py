@@ -45,8 +45,8 @@ def test_what_a_killed_process_held_is_given_back_and_nothing_else():
     left = folder / f"moeclip-med-{ended.pid}-left"
     for path in (left, *kept):
         path.touch()
-    shared._remove_left_behind.cache_clear()
-    SharedArray.create((1,), np.int8)
+    code = "from napari_moeclip.shared import SharedArray; SharedArray.create((1,), 'int8')"
+    subprocess.run([sys.executable, "-c", code], check=True)
     there = [path.exists() for path in kept]
     for path in kept:
         path.unlink(missing_ok=True)
@@ -85,19 +85,19 @@ def test_too_large_an_array_is_refused_in_a_sentence(monkeypatch):
 
     monkeypatch.setattr(shared.shutil, "disk_usage", lambda _: Disk)
     monkeypatch.setattr(shared, "_LINUX_MEMORY", shared.Path.cwd())
-    with pytest.raises(InputError, match=r"^The image needs 4 MiB of shared memory, more than is free; close other"):
+    with pytest.raises(InputError, match=r"4 MiB of shared memory.*close"):
         SharedArray.create((1024, 1024), np.float32)
 
 
 def test_answers_failures_and_faults_come_back_as_such(backend):
     info = backend.wait_for(messages.LoadRequest("lite"))
     assert (info.name, info.threshold, info.experts) == ("lite", 0.8, 4)
-    with pytest.raises(InputError, match=r'^the weights of "missing" are not on this machine; fetch them first\.$'):
+    with pytest.raises(InputError, match=r'"missing".*fetch'):
         backend.wait_for(messages.LoadRequest("missing"))
     with pytest.raises(InputError, match=r"^Internal error in MoECLIP-Med \(RuntimeError\).*MOECLIP_MED_DEBUG") as told:
         backend.wait_for(messages.LoadRequest("broken"))
     assert "Doe" not in str(told.value)
-    with pytest.raises(InputError, match=r'^"/no/such/file" does not exist; check the path\.$'):
+    with pytest.raises(InputError, match=r'"/no/such/file" does not exist'):
         backend.wait_for(messages.ScanRequest("/no/such/file"))
     with pytest.raises(InputError, match=r"holds no anomaly\.nii\.gz, so it is not a finished run"):
         backend.wait_for(messages.OpenRunRequest("a", str(Path.cwd())))
@@ -148,7 +148,7 @@ def test_an_answer_is_heard_while_another_is_being_handled(backend, qtbot):
 def test_a_process_that_cannot_start_is_told_in_a_sentence(qapp):
     backend = Backend([FAKE_SERVER], parent=qapp, interpreter="/no/such/python")
     for _ in range(2):
-        with pytest.raises(InputError, match=r"^The scoring process cannot be started \(.+\)\.$"):
+        with pytest.raises(InputError, match=r"cannot be started \(.+\)"):
             backend.wait_for(messages.LoadRequest("lite"))
     backend.end()
 

@@ -178,7 +178,7 @@ def test_mpeg_video_is_skipped(tmp_path, make_slice):
     dataset["PixelData"].is_undefined_length = True
     dataset.save_as(tmp_path / "image")
     with open_source(tmp_path / "image") as source:
-        assert source.series[0].skip_reason == "a video stream (MPEG), which is not decoded: export its frames"
+        assert not lacking(source.series[0].skip_reason, "MPEG", "export its frames")
 
 
 def test_a_scan_keeps_nothing_that_names_the_patient(tmp_path, make_slice):

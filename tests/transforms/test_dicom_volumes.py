@@ -262,7 +262,7 @@ def test_single_slices_of_unrelated_series_uids_are_offered_as_one_where_they_fi
 
     with open_source(write_frames([(z, 0) for z in range(5)], change)) as source:
         whole = next(series for series in source.series if series.uid.endswith("#all"))
-        assert whole.skip_reason == "5 series of one slice each read as one, if it is named"
+        assert "5 series of one slice" in whole.skip_reason
         assert marks(source.read(whole)) == [0, 10, 20, 30, 40]
         assert all("look like one series" in series.notes[-1] for series in source.series if series is not whole)
 

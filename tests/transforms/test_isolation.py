@@ -58,7 +58,7 @@ def test_memory_is_limited_for_the_call_alone(process):
 
 
 def test_refusals_and_faults_are_raised_here(process):
-    with pytest.raises(InputError, match=r'^"a\.mha" is wrong\.$'):
+    with pytest.raises(InputError, match=r'"a\.mha"'):
         process.call(functions.refuse, what='"a.mha"')
     with pytest.raises(KeyError):
         process.call(functions.stumble, what='"a.mha"')
