@@ -278,6 +278,18 @@ def test_a_study_that_grew_is_scored_again_and_the_others_are_not(tmp_path, with
     assert len(unchanged) == 1
 
 
+def test_another_release_with_the_same_schema_scores_nothing_again(tmp_path, without_processes, monkeypatch):
+    root, output = tmp_path / "archive", tmp_path / "out"
+    write_nifti(root / "one.nii.gz")
+    run_batch(settings(root, output), Recorder(), load=LoadFake())
+    (record,) = output.rglob("record.json")
+    before = record.stat().st_mtime_ns
+    monkeypatch.setattr("moeclip_med.batch.driver.__version__", "99.0")
+    run_batch(settings(root, output), Recorder(), load=LoadFake())
+    assert record.stat().st_mtime_ns == before
+    assert read_status(output).version == "99.0"
+
+
 def test_redo_scores_again_with_the_new_settings(tmp_path, without_processes):
     root, output = tmp_path / "archive", tmp_path / "out"
     write_nifti(root / "one.nii.gz")

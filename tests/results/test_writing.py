@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from moeclip_transforms import read_volume
 from moeclip_transforms.errors import InputError
+from result_cases import Blob, score
 from sentences import facts, lacking
 
 from moeclip_med.results import ResultFormat, result_notes, write_results
@@ -17,6 +20,14 @@ from moeclip_med.results import nifti as nifti_writer
 from moeclip_med.results.formats import RESULT_NAMES
 
 PLAIN = (ResultFormat.NIFTI, ResultFormat.CSV, ResultFormat.JSON, ResultFormat.RUN)
+
+
+def test_the_results_of_a_zip_need_no_file_of_it(dicom_folder, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "study"), "zip", dicom_folder))
+    anomaly = score(read_volume(archive), (Blob((20, 24, 12), 3.0, 0.9),))
+    archive.unlink()
+    wanted = (ResultFormat.NIFTI, ResultFormat.SEG, ResultFormat.SR, ResultFormat.REPORT)
+    assert set(write_results(anomaly, tmp_path / "out", wanted).files) == {str(name) for name in wanted}
 
 
 def listing(folder):
