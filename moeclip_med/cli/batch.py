@@ -27,8 +27,14 @@ from moeclip_med.cli.options import (
     SegmentationOption,
     parse_path,
 )
-from moeclip_med.cli.score import DEFAULT_RESULTS, EXIT_SOME_FAILED, make_prompts, parse_formats
-from moeclip_med.results.formats import DicomOptions, SegmentationKind
+from moeclip_med.cli.score import (
+    DEFAULT_RESULTS,
+    EXIT_SOME_FAILED,
+    make_dicom_options,
+    make_prompts,
+    parse_formats,
+)
+from moeclip_med.results.formats import SegmentationKind
 
 _GIBIBYTE = 2**30
 
@@ -133,17 +139,18 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
     from moeclip_med.batch.selection import Selection
     from moeclip_med.pipeline import ScoreSettings
 
+    formats = parse_formats(results, raw=False, routing=False)
     settings = BatchSettings(
         root=root,
         output=output,
         score=ScoreSettings(
-            parse_formats(results, raw=False, routing=False),
+            formats,
             plane,
             preset,
             threshold,
             batch_size=batch_size,
             min_volume_ml=min_volume,
-            dicom=DicomOptions.of(seg, finding_site),
+            dicom=make_dicom_options(seg, finding_site, formats),
         ),
         model=ModelChoice(model, device, engine, precision, make_prompts(prompt, normal, abnormal)),
         filters=tuple(SeriesFilter.parse(text) for text in only or ()),

@@ -42,7 +42,7 @@ from moeclip_med.cli.pacs_options import (
     read_address,
 )
 from moeclip_med.cli.score import EXIT_SOME_FAILED
-from moeclip_med.results.formats import DicomOptions, SegmentationKind
+from moeclip_med.results.formats import SegmentationKind
 
 _EXIT_UNHEALTHY = 1
 
@@ -85,7 +85,7 @@ def pacs_score_command(  # noqa: PLR0913 - one parameter per option of the comma
         kept = output or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="moeclip-med-"))) / "results"
         choice = choose(
             kept, (model, device, engine, precision), results, only, select, memory, time_limit,
-            store=store, c_store=c_store, is_kept=output is not None, dicom=DicomOptions.of(seg, finding_site),
+            store=store, c_store=c_store, is_kept=output is not None, seg=seg, finding_site=finding_site,
         )  # fmt: skip
         job = cleanup.enter_context(open_job(choice, address))
         on_progress = cleanup.enter_context(show_progress(quiet=quiet))
@@ -143,7 +143,7 @@ def pacs_watch_command(  # noqa: PLR0913 - one parameter per option of the comma
     address = read_address(url, user, password_file, token_file, ca_bundle, client_certificate)
     choice = choose(
         output, (model, device, engine, precision), results, only, select, memory, time_limit,
-        store=store, c_store=c_store, is_kept=True, dicom=DicomOptions.of(seg, finding_site),
+        store=store, c_store=c_store, is_kept=True, seg=seg, finding_site=finding_site,
     )  # fmt: skip
     with ExitStack() as cleanup:
         metrics = None if metrics_port is None else Metrics(metrics_port)

@@ -10,7 +10,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.console import print_warning
 from moeclip_med.cli.pacs_options import KEPT_RESULTS, STORED_RESULTS
-from moeclip_med.cli.score import parse_formats
+from moeclip_med.cli.score import make_dicom_options, parse_formats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from moeclip_med.batch.pacs.http import PacsAddress
     from moeclip_med.batch.pacs.scoring import PacsJob
     from moeclip_med.batch.workers import Ready
-    from moeclip_med.results.formats import DicomOptions
+    from moeclip_med.results.formats import SegmentationKind
 
 _GIBIBYTE = 2**30
 
@@ -46,13 +46,16 @@ def choose(  # noqa: PLR0913 - the options in their order
     store: bool,
     c_store: str | None,
     is_kept: bool,
-    dicom: DicomOptions,
+    seg: SegmentationKind,
+    finding_site: str | None,
 ) -> PacsChoice:
     """Return what the options ask for.
 
     Raises:
         InputError: If an option is wrong, or results are to be sent and none is a DICOM object.
     """
+    if store and c_store is not None:
+        raise InputError("--store and --c-store exclude each other; name one")
     from moeclip_med.batch.driver import BatchSettings, ModelChoice
     from moeclip_med.batch.filters import SeriesFilter
     from moeclip_med.batch.selection import Selection
@@ -67,7 +70,7 @@ def choose(  # noqa: PLR0913 - the options in their order
     settings = BatchSettings(
         root=output,
         output=output,
-        score=ScoreSettings(formats, dicom=dicom),
+        score=ScoreSettings(formats, dicom=make_dicom_options(seg, finding_site, formats)),
         model=ModelChoice(*model),
         filters=tuple(SeriesFilter.parse(text) for text in only or ()),
         workers=1,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STORED_RESULTS = "seg,sr,sc"
 KEPT_RESULTS = "nifti,json,csv,report,run"
 _LONGEST_SECRET = 65_536
+_SECRET_VARIABLES = ("MOECLIP_MED_PACS_URL", "MOECLIP_MED_PACS_PASSWORD", "MOECLIP_MED_PACS_TOKEN")
 
 UrlOption = Annotated[
     str,
@@ -87,7 +88,19 @@ def read_address(
 
     password = read_secret(password_file, "--password-file", "MOECLIP_MED_PACS_PASSWORD")
     token = read_secret(token_file, "--token-file", "MOECLIP_MED_PACS_TOKEN")
-    return PacsAddress(url, user, password, token, ca_bundle, client_certificate)
+    for variable in _SECRET_VARIABLES:  # the processes that read strangers' files need not know them
+        os.environ.pop(variable, None)
+    address = PacsAddress(url, user, password, token, ca_bundle, client_certificate)
+    is_plain = address.url.startswith("http:")
+    for option, is_given, why in (
+        ("the password", bool(password) and not address.user, "no --user is named"),
+        ("--user", bool(address.user and token), "the token is used instead"),
+        ("--ca-bundle", ca_bundle is not None and is_plain, "--url is not https"),
+        ("--client-certificate", client_certificate is not None and is_plain, "--url is not https"),
+    ):
+        if is_given:
+            print_warning(f"{option} has no effect: {why}")
+    return address
 
 
 def read_secret(path: Path | None, option: str, variable: str) -> str:

@@ -39,7 +39,7 @@ from moeclip_med.cli.options import (
     SegmentationOption,
     TowerWeightsOption,
 )
-from moeclip_med.results.formats import DicomOptions, SegmentationKind
+from moeclip_med.results.formats import DicomOptions, ResultFormat, SegmentationKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
     from moeclip_transforms import open_source
 
     formats = parse_formats(results, raw=raw, routing=routing)
-    dicom = DicomOptions.of(seg, finding_site)
+    dicom = make_dicom_options(seg, finding_site, formats)
     wanted = parse_time_point(time_point)
     _check_output(output, overwrite=overwrite)
     with open_source(path, follow_links=follow_links) as source:
@@ -127,10 +127,19 @@ def _choose(source: ImageSource, uid: str | None) -> tuple[Series, ...]:
     return source.choose(uid)
 
 
+def make_dicom_options(seg: SegmentationKind, finding_site: str | None, formats: frozenset[str]) -> DicomOptions:
+    """Make the options of DICOM results; says where one has no effect."""
+    if seg is not SegmentationKind.BINARY and not formats & {ResultFormat.SEG, ResultFormat.SR}:
+        print_warning(f"--seg {seg} has no effect: --results holds neither seg nor sr")
+    return DicomOptions.of(seg, finding_site)
+
+
 def make_prompts(prompt: str | None, normal: list[str] | None, abnormal: list[str] | None) -> Prompts | None:
     """Make the prompts that the options describe; None if there are none."""
     if prompt is None and not normal and not abnormal:
         return None
+    if prompt is not None and normal and abnormal:
+        print_warning("--prompt has no effect: --normal and --abnormal stand in its place")
     from moeclip_med.model import Prompts
 
     return Prompts.from_options(class_name=prompt, normal=normal or (), abnormal=abnormal or ())
@@ -246,7 +255,6 @@ def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> fr
     Raises:
         InputError: If a name is not a result format.
     """
-    from moeclip_med.results.formats import ResultFormat
     from moeclip_med.results.writers import known_formats
 
     wanted = {name.strip().lower() for name in names.split(",") if name.strip()}

@@ -110,6 +110,7 @@ def train(
             "--hold-out: no category is held out, so nothing could choose the checkpoint; "
             f"hold out at least one of: {', '.join(categories)}"
         )
+    _check_options(request)
     precision, why = precision_of(request)
     _log.info("precision %s: %s", precision, why)
     if on_precision is not None:
@@ -120,6 +121,21 @@ def train(
     if request.recipe == "duo" or request.recipe.startswith(TIMM_PREFIX):
         return train_images(request, on_step)
     return train_transformer(request, on_step)
+
+
+def _check_options(request: TrainRequest) -> None:
+    """Refuse what the recipe would not use."""
+    is_lite = request.recipe == "lite"
+    has_text = not is_lite and request.recipe != "duo" and not request.recipe.startswith(TIMM_PREFIX)
+    unused = {
+        "--normal-only": bool(request.normal_only) and has_text,
+        "--tower-weights": request.tower_weights is not None and is_lite,
+        "--values": request.values != "paper" and not has_text,
+        "--workers": request.workers > 0 and (is_lite or has_text),
+    }
+    for option, is_given in unused.items():
+        if is_given:
+            raise InputError(f"{option} has no effect on the recipe {request.recipe}; omit it")
 
 
 def precision_of(request: TrainRequest) -> tuple[Precision, str]:
@@ -261,8 +277,6 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
 
     if request.values not in {"paper", "released"}:
         raise InputError(f'--values: "{request.values}" is neither paper nor released')
-    if request.normal_only:
-        raise InputError("--normal-only belongs to the recipe lite; omit it")
     base = recipe_values("paper" if request.values == "paper" else "released")
     settings = replace(base, seed=request.seed, held_out=request.hold_out, **request.changes)
     categories = sorted({image.category for image in request.images})

@@ -47,3 +47,11 @@ def test_nothing_would_come_of_a_pacs_score_that_neither_stores_nor_keeps(comman
     assert idle.returncode == 2
     assert idle.stderr.startswith("error: ")
     assert not lacking(idle.stderr, "nothing", "--store", "--c-store", "--output")
+
+
+def test_a_pacs_is_stored_to_in_one_way(command):
+    both = command(
+        "pacs", "score", "--url", "http://localhost/dicom-web", "--study", "1.2.3", "--store", "--c-store", "A@b:104"
+    )
+    assert both.returncode == 2
+    assert not lacking(both.stderr, "--store", "--c-store", "exclude each other")

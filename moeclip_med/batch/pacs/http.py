@@ -124,7 +124,8 @@ class PacsAddress:
         object.__setattr__(self, "url", urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", "")))
         if parts.username and not self.user:
             object.__setattr__(self, "user", unquote(parts.username))
-            object.__setattr__(self, "password", unquote(parts.password or ""))
+            if parts.password or not self.password:
+                object.__setattr__(self, "password", unquote(parts.password or ""))
         if not all(text.isprintable() for text in (self.user, self.password, self.token)):
             raise InputError(
                 "user, password or token of the PACS hold a control character; check the file or variable they are in"
