@@ -52,7 +52,7 @@ class Reading(Part, QObject):
     def say(self, said: FindingReview) -> None:
         """Take over what the reader says of a finding, and keep it at once."""
         session = self._controller.session
-        if session is not None:
+        if session is not None and session.outcome is not None:  # else the table shows the findings of the run before
             session.change(session.review.put(said))
             self._keep()
 

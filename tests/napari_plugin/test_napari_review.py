@@ -97,6 +97,16 @@ def test_keys_act_after_a_click_on_the_table(reading, qtbot):
     assert table.findings[1].review.decision == "accepted"
 
 
+def test_no_decision_on_a_run_that_has_no_findings_yet(reading, monkeypatch):
+    """While another run is opened or scored, the table still shows the findings of the one before."""
+    viewer, widget = reading
+    session = widget.controller.session
+    monkeypatch.setattr(session, "outcome", None)
+    before = session.review
+    QTest.keyClick(canvas_of(viewer), Qt.Key.Key_A)
+    assert session.review == before
+
+
 def click_row(table, row):
     place = table.visualRect(table.model().index(row, 0)).center()
     QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
