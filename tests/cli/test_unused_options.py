@@ -1,4 +1,4 @@
-"""An option that cannot do anything beside another is refused or told, never silently left out."""
+"""An option that cannot do anything beside another is refused or told, never silently omitted."""
 
 from __future__ import annotations
 

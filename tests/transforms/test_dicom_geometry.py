@@ -149,9 +149,9 @@ def test_missing_pixel_spacing_takes_the_orientation_away(write_series):
 
     volume = read_volume(write_series([0, 1], change=change))
     assert not volume.has_orientation
-    stored, unplaced = volume.notes
+    stored, without_place = volume.notes
     assert not lacking(stored, "where the slices lie", "as stored")
-    assert not lacking(unplaced, "Pixel Spacing (0028,0030)")
+    assert not lacking(without_place, "Pixel Spacing (0028,0030)")
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
