@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -70,3 +71,18 @@ def test_a_job_tests_the_lowest_versions_of_every_extra():
     assert set(extras) - installed == {"duo"}
     assert "onnx>=1.17" in extras["export"]
     assert extras["duo"][1:] == ["onnx>=1.17"]
+
+
+def test_the_release_finds_its_tools_after_it_left_the_folder(tmp_path):
+    """`make release` names the Python by a relative path, and the last tool runs in a folder of its own."""
+    (tmp_path / "bin").mkdir()
+    script = (ROOT / "scripts" / "release").read_text(encoding="utf-8")
+    head = "\n".join(line for line in script.splitlines() if line.startswith(("bin=", "python=")))
+    done = subprocess.run(
+        ["bash", "-c", f'{head}\ncd /; echo "$python $bin"', "release", "bin/python"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(tmp_path / "bin" / "python"), str(tmp_path / "bin")]
