@@ -168,6 +168,7 @@ def healthy_folder(root, save, count):
     return root
 
 
+@pytest.mark.slow
 def test_calibrated_model_flags_no_more_healthy_studies_than_promised(invoke, save, tmp_path):
     from moeclip_transforms import read_volume
 

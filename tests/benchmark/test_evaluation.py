@@ -99,6 +99,7 @@ def test_classes_are_averaged_and_empty_ones_said(tmp_path, save, make_detector)
     assert mean == pytest.approx(groups["screw"]["auroc"].value)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_gives_the_same_figures(patient_folder, make_detector, tmp_path, monkeypatch):
     dataset = read_folder("own", patient_folder)
     whole = run(dataset, make_detector, tmp_path / "whole")

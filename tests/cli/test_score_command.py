@@ -100,6 +100,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(command, tmp_path, arguments,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_all_time_points_get_a_run_and_a_folder_each(command, tmp_path):
     values = np.zeros((40, 40, 2, 3), dtype=np.int16)
     values[8:32, 8:32, :, :] = np.arange(1, 4) * 100
@@ -192,6 +193,7 @@ def test_dicom_results_are_refused_for_nifti_with_the_reason(command, nifti_file
     assert [path.name for path in (tmp_path / "beside").iterdir()] == ["anomaly.nii.gz"]
 
 
+@pytest.mark.slow
 def test_typed_prompts_are_ignored_by_lite_and_it_says_so(command, nifti_file, tmp_path):
     done = command("score", nifti_file, "-o", tmp_path / "out", "--prompt", "brain MRI", "--quiet")
 
@@ -199,6 +201,7 @@ def test_typed_prompts_are_ignored_by_lite_and_it_says_so(command, nifti_file, t
     assert "prompt" in done.stderr
 
 
+@pytest.mark.slow
 def test_own_maps_are_not_scored_again(command, nifti_file, tmp_path):
     shutil.copy(nifti_file, tmp_path / "brain.nii.gz")
     command("score", nifti_file, "-o", tmp_path / "before", "--quiet")

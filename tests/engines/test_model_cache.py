@@ -109,6 +109,7 @@ def test_models_unused_for_longest_and_old_drafts_go_first(tmp_path, monkeypatch
     assert {path.stem for path in tmp_path.iterdir()} == {names[1], names[3], "somebody else's"}
 
 
+@pytest.mark.slow
 def test_two_processes_may_compile_the_same_model_at_once(small_transformer, cache, monkeypatch):
     compile_it, nested = openvino_models.compile_model, []
 

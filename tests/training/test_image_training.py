@@ -46,6 +46,7 @@ class StopError(Exception):
     """Raised by the test in the middle of a run."""
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(start, tmp_path):
     whole, progress = start(tmp_path / "whole")
     assert progress.step == 3

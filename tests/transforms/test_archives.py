@@ -231,6 +231,7 @@ def test_an_archive_larger_than_the_temporary_folder_is_told_before_it_is_unpack
     assert contents(tmp_path / "out") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited on Linux alone")
 def test_a_header_of_a_tar_archive_that_claims_gigabytes(tmp_path):
     """What tarfile reads whole: a member with the names of the next one."""

