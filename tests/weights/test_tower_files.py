@@ -155,7 +155,5 @@ def test_the_lite_tower_has_the_published_weights():
 def test_another_file_is_no_lite_tower(tmp_path):
     path = tmp_path / "tower.pth"
     path.write_bytes(b"x")
-    with pytest.raises(
-        InputError, match=rf"tower\.pth: SHA-256 [0-9a-f]{{64}}, expected {efficientnet.SHA256}; reinstall"
-    ):
+    with pytest.raises(InputError, match=rf"tower\.pth: SHA-256 [0-9a-f]{{64}}, expected {efficientnet.SHA256}; give"):
         efficientnet.load_network(path)
