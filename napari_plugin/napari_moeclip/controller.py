@@ -112,7 +112,7 @@ class Controller(QObject):
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return self.state is State.IDLE
+        return self.state is State.IDLE and not self._steps
 
     @property
     def is_settled(self) -> bool:
@@ -280,6 +280,7 @@ class Controller(QObject):
         first = shown_volume_slice(self._viewer, image, origin, session.first_axis(choices.plane))
         request = session.request(choices, first)
         self.in_steps(
+            self.layers.put_extras_away,
             lambda: self.begin(image, session, info.threshold),
             lambda: self._ask_for_scores(session, request),
             self.layers.activate_map,

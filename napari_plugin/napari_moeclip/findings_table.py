@@ -160,9 +160,12 @@ class FindingsTable(KeylessTableView):
         if row is not None:
             self.selectRow(row)
 
-    def choose_first(self) -> None:
-        """Choose the first finding of a new run, if there is one."""
+    def choose_none(self) -> None:
+        """Forget which finding was chosen: those of another run come."""
         self.setCurrentIndex(QModelIndex())
+
+    def choose_first(self) -> None:
+        """Choose the first finding, if there is one."""
         if self.findings:
             self.selectRow(0)
 

@@ -61,7 +61,7 @@ class RunLayers:
 
     def begin(self, image: Image, session: Session, threshold: float) -> None:
         """Put the map of a new run on its image; layers of an earlier run on the same image are used again."""
-        self._drop("experts", "diameters")
+        self.put_extras_away()
         if self.image != image:  # napari wraps a layer anew each time it hands it out
             self._drop("anomaly", "findings")
         self.image = image
@@ -79,6 +79,10 @@ class RunLayers:
         else:
             overlay.metadata = {layers.METADATA_KEY: session.origin_as("anomaly")}
             overlay.data, overlay.contrast_limits = data, layers.anomaly_contrast(threshold)
+
+    def put_extras_away(self) -> None:
+        """Take away what belongs to one finding or was asked for; what a run always has is used again."""
+        self._drop("experts", "diameters")
 
     def clear(self) -> None:
         """Take all layers away."""

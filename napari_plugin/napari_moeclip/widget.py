@@ -262,9 +262,10 @@ class AnomalyWidget(QWidget):
         return self.controller.is_idle
 
     def _on_found(self, outcome: RunOutcome) -> None:
+        self.results.table.choose_none()
         self.results.show_outcome(outcome)
         self.results.show()
-        self.results.table.choose_first()
+        self.controller.in_steps(self.results.table.choose_first)
 
 
 def _close(
