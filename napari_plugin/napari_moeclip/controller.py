@@ -25,6 +25,7 @@ from napari_moeclip.navigation import (
     shown_volume_slice,
 )
 from napari_moeclip.reading import Reading
+from napari_moeclip.refinding import Refinding
 from napari_moeclip.run_files import RunFiles
 from napari_moeclip.run_layers import RunLayers
 from napari_moeclip.series_dialog import ask_for_series
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from napari_moeclip.layers import LayerOrigin
     from napari_moeclip.planes import LinkedPlanes
     from napari_moeclip.worklist_panel import Worklist
-
-_FIND_MS = 80
 
 
 class State(Enum):
@@ -90,15 +89,13 @@ class Controller(QObject):
         self.layers = RunLayers(viewer)
         self.reading = Reading(viewer, self)
         self.comparing = Comparing(viewer, self, ask_for_series)
+        self.refinding = Refinding(self)
         self.files = RunFiles(viewer, self)
         self.planes: LinkedPlanes | None = None
         self.worklist: Worklist | None = None
         self.load_request = Choices().load
         self._image: Image | None = None
-        self._threshold = 0.5
-        self._asked: tuple[object, ...] | None = None
         self._refresh_timer = self._timer(self._refresh)
-        self._find_timer = self._timer(self._find)
         self._steps: deque[Callable[[], None]] = deque()
         self._step_timer = self._timer(self._take_step)
         prepare_viewer(viewer)
@@ -113,11 +110,6 @@ class Controller(QObject):
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
         return self.state is State.IDLE and not self._steps
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the last change of threshold or review is in effect."""
-        return not self._find_timer.isActive() and self._asked is None
 
     def _timer(self, callback: Any) -> QTimer:  # noqa: ANN401 - a method
         timer = QTimer(self)
@@ -181,9 +173,8 @@ class Controller(QObject):
     @guarded
     def move_threshold(self, threshold: float) -> None:
         """Show the map from another threshold on at once, and its findings as soon as they are listed."""
-        self._threshold = threshold
         self.layers.show_threshold(threshold)
-        self.find_soon()
+        self.refinding.move(threshold)
 
     @guarded
     def select(self, row: int) -> None:
@@ -216,7 +207,8 @@ class Controller(QObject):
     @guarded
     def fail(self, sentence: str) -> None:
         """End what is under way, and say why."""
-        self.state, self._task, self._asked = State.IDLE, None, None
+        self.state, self._task = State.IDLE, None
+        self.refinding.forget()
         self._refresh_timer.stop()
         self._steps.clear()
         self._show_state()
@@ -296,9 +288,9 @@ class Controller(QObject):
         """Show a run that begins, on its image."""
         self._forget()
         self.reading.stop_editing()
-        self.session, self._threshold, self._asked = session, threshold, None
+        self.session = session
         self.reading.tell_place()
-        self._find_timer.stop()
+        self.refinding.begin(threshold)
         self.layers.begin(image, session, threshold)
 
     def _forget(self) -> None:
@@ -339,7 +331,8 @@ class Controller(QObject):
         self._task = None
         if session is not self.session:
             return
-        session.outcome, self._threshold = outcome, outcome.threshold
+        session.outcome = outcome
+        self.refinding.end(outcome.threshold)
         self.layers.show_threshold(outcome.threshold)
         self._refresh_timer.stop()
         self.in_steps(
@@ -370,36 +363,3 @@ class Controller(QObject):
         if self.layers.shows_slices:
             self.layers.after_volume()
             self.volume_shown.emit(False)  # noqa: FBT003 - a signal has no keywords
-
-    def find_soon(self) -> None:
-        """List the findings anew, a moment after the last change."""
-        if self.session is not None and self.session.outcome is not None:
-            self._find_timer.start(_FIND_MS)
-
-    @guarded
-    def _find(self) -> None:
-        session = self.session
-        if self._asked is not None or session is None or session.outcome is None:
-            return
-        self._asked = (session.run, self._threshold, session.review)
-        request = messages.FindRequest(session.run, self._threshold, session.review)
-        self.ask(request, partial(self._on_found, session, self._asked), partial(self._on_not_found, session))
-
-    def _on_not_found(self, session: Session, sentence: str) -> None:
-        if session is self.session:
-            self.fail(sentence)
-
-    def _on_found(self, session: Session, asked: tuple[object, ...], outcome: answers.RunOutcome) -> None:
-        if session is not self.session or session.outcome is None:
-            return
-        self._asked = None
-        if asked[2] is not session.review:  # the reader said more meanwhile: what came is out of date
-            self._find()
-            return
-        session.take(outcome)
-        self.layers.colour_outlines(None)
-        self.layers.refresh("findings")
-        self.comparing.refresh()
-        self.refound.emit(session.outcome)
-        if asked != (session.run, self._threshold, session.review):
-            self.find_soon()

@@ -117,4 +117,4 @@ class Reading(Part, QObject):
         write_review(session.review, session.record_id, session.folder)
         self.tell_place()
         self.kept.emit()
-        self._controller.find_soon()
+        self._controller.refinding.soon()

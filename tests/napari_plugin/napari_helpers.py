@@ -54,7 +54,7 @@ def wait_for_run(qtbot, widget):
 
 def settled(qtbot, widget):
     """Wait until the scoring process has put the last change of the review or threshold into effect."""
-    qtbot.waitUntil(lambda: widget.controller.is_settled, timeout=30_000)
+    qtbot.waitUntil(lambda: widget.controller.refinding.is_settled, timeout=30_000)
 
 
 def press(qtbot, button):

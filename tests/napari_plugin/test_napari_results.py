@@ -33,7 +33,9 @@ def test_threshold_moves_map_and_findings_at_once_without_scoring(scored, qtbot)
     qtbot.waitUntil(lambda: widget.controller.session.labels[0, 0, 0] == 1, timeout=ENDS)
     slider.setValue(0.999)
     assert overlay.contrast_limits[0] == pytest.approx(0.999)
-    qtbot.waitUntil(lambda: widget.results.threshold.value() == 0.999 and widget.controller.is_settled, timeout=ENDS)
+    qtbot.waitUntil(
+        lambda: widget.results.threshold.value() == 0.999 and widget.controller.refinding.is_settled, timeout=ENDS
+    )
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.999), timeout=ENDS)
     widget.results.exact.setValue(0.01)
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.01), timeout=ENDS)
