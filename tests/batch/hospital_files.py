@@ -10,7 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pydicom
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from uids import next_uid
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Patient:
     physician: str = "Quisenberry^Ottokarine"
     institution: str = "Saint Ethelburga"
     description: str = "follow up of Mrs Featherstonehaugh"
-    study_uid: str = field(default_factory=generate_uid)
+    study_uid: str = field(default_factory=next_uid)
     uids: list[str] = field(default_factory=list)
 
     def identifying(self) -> list[str]:
@@ -50,7 +51,7 @@ def write_series(
     """Write a single-frame series with a bright square in the middle; gives its UID."""
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows, slices = shape
-    series_uid, frame_uid = generate_uid(), generate_uid()
+    series_uid, frame_uid = next_uid(), next_uid()
     patient.uids += [series_uid, frame_uid]
     rng = np.random.default_rng(seed)
     for index in range(slices):
@@ -78,7 +79,7 @@ def _header(patient: Patient, modality: str, image_type: tuple[str, ...]) -> pyd
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
-    dataset.SOPInstanceUID = generate_uid()
+    dataset.SOPInstanceUID = next_uid()
     dataset.PatientName, dataset.PatientID = patient.name, patient.patient_id
     dataset.PatientBirthDate, dataset.PatientSex = patient.birth_date, "F"
     dataset.StudyDate, dataset.SeriesDate = patient.study_date, patient.study_date

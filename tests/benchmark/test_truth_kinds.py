@@ -9,7 +9,8 @@ from moeclip_transforms.errors import InputError
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian
+from uids import next_uid
 
 from moeclip_med.benchmark.case_views import read_paper_image
 from moeclip_med.benchmark.datasets.boxes import box_mask, read_boxes
@@ -74,7 +75,7 @@ def structure_set(path, contours):
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = next_uid()
     dataset.Modality = "RTSTRUCT"
     dataset.ROIContourSequence = []
     for number, points in contours:
@@ -130,7 +131,7 @@ def test_series_pair_with_the_structure_set_drawn_on_them(tmp_path):
 def ct_series(folder, lesion):
     """Six slices of 2.5 mm with a bright block."""
     folder.mkdir(parents=True)
-    source, number = dcmread(get_testdata_file("CT_small.dcm")), generate_uid()
+    source, number = dcmread(get_testdata_file("CT_small.dcm")), next_uid()
     x, y, z = (float(value) for value in source.ImagePositionPatient)
     for index in range(6):
         pixels = np.full((128, 128), 900, np.int16)
@@ -139,7 +140,7 @@ def ct_series(folder, lesion):
         source.PixelData = pixels.tobytes()
         source.SeriesInstanceUID, source.InstanceNumber = number, index + 1
         source.ImagePositionPatient = [x, y, z + 2.5 * index]
-        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = next_uid()
         source.save_as(folder / f"{index}.dcm")
 
 

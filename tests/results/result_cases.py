@@ -26,8 +26,9 @@ from moeclip_transforms.volume import (
     Volume,
 )
 from pydicom.data import get_testdata_file
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from scipy import ndimage
+from uids import next_uid
 
 from moeclip_med._version import RESULT_SCHEMA
 from moeclip_med.scoring.anomaly import AnomalyVolume, Finding
@@ -221,7 +222,7 @@ def dicom_volume(folder: Path, orientation: str = "axial", shape: tuple[int, int
     spacing = (2.6, 2.5, 6.0)
     step = normal * spacing[2] + column * spacing[2] * np.tan(np.radians(float(tilt)))
     image = head(shape, BLOBS)
-    study, series_uid, frame_of_reference = generate_uid(), generate_uid(), generate_uid()
+    study, series_uid, frame_of_reference = next_uid(), next_uid(), next_uid()
     frames, geometry = [], []
     for index in range(shape[2]):
         position = np.array([-80.0, -95.0, -60.0]) + index * step
@@ -259,7 +260,7 @@ def _ct_slice(
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, next_uid()
     dataset.PatientName, dataset.PatientID = PATIENT_NAME, PATIENT_ID
     dataset.PatientBirthDate, dataset.PatientSex = "19700102", "F"
     dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20260102", "030405", "1"
@@ -284,7 +285,7 @@ def enhanced_volume(folder: Path) -> Volume:
     """The oblique series as one multi-frame file whose frames run against the volume, the first two excluded."""
     volume = dicom_volume(folder, "oblique")
     datasets = [pydicom.dcmread(frame.path) for frame in reversed(volume.frames)]
-    enhanced = LegacyConvertedEnhancedCTImage(datasets, generate_uid(), 4, generate_uid(), 1)
+    enhanced = LegacyConvertedEnhancedCTImage(datasets, next_uid(), 4, next_uid(), 1)
     path = folder / "enhanced.dcm"
     enhanced.save_as(path)
     place = {tuple(frame.position): index for index, frame in enumerate(volume.frame_geometry)}

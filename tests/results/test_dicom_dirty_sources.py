@@ -12,9 +12,9 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import generate_uid
 from result_cases import with_edited_headers
 from test_dicom_validity import errors, files_of
+from uids import next_uid
 
 from moeclip_med.results import ResultFormat, write_results
 from moeclip_med.results.dicom import dicom_results
@@ -250,7 +250,7 @@ def test_slices_in_several_multi_frame_files(written, tmp_path):
     anomaly = written("enhanced").anomaly
     volume, encoded = anomaly.volume, anomaly.volume.source.headers[0]
     other, stream = pydicom.dcmread(BytesIO(encoded)), BytesIO()
-    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = next_uid()
     other.save_as(stream)
     path = volume.frames[0].path.with_name("other.dcm")
     frames = tuple(replace(frame, path=path) if z % 2 else frame for z, frame in enumerate(volume.frames))
