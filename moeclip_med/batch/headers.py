@@ -85,7 +85,8 @@ def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
 
 def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     from moeclip_transforms.dicom_header import read_header, text
-    from moeclip_transforms.discovery import FileType, file_type, header_of, other_format, reader_of
+    from moeclip_transforms.discovery import reader_of
+    from moeclip_transforms.file_types import FileType, file_type, header_of, other_format
 
     kind = file_type(path)
     if kind is FileType.EMPTY and path.suffix.lower() in _IMAGE_SUFFIXES:

@@ -224,7 +224,7 @@ def _look_at(entry: os.DirEntry[str], real_root: str, *, follow_links: bool) -> 
 
 def _dangling(link: os.DirEntry[str]) -> WalkProblem | None:
     """Say it where a link that is named as an image leads nowhere, as git-annex leaves them."""
-    from moeclip_transforms.discovery import is_named_as_image
+    from moeclip_transforms.file_types import is_named_as_image
 
     if os.path.exists(link.path) or not is_named_as_image(link.name):  # noqa: PTH110 - as above
         return None

@@ -55,7 +55,8 @@ def open_study(files: tuple[FileStamp, ...], root: Path) -> Iterator[StudyFiles]
     Raises:
         InputError: When nothing in them can be read.
     """
-    from moeclip_transforms.discovery import FileType, file_type, scan
+    from moeclip_transforms.discovery import scan
+    from moeclip_transforms.file_types import FileType, file_type
     from moeclip_transforms.label_maps import set_aside_label_maps
     from moeclip_transforms.source import ImageSource
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from moeclip_transforms.archives import DEFAULT_LIMITS, ArchiveLimits, unpack
 from moeclip_transforms.dicom_file import KeptFiles
-from moeclip_transforms.discovery import Findings, Skipped, iter_files, scan, with_unique_uids
+from moeclip_transforms.discovery import Findings, scan, with_unique_uids
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.folder_walk import Skipped, iter_files
 from moeclip_transforms.label_maps import set_aside_label_maps
 from moeclip_transforms.memory import check_memory
 from moeclip_transforms.naming import reason
