@@ -90,11 +90,9 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         tower_weights=tower_weights,
         hold_out=tuple(hold_out or ()),
         normal_only=tuple(normal_only or ()),
-        changes={
-            name: value
-            for name, value in (("epochs", epochs), ("batch_size", batch_size), ("learning_rate", learning_rate))
-            if value is not None
-        },
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
         licence=licence,
         terms=read_terms(terms or []),
         precision=parse_precision(precision),

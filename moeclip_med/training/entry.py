@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from moeclip_transforms.errors import InputError
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from moeclip_med.training.lite import LiteTask
     from moeclip_med.training.loop import Precision
     from moeclip_med.training.run_state import TrainingProgress
-    from moeclip_med.training.transformer import TransformerTask
+    from moeclip_med.training.settings import LiteSettings
+    from moeclip_med.training.transformer import TransformerSettings, TransformerTask
     from moeclip_med.weights.tower_weights import OpenedTower
 
 MODEL_FOLDER = "model"
 TIMM_PREFIX = "timm:"
 LARGE_SIDE = 518
 """The input of a transformer of timm has at most this side, pixels."""
+
+AnySettings = TypeVar("AnySettings", "LiteSettings", "TransformerSettings")
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +47,9 @@ class TrainRequest:
         tower_weights: A file with the tower's weights, instead of the published ones, for towers with text.
         hold_out: Categories never trained on; they choose the checkpoint.
         normal_only: Categories whose defective images are skipped.
-        changes: Settings that differ from the recipe's, by name.
+        epochs: Passes over the images; None for the recipe's.
+        batch_size: Images per step; None for the recipe's.
+        learning_rate: AdamW's at the start; None for the recipe's.
         licence: Licence of the trained adapters.
         terms: Terms of use of the images by category, where they are not known.
         precision: "bf16-mixed" or "32-true"; None chooses: float32 for lite and the model duo, whose tokens are
@@ -62,7 +67,9 @@ class TrainRequest:
     tower_weights: Path | None = None
     hold_out: tuple[str, ...] = ()
     normal_only: tuple[str, ...] = ()
-    changes: dict[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
     licence: str = "unspecified"
     terms: dict[str, str] = field(default_factory=dict)
     precision: Precision | None = None
@@ -161,6 +168,18 @@ def choose_precision(wish: Precision | None, device: str) -> tuple[Precision, st
     return "32-true", f"{found} has no bf16 arithmetic"
 
 
+def _adapted(settings: AnySettings, request: TrainRequest) -> AnySettings:
+    """A recipe's settings with what the request asks for."""
+    return replace(
+        settings,
+        seed=request.seed,
+        held_out=request.hold_out,
+        epochs=settings.epochs if request.epochs is None else request.epochs,
+        batch_size=settings.batch_size if request.batch_size is None else request.batch_size,
+        learning_rate=settings.learning_rate if request.learning_rate is None else request.learning_rate,
+    )
+
+
 def train_lite(
     request: TrainRequest,
     on_features: Callable[[int, int], None] | None,
@@ -172,10 +191,7 @@ def train_lite(
     from moeclip_med.training.settings import LiteSettings
     from moeclip_med.weights.loading import build_network
 
-    settings = replace(
-        LiteSettings(seed=request.seed, held_out=request.hold_out, normal_only=request.normal_only),
-        **request.changes,
-    )
+    settings = _adapted(LiteSettings(normal_only=request.normal_only), request)
     network, tower = build_network(lite_architecture(), seed=settings.seed)
     task = LiteTask(
         request.images,
@@ -195,13 +211,7 @@ def train_images(request: TrainRequest, on_step: Callable[[int, int, float], Non
     from moeclip_med.weights.loading import build_network
 
     architecture = duo_architecture() if request.recipe == "duo" else timm_architecture(request.recipe)
-    settings = replace(
-        duo_settings(architecture.image_size),
-        seed=request.seed,
-        held_out=request.hold_out,
-        normal_only=request.normal_only,
-        **request.changes,
-    )
+    settings = _adapted(replace(duo_settings(architecture.image_size), normal_only=request.normal_only), request)
     network, tower = build_network(architecture, request.tower_weights, seed=settings.seed)
     task = ImageTask(request.images, settings, network, workers=request.workers)
     return _run(task, tower, request, request.recipe.removeprefix(TIMM_PREFIX), on_step)
@@ -278,7 +288,7 @@ def train_transformer(request: TrainRequest, on_step: Callable[[int, int, float]
     if request.values not in {"paper", "released"}:
         raise InputError(f'--values: "{request.values}" is neither paper nor released')
     base = recipe_values("paper" if request.values == "paper" else "released")
-    settings = replace(base, seed=request.seed, held_out=request.hold_out, **request.changes)
+    settings = _adapted(base, request)
     categories = sorted({image.category for image in request.images})
     built = build_transformer(request.recipe, settings, categories, request.tower_weights)
     task = TransformerTask(request.images, settings, built.network, built.text)

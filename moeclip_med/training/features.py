@@ -141,12 +141,12 @@ def stage_encoder(stage: nn.Module, size: int) -> tuple[Callable[[Tensor], Tenso
         size: Side of the images.
 
     Returns:
-        The encoder, and what it runs on, for the log.
+        The encoder, and what it runs on and in which precision: part of what stored features are named after.
     """
     parameter = next(stage.parameters())
     if parameter.device.type == "cpu":
         try:
-            return openvino_encoder(stage, size), "OpenVINO"
+            return openvino_encoder(stage, size)
         except ImportError:
             pass
 
@@ -158,8 +158,8 @@ def stage_encoder(stage: nn.Module, size: int) -> tuple[Callable[[Tensor], Tenso
     return encode, f'PyTorch ({parameter.device.type}; with the extra "openvino" a CPU is faster)'
 
 
-def openvino_encoder(stage: nn.Module, size: int) -> Callable[[Tensor], Tensor]:
-    """Compile a stage with OpenVINO; it runs in the processor's own precision (bfloat16 where it is fast)."""
+def openvino_encoder(stage: nn.Module, size: int) -> tuple[Callable[[Tensor], Tensor], str]:
+    """Compile a stage with OpenVINO, in the processor's own precision: bfloat16 where that is fast."""
     from moeclip_med.engines.openvino_convert import to_openvino
     from moeclip_med.engines.openvino_import import openvino
 
@@ -169,4 +169,5 @@ def openvino_encoder(stage: nn.Module, size: int) -> Callable[[Tensor], Tensor]:
     def encode(images: Tensor) -> Tensor:
         return torch.from_numpy(compiled(images.numpy())[0])
 
-    return encode
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT")
+    return encode, f"OpenVINO ({precision.get_type_name()})"

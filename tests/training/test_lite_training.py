@@ -175,6 +175,19 @@ def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, t
     assert len(again) == 10
 
 
+def test_features_of_another_engine_or_precision_are_computed_anew(industrial_folder, tiny_network, tmp_path):
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
+    fabric = make_fabric(RunOptions(tmp_path, 0, {}, "32-true", "cpu"))
+    sums = []
+    for name, factor in (("OpenVINO (bf16)", 1.0), ("OpenVINO (f32)", 2.0)):
+        task = LiteTask(images, SETTINGS, tmp_path, network=tiny_network(0), keeps_features=True)
+        task.encoder_name = name
+        task.encode_stage = lambda batch, encode=task.encode_stage, factor=factor: encode(batch) * factor
+        sums.append(sum(float(features.float().sum()) for features, *_ in task.batches(0, 0, fabric)))
+    assert len(list(tmp_path.glob("crops-*"))) == 2
+    assert sums[1] != pytest.approx(sums[0], rel=1e-4)
+
+
 @pytest.mark.slow
 def test_runs_that_differ_in_the_seed_can_share_their_crops(industrial_folder, tiny_network, tmp_path):
     images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
