@@ -83,7 +83,7 @@ class RejectedFinding:
     measures: FindingMeasures
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AnomalyVolume:
     """Anomaly scores on the grid of the volume they belong to.
 
@@ -116,6 +116,14 @@ class AnomalyVolume:
     reader: str = ""
     reviewed: str = ""
     has_image: bool = True
+
+    def __repr__(self) -> str:
+        """Return one line without values, names or paths."""
+        kind = "calibrated" if self.is_calibrated else "uncalibrated"
+        return (
+            f"<AnomalyVolume {self.scores.shape}, highest score {float(self.scores.max(initial=0.0)):.2f}, "
+            f"threshold {self.threshold:g} ({kind}), findings: {len(self.findings)}>"
+        )
 
     @property
     def affine(self) -> Affine:

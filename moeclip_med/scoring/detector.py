@@ -62,6 +62,10 @@ class Detector:
         self._mean = torch.tensor(architecture.mean).view(1, 3, 1, 1)
         self._std = torch.tensor(architecture.std).view(1, 3, 1, 1)
 
+    def __repr__(self) -> str:
+        """Return one line: the model and how it runs."""
+        return f"<Detector {self.metadata.name} {self.metadata.version}, {self.engine.name}>"
+
     @property
     def crops_foreground(self) -> bool:
         """Whether the network sees the square around the foreground (True) or the whole slice stretched (False)."""

@@ -50,7 +50,7 @@ class ModelWarning(NoticeWarning):
     """Something about a model that weakens a result; shown to the user, never an error."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedModel:
     """A network with its weights, ready to run.
 
@@ -69,6 +69,10 @@ class LoadedModel:
     identity_hash: str
     notes: tuple[str, ...] = ()
     members: tuple[LoadedModel, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: the model and the start of its identity."""
+        return f"<LoadedModel {self.metadata.name} {self.metadata.version}, identity {self.identity_hash[:12]}>"
 
     @cached_property
     def network(self) -> Network:

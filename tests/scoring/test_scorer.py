@@ -89,6 +89,11 @@ def test_the_map_lies_on_the_volumes_own_grid(make_volume, blob):
     (finding,) = anomaly.findings
     assert finding.centre_voxel == pytest.approx((13.5, 24.5, 8.5), abs=0.6)
     np.testing.assert_array_equal(anomaly.affine.matrix, np.eye(4))
+    shown = repr(anomaly)
+    assert str(blob.shape) in shown
+    assert "uncalibrated" in shown
+    assert "findings: 1" in shown
+    assert "\n" not in shown
 
 
 @pytest.mark.parametrize("codes", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])

@@ -64,6 +64,17 @@ def test_volumes_are_equal_when_values_geometry_and_source_are(nifti_file):
     assert volume != "a volume"
 
 
+def test_shown_in_a_shell_a_volume_is_one_line_without_names(write_series):
+    folder = write_series([0, 1, 2])
+    shown = repr(read_volume(folder))
+    assert "(1, 8, 6, 3)" in shown
+    assert "0.25 × 0.5 × 1 mm" in shown
+    assert " mm" not in repr(Volume.from_array(np.zeros((4, 4, 2))))
+    assert "\n" not in shown
+    assert "secret" not in shown
+    assert folder.name not in shown
+
+
 def test_values_that_are_not_numbers_are_equal_to_themselves():
     array = np.array([[[1.0, np.nan]]])
     assert Volume.from_array(array) == Volume.from_array(array.copy())

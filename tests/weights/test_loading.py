@@ -311,3 +311,11 @@ def test_weights_that_may_not_be_read_are_not_called_missing(folder):
     (folder / "adapters.safetensors").chmod(0)
     with pytest.raises(InputError, match="cannot be read"):
         load_model(folder)
+
+
+def test_shown_in_a_shell_a_model_is_one_line():
+    model = load_model("lite")
+    shown = repr(model)
+    assert "lite" in shown
+    assert model.metadata.version in shown
+    assert len(shown) < 100

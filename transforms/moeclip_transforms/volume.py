@@ -186,7 +186,7 @@ class SourceRef:
     nifti_code: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """One image volume, as acquired, with its geometry checked.
 
@@ -283,6 +283,12 @@ class Volume:
     def frames(self) -> tuple[FrameReference, ...]:
         """For DICOM, one reference per index of z; else empty."""
         return self.source.frames
+
+    def __repr__(self) -> str:
+        """Return one line without values, names or paths."""
+        steps = " × ".join(f"{step:.3g}" for step in self.affine.spacing)
+        spacing = f"spacing {steps} mm" if self.has_spacing else "no spacing"
+        return f"<Volume {tuple(self.tensor.shape)}, {self.series.image_type}, {spacing}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Volume):
