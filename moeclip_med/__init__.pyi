@@ -1,5 +1,6 @@
 from ._version import __version__ as __version__
 from .inputs import InputError as InputError
+from .inputs import Volume as Volume
 from .inputs import open_source as open_source
 from .inputs import read_volume as read_volume
 from .results import write_results as write_results
