@@ -110,7 +110,8 @@ def rehearse(folder: Path, count: int) -> list[str]:
     """Run, stop half-way, go on, run again; returns the lines of the document."""
     from batch_fakes import LIGHT, LoadFake
 
-    from moeclip_med.batch.driver import BatchSettings, run_batch
+    from moeclip_med.batch.batch_settings import BatchSettings
+    from moeclip_med.batch.driver import run_batch
     from moeclip_med.batch.output import BatchOutput
     from moeclip_med.batch.triage import write_triage
     from moeclip_med.pipeline import ScoreSettings

@@ -55,7 +55,7 @@ class Worker:
     """One worker of the batch, watched from outside."""
 
     def __init__(self, folder: Path) -> None:
-        from moeclip_med.batch.driver import ModelChoice
+        from moeclip_med.batch.batch_settings import ModelChoice
         from moeclip_med.batch.local import Limits, LocalExecutor
         from moeclip_med.batch.pseudonyms import Pseudonyms
         from moeclip_med.batch.records import WorkOrder
@@ -247,7 +247,8 @@ def long_run(folder: Path, count: int) -> list[tuple[int, int]]:
     import nibabel as nib
     import numpy as np
 
-    from moeclip_med.batch.driver import BatchSettings, run_batch
+    from moeclip_med.batch.batch_settings import BatchSettings
+    from moeclip_med.batch.driver import run_batch
     from moeclip_med.batch.resources import resident_bytes
     from moeclip_med.pipeline import ScoreSettings
     from moeclip_med.results import ResultFormat

@@ -73,7 +73,8 @@ def write_archive(root: Path, count: int) -> int:
 
 def run(root: Path, output: Path, workers: int, address: str | None) -> float:
     """Score the archive; gives studies per second."""
-    from moeclip_med.batch.driver import BatchSettings, run_batch
+    from moeclip_med.batch.batch_settings import BatchSettings
+    from moeclip_med.batch.driver import run_batch
     from moeclip_med.pipeline import ScoreSettings
     from moeclip_med.results import ResultFormat
 

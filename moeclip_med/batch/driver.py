@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from moeclip_transforms.errors import InputError
@@ -12,103 +12,24 @@ from moeclip_med._version import __version__
 from moeclip_med.batch.drift import drift_warning, weekly_shares
 from moeclip_med.batch.local import Limits, LocalExecutor
 from moeclip_med.batch.output import BatchOutput
-from moeclip_med.batch.planning import Archive, plan
+from moeclip_med.batch.planning import plan
 from moeclip_med.batch.records import Halt, PrivateDetail, StudyJob, StudyReport, StudyState, WorkOrder
-from moeclip_med.batch.resources import Resources, default_memory, share
+from moeclip_med.batch.resources import Resources, share
 from moeclip_med.batch.triage import write_triage
 from moeclip_med.batch.workers import Finished, Lost, Ready, StudyProgress, Unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from moeclip_med.batch.filters import SeriesFilter
+    from moeclip_med.batch.batch_settings import BatchSettings
     from moeclip_med.batch.ledger import Counts
     from moeclip_med.batch.planning import Plan
-    from moeclip_med.batch.selection import Selection
     from moeclip_med.batch.workers import Event, Executor, LoadsDetector
-    from moeclip_med.model import Prompts
-    from moeclip_med.pipeline import ScoreSettings
-    from moeclip_med.scoring import Detector
 
-DEFAULT_TIME_LIMIT_SECONDS = 1800.0
 _TRIES_AFTER_A_DEATH = 2
 _TRIAGE_EVERY_SECONDS = 60.0
 _SHARE = 20
 """Neither writing the list nor counting for the progress bar takes more than a twentieth of the driver's time."""
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which model, and how it runs; loaded in each worker.
-
-    Attributes are those of `load_detector`; the number of threads is that of the worker.
-    """
-
-    model: str = "lite"
-    device: str = "auto"
-    engine: str = "auto"
-    precision: str = "auto"
-    prompts: Prompts | None = None
-    threads: int | None = None
-
-    def __call__(self) -> Detector:
-        """Load it."""
-        from moeclip_med.scoring import load_detector
-
-        return load_detector(
-            self.model,
-            device=self.device,
-            engine=self.engine,
-            precision=self.precision,
-            prompts=self.prompts,
-            threads=self.threads,
-        )
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """The choices of a batch.
-
-    Attributes:
-        root: The archive.
-        output: The output folder.
-        score: The choices that are the same for every series.
-        model: Which model, and how it runs.
-        filters: Conditions that a series has to meet.
-        workers: Worker processes; as many as cores and memory allow if None.
-        threads: Threads per worker; the cores divided by the workers if None (on Ray: 1).
-        ray_address: Of a Ray cluster; worker processes on this machine if None.
-        time_limit: For one study, s.
-        memory_bytes: For all workers of this machine together; four fifths of what is free if None.
-        redo: Score everything again.
-        retry_failed: Try again what failed.
-        thumbnails: Make small pictures for the triage list.
-        identify: Add real identifiers to the triage list.
-        follow_links: Follow links that lead out of the archive.
-        selection: Rules that choose among the series of a study; every series if None.
-    """
-
-    root: Path
-    output: Path
-    score: ScoreSettings
-    model: ModelChoice = field(default_factory=ModelChoice)
-    filters: tuple[SeriesFilter, ...] = ()
-    workers: int | None = None
-    threads: int | None = None
-    ray_address: str | None = None
-    time_limit: float = DEFAULT_TIME_LIMIT_SECONDS
-    memory_bytes: int | None = None
-    redo: bool = False
-    retry_failed: bool = False
-    thumbnails: bool = True
-    identify: bool = False
-    follow_links: bool = False
-    selection: Selection | None = None
-
-    @property
-    def archive(self) -> Archive:
-        """Where studies are looked for."""
-        return Archive(self.root, self.output, self.follow_links, self.memory_bytes or default_memory())
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from moeclip_med.batch.study_files import open_study
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from moeclip_med.batch.driver import BatchSettings, Watcher
+    from moeclip_med.batch.batch_settings import BatchSettings
+    from moeclip_med.batch.driver import Watcher
     from moeclip_med.batch.records import FileStamp
 
 

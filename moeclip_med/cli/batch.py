@@ -133,7 +133,8 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
     Run it again after whatever stopped it: it continues where it stopped. Exit code 0: all done; 3: done, with failures
     listed in the triage list.
     """
-    from moeclip_med.batch.driver import BatchSettings, ModelChoice, run_batch
+    from moeclip_med.batch.batch_settings import BatchSettings, ModelChoice
+    from moeclip_med.batch.driver import run_batch
     from moeclip_med.batch.filters import SeriesFilter
     from moeclip_med.batch.overview import look_at_archive
     from moeclip_med.batch.selection import Selection

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from moeclip_med.batch.driver import BatchSettings
+    from moeclip_med.batch.batch_settings import BatchSettings
     from moeclip_med.batch.pacs.http import PacsAddress
     from moeclip_med.batch.pacs.scoring import PacsJob
     from moeclip_med.batch.workers import Ready
@@ -56,7 +56,7 @@ def choose(  # noqa: PLR0913 - the options in their order
     """
     if store and c_store is not None:
         raise InputError("--store and --c-store exclude each other; name one")
-    from moeclip_med.batch.driver import BatchSettings, ModelChoice
+    from moeclip_med.batch.batch_settings import BatchSettings, ModelChoice
     from moeclip_med.batch.filters import SeriesFilter
     from moeclip_med.batch.selection import Selection
     from moeclip_med.pipeline import ScoreSettings

@@ -1,4 +1,10 @@
 from .architecture import Architecture as Architecture
+from .architecture import BlurSpec as BlurSpec
+from .architecture import ExpertsSpec as ExpertsSpec
+from .architecture import ProjectionSpec as ProjectionSpec
+from .architecture import TokenInput as TokenInput
+from .architecture import TowerSpec as TowerSpec
+from .fused import FusedNetwork as FusedNetwork
 from .network import MoEClip as MoEClip
 from .outputs import NetworkOutput as NetworkOutput
 from .outputs import TrainingOutput as TrainingOutput

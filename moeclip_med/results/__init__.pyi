@@ -1,4 +1,5 @@
 from .dicom.refusal import refusals as refusals
+from .formats import CodedTerm as CodedTerm
 from .formats import DicomOptions as DicomOptions
 from .formats import ResultFormat as ResultFormat
 from .formats import SegmentationKind as SegmentationKind

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from moeclip_med.batch.driver import BatchSettings
+from moeclip_med.batch.batch_settings import BatchSettings
 from moeclip_med.batch.study import StudyScorer
 from moeclip_med.batch.workers import Finished, Ready, StudyProgress
 from moeclip_med.pipeline import ScoreSettings

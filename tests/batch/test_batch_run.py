@@ -19,7 +19,8 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import ImageType, Plane
 from sentences import facts
 
-from moeclip_med.batch.driver import ModelChoice, run_batch, settings_that_matter
+from moeclip_med.batch.batch_settings import ModelChoice
+from moeclip_med.batch.driver import run_batch, settings_that_matter
 from moeclip_med.batch.filters import SeriesFilter
 from moeclip_med.batch.output import LEDGER_NAME, PRIVATE_NAME
 from moeclip_med.batch.overview import look_at_archive, read_status

@@ -2,6 +2,7 @@ from .archives import ArchiveLimits as ArchiveLimits
 from .array import CropForegroundSquare as CropForegroundSquare
 from .array import SliceAlongPlane as SliceAlongPlane
 from .array import WindowIntensity as WindowIntensity
+from .dicom_frame import Frame as Frame
 from .dictionary import CropForegroundSquared as CropForegroundSquared
 from .dictionary import SliceAlongPlaned as SliceAlongPlaned
 from .dictionary import WindowIntensityd as WindowIntensityd
@@ -31,6 +32,7 @@ from .volume import (
 from .volume import (
     FrameReference as FrameReference,
 )
+from .volume import Grid as Grid
 from .volume import (
     ImageType as ImageType,
 )
@@ -40,6 +42,7 @@ from .volume import (
 from .volume import (
     Series as Series,
 )
+from .volume import SourceRef as SourceRef
 from .volume import (
     Volume as Volume,
 )

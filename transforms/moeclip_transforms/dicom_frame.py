@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from moeclip_transforms.dicom_traits import Value
+    from moeclip_transforms.dicom_traits import TraitValue
 
 _MAX_FRAMES = 100_000
 _MAX_SIZE = 65_535
@@ -91,7 +91,7 @@ class Frame:
     instance: tuple[int, int, int]
     contrast: frozenset[str]
     dimensions: tuple[float, ...]
-    traits: tuple[Value, ...]
+    traits: tuple[TraitValue, ...]
     notes: tuple[str, ...] = ()
     has_size: bool = True
 
@@ -227,7 +227,7 @@ class _FrameMaker:
         kept = [value for value, spatial in zip(values, is_spatial, strict=True) if not spatial]
         return (*kept, *(vector[index] for vector in self._vectors))
 
-    def _traits(self, groups: Sequence[Dataset]) -> tuple[Value, ...]:
+    def _traits(self, groups: Sequence[Dataset]) -> tuple[TraitValue, ...]:
         if not groups:
             return self._top_traits
         return tuple(group_trait(groups, trait, top) for trait, top in zip(TRAITS, self._top_traits, strict=True))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    Value = float | str | tuple[float, ...] | None
+    TraitValue = float | str | tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ TRAIT_KEYWORDS = tuple(keyword for trait in TRAITS for macro, keyword in trait.p
 """What the top level of a header has to be read for."""
 
 
-def top_trait(dataset: Dataset, trait: Trait) -> Value:
+def top_trait(dataset: Dataset, trait: Trait) -> TraitValue:
     """Return a trait from the top level of a header; None where it is not there."""
     present = dataset.keys()
     for macro, keyword in trait.places:
@@ -120,7 +120,7 @@ def top_trait(dataset: Dataset, trait: Trait) -> Value:
     return None
 
 
-def group_trait(groups: Sequence[Dataset], trait: Trait, top: Value) -> Value:
+def group_trait(groups: Sequence[Dataset], trait: Trait, top: TraitValue) -> TraitValue:
     """Return a trait from the functional groups of a frame, its own first; `top` where they do not hold it."""
     for macro, keyword in trait.places:
         if not _is_macro(macro):
@@ -140,7 +140,7 @@ def _creator(tag: int) -> int:
     return (tag & 0xFFFF0000) | ((tag & 0xFF00) >> 8)
 
 
-def _trait_value(dataset: Dataset, trait: Trait, keyword: str | int) -> Value:
+def _trait_value(dataset: Dataset, trait: Trait, keyword: str | int) -> TraitValue:
     if trait.is_text:
         return sys.intern(text(dataset, keyword)) or None
     found = tuple(round(value, 3) for value in all_numbers(dataset, keyword))

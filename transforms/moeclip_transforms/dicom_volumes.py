@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeclip_transforms.dicom_frame import Frame
-    from moeclip_transforms.dicom_traits import Value
+    from moeclip_transforms.dicom_traits import TraitValue
 
     Key = Callable[[Frame], Hashable]
 
@@ -270,7 +270,7 @@ def _orders(volumes: Sequence[Sequence[Frame]]) -> list[tuple[object, ...]]:
     ]
 
 
-def _sortable(value: Value) -> tuple[tuple[float, ...], str]:
+def _sortable(value: TraitValue) -> tuple[tuple[float, ...], str]:
     if isinstance(value, str):
         return (), value
     if isinstance(value, tuple):
