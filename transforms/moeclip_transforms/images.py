@@ -24,6 +24,7 @@ from moeclip_transforms.pictures import (
     Pixels,
     check_area,
     display_range,
+    left_out_notes,
     orientation_notes,
     turn_upright,
     upright_size,
@@ -158,9 +159,12 @@ def picture_facts(file: BinaryIO, path: Path) -> PictureFacts:
         except DAMAGED as error:  # of a PNG, the pixels are decoded for it
             raise _damaged(path, 1, error) from error
         width, height = upright_size(*image.size, orientation)
-        n_pages = _page_count(path, image) if is_tiff else 1
+        n_pages = _page_count(path, image)
+        notes = orientation_notes(orientation)
+        if not is_tiff:  # frames of an animation, or the previews of a telephone
+            notes, n_pages = notes + left_out_notes(n_pages - 1), 1
         is_colour = image.mode in _COLOUR_MODES and not _is_grey_png(file, kind)
-    return PictureFacts(width, height, n_pages, 1, is_colour, orientation, orientation_notes(orientation))
+    return PictureFacts(width, height, n_pages, 1, is_colour, orientation, notes)
 
 
 def _is_grey_png(file: BinaryIO, kind: str) -> bool:

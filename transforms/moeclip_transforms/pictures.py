@@ -97,6 +97,13 @@ def orientation_notes(orientation: int) -> tuple[str, ...]:
     return (f"The picture was turned upright (EXIF orientation {orientation}); results are upright too.",)
 
 
+def left_out_notes(count: int) -> tuple[str, ...]:
+    """Say how many further pictures of a file are not read, if there are any."""
+    if count < 1:
+        return ()
+    return (f"It holds more images than the one that is read ({count}): save them as single files.",)
+
+
 def valid_orientation(value: object) -> int:
     """Return an EXIF orientation, 1 where the value is none."""
     return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004

@@ -19,6 +19,7 @@ from moeclip_transforms.pictures import (
     Pixels,
     check_area,
     display_range,
+    left_out_notes,
     orientation_notes,
     turn_upright,
     upright_size,
@@ -27,23 +28,44 @@ from moeclip_transforms.pictures import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
     from numpy.typing import NDArray
     from tifffile import TiffFile, TiffPage
 
-_BY_TIFFFILE = {1, 5, 8, 32773, 32946, 34925, 50000}
-"""Uncompressed, LZW, deflate, PackBits, LZMA, Zstandard: whatever the bits, bounded by the size of the image."""
-_BY_PILLOW = {2, 3, 4, 7, 50001}
-"""Fax, JPEG and WebP: bytes at most."""
+_BY_TIFFFILE = {1, 5, 8, 32773, 32946, 34925, 50000, 50001}
+"""Uncompressed, LZW, deflate, PackBits, LZMA, Zstandard, WebP: whatever the bits, bounded by the size of the image."""
+_BY_PILLOW = {2, 3, 4, 7}
+"""Fax and JPEG: bytes at most."""
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = range(4)
 _PREMULTIPLIED, _OPACITY = 1, 2
 _ORIENTATION = 274
 _HIGHEST_RATIO = 100_000
 _STACK_AXES = "ZIQ"
+_LISTS_OF_PAGES = {"generic", "shaped", "uniform"}
+"""Kinds of series, in tifffile's words, that are nothing but pages of one size behind each other."""
 _COLOURS = 3
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The pages that are read, as one array.
+
+    Attributes:
+        axes: What each axis is, a letter each, as tifffile calls them.
+        shape: The stored shape.
+        pages: Where its pixels lie; None for one that is missing.
+        read: Decodes it.
+        n_left_out: How many more images the file holds.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    pages: tuple[TiffPage | None, ...]
+    read: Callable[[], NDArray[Any]]
+    n_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,14 +110,16 @@ def tiff_facts(file: BinaryIO, path: Path) -> PictureFacts | None:
         page = _first_page(tiff, path)
         if page.compression in _BY_PILLOW or page.photometric > _PALETTE:
             return None
-        layout = _layout(tiff, page)
-        _check(tiff, page, layout, path)
+        _check_pages(tiff, page, path)
+        stack = _stack_of(tiff)
+        layout = _layout(stack, page)
+        _check(tiff, page, stack, path)
         _check_chain(tiff, path)
-        orientation = valid_orientation(page.tags.valueof(_ORIENTATION, 1))
+        orientation = _orientation(page)
         width, height = upright_size(page.imagewidth, page.imagelength, orientation)
-        notes = orientation_notes(orientation)
+        notes = orientation_notes(orientation) + left_out_notes(stack.n_left_out)
         if layout.n_points > 1:
-            what = "".join(tiff.series[0].axes[axis] for axis in layout.points)
+            what = "".join(stack.axes[axis] for axis in layout.points)
             notes += (f"It holds {layout.n_points} images of one place (axes {what}); they are taken for time points.",)
         return PictureFacts(width, height, layout.n_pages, layout.n_points, _has_colours(page), orientation, notes)
 
@@ -114,7 +138,8 @@ def read_tiff(file: BinaryIO, path: Path, point: int, orientation: int) -> Pixel
     """
     with _opened(file, path) as tiff:
         page = _first_page(tiff, path)
-        stored = _layout(tiff, page).arranged(tiff.series[0].asarray(maxworkers=1))[point]
+        stack = _stack_of(tiff)
+        stored = _layout(stack, page).arranged(stack.read())[point]
         values, span, note = _values(stored, page)
     return Pixels(turn_upright(values, orientation), span, (note,) if note else ())
 
@@ -170,8 +195,28 @@ def _check_chain(tiff: TiffFile, path: Path) -> None:
         )
 
 
-def _layout(tiff: TiffFile, page: TiffPage) -> _Layout:
-    axes, shape = tiff.series[0].axes, tiff.series[0].shape
+def _stack_of(tiff: TiffFile) -> _Stack:
+    """The first series of a file; all its pages where each was written as a series of its own (tifffile's writer)."""
+    first, pages = tiff.series[0], _full_pages(tiff)
+    own: Any = first.pages
+    n_left_out = sum(not getattr(other.keyframe, "is_reduced", False) for other in tiff.series[1:])
+    if n_left_out and first.kind in _LISTS_OF_PAGES:
+
+        def read() -> NDArray[Any]:
+            return np.stack([page.asarray(maxworkers=1) for page in pages])
+
+        return _Stack(f"I{pages[0].axes}", (len(pages), *pages[0].shape), tuple(pages), read)
+    return _Stack(first.axes, tuple(first.shape), tuple(own), lambda: first.asarray(maxworkers=1), n_left_out)
+
+
+def _full_pages(tiff: TiffFile) -> list[TiffPage]:
+    """All pages but thumbnails and the levels of a pyramid."""
+    pages: Any = tiff.pages
+    return [page for page in pages if not getattr(page, "is_reduced", False)]
+
+
+def _layout(stack: _Stack, page: TiffPage) -> _Layout:
+    axes, shape = stack.axes, stack.shape
     keeps_samples = _has_colours(page) or _OPACITY in page.extrasamples or _PREMULTIPLIED in page.extrasamples
     pages = [axis for axis, kind in enumerate(axes) if kind in _STACK_AXES]
     if not pages:  # a film without depth is looked at as a stack
@@ -186,30 +231,47 @@ def _has_colours(page: TiffPage) -> bool:
     return page.photometric == _PALETTE or (page.photometric == _RGB and page.samplesperpixel >= _COLOURS)
 
 
-def _check(tiff: TiffFile, page: TiffPage, layout: _Layout, path: Path) -> None:
-    """Refuse what cannot be decoded, declares more than it can hold, or has pages of several sizes."""
+def _check_pages(tiff: TiffFile, page: TiffPage, path: Path) -> None:
+    """Refuse what cannot be decoded, or has pages of several sizes or kinds."""
     if page.compression not in _BY_TIFFFILE:
         raise InputError(
             f'"{path.name}" is compressed as {page.compression!s}; expected LZW, deflate, JPEG or none: convert it.'
         )
     check_area(page.imagewidth, page.imagelength, path.name)
-    if not (tiff.is_ome or tiff.is_imagej):
-        pages: Any = tiff.pages
-        for number, other in enumerate(pages, start=1):
-            if getattr(other, "is_reduced", False):  # a thumbnail, or a level of a pyramid
-                continue
-            if (other.imagewidth, other.imagelength) != (page.imagewidth, page.imagelength):
-                raise InputError(
-                    f'Page {number} of "{path.name}" has {other.imagewidth}×{other.imagelength} pixels, the first '
-                    f"{page.imagewidth}×{page.imagelength}; expected pages of one size: save them as single files."
-                )
-    declared, size = math.prod(layout.shape) * page.bitspersample // 8, tiff.filehandle.size
+    if tiff.is_ome or tiff.is_imagej:
+        return
+    for number, other in enumerate(_full_pages(tiff), start=1):
+        if (other.imagewidth, other.imagelength) != (page.imagewidth, page.imagelength):
+            raise InputError(
+                f'Page {number} of "{path.name}" has {other.imagewidth}×{other.imagelength} pixels, the first '
+                f"{page.imagewidth}×{page.imagelength}; expected pages of one size: save them as single files."
+            )
+        if _kind(other) != _kind(page):
+            raise InputError(
+                f'Page {number} of "{path.name}" holds other values than the first (colours, type, orientation or '
+                "compression); expected pages of one kind: save them as single files."
+            )
+
+
+def _kind(page: TiffPage) -> tuple[object, ...]:
+    """What the pages of a stack have in common."""
+    is_decoded = page.compression in _BY_TIFFFILE
+    return page.shape, page.dtype, page.photometric, page.extrasamples, _orientation(page), is_decoded
+
+
+def _orientation(page: TiffPage) -> int:
+    return valid_orientation(page.tags.valueof(_ORIENTATION, 1))
+
+
+def _check(tiff: TiffFile, page: TiffPage, stack: _Stack, path: Path) -> None:
+    """Refuse what declares more than it can hold."""
+    declared, size = math.prod(stack.shape) * page.bitspersample // 8, tiff.filehandle.size
     if declared > size * (1 if page.compression == 1 else _HIGHEST_RATIO):
         raise InputError(
             f'"{path.name}" declares {declared} bytes of pixels, more than its {size} bytes can hold; it is truncated '
             "or damaged: copy it again."
         )
-    for number, part in enumerate(tiff.series[0].pages, start=1):
+    for number, part in enumerate(stack.pages, start=1):
         places = [] if part is None else zip(part.dataoffsets, part.databytecounts, strict=True)
         if part is None or any(count < 1 or offset + count > size for offset, count in places):
             raise InputError(
