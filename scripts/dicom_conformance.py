@@ -9,10 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moeclip_transforms.dicom_image_type import no_image_reason
+from moeclip_transforms.dicom_image_type import is_decoded, no_image_reason
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
 from pydicom.uid import UID, AllTransferSyntaxes, UID_dictionary
 
 from moeclip_med.results.dicom import common
@@ -177,14 +176,7 @@ def _read_classes() -> list[str]:
 
 def _read_syntaxes() -> list[UID]:
     """Return the transfer syntaxes whose pixels are decoded."""
-    return [uid for uid in AllTransferSyntaxes if not uid.is_encapsulated or _has_decoder(uid)]
-
-
-def _has_decoder(uid: UID) -> bool:
-    try:
-        return get_decoder(uid).is_available
-    except NotImplementedError:
-        return False
+    return [uid for uid in AllTransferSyntaxes if is_decoded(uid)]
 
 
 def _objects() -> Iterable[str]:

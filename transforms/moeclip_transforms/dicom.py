@@ -77,6 +77,11 @@ def _read(series: Series, time_point: int, allocate: Allocate | None, kept: Kept
     geometry = check_geometry(stack)
     if not geometry.has_orientation and series.modality in CROSS_SECTIONAL:
         damage_notes.append("The headers say too little about where the slices lie: they are shown as stored.")
+    if {True, False} <= canvas.is_rescaled:
+        damage_notes.append(
+            "Some slices have a Rescale Slope and Intercept (0028,1053 and 1052), others have none: their values may "
+            "not fit together."
+        )
     frame_notes = dict.fromkeys(note for frame in stack for note in frame.notes)
     fullest = max(len(volume) for volume in series.volumes)
     if len(series.volumes[time_point]) < fullest:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
+
+from pydicom.uid import UID
 
 from moeclip_transforms.dicom_frame import COMPLEX, FIELD_MAP, MAGNITUDE, PHASE
 from moeclip_transforms.dicom_header import first_item, number, text, words
@@ -37,6 +40,7 @@ _OCT = (f"{_STORAGE}77.1.5.4",)  # Ophthalmic Tomography Image
 _SCOUT, _SCOUT_REASON = ("LOCALIZER", "SCOUT"), "a scout (localizer)"
 _MOSAIC_REASON = "a mosaic: many slices tiled in one image; convert it to NIfTI or enhanced MR"
 _SECONDARY_CAPTURE = (f"{_STORAGE}7", f"{_STORAGE}7.1", f"{_STORAGE}7.2", f"{_STORAGE}7.3", f"{_STORAGE}7.4")
+_UID = re.compile(r"[0-9.]{1,64}")
 _VIDEO_SYNTAX = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?$")
 _SIEMENS_MOSAIC, _UIH_GRID = ("SIEMENS MR HEADER", 0x0019100A), ("Image Private Header", 0x00651050)
 """How many slices are tiled in one image, by two vendors, each with the creator of its private block."""
@@ -98,6 +102,10 @@ def skip_reason(header: Dataset) -> str:
     checks = (
         (text(header, "Manufacturer") == OWN_NAME, OWN_RESULT),
         (bool(_VIDEO_SYNTAX.match(syntax)), "a video stream (MPEG), which is not decoded: export its frames"),
+        (
+            bool(_UID.fullmatch(syntax)) and not is_decoded(syntax),
+            f"stored in the transfer syntax {syntax}, which is not decoded: convert it",
+        ),
         (not image_type.isdisjoint(_SCOUT), _SCOUT_REASON),
         ("MOSAIC" in image_type or _is_tiled(header), _MOSAIC_REASON),
         (_is_dose_screen(header, image_type, is_capture=is_capture), "a dose report"),
@@ -126,6 +134,18 @@ def contrast_reason(modality: str, contrast: frozenset[str]) -> str:
     if contrast & MAGNITUDE and not contrast & FIELD_MAP:
         return ""
     return next((reason for kinds, reason in checks if contrast & kinds), "")
+
+
+@cache
+def is_decoded(syntax: str) -> bool:
+    """Return whether pixels of a transfer syntax are decoded, with the decoders that come with the package."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    uid = UID(syntax)
+    try:
+        return uid.is_transfer_syntax and (not uid.is_encapsulated or get_decoder(uid).is_available)
+    except (NotImplementedError, ValueError):  # nobody decodes it; it is none
+        return False
 
 
 def _ct_type(header: Dataset) -> ImageType:

@@ -14,8 +14,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from moeclip_transforms.codestream import compressed_frames, declared_size
 from moeclip_transforms.dicom_file import KeptFile
-from moeclip_transforms.dicom_header import Header, encoded, number, parse_header, text
-from moeclip_transforms.dicom_values import FrameFinisher
+from moeclip_transforms.dicom_header import Header, encoded, number, parse_header
+from moeclip_transforms.dicom_values import FrameFinisher, photometric
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.isolation import CallLimits, call_foreign
 from moeclip_transforms.naming import reason
@@ -146,7 +146,12 @@ def _streamed_frames(file: DicomFile, header: Header, numbers: list[int]) -> Sto
     while left and failures < _MOST_FAILURES:
         try:
             file.stream.seek(0)
-            pixels = iter_pixels(file.stream, indices=list(left), transfer_syntax_uid=syntax)  # type: ignore[arg-type]
+            pixels = iter_pixels(
+                file.stream,  # type: ignore[arg-type]
+                indices=list(left),
+                transfer_syntax_uid=syntax,
+                correct_unused_bits=not _is_grey(header.dataset),
+            )
             for stored in pixels:
                 yield stored
                 left.popleft()
@@ -214,13 +219,18 @@ def _single_frame(dataset: Dataset, content: bytes) -> Dataset:
 def _decoded(dataset: Dataset) -> NDArray[Any]:
     """The stored values of a data set of one frame; raises ValueError for what a codec throws that is no exception."""
     try:
-        return pixel_array(dataset)
+        return pixel_array(dataset, correct_unused_bits=not _is_grey(dataset))
     except Exception:
         raise
     except BaseException as error:
         if type(error).__name__ != _RUST_PANIC:
             raise
         raise ValueError(str(error)) from error
+
+
+def _is_grey(dataset: Dataset) -> bool:
+    """Whether stored values are grey: `FrameFinisher` knows where their bits lie, pydicom only in the lower ones."""
+    return (number(dataset, "SamplesPerPixel") or 1) == 1 and photometric(dataset) != "PALETTE COLOR"
 
 
 def _ensure_transfer_syntax(dataset: Dataset) -> None:
@@ -256,7 +266,7 @@ def _expected_bytes(dataset: Dataset) -> int:
     """How many bytes the pixels take, uncompressed."""
     bits = number(dataset, "BitsAllocated") or 0
     size = [number(dataset, keyword) or 1 for keyword in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")]
-    samples = 2.0 if text(dataset, "PhotometricInterpretation") == "YBR_FULL_422" else size[2]
+    samples = 2.0 if photometric(dataset) == "YBR_FULL_422" else size[2]
     return int(size[0] * size[1] * samples * size[3] * bits / 8)
 
 

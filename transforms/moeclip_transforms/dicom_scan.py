@@ -20,6 +20,7 @@ from moeclip_transforms.dicom_geometry import along_normal, uneven
 from moeclip_transforms.dicom_header import number, parse_header, text
 from moeclip_transforms.dicom_place import PLACE_KEYWORDS, SPACING_KEYWORDS
 from moeclip_transforms.dicom_stack import split_stacks, without_copies
+from moeclip_transforms.dicom_values import photometric
 from moeclip_transforms.dicom_volumes import split_volumes
 from moeclip_transforms.dicomdir import MEDIA_STORAGE_DIRECTORY
 from moeclip_transforms.errors import InputError
@@ -209,7 +210,7 @@ def _describe(
 
 
 def _template(uid: str, path: Path, header: Dataset, first: Frame, reason: str) -> Series:
-    is_palette = text(header, "PhotometricInterpretation") == "PALETTE COLOR"
+    is_palette = photometric(header) == "PALETTE COLOR"
     modality, image_type = sys.intern(text(header, "Modality")), dicom_image_type.image_type_of(header)
     return Series(
         uid=uid,

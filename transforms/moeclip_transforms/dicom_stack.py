@@ -6,19 +6,17 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from moeclip_transforms.dicom_frame import COMPLEX, FIELD_MAP, MAGNITUDE, PHASE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from moeclip_transforms.dicom_frame import Frame
 
 _SAME_DIRECTION = 5e-3
+_SAME_SPACING = 1e-3
+"""Relative: over a thousand pixels, one pixel. Scanners and converters round differently."""
 
 
 def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], dict[Path, list[Path]], tuple[str, ...]]:
@@ -65,10 +63,11 @@ def split_stacks(frames: Sequence[Frame]) -> list[list[Frame]]:
     The stacks come in an order that no other file changes: magnitude before phase, then by Instance Number.
     """
     stacks: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
-    directions: list[NDArray[np.float64]] = []
+    directions: list[tuple[float, ...]] = []
+    spacings: list[tuple[float, ...]] = []
     for frame in frames:
-        direction = _direction_number(frame, directions)
-        spacing = None if frame.spacing is None else tuple(round(value, 3) for value in frame.spacing)
+        direction = _number_of(frame.orientation, directions, _SAME_DIRECTION)
+        spacing = _number_of(frame.spacing, spacings, _SAME_SPACING * min(frame.spacing or (0.0,)))
         size = (frame.rows, frame.columns, frame.samples, spacing)
         is_placed = frame.position is not None
         group = "" if is_placed else frame.group
@@ -84,13 +83,12 @@ def _stack_order(stack: Sequence[Frame]) -> tuple[object, ...]:
     return (rank, first.instance, size, sorted(contrast), first.orientation or (), first.sop_instance_uid)
 
 
-def _direction_number(frame: Frame, directions: list[NDArray[np.float64]]) -> int:
-    """The number of the direction that a frame shares with earlier ones, to within 0.3 degrees; -1 for none."""
-    if frame.orientation is None:
+def _number_of(own: tuple[float, ...] | None, known: list[tuple[float, ...]], tolerance: float) -> int:
+    """The number of the values that a frame shares with earlier ones; -1 for none. New ones are added to `known`."""
+    if own is None:
         return -1
-    own = np.array(frame.orientation)
-    for index, direction in enumerate(directions):
-        if np.abs(own - direction).max() < _SAME_DIRECTION:
+    for index, values in enumerate(known):
+        if all(abs(one - other) <= tolerance for one, other in zip(own, values, strict=True)):
             return index
-    directions.append(own)
-    return len(directions) - 1
+    known.append(own)
+    return len(known) - 1

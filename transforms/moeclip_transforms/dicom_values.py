@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.uid import RLELossless
 
 from moeclip_transforms.dicom_header import first_item, items, number, text
 from moeclip_transforms.errors import InputError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _DISPLAY_BITS = 8
 _GREY_DIMENSIONS, _COLOUR_DIMENSIONS = 2, 3
 _BAND_PIXELS = 2**20
+_OVERLAY_BIT_POSITIONS = range(0x60000102, 0x60200102, 0x20000)
 
 
 def _zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -42,6 +44,7 @@ class Canvas:
         padding: (frame, row, column) bool where the scanner wrote padding; None while there is none.
         errors: Why a frame could not be decoded, by its index.
         notes: What else has to be said.
+        is_rescaled: Of each frame that was put: whether its header tells how to rescale it; None where it need not be.
     """
 
     depth: int
@@ -52,6 +55,7 @@ class Canvas:
     padding: NDArray[np.bool_] | None = None
     errors: dict[int, InputError] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    is_rescaled: set[bool | None] = field(default_factory=set)
 
     def place(self, path: Path, z: int, shape: tuple[int, ...], n_channels: int) -> NDArray[np.float32]:
         """The (channel, row, column) place of a frame.
@@ -95,9 +99,11 @@ class FrameFinisher:
 
     def __init__(self, path: Path, dataset: Dataset, canvas: Canvas) -> None:
         self._path, self._dataset, self._canvas = path, dataset, canvas
-        self._photometric = text(dataset, "PhotometricInterpretation")
+        self._photometric = photometric(dataset)
         self._is_signed = number(dataset, "PixelRepresentation") == 1
         self._bits = int(number(dataset, "BitsStored") or number(dataset, "BitsAllocated") or 16)
+        self._lowest_bit = self._find_lowest_bit()
+        self._has_overlay_bits = any((number(dataset, tag) or 0) > 0 for tag in _OVERLAY_BIT_POSITIONS)
         self._padding = self._padding_range()
         self._per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
         self._shared = first_item(dataset, "SharedFunctionalGroupsSequence")
@@ -136,6 +142,8 @@ class FrameFinisher:
         """What writes the rescaled values of some rows of a frame, bright is high."""
         slope, intercept = self._slope_and_intercept(frame)
         has_table = slope is None and "ModalityLUTSequence" in self._dataset
+        is_identity = (slope, intercept) == (1.0, 0.0)
+        self._canvas.is_rescaled.add(None if is_identity else slope is not None or has_table)
         is_inverted = self._photometric == "MONOCHROME1"
         ends = self._table_ends() if has_table else self._linear_ends(slope or 1.0, intercept or 0.0)
         total = np.float32(ends[0]) + np.float32(ends[1])
@@ -166,12 +174,26 @@ class FrameFinisher:
         outputs = apply_modality_lut(inputs, self._dataset)
         return float(outputs.min()), float(outputs.max())
 
+    def _find_lowest_bit(self) -> int:
+        """Where values begin, 0 today; older equipment put them into the upper bits (High Bit, PS3.5 8.1.1)."""
+        syntax = self._dataset.file_meta.TransferSyntaxUID
+        high, allocated = number(self._dataset, "HighBit"), number(self._dataset, "BitsAllocated") or 16
+        if high is None or not self._bits <= high < allocated or (syntax.is_encapsulated and syntax != RLELossless):
+            return 0
+        return int(high) + 1 - self._bits
+
     def _without_unused_bits(self, part: NDArray[Any]) -> NDArray[Any]:
-        """Stored values without the bits above Bits Stored, where overlays may stand (PS3.5 8.1.1)."""
-        unused = 8 * part.dtype.itemsize - self._bits
-        if part.dtype.kind not in "iu" or unused <= 0:
+        """Stored values without the bits above and below Bits Stored, where overlays may stand (PS3.5 8.1.1)."""
+        above = 8 * part.dtype.itemsize - self._bits - self._lowest_bit
+        if part.dtype.kind not in "iu" or above < 0 or above + self._lowest_bit == 0:
             return part
-        return (part << unused) >> unused
+        kept: NDArray[Any] = (part << above) >> (above + self._lowest_bit)
+        if not (self._lowest_bit or self._has_overlay_bits) and ((kept != part) & (part >> self._bits != 0)).any():
+            self._canvas.notes.append(
+                f"Stored values need more bits than Bits Stored (0028,0101) says ({self._bits}); those above are left "
+                "out."
+            )
+        return kept
 
     def _padding_range(self) -> tuple[float, float] | None:
         """Pixel Padding Value (0028,0120) to Pixel Padding Range Limit (0028,0121) (PS3.3 C.7.5.1.1.2)."""
@@ -196,15 +218,31 @@ class FrameFinisher:
         for item in [*found, self._dataset]:
             if item is None:
                 continue
-            slope, intercept = number(item, "RescaleSlope"), number(item, "RescaleIntercept")
+            slope = self._rescale_number(item, "RescaleSlope", usual=1)
+            intercept = self._rescale_number(item, "RescaleIntercept", usual=0)
             if slope is not None or intercept is not None:
                 return (1.0 if slope is None else slope), (intercept or 0.0)
         return None, None
 
+    def _rescale_number(self, item: Dataset, keyword: str, *, usual: int) -> float | None:
+        """A number to rescale by; says it where it is damaged, since values without it have another unit."""
+        value = number(item, keyword)
+        if value is None and text(item, keyword):
+            self._canvas.notes.append(f"{keyword} is no number; {usual} is taken: values may have another unit.")
+        if value == 0 and usual:
+            self._canvas.notes.append(f"{keyword} is 0, which would leave no image; {usual} is taken.")
+            return float(usual)
+        return value
+
+
+def photometric(dataset: Dataset) -> str:
+    """Return Photometric Interpretation (0028,0004), in capitals as the standard has it."""
+    return text(dataset, "PhotometricInterpretation").upper()
+
 
 def display_range(dataset: Dataset) -> tuple[float, float] | None:
     """The range of values of an image stored ready for display (colour, or 8-bit grey without a unit), or None."""
-    if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+    if photometric(dataset) == "PALETTE COLOR":
         return (0.0, 255.0)
     bits = number(dataset, "BitsStored") or 0
     is_plain = number(dataset, "RescaleSlope") in (None, 1.0) and number(dataset, "RescaleIntercept") in (None, 0.0)
