@@ -74,8 +74,8 @@ add_log_options(app)
 def main() -> None:
     """Run the command line; every error becomes one sentence and an exit code.
 
-    Exit codes: 0 done, 1 internal error, 2 bad input or usage, 3 done but some series failed; 129, 130 and 143 ended
-    by SIGHUP, SIGINT and SIGTERM.
+    Exit codes: 0 done, 1 internal error, 2 bad input or usage, 3 done but some series or files failed; 129, 130 and 143
+    ended by SIGHUP, SIGINT and SIGTERM.
     The environment variable MOECLIP_MED_DEBUG shows tracebacks as well.
     """
     _end_in_order_when_terminated()

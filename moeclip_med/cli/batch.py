@@ -174,7 +174,7 @@ def batch_command(  # noqa: PLR0913 - one parameter per option of the command
             outcome = run_batch(settings, display)
     if dry_run:
         print_dry_run(look)
-        return 0
+        return EXIT_SOME_FAILED if look.problems else 0
     if "triage.parquet" not in outcome.files:
         print_warning('no .parquet is written: it needs "pyarrow"; run: pip install "moeclip-med[batch]"')
     print_outcome(outcome)

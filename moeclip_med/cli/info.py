@@ -9,6 +9,7 @@ import typer
 
 from moeclip_med.cli.console import cell, make_console, print_skipped, print_warning, skipped_file
 from moeclip_med.cli.options import FollowLinksOption, InputArgument
+from moeclip_med.cli.score import exit_code_of
 
 if TYPE_CHECKING:
     from moeclip_transforms import Series
@@ -19,7 +20,7 @@ def info_command(
     *,
     follow_links: FollowLinksOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
+) -> int:
     """List the series that a path holds, and which of them would be scored."""
     from moeclip_transforms import open_source
 
@@ -30,11 +31,12 @@ def info_command(
             series = [_describe(found) for found in source.series]
             listing = {"series": series, "unreadable": unreadable, "excluded": excluded}
             typer.echo(json.dumps(listing, indent=2))
-            return
+            return exit_code_of(source)
         _print_table(source.series)
         print_skipped([skipped_file(file, reason) for file, reason in (*source.unreadable, *source.excluded)])
         for note in dict.fromkeys(note for series in source.series for note in series.notes):
             print_warning(note)
+        return exit_code_of(source)
 
 
 def _describe(series: Series) -> dict[str, Any]:

@@ -116,7 +116,13 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
         settings = ScoreSettings(
             formats, plane, preset, threshold, batch_size=batch_size, min_volume_ml=min_volume, dicom=dicom
         )
-        return _score_all(source, list_jobs(chosen, wanted, output), detector, settings, quiet=quiet)
+        code = _score_all(source, list_jobs(chosen, wanted, output), detector, settings, quiet=quiet)
+        return code or exit_code_of(source)
+
+
+def exit_code_of(source: ImageSource) -> int:
+    """Return the exit code of a command that did what it should with all that could be read."""
+    return EXIT_SOME_FAILED if source.unreadable else 0
 
 
 def _choose(source: ImageSource, uid: str | None) -> tuple[Series, ...]:

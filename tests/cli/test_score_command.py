@@ -211,3 +211,33 @@ def test_own_maps_are_not_scored_again(command, nifti_file, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "is skipped: a result of MoECLIP-Med itself" in done.stderr
     assert (tmp_path / "out" / "anomaly.nii.gz").is_file()
+
+
+@pytest.fixture
+def with_a_broken_file(tmp_path):
+    """A folder that holds an image and a file that looks like one."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    values = np.random.default_rng(3).integers(0, 900, (32, 32, 3)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), folder / "whole.nii.gz")
+    (folder / "broken.nii").write_bytes(b"no header at all")
+    return folder
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["batch", "-o", "out", "--dry-run"]])
+def test_a_file_that_cannot_be_read_is_exit_code_3(command, with_a_broken_file, monkeypatch, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    name, *options = arguments
+
+    assert command(name, with_a_broken_file, *options).returncode == 3
+    (with_a_broken_file / "broken.nii").unlink()
+    assert command(name, with_a_broken_file, *options).returncode == 0
+
+
+@pytest.mark.slow
+def test_scoring_beside_a_file_that_cannot_be_read_is_exit_code_3(command, with_a_broken_file, tmp_path):
+    done = command("score", with_a_broken_file, "-o", tmp_path / "out", "--quiet")
+
+    assert done.returncode == 3
+    assert '"broken.nii"' in done.stderr
+    assert (tmp_path / "out" / "anomaly.nii.gz").is_file()
