@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import ras_from_lps
 from scipy import ndimage
 
@@ -94,7 +95,12 @@ def find_findings(
 
     Returns:
         The labels, the findings ranked by peak score, and the number of regions excluded as too small.
+
+    Raises:
+        InputError: The scores lie on another grid than the volume.
     """
+    if scores.shape != volume.shape:
+        raise InputError(f"The scores have the shape {scores.shape}, the volume {volume.shape}; expected the same.")
     labels = np.zeros(scores.shape, dtype=np.uint16) if into is None else into
     components, count = _components(scores, low_threshold(threshold), _neighbourhood(volume), labels)
     area, size, core = _measure_components(components, count, scores, threshold, volume)

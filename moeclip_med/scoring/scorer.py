@@ -7,6 +7,7 @@ in flight or of token maps.
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from moeclip_transforms import ImageType, Plane, fit_window, foreground_box, slice_views
+from moeclip_transforms import ImageType, Plane, Volume, fit_window, foreground_box, slice_views
+from moeclip_transforms.errors import InputError
 from moeclip_transforms.hounsfield import looks_like_ct
 from moeclip_transforms.intensity import CT_WINDOWS, finite_range
 from moeclip_transforms.volume import FileFormat
@@ -34,7 +36,7 @@ from moeclip_med.scoring.through_plane import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from moeclip_transforms import SliceView, Volume, Window
+    from moeclip_transforms import SliceView, Window
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -80,8 +82,8 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     volume: Volume,
     detector: Detector,
     *,
-    plane: Plane = Plane.AUTO,
-    image_type: ImageType | None = None,
+    plane: Plane | str = Plane.AUTO,
+    image_type: ImageType | str | None = None,
     threshold: float | None = None,
     keep_raw: bool = False,
     keep_routing: bool = False,
@@ -119,9 +121,13 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         Scores on the volume's own grid, and findings. The same for every batch size and order.
 
     Raises:
-        InputError: If the plane does not exist for this volume.
+        TypeError: The volume is none, but an array or a path; the detector is none, but a name.
+        InputError: The plane does not exist for this volume, or a number lies outside what it may be.
     """
     started = time.perf_counter()
+    _check(volume, detector, threshold, batch_size, through_plane_mm, min_volume_ml)
+    plane = Plane(plane)
+    image_type = None if image_type is None else ImageType(image_type)
     scores = np.zeros(volume.shape, dtype=np.float32) if into is None else into.scores
     run = _ScoringRun(
         volume,
@@ -180,6 +186,31 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         routing=run.routing,
         scored=run.scored_voxels(),
     )
+
+
+def _check(
+    volume: object,
+    detector: object,
+    threshold: float | None,
+    batch_size: int | None,
+    through_plane_mm: float,
+    min_volume_ml: float | None,
+) -> None:
+    """Refuse what cannot be scored, and numbers that would be taken without a word."""
+    if not isinstance(volume, Volume):
+        raise TypeError(
+            f"score_volume takes a Volume, not {type(volume).__name__}: read_volume reads files, "
+            "Volume.from_array takes arrays, tensors and SimpleITK images."
+        )
+    if isinstance(detector, str):
+        raise TypeError(f'score_volume takes a Detector, not the name "{detector}": load_detector loads it.')
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise InputError(f"The threshold is {threshold:g}; expected a score from 0 to 1.")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"The batch size is {batch_size}; expected 1 or more.")
+    for name, number in (("through_plane_mm", through_plane_mm), ("min_volume_ml", min_volume_ml)):
+        if number is not None and not 0.0 <= number < math.inf:
+            raise InputError(f"{name} is {number:g}; expected 0 or more.")
 
 
 def _weakness(volume: Volume, detector: Detector, asked: ImageType | None) -> str:

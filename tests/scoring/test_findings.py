@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moeclip_transforms import Affine, FrameGeometry
+from moeclip_transforms import Affine, FrameGeometry, InputError
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from sentences import lacking
 
 from moeclip_med.scoring import find_findings
 from moeclip_med.scoring.anomaly import low_threshold
@@ -302,3 +303,10 @@ def test_the_smallest_finding_follows_the_size_of_the_image(make_volume, scale):
 
 def test_a_human_field_of_view_keeps_the_floor_of_a_tenth_of_a_millilitre(make_volume):
     assert smallest_volume(make_volume(np.zeros((40, 40, 40)), affine=np.diag([5.0, 5.0, 5.0, 1.0]))) == 0.1
+
+
+def test_scores_of_another_grid_are_refused(make_volume):
+    volume = make_volume(np.zeros((8, 8, 4), dtype=np.float32))
+    with pytest.raises(InputError) as caught:
+        find_findings(np.zeros((8, 8, 3), dtype=np.float32), volume, 0.5)
+    assert lacking(caught.value, "(8, 8, 3)", "(8, 8, 4)") == []

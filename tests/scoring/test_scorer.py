@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from moeclip_transforms import ImageType, InputError, Plane, Volume
+from sentences import lacking
 
 from moeclip_med.model.outputs import NetworkOutput
 from moeclip_med.scoring import ResultArrays, score_volume
@@ -260,3 +261,39 @@ def test_a_plane_that_does_not_exist_is_refused(make_volume, blob):
 
     with pytest.raises(InputError, match='no coronal plane; use the plane "auto"'):
         score_volume(volume, make_detector(), plane=Plane.CORONAL)
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"plane": "diagonal"}, ("diagonal", "axial")),
+        ({"image_type": "xray"}, ("xray", "ct-brain")),
+        ({"threshold": 2.0}, ("2", "0 to 1")),
+        ({"threshold": float("nan")}, ("nan", "0 to 1")),
+        ({"batch_size": 0}, ("0", "1 or more")),
+        ({"through_plane_mm": -1.0}, ("through_plane_mm", "-1")),
+        ({"min_volume_ml": float("inf")}, ("min_volume_ml", "inf")),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(make_volume, blob, choice, words):
+    with pytest.raises(InputError) as caught:
+        score_volume(make_volume(blob), make_detector(), **choice)
+    assert lacking(caught.value, *words) == []
+
+
+def test_planes_and_image_types_may_be_named_by_their_words(make_volume, blob):
+    named = score_volume(make_volume(blob), make_detector(), plane="coronal", image_type="mr")
+    chosen = score_volume(make_volume(blob), make_detector(), plane=Plane.CORONAL, image_type=ImageType.MR)
+    np.testing.assert_array_equal(named.scores, chosen.scores)
+    assert named.record.settings == chosen.record.settings
+
+
+@pytest.mark.parametrize("value", [np.zeros((4, 4, 4)), "brain.nii.gz"])
+def test_what_is_no_volume_is_told_how_to_become_one(value):
+    with pytest.raises(TypeError, match=r"from_array"):
+        score_volume(value, make_detector())
+
+
+def test_a_name_is_no_detector(make_volume, blob):
+    with pytest.raises(TypeError, match="load_detector"):
+        score_volume(make_volume(blob), "lite")

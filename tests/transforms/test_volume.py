@@ -146,6 +146,8 @@ def test_a_simpleitk_image_keeps_its_place(dimension):
         (np.zeros((3, 4)), {"axes": "xyz"}, '"xyz"'),
         (np.zeros(5), {}, "1 axes"),
         (np.zeros((3, 0, 4)), {}, "3×0×4"),
+        (np.zeros((3, 4), dtype=np.complex64), {}, "complex64"),
+        (np.zeros((3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]), {}, "'R'"),
         (np.ones((3, 4, 5)), {"affine": np.zeros((4, 4))}, "singular"),
         (np.ones((3, 4, 5)), {"image_type": "x-ray"}, '"x-ray"'),
         (np.ones((3, 4, 5)), {"slice_axis": 4}, "expected 0, 1 or 2"),

@@ -25,6 +25,8 @@ ORIENTATION_KEY, REGULAR_KEY, NOTES_KEY = "has_orientation", "is_regular", "note
 
 _AXES_BY_NUMBER = {2: "xy", 3: "xyz", 4: "cxyz"}
 _CHANNELS = (1, 3)
+_NUMBERS = "biuf"
+"""Kinds of NumPy's types that hold one real number each."""
 _BYTE_RANGE = (0.0, 255.0)
 
 
@@ -53,7 +55,7 @@ def volume_from_array(
     if affine is not None:
         plain = plain._replace(affine=affine if isinstance(affine, Affine) else Affine(np.asarray(affine)))
     values = _channel_first(plain.values, plain.axes, name)
-    known = _image_type(image_type or plain.image_type or ImageType.PLAIN)
+    known = ImageType(image_type or plain.image_type or ImageType.PLAIN)
     channels, x, y, z = values.shape
     series = Series(
         uid=name,
@@ -150,6 +152,11 @@ def affine_of_simpleitk(image: Any) -> Affine:  # noqa: ANN401  SimpleITK is unt
 
 def _channel_first(values: NDArray[Any], axes: str, name: str) -> NDArray[Any]:
     """Return the values as (channel, x, y, z)."""
+    if values.dtype.kind not in _NUMBERS:
+        raise InputError(
+            f'"{name}" holds values of the type {values.dtype}; expected real numbers: take the magnitude of complex '
+            "values, and put colours on an axis of their own."
+        )
     if len(axes) != values.ndim or len(set(axes)) != len(axes) or not {"x", "y"} <= set(axes) <= set("cxyz"):
         raise InputError(
             f'"{name}" has {values.ndim} axes, named "{axes}"; expected a letter of "cxyz" for each, x and y among '
@@ -163,13 +170,6 @@ def _channel_first(values: NDArray[Any], axes: str, name: str) -> NDArray[Any]:
     if ordered.shape[0] not in _CHANNELS:
         raise InputError(f'"{name}" has {ordered.shape[0]} channels; expected 1 (grey) or 3 (colour).')
     return ordered
-
-
-def _image_type(image_type: ImageType | str) -> ImageType:
-    try:
-        return ImageType(image_type)
-    except ValueError as error:
-        raise InputError(f'"{image_type}" is no image type; choose from {", ".join(ImageType)}.') from error
 
 
 def _slice_axis(asked: int | None, plain: _Plain, shape: tuple[int, ...], *, has_orientation: bool) -> int:

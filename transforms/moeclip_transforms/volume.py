@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from moeclip_transforms.errors import InputError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -31,6 +33,10 @@ class ImageType(StrEnum):
     OCT = "oct"
     PLAIN = "plain"
 
+    @classmethod
+    def _missing_(cls, value: object) -> ImageType:
+        raise InputError(f'"{value}" is no image type; choose from {", ".join(cls)}.')
+
 
 class Plane(StrEnum):
     """Along which plane a volume is cut into slices."""
@@ -40,6 +46,10 @@ class Plane(StrEnum):
     CORONAL = "coronal"
     SAGITTAL = "sagittal"
     ALL = "all"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Plane:
+        raise InputError(f'"{value}" is no plane; choose from {", ".join(cls)}.')
 
 
 class FileFormat(StrEnum):
