@@ -17,7 +17,7 @@ def test_a_batch_says_what_it_would_do_does_it_and_tells_how_it_went(command, tm
     (root / "broken.nii.gz").write_bytes(b"\x1f\x8b not really")
 
     dry = command("batch", root, "-o", output, "--dry-run", "--quiet")
-    assert dry.returncode == 0
+    assert dry.returncode == 3
     assert "1 series would be scored" in dry.stdout
     assert not output.exists()
 
