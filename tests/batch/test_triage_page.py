@@ -102,6 +102,7 @@ def test_five_thousand_lines_open_and_sort_fast(page):
     click(page, "[data-sort=score]")
 
 
+@pytest.mark.slow
 def test_of_five_thousand_lines_few_are_in_the_document(page):
     assert shown(page) == "5,000 lines"
     assert page.run("return document.querySelectorAll('#body tr[data-index]').length") < 40

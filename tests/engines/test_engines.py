@@ -50,6 +50,7 @@ def test_float32_scores_are_within_1e_4(engine, name, request):
 
 
 @pytest.mark.parametrize(("engine", "name"), [("torch", "lite"), ("openvino", "small_transformer")])
+@pytest.mark.slow
 def test_routing_is_given_when_wanted_and_only_then(engine, name, request):
     model = request.getfixturevalue(name)
     images = images_for(model, 3)
@@ -65,6 +66,7 @@ def test_routing_is_given_when_wanted_and_only_then(engine, name, request):
 
 
 @needs_bf16
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "name"), [("torch", "lite"), ("torch", "small_transformer"), ("openvino", "small_transformer")]
 )
