@@ -53,15 +53,6 @@ class PixelCounts:
         self.regions += other.regions
         return self
 
-    def coarser(self, bins: int) -> PixelCounts:
-        """Merge neighbouring bins, `bins` must divide the number there is."""
-
-        def merged(values: NDArray[Any]) -> NDArray[Any]:
-            total: NDArray[Any] = values.reshape(*values.shape[:-1], bins, -1).sum(axis=-1)
-            return total
-
-        return PixelCounts(merged(self.normal), merged(self.abnormal), merged(self.overlap), self.regions)
-
     @property
     def pixels(self) -> int:
         """How many pixels were counted."""
