@@ -141,3 +141,10 @@ def test_transforms_take_part_in_a_compose():
         back = pipeline.inverse(data)["image"]
     assert back.shape == image.shape
     assert torch.equal(back.affine, image.affine)
+
+
+@pytest.mark.parametrize("transform", [SliceAlongPlane(), WindowIntensity(), CropForegroundSquare()])
+@pytest.mark.parametrize("image", [torch.zeros(1, 4, 4, 4), np.zeros((1, 4, 4, 4), dtype=np.float32)])
+def test_an_image_without_metadata_is_told_how_to_get_some(transform, image):
+    with pytest.raises(TypeError, match=r"MetaTensor.*LoadImage"):
+        transform(image)

@@ -47,7 +47,9 @@ class SliceAlongPlane(InvertibleTransform):
 
         Raises:
             InputError: When the image has no such plane.
+            TypeError: The image has no affine.
         """
+        _check_meta(img, self)
         view = self._view(img)
         meta_info = self.track_transform_meta(
             img,
@@ -100,7 +102,12 @@ class WindowIntensity(Transform):
         self.image_type = None if image_type is None else ImageType(image_type)
 
     def __call__(self, img: MetaTensor) -> MetaTensor:
-        """Window an image; a window that an earlier transform fitted to the whole image is used."""
+        """Window an image; a window that an earlier transform fitted to the whole image is used.
+
+        Raises:
+            TypeError: The image has no metadata.
+        """
+        _check_meta(img, self)
         window = image_window(img, self.image_type)
         return _with_meta(window.apply(img.as_tensor()), img)
 
@@ -120,7 +127,12 @@ class CropForegroundSquare(CropForeground):
         self.image_type = None if image_type is None else ImageType(image_type)
 
     def __call__(self, img: MetaTensor) -> MetaTensor:  # type: ignore[override]  # fewer arguments than MONAI's
-        """Crop an image."""
+        """Crop an image.
+
+        Raises:
+            TypeError: The image has no metadata.
+        """
+        _check_meta(img, self)
         window = image_window(img, self.image_type)
         start, stop = self.compute_bounding_box(img)
         out = cast("MetaTensor", self.crop_pad(img, start, stop, value=window.low))
@@ -146,6 +158,14 @@ def image_window(img: MetaTensor, image_type: ImageType | None) -> Window:
     if kept is not None:
         return Window(*kept)
     return fit_image_window(img, image_type or ImageType(img.meta.get(IMAGE_TYPE_KEY, ImageType.PLAIN)))
+
+
+def _check_meta(img: object, transform: Transform) -> None:
+    if not isinstance(img, MetaTensor):
+        raise TypeError(
+            f"{type(transform).__name__} takes a MetaTensor, not {type(img).__name__}: LoadImage returns one, "
+            "MetaTensor(image, affine=affine) makes one."
+        )
 
 
 def _with_meta(values: Tensor, source: MetaTensor) -> MetaTensor:
