@@ -122,7 +122,8 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
 
     Raises:
         TypeError: The volume is none, but an array or a path; the detector is none, but a name.
-        InputError: The plane does not exist for this volume, or a number lies outside what it may be.
+        InputError: The plane does not exist for this volume, a number lies outside what it may be, or the model's map
+            is not finite.
     """
     started = time.perf_counter()
     _check(volume, detector, threshold, batch_size, through_plane_mm, min_volume_ml)
@@ -283,6 +284,11 @@ class _ScoringRun:
                     if maps.routing is not None:
                         self._keep_experts(view, indices, maps.routing.numpy())
                 new: NDArray[np.float32] = maps.raw.numpy()
+                if not np.isfinite(new).all():
+                    raise InputError(
+                        "The model's map of this image holds NaN or infinity: its weights are damaged, or the "
+                        "precision is too low for them; try --precision f32, or another model."
+                    )
                 final = along.add(indices, new)
                 known = {one.index for one in final}
                 waiting = [

@@ -76,7 +76,7 @@ def check_state(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where
     """Compare tensors with those a network has.
 
     Raises:
-        InputError: Names the first tensor that is missing, unknown, misshapen or not finite.
+        InputError: Names the first tensor that is missing, unknown, misshapen, of another type or not finite.
     """
     missing = [name for name in wanted if name not in found]
     if missing:
@@ -93,6 +93,11 @@ def check_state(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where
             raise InputError(
                 f'{where}: tensor "{name}" has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}; '
                 "it was made for another tower or setting."
+            )
+        if found[name].is_floating_point() != tensor.is_floating_point():
+            raise InputError(
+                f'{where}: tensor "{name}" has the type {found[name].dtype}, expected {tensor.dtype}; it was written '
+                "wrongly: copy or download the file again."
             )
         if not torch.isfinite(found[name]).all():
             raise InputError(

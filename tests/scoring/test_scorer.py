@@ -245,6 +245,20 @@ def test_nan_and_infinity_are_not_passed_on(make_volume, blob):
     assert np.isfinite(score_volume(make_volume(blob), make_detector()).scores).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_map_that_is_not_finite_is_refused(make_volume, blob, value):
+    class Overflowing(BrightnessEngine):
+        def run(self, images, *, want_routing=False):
+            found = super().run(images, want_routing=want_routing)
+            found.maps[-1, 3, 4] = value
+            return found
+
+    detector = make_detector()
+    detector.engine = Overflowing()
+    with pytest.raises(InputError, match="holds NaN or infinity"):
+        score_volume(make_volume(blob), detector)
+
+
 def test_a_user_threshold_changes_findings_not_scores(make_volume, blob):
     volume = make_volume(blob)
     strict = score_volume(volume, make_detector(), threshold=0.999)

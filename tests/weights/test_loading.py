@@ -110,6 +110,10 @@ def fill_with_nan(state) -> None:
     state["experts.1.up"][0, 0, 0] = float("nan")
 
 
+def as_whole_numbers(state) -> None:
+    state["experts.1.up"] = state["experts.1.up"].view(torch.int32)
+
+
 @pytest.mark.parametrize(
     ("change", "tokens"),
     [
@@ -117,8 +121,9 @@ def fill_with_nan(state) -> None:
         (lambda s: s.update(extra=torch.ones(1)), ["unknown", '"extra"', "; is this the right file"]),
         (fill_with_nan, ['"experts.1.up"', "NaN"]),
         (lambda s: s.update({"experts.0.router": torch.ones(4, 8)}), ['"experts.0.router"', "(4, 8)", "(4, 64)"]),
+        (as_whole_numbers, ['"experts.1.up"', "torch.int32", "torch.float32"]),
     ],
-    ids=["missing", "extra", "nan", "shape"],
+    ids=["missing", "extra", "nan", "shape", "type"],
 )
 def test_adapters_that_do_not_fit_are_refused(folder, change, tokens):
     change_adapters(folder, change)
