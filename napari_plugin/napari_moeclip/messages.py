@@ -40,13 +40,6 @@ class SampleRequest:
 
 
 @dataclass(frozen=True)
-class PrepareRequest:
-    """Make a volume of an array that the viewer stored; answered by its `VolumeReference` with windows filled in."""
-
-    volume: VolumeReference
-
-
-@dataclass(frozen=True)
 class DescribeRequest:
     """Say what a model is and where its weights are, without loading it; answered by a `ModelDescription`."""
 

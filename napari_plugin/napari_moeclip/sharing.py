@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
@@ -43,25 +44,21 @@ def share(volume: Volume, decoded: SharedArray | None = None) -> tuple[VolumeRef
         storage = slice_views(volume)[0].axes
         voxels = SharedArray.create((image.shape[0], *store_shape(volume.shape, storage)), np.float32)
         unstore(voxels.array, storage, leading=1)[...] = image
-    arrays = [voxels]
-    padding = colours = None
+    arrays = {"voxels": voxels}
+    shape = store_shape(volume.shape, storage)
     if volume.padding_mask is not None:
-        padding = SharedArray.create(store_shape(volume.shape, storage), np.bool_)
+        padding = arrays["padding"] = SharedArray.create(shape, np.bool_)
         unstore(padding.array, storage)[...] = volume.padding_mask
-        arrays.append(padding)
     if image.shape[0] == _COLOUR_CHANNELS:
-        colours = SharedArray.create((*store_shape(volume.shape, storage), _COLOUR_CHANNELS), np.uint8)
+        colours = arrays["colours"] = SharedArray.create((*shape, _COLOUR_CHANNELS), np.uint8)
         _show_colours(volume, unstore(colours.array, storage))
-        arrays.append(colours)
-    reference = VolumeReference(
-        VolumeFacts.of(volume),
-        storage,
-        voxels.hand_over(),
-        padding.hand_over() if padding else None,
-        colours.hand_over() if colours else None,
-        windows_of(volume),
-    )
-    return reference, arrays
+    if volume.source.headers:
+        pickled = np.frombuffer(pickle.dumps(volume.source.headers), np.uint8)
+        headers = arrays["headers"] = SharedArray.create(pickled.shape, np.uint8)
+        headers.array[...] = pickled
+    references = {name: array.hand_over() for name, array in arrays.items()}
+    reference = VolumeReference(VolumeFacts.of(volume), storage, **references, windows=windows_of(volume))
+    return reference, list(arrays.values())
 
 
 def windows_of(volume: Volume) -> dict[str, tuple[float, float]]:

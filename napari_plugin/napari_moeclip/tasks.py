@@ -84,13 +84,6 @@ class Tasks:
         return self._share(make_sample(request.name))
 
     @_answer.register
-    def _(self, request: messages.PrepareRequest) -> VolumeReference:
-        from napari_moeclip.sharing import windows_of
-
-        shared = SharedVolume(request.volume, owns=False)
-        return replace(request.volume, windows=windows_of(shared.light.with_voxels(shared.voxels, shared.padding)))
-
-    @_answer.register
     def _(self, request: messages.DescribeRequest) -> answers.ModelDescription:
         from napari_moeclip.models import describe
 
@@ -142,8 +135,7 @@ class Tasks:
 
     @_answer.register
     def _(self, request: messages.AttachRequest) -> answers.RunOutcome:
-        run, shared = self._run(request.run), SharedVolume(request.volume, owns=False)
-        volume = shared.light.with_voxels(shared.voxels, shared.padding)
+        run, volume = self._run(request.run), SharedVolume(request.volume, owns=False).full()
         run.found = replace(run.found, volume=volume, has_image=True)
         run.find(None, run.review)
         return run.outcome()
@@ -197,12 +189,12 @@ class Tasks:
         from napari_moeclip.models import info_of, show_experts
 
         detector = self._load(request.load)
-        shared = SharedVolume(request.volume, owns=False)
+        volume = SharedVolume(request.volume, owns=False).full()
         image_type = ImageType(request.image_type)
-        chosen = None if image_type is shared.light.series.image_type else image_type  # only what differs is a choice
+        chosen = None if image_type is volume.series.image_type else image_type  # only what differs is a choice
 
         anomaly = score_volume(
-            shared.light.with_voxels(shared.voxels, shared.padding),
+            volume,
             detector,
             plane=Plane(request.plane),
             image_type=chosen,
@@ -320,6 +312,5 @@ def _opened_run(folder: Path, images: tuple[VolumeReference, ...]) -> tuple[Anom
     for reference in images:
         light = reference.light
         if light.shape == found.volume.shape and np.allclose(light.affine.matrix, found.affine.matrix, atol=SAME_MM):
-            shared = SharedVolume(reference, owns=False)
-            found = replace(found, volume=light.with_voxels(shared.voxels, shared.padding), has_image=True)
+            found = replace(found, volume=SharedVolume(reference, owns=False).full(), has_image=True)
     return found, read_review(folder, found.record.run_id, found.volume.shape)

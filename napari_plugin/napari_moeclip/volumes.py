@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import pickle
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from moeclip_transforms import slice_views
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VolumeFacts:
-    """All of a `Volume` but its voxels: where it lies and what it came from, quick to send. A `Grid`.
+    """What is quick to send of a `Volume`: where it lies and what it came from. A `Grid`.
 
     Attributes:
         shape: (x, y, z).
         affine: Voxel to world, mm, RAS+.
-        source: Where it came from.
+        source: Where it came from, without the headers.
         slice_axis: The volume axis along which it was acquired.
         has_orientation: Whether the affine says where the patient is.
         has_voxel_size: Whether the spacing is in mm although there is no orientation.
@@ -65,20 +66,9 @@ class VolumeFacts:
 
     @classmethod
     def of(cls, volume: Volume) -> Self:
-        """Describe a volume without its voxels and its padding mask."""
-        return cls(volume.shape, **{name: getattr(volume, name) for name in _SHARED_FACTS})
-
-    def with_voxels(self, voxels: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> Volume:
-        """Return the full volume around an array; the array is not copied.
-
-        Args:
-            voxels: (channel, x, y, z) float32.
-            padding: (x, y, z) True where the scanner wrote padding, or None.
-        """
-        from torch import from_numpy
-
-        facts = {name: getattr(self, name) for name in _SHARED_FACTS}
-        return Volume(from_numpy(voxels), padding_mask=padding, **facts)
+        """Describe a volume without its voxels, its padding mask and its files' headers."""
+        facts = {name: getattr(volume, name) for name in _SHARED_FACTS}
+        return cls(volume.shape, **facts | {"source": replace(volume.source, headers=())})
 
 
 _SHARED_FACTS = tuple(one.name for one in fields(VolumeFacts) if one.name != "shape")
@@ -89,11 +79,12 @@ class VolumeReference:
     """What the other process needs to find a volume.
 
     Attributes:
-        light: All but the voxels.
+        light: All that is quick to send.
         storage: The volume axes in the order in which memory holds them, slowest first.
         voxels: (channel, *storage) float32.
         padding: (*storage) bool, or None.
         colours: (*storage, 3) uint8, to show; None for grey images.
+        headers: (byte,) uint8, `source.headers` in a form that `pickle` reads; None where there are none.
         windows: (low, high) for each image type with a window of its own, by its name; in stored values.
     """
 
@@ -102,6 +93,7 @@ class VolumeReference:
     voxels: SharedArrayReference
     padding: SharedArrayReference | None = None
     colours: SharedArrayReference | None = None
+    headers: SharedArrayReference | None = None
     windows: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -109,7 +101,7 @@ class SharedVolume:
     """A volume in memory that both processes see.
 
     Attributes:
-        light: All but the voxels.
+        light: All that is quick to send.
         reference: How the other process finds it.
     """
 
@@ -127,6 +119,7 @@ class SharedVolume:
         self._voxels = take(reference.voxels) if voxels is None else voxels
         self._padding = None if reference.padding is None else take(reference.padding)
         self._colours = None if reference.colours is None else take(reference.colours)
+        self._headers = None if reference.headers is None else take(reference.headers)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A duplicated layer shares the voxels of the first."""
@@ -146,6 +139,16 @@ class SharedVolume:
     def colours(self) -> NDArray[np.uint8] | None:
         """(x, y, z, 3) to show; None for grey images."""
         return None if self._colours is None else unstore(self._colours.array, self.reference.storage)
+
+    def full(self) -> Volume:
+        """Return the volume as readers make it; voxels are not copied. Imports torch."""
+        from torch import from_numpy
+
+        facts = {name: getattr(self.light, name) for name in _SHARED_FACTS}
+        if self._headers is not None:
+            headers = pickle.loads(self._headers.array.data)  # noqa: S301 - `sharing` wrote them
+            facts["source"] = replace(self.light.source, headers=headers)
+        return Volume(from_numpy(self.voxels), padding_mask=self.padding, **facts)
 
 
 def describe_volume(volume: VolumeFacts) -> str:
