@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ResultFormat(StrEnum):
@@ -53,6 +57,9 @@ RESULT_NAMES: dict[ResultFormat, str] = {
 }
 """File (for `sc`: folder) names inside a result folder."""
 
+ACQUIRED_NAME = "anomaly_acquired.nii.gz"
+"""Beside the resampled scores of a tilted or unevenly spaced series: its scores on the slices as acquired."""
+
 AS_FOUND_NAMES: dict[ResultFormat, str] = {
     ResultFormat.SEG: "segmentation_as_found.dcm",
     ResultFormat.SR: "measurements_as_found.dcm",
@@ -64,6 +71,16 @@ DICOM_FORMATS = frozenset({ResultFormat.SEG, ResultFormat.PM, ResultFormat.SR, R
 
 NEED_FINDINGS = frozenset({ResultFormat.SEG, ResultFormat.RTSTRUCT})
 """The formats that cannot be empty: without a finding they are skipped, and a note says so."""
+
+
+def as_acquired(scores: Path) -> Path:
+    """Return the file of the scores on the slices as acquired that lies beside one of resampled scores; else that one.
+
+    Args:
+        scores: Any file.
+    """
+    beside = scores.with_name(ACQUIRED_NAME)
+    return beside if scores.name == RESULT_NAMES[ResultFormat.NIFTI] and beside.is_file() else scores
 
 
 class SegmentationKind(StrEnum):

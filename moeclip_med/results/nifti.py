@@ -2,7 +2,7 @@
 
 The arrays are in the volume's own axes, the affine is the volume's own (mm, RAS+; NIfTI-1, sform), so that
 voxel (i, j, k) of a result is voxel (i, j, k) of the input. Volumes whose slices fit no single affine are
-resampled first.
+resampled first; `anomaly_acquired.nii.gz` holds their scores on the slices as acquired.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from moeclip_transforms.geometry import resample_to_orthogonal
 from moeclip_transforms.naming import OWN_NAME
 from moeclip_transforms.volume import Grid
 
-from moeclip_med.results.formats import RESULT_NAMES, ResultFormat
+from moeclip_med.results.formats import ACQUIRED_NAME, RESULT_NAMES, ResultFormat
 from moeclip_med.results.writers import ResultWriter
 
 if TYPE_CHECKING:
@@ -51,8 +51,12 @@ class PlacedSource(Grid, Protocol):
 
 
 def write_scores(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
-    """Write the scores, float32, 0 to 1."""
-    write_map(anomaly.scores, anomaly.volume, path, "anomaly score, 0 to 1")
+    """Write the scores, float32, 0 to 1; where they have to be resampled, as they are beside them, too."""
+    volume = anomaly.volume
+    write_map(anomaly.scores, volume, path, "anomaly score, 0 to 1")
+    if not volume.is_regular:
+        beside = path.with_name(ACQUIRED_NAME)
+        _save(anomaly.scores, volume.affine, volume, beside, "anomaly score, slices as acquired")
 
 
 def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
@@ -114,6 +118,8 @@ def _save(array: NDArray[Any], affine: Affine, volume: PlacedSource, path: Path,
     if affine.is_orthogonal:  # a qform cannot hold a shear
         image.set_qform(affine.matrix, code)
     image.header.set_xyzt_units("mm" if volume.has_spacing else "unknown")
+    if not volume.is_regular:  # readers would take another axis where slices lie close together
+        image.header.set_dim_info(slice=volume.slice_axis)
     image.header["descrip"] = f"{OWN_NAME} {what}".encode()
     nib.save(image, path)
 

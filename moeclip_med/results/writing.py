@@ -14,6 +14,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.results.attempts import attempt
 from moeclip_med.results.formats import (
+    ACQUIRED_NAME,
     AS_FOUND_NAMES,
     DICOM_FORMATS,
     NEED_FINDINGS,
@@ -143,7 +144,8 @@ def _put_in_place(new: Path, old: Path, folder: Path) -> None:
         new.rename(folder)
         return
     moved: list[tuple[Path, Path]] = []
-    replaced = {*RESULT_NAMES.values(), *AS_FOUND_NAMES.values(), *(path.name for path in new.iterdir())}
+    names = {*RESULT_NAMES.values(), *AS_FOUND_NAMES.values(), ACQUIRED_NAME}
+    replaced = names | {path.name for path in new.iterdir()}
     moves = [(folder / name, old / name) for name in sorted(replaced) if (folder / name).exists()]
     moves += [(path, folder / path.name) for path in sorted(new.iterdir())]
     try:

@@ -40,7 +40,7 @@ class LayerOrigin:
     Attributes:
         volume: The volume it shows, or whose map it shows.
         placement: How the volume's axes became the layer's.
-        role: "image", "anomaly", "findings" or "experts".
+        role: "image", "scores" (a map that is not on its image), "anomaly", "findings", "experts" or "edit".
     """
 
     volume: SharedVolume
@@ -73,14 +73,15 @@ def origin_of(layer: Layer) -> LayerOrigin | None:
     return origin if isinstance(origin, LayerOrigin) else None
 
 
-def image_layer_data(volume: SharedVolume, name: str) -> tuple[Any, dict[str, Any], str]:
+def image_layer_data(volume: SharedVolume, name: str, role: str = "image") -> tuple[Any, dict[str, Any], str]:
     """Make the layer data tuple of a volume; the pixels are not copied.
 
     Args:
         volume: The volume.
         name: The layer's name.
+        role: What it is, see `LayerOrigin`.
     """
-    origin = LayerOrigin(volume, place(volume.light))
+    origin = LayerOrigin(volume, place(volume.light), role)
     attributes: dict[str, Any] = {"name": name, "metadata": {METADATA_KEY: origin}, **origin.placement.transform}
     shown = origin.shown()
     if volume.colours is not None:

@@ -187,7 +187,7 @@ def _on_inserted(viewer: Viewer, event: Any) -> None:  # noqa: ANN401 - napari's
     origin = origin_of(event.value)
     if origin is not None and viewer.canvas.background_color_override is None:
         viewer.canvas.background_color_override = "black"
-    if origin is None or origin.role != "image" or len(viewer.layers) > 1 or viewer.dims.ndim != 3:  # noqa: PLR2004
+    if origin is None or len(viewer.layers) > 1 or viewer.dims.ndim != 3:  # noqa: PLR2004
         return
     viewer.dims.order = origin.placement.dims_order
     axis = origin.placement.slice_axis

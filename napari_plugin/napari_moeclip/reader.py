@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import FileFormat
 
+from moeclip_med.results.formats import as_acquired
 from napari_moeclip import answers, messages
 from napari_moeclip.layers import image_layer_data
 from napari_moeclip.volumes import SharedVolume
@@ -64,12 +65,13 @@ def _read(paths: list[str]) -> list[LayerData]:
     prepare_current_viewer()
     layers: list[LayerData] = []
     with Asker(f"Reading {Path(paths[0]).name} …") as asker:
-        for one in paths:
+        for one in (str(as_acquired(Path(path))) for path in paths):
             scan = asker.ask(messages.ScanRequest(one))
             for series, time_point in asker.choose(series_to_open(one, scan)):
                 reference = asker.ask(messages.ReadRequest(one, series.uid, time_point))
                 volume = SharedVolume(reference, owns=True)
-                layers.append(image_layer_data(volume, layer_name(series, one, time_point)))
+                role = "scores" if series.skip_reason else "image"
+                layers.append(image_layer_data(volume, layer_name(series, one, time_point), role))
     return layers or NO_LAYER
 
 
@@ -93,8 +95,9 @@ def layer_name(series: Series, path: str, time_point: int) -> str:
 
 
 def _maps(scan: answers.Scan) -> list[Series]:
-    """Maps that were written as NIfTI: nothing to score, but to look at."""
-    return [series for series in scan.series if series.format is FileFormat.NIFTI]
+    """Maps that were written as NIfTI: nothing to score, but to look at. Those as acquired, which lie on the image."""
+    maps = [series for series in scan.series if series.format is FileFormat.NIFTI]
+    return [series for series in maps if as_acquired(series.files[0]) == series.files[0]]
 
 
 def _nothing_to_read(path: str, scan: answers.Scan) -> str:

@@ -93,7 +93,7 @@ class RunFiles(Part, QObject):
     def _image_of(self, session: Session, image: Image | None, name: str) -> Image:
         if image is not None and image in self._viewer.layers:
             return image
-        data, attributes, _ = layers.image_layer_data(session.origin.volume, f"{name} (scores)")
+        data, attributes, _ = layers.image_layer_data(session.origin.volume, f"{name} (scores)", "scores")
         return self._viewer.add_image(data, **(attributes | {"contrast_limits": (0.0, 1.0)}))
 
     def _saved(self, session: Session, folder: Path, saved: answers.Saved) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from moeclip_transforms import Plane, slice_views
 
+from moeclip_med.results.formats import ACQUIRED_NAME
 from moeclip_med.scoring.review import Review, now
 from moeclip_med.scoring.review_file import REVIEW_NAME
 from napari_moeclip import answers, messages
@@ -260,7 +261,7 @@ def autosave_folder(record_id: str) -> Path:
 
 def remove_autosave(folder: Path) -> None:
     """Remove a run that was kept until the user saved it elsewhere; other files in its folder stay."""
-    for name in ("anomaly.nii.gz", "run.json", REVIEW_NAME):
+    for name in ("anomaly.nii.gz", ACQUIRED_NAME, "run.json", REVIEW_NAME):
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()

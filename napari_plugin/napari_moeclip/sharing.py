@@ -78,11 +78,13 @@ def open_run(folder: Path) -> AnomalyVolume:
     """Read a finished run back: its map, its threshold, and the findings in them.
 
     Args:
-        folder: A folder with `anomaly.nii.gz` and `run.json`, as `moeclip-med score` and this plugin write.
+        folder: A folder with `anomaly.nii.gz` and `run.json`, as `moeclip-med score` and this plugin write. Of a tilted
+            or uneven series the scores on the slices as acquired are read, which lie on the image.
 
     Raises:
         InputError: When it is not such a folder.
     """
+    from moeclip_med.results.formats import as_acquired
     from moeclip_med.results.run_record import read_record
     from moeclip_med.scoring import AnomalyVolume, find_findings
 
@@ -93,8 +95,9 @@ def open_run(folder: Path) -> AnomalyVolume:
                 f'"{folder.name}" holds no {path.name}, so it is not a finished run; choose a folder that has one.'
             )
     record = read_record(record_path)
-    with open_source(scores_path) as source:  # `read_volume` refuses maps, which are nothing to score
-        volume = source.read(source.series[0])
+    best_path = as_acquired(scores_path)
+    with open_source(best_path) as source:  # `read_volume` refuses maps, which are nothing to score
+        volume = replace(source.read(source.series[0]), is_regular=best_path == scores_path)
     scores = volume.array[0]
     found = find_findings(scores, volume, record.settings.threshold, min_volume_ml=record.settings.smallest_finding_ml)
     return AnomalyVolume(volume, scores, found.labels, found.findings, record)

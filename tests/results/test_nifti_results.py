@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moeclip_transforms import Affine
+from moeclip_transforms import Affine, open_source
 from moeclip_transforms.errors import InputError
 
 from moeclip_med.results import result_notes, write_results
+from moeclip_med.results.formats import as_acquired
 
 
 def written(anomaly, folder, fmt="nifti"):
@@ -69,6 +70,19 @@ def test_a_tilted_series_is_resampled_and_says_so(dicom_anomaly, tmp_path):
     np.testing.assert_allclose(world, expected, atol=4)  # within the voxel's diagonal
     assert any("resampled to an orthogonal grid" in note for note in result_notes(anomaly, ["nifti"]))
     assert not any("resampled" in note for note in result_notes(anomaly, ["json"]))
+
+
+def test_beside_resampled_scores_lie_those_of_the_acquired_slices(dicom_anomaly, nifti_anomaly, tmp_path):
+    anomaly, folder = dicom_anomaly("tilted"), tmp_path / "out"
+    written(anomaly, folder)
+    acquired = nib.load(folder / "anomaly_acquired.nii.gz")
+    np.testing.assert_array_equal(np.asarray(acquired.dataobj), anomaly.scores)
+    np.testing.assert_allclose(acquired.affine, anomaly.affine.matrix, atol=1e-4)
+    assert as_acquired(folder / "anomaly.nii.gz").name == "anomaly_acquired.nii.gz"
+    with open_source(folder / "anomaly_acquired.nii.gz") as source:
+        assert source.read(source.series[0]).slice_axis == anomaly.volume.slice_axis
+    written(nifti_anomaly, folder)
+    assert as_acquired(folder / "anomaly.nii.gz").name == "anomaly.nii.gz", "those of the run before are gone"
 
 
 def test_raw_and_routing(nifti_anomaly, tmp_path):
