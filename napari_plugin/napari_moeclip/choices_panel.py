@@ -88,21 +88,21 @@ class ChoicesPanel(QWidget):
         self.planes.setCheckable(True)
         self.planes.setToolTip("Show the other two planes under the picture; a click in one moves all three")
         self._build()
-        self.image.changed.connect(self._on_image)
+        self.image.changed.connect(self._on_chosen)
         self.model.changed.connect(self._on_model)
         self.windows.chosen.connect(self._show_window)
-        for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.renamed):
-            emitter.connect(self._on_layers)
-        self._on_layers()
+        events = viewer.layers.events
+        self._links = [(emitter, self._on_layers) for emitter in (events.inserted, events.removed, events.renamed)]
+        self._links.append((viewer.layers.selection.events.active, self._on_active))
+        for emitter, callback in self._links:
+            emitter.connect(callback)
+        self._show_image()
+        self._on_active()
 
     def disconnect_viewer(self) -> None:
         """Hear no more from the viewer: it outlives this panel."""
-        for emitter in (
-            self._viewer.layers.events.inserted,
-            self._viewer.layers.events.removed,
-            self._viewer.layers.events.renamed,
-        ):
-            emitter.disconnect(self._on_layers)
+        for emitter, callback in self._links:
+            emitter.disconnect(callback)
 
     @property
     def layer(self) -> Image | None:
@@ -166,14 +166,29 @@ class ChoicesPanel(QWidget):
         return [layer for layer in layers if (origin := origin_of(layer)) is None or origin.role == "image"]
 
     def _on_layers(self, _: object = None) -> None:
+        """Offer the layers there are; where the chosen one is gone, the topmost is chosen."""
         before = self.layer
-        self.image.reset_choices()
-        available = self._image_layers()
-        if before not in available and available:
-            self.image.value = available[-1]
-        self._on_image()
+        with self.image.changed.blocked():
+            self.image.reset_choices()
+            available = self._image_layers()
+            if before not in available and available:
+                self.image.value = available[-1]
+        if self.layer != before:  # else what was chosen for it by hand stays
+            self._show_image()
 
-    def _on_image(self) -> None:
+    def _on_active(self, _: object = None) -> None:
+        """Choose the image that was opened or clicked."""
+        active = self._viewer.layers.selection.active
+        if active != self.layer and active in self._image_layers():
+            self.image.value = active
+
+    def _on_chosen(self) -> None:
+        """Make the chosen image the active layer, so that one image at a time is the one that is meant."""
+        if self.layer is not None:
+            self._viewer.layers.selection.active = self.layer
+        self._show_image()
+
+    def _show_image(self) -> None:
         layer = self.layer
         origin = None if layer is None else origin_of(layer)
         if layer is None:

@@ -183,3 +183,39 @@ def test_the_viewer_s_process_never_loads_torch(tmp_path):
 def test_no_qt_binding_is_forced_on_anyone():
     needed = [line for line in requires("moeclip-med") if "extra ==" not in line]
     assert not [line for line in needed if line.lower().startswith(("pyqt", "pyside"))]
+
+
+def test_what_was_opened_or_clicked_last_is_what_run_scores(opened, qtbot):
+    viewer, widget = opened
+    choices = widget.choices
+    first = viewer.layers[0]
+    (second,) = viewer.open(get_testdata_file("CT_small.dcm"), plugin="moeclip-med")
+    assert choices.layer == second
+    assert choices.image_type.value == "ct-soft-tissue"
+    viewer.layers.selection.active = first
+    assert choices.layer == first
+    viewer.add_points(np.zeros((1, 3)))
+    assert choices.layer == first, "no image: the choice stays"
+    choices.image.value = second
+    assert viewer.layers.selection.active == second
+    choices.image.value = first
+    pick(qtbot, choices.image_type, "other")
+    press(qtbot, widget.runner.run_button)
+    wait_for_run(qtbot, widget)
+    assert widget.controller.layers.image == first
+    assert viewer.layers.selection.active.name.startswith("anomaly map")
+    assert choices.layer == first
+    assert choices.image_type.value == "plain", "layers of the run change nothing that was chosen by hand"
+    viewer.layers.remove(first)
+    assert choices.layer == second
+    assert choices.image_type.value == "ct-soft-tissue"
+
+
+def test_an_image_opened_while_another_is_scored_is_chosen_next(opened, qtbot):
+    viewer, widget = opened
+    first = viewer.layers[0]
+    press(qtbot, widget.runner.run_button)
+    (second,) = viewer.open(get_testdata_file("CT_small.dcm"), plugin="moeclip-med")
+    wait_for_run(qtbot, widget)
+    assert widget.controller.layers.image == first
+    assert widget.choices.layer == second
