@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,19 @@ class State(Enum):
     SCORING = auto()
 
 
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A press on Run, until scoring begins; cancelling or failing makes it out of date.
+
+    Attributes:
+        image: The layer to score.
+        choices: What the user chose.
+    """
+
+    image: Image
+    choices: Choices
+
+
 class Controller(QObject):
     """One run at a time, and its result.
 
@@ -94,7 +108,7 @@ class Controller(QObject):
         self.planes: LinkedPlanes | None = None
         self.worklist: Worklist | None = None
         self.load_request = Choices().load
-        self._image: Image | None = None
+        self._attempt: Attempt | None = None
         self._refresh_timer = self._timer(self._refresh)
         self._steps: deque[Callable[[], None]] = deque()
         self._step_timer = self._timer(self._take_step)
@@ -142,20 +156,28 @@ class Controller(QObject):
             return
         leading = leading_index(image, self._viewer.dims.point)
         self.load_request = choices.load
-        self.start_preparing("Taking over the image …")
-        self._image = image
+        self.state, self._attempt = State.PREPARING, Attempt(image, choices)
+        self.busy.emit("Taking over the image …", True)  # noqa: FBT003 - a signal has no keywords
         worker = create_worker(take_over, image, leading, _start_thread=False)
-        worker.returned.connect(partial(self._load, image.name, choices))
+        worker.returned.connect(partial(self._load, self._attempt))
         worker.start()
 
+    @guarded
     def cancel(self) -> None:
-        """Stop after the current batch; what was scored is kept."""
-        if self.state is State.SCORING and self._task is not None:
+        """Stop after the current batch, keeping what was scored; or at once, where scoring has not begun.
+
+        A model that is being loaded is loaded to the end, for the next run.
+        """
+        if self._task is not None:
             self._task.cancel()
+        elif self._attempt is not None:
+            self._attempt = None
+            self.end_aside("Stopped before scoring began.")
 
     def close(self) -> None:
         """Leave nothing running: the viewer or the widget closes. Qt's part of this object is gone by then."""
-        self.cancel()
+        if self._task is not None:
+            self._task.cancel()
         self._forget()
         self.is_closed = True
         self.comparing.let_go()
@@ -207,7 +229,7 @@ class Controller(QObject):
     @guarded
     def fail(self, sentence: str) -> None:
         """End what is under way, and say why."""
-        self.state, self._task = State.IDLE, None
+        self.state, self._task, self._attempt = State.IDLE, None, None
         self.refinding.forget()
         self._refresh_timer.stop()
         self._steps.clear()
@@ -256,18 +278,29 @@ class Controller(QObject):
             self._viewer.status = status | {"coordinates": text} if isinstance(status, dict) else text
 
     @guarded
-    def _load(self, name: str, choices: Choices, taken: LayerOrigin | str) -> None:
-        if isinstance(taken, str):
-            self.fail(f'The layer "{name}" cannot be scored: {taken}')
+    def _load(self, attempt: Attempt, taken: LayerOrigin | str) -> None:
+        if attempt is not self._attempt:
             return
-        self.busy.emit("Loading the model …", False)  # noqa: FBT003 - a signal has no keywords
-        self.ask(choices.load, partial(self._score, taken, choices))
+        if isinstance(taken, str):
+            self.fail(f'The layer "{attempt.image.name}" cannot be scored: {taken}')
+            return
+        self.busy.emit("Loading the model …", True)  # noqa: FBT003 - a signal has no keywords
+        load = attempt.choices.load
+        self.ask(load, partial(self._score, attempt, taken), partial(self._fail_to_load, attempt))
 
-    def _score(self, origin: LayerOrigin, choices: Choices, info: answers.LoadedModelInfo) -> None:
-        image = self._image
-        if image is None or image not in self._viewer.layers:
+    def _fail_to_load(self, attempt: Attempt, sentence: str) -> None:
+        if attempt is self._attempt:
+            self.fail(sentence)
+
+    def _score(self, attempt: Attempt, origin: LayerOrigin, info: answers.LoadedModelInfo) -> None:
+        if attempt is not self._attempt:
+            return
+        image, choices = attempt.image, attempt.choices
+        if image not in self._viewer.layers:
             self.fail("The image was closed before scoring began.")
             return
+        self._attempt = None
+        self.busy.emit("Scoring …", False)  # noqa: FBT003 - a signal has no keywords
         session = Session.start(origin, info.levels if choices.keep_experts else 0)
         first = shown_volume_slice(self._viewer, image, origin, session.first_axis(choices.plane))
         request = session.request(choices, first)

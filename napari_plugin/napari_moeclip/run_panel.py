@@ -32,7 +32,7 @@ class RunPanel(QWidget):
         self.run_button.setObjectName("moeclip_run")
         self.run_button.setToolTip("Score the image (the slice on screen first)")
         self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Stop after the slices at hand; what was scored is kept")
+        self.cancel_button.setToolTip("Stop: what was scored is kept")
         self.cancel_button.hide()
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -96,7 +96,7 @@ class RunPanel(QWidget):
 
     def _on_cancel(self) -> None:
         self.cancel_button.setEnabled(False)
-        self.say("Stopping after the slices at hand …")
+        self.say("Stopping …")
         self.cancel.emit()
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 
 from moeclip_transforms.errors import InputError
@@ -53,7 +54,9 @@ class FakeDetector:
 
 
 def load(request):
-    if request.model == "missing":
+    while request.model.startswith("gated") and not Path(request.prompt).exists():
+        time.sleep(0.01)
+    if request.model in ("missing", "gated and missing"):
         raise InputError('the weights of "missing" are not on this machine; fetch them first.')
     if request.model == "broken":
         raise RuntimeError("a library quotes Doe^Jane")

@@ -73,6 +73,29 @@ def test_the_research_line_is_always_in_sight(opened):
         assert not banner.visibleRegion().isEmpty()
 
 
+@pytest.mark.parametrize("model", ["gated", "gated and missing"])
+def test_a_run_can_be_cancelled_while_its_model_loads(opened, qtbot, tmp_path, model):
+    viewer, widget = opened
+    choices = widget.choices
+    choices.model.choices = [(model, model), ("lite", "lite")]
+    qtbot.waitUntil(lambda: choices.prompt.enabled, timeout=ENDS)
+    gate = tmp_path / "gate"
+    choices.prompt.value = str(gate)
+    press(qtbot, widget.runner.run_button)
+    qtbot.waitUntil(lambda: widget.runner.text.text() == "Loading the model …", timeout=ENDS)
+    press(qtbot, widget.runner.cancel_button)
+    assert widget.is_idle
+    assert widget.runner.text.text() == "Stopped before scoring began."
+    assert widget.runner.cancel_button.isHidden()
+    assert widget.runner.run_button.isEnabled()
+    assert len(viewer.layers) == 1
+    choices.model.value = "lite"
+    press(qtbot, widget.runner.run_button)
+    gate.touch()  # the model that nobody waits for comes, or fails, first
+    wait_for_run(qtbot, widget)
+    assert [layer.name.split(" · ")[0] for layer in viewer.layers][:2] == ["head", "anomaly map"]
+
+
 @pytest.mark.usefixtures("screen")
 def test_the_slice_on_screen_comes_first_then_its_neighbours(slow, qtbot):
     viewer, widget = slow
