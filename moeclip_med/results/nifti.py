@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
 import nibabel as nib
 import numpy as np
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.geometry import resample_to_orthogonal
 from moeclip_transforms.naming import OWN_NAME
-from moeclip_transforms.volume import Grid
+from moeclip_transforms.volume import FrameGeometry, Grid
 
 from moeclip_med.results.formats import ACQUIRED_NAME, RESULT_NAMES, ResultFormat
 from moeclip_med.results.writers import ResultWriter
@@ -56,7 +57,7 @@ def write_scores(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> 
     write_map(anomaly.scores, volume, path, "anomaly score, 0 to 1")
     if not volume.is_regular:
         beside = path.with_name(ACQUIRED_NAME)
-        _save(anomaly.scores, volume.affine, volume, beside, "anomaly score, slices as acquired")
+        _save(anomaly.scores, volume.affine, volume, beside, "anomaly score, slices as acquired", volume.frame_geometry)
 
 
 def write_raw(anomaly: AnomalyVolume, path: Path, notes: tuple[str, ...]) -> None:  # noqa: ARG001 - shared signature
@@ -108,7 +109,37 @@ def _on_one_grid(
     return resample_to_orthogonal(values, volume, interpolation=interpolation)
 
 
-def _save(array: NDArray[Any], affine: Affine, volume: PlacedSource, path: Path, what: str) -> None:
+def read_acquired_geometry(path: Path) -> tuple[FrameGeometry, ...]:
+    """Read where each slice of `anomaly_acquired.nii.gz` lies: no affine says that of uneven slices.
+
+    Args:
+        path: The file.
+
+    Returns:
+        One for each index of z.
+
+    Raises:
+        InputError: When the file does not say it.
+    """
+    loaded: Any = nib.load(path)
+    try:
+        (extension,) = loaded.header.extensions
+        content = extension.get_content()
+        return msgspec.json.decode(content, type=tuple[FrameGeometry, ...])
+    except (ValueError, msgspec.ValidationError) as error:
+        raise InputError(
+            f'"{path.name}" does not say where its slices lie; move it away, and the resampled scores are opened.'
+        ) from error
+
+
+def _save(
+    array: NDArray[Any],
+    affine: Affine,
+    volume: PlacedSource,
+    path: Path,
+    what: str,
+    frames: tuple[FrameGeometry, ...] = (),
+) -> None:
     make: Any = nib.Nifti1Image if max(array.shape) <= _LONGEST_NIFTI_1 else nib.Nifti2Image
     image = make(array, affine.matrix)
     # The code of a NIfTI input still holds on its own grid: a template stays a template.
@@ -121,6 +152,10 @@ def _save(array: NDArray[Any], affine: Affine, volume: PlacedSource, path: Path,
     if not volume.is_regular:  # readers would take another axis where slices lie close together
         image.header.set_dim_info(slice=volume.slice_axis)
     image.header["descrip"] = f"{OWN_NAME} {what}".encode()
+    if frames:
+        image.header.extensions.append(
+            nib.nifti1.Nifti1Extension("comment", msgspec.json.encode(frames, enc_hook=float))
+        )
     nib.save(image, path)
 
 

@@ -85,6 +85,7 @@ def open_run(folder: Path) -> AnomalyVolume:
         InputError: When it is not such a folder.
     """
     from moeclip_med.results.formats import as_acquired
+    from moeclip_med.results.nifti import read_acquired_geometry
     from moeclip_med.results.run_record import read_record
     from moeclip_med.scoring import AnomalyVolume, find_findings
 
@@ -95,9 +96,11 @@ def open_run(folder: Path) -> AnomalyVolume:
                 f'"{folder.name}" holds no {path.name}, so it is not a finished run; choose a folder that has one.'
             )
     record = read_record(record_path)
-    best_path = as_acquired(scores_path)
-    with open_source(best_path) as source:  # `read_volume` refuses maps, which are nothing to score
-        volume = replace(source.read(source.series[0]), is_regular=best_path == scores_path)
+    acquired_path = as_acquired(scores_path)
+    with open_source(acquired_path) as source:  # `read_volume` refuses maps, which are nothing to score
+        volume = source.read(source.series[0])
+    if acquired_path != scores_path:
+        volume = replace(volume, is_regular=False, frame_geometry=read_acquired_geometry(acquired_path))
     scores = volume.array[0]
     found = find_findings(scores, volume, record.settings.threshold, min_volume_ml=record.settings.smallest_finding_ml)
     return AnomalyVolume(volume, scores, found.labels, found.findings, record)

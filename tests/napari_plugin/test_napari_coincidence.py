@@ -52,6 +52,12 @@ def named(viewer, start):
     return next(layer for layer in viewer.layers if layer.name.startswith(start))
 
 
+def facts(widget):
+    """What is known of the findings without the image."""
+    findings = widget.controller.session.findings
+    return [(one.key, one.peak_score, round(one.volume_ml, 6), *np.round(one.centre_lps_mm, 3)) for one in findings]
+
+
 def open_run(qtbot, widget, folder):
     widget.controller.files.open_run(str(folder))
     wait_for_run(qtbot, widget)
@@ -69,7 +75,7 @@ def test_map_and_image_coincide_however_they_are_opened(make_napari_viewer, qtbo
     settled(qtbot, widget)
     save(qtbot, widget, run, formats=("nifti", "run"))
     expected, scored = worlds(image), named(viewer, "anomaly map")
-    found = [(finding.key, finding.peak_score) for finding in widget.controller.session.findings]
+    found = facts(widget)
     np.testing.assert_allclose(worlds(scored), expected, atol=0.01)
     scores = np.array(values(scored))
     assert scores.max() > scores.min()
@@ -78,6 +84,7 @@ def test_map_and_image_coincide_however_they_are_opened(make_napari_viewer, qtbo
     widget = open_widget(again)
     open_run(qtbot, widget, run)  # without its image, which comes later
     alone = named(again, "out (scores)")
+    assert facts(widget) == found
     assert [one.mean for one in widget.controller.session.measures] == [None] * len(found)
     assert widget.choices.layer is None, "a map is nothing to score"
     open_run(qtbot, widget, run)
@@ -92,7 +99,7 @@ def test_map_and_image_coincide_however_they_are_opened(make_napari_viewer, qtbo
     for layer in (alone, dropped, folder, on_image):
         np.testing.assert_array_equal(values(layer), scores)
     session = widget.controller.session
-    assert [(finding.key, finding.peak_score) for finding in session.findings] == found
+    assert facts(widget) == found
     assert session.findings[-1].review.decision == "rejected"
     assert all(one.mean is not None for one in session.measures)
 

@@ -14,6 +14,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.results import result_notes, write_results
 from moeclip_med.results.formats import as_acquired
+from moeclip_med.results.nifti import read_acquired_geometry
 
 
 def written(anomaly, folder, fmt="nifti"):
@@ -79,6 +80,9 @@ def test_beside_resampled_scores_lie_those_of_the_acquired_slices(dicom_anomaly,
     np.testing.assert_array_equal(np.asarray(acquired.dataobj), anomaly.scores)
     np.testing.assert_allclose(acquired.affine, anomaly.affine.matrix, atol=1e-4)
     assert as_acquired(folder / "anomaly.nii.gz").name == "anomaly_acquired.nii.gz"
+    assert read_acquired_geometry(folder / "anomaly_acquired.nii.gz") == anomaly.volume.frame_geometry
+    with pytest.raises(InputError, match=r'"anomaly.nii.gz" does not say where its slices lie; move'):
+        read_acquired_geometry(folder / "anomaly.nii.gz")
     with open_source(folder / "anomaly_acquired.nii.gz") as source:
         assert source.read(source.series[0]).slice_axis == anomaly.volume.slice_axis
     written(nifti_anomaly, folder)
