@@ -1,5 +1,6 @@
 """Small heads in any orientation, for the plugin's tests."""
 
+import csv
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +68,12 @@ def save(qtbot, widget, folder, formats=("nifti", "csv", "json", "report", "run"
     widget.runner.text.clear()
     widget.save_to(str(folder), formats, with_picture=False)
     qtbot.waitUntil(lambda: widget.runner.text.text().startswith("Saved"), timeout=60_000)
+
+
+def read_rows(path):
+    """Read a CSV file as one dictionary a line."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @contextmanager

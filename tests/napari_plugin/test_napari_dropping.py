@@ -1,6 +1,8 @@
 """Studies dropped on the viewer, as files, folders, archives and directories."""
 
+import gc
 import shutil
+import warnings
 from itertools import product
 
 import nibabel as nib
@@ -33,6 +35,10 @@ def study(tmp_path_factory):
         header.StudyDate, header.StudyTime, header.StudyID, header.SeriesNumber = "20260101", "120000", "1", 1
         disc.add(header)
     disc.write(root / "disc")
+    with warnings.catch_warnings():  # a file set cleans up its temporary folder when it goes, and warns of that
+        warnings.simplefilter("ignore", ResourceWarning)
+        del disc
+        gc.collect()
     nib.save(nib.Nifti1Image(make_head(), make_affine()), root / "head.nii.gz")
     return root
 

@@ -1,11 +1,9 @@
 """A prior beside the run: scored or read back, aligned, linked, matched; put away without a trace."""
 
-import csv
-
 import nibabel as nib
 import numpy as np
 import pytest
-from napari_helpers import BLOB, SHAPE, make_affine, make_head, press, save, settled, wait_for_run
+from napari_helpers import BLOB, SHAPE, make_affine, make_head, press, read_rows, save, settled, wait_for_run
 
 ENDS = 60_000
 
@@ -76,7 +74,7 @@ def test_a_prior_is_aligned_linked_matched_and_put_away(compared, qtbot, tmp_pat
     assert stored < aligned - 0.1
 
     save(qtbot, widget, tmp_path / "out")
-    (row,) = csv.DictReader((tmp_path / "out" / "comparison.csv").open())
+    (row,) = read_rows(tmp_path / "out" / "comparison.csv")
     assert row["is_registered"] == "false"
     assert float(row["growth_ml"]) == pytest.approx(float(row["volume_ml"]) - float(row["prior_volume_ml"]), abs=1e-3)
 

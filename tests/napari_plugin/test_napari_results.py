@@ -254,7 +254,8 @@ def test_the_picture_has_a_scale_bar_and_the_research_line(scored, tmp_path):
     viewer, _ = scored
     plain = viewer.screenshot(canvas_only=True, flash=False)
     save_picture(viewer, tmp_path / "a.png")
-    saved = np.asarray(Picture.open(tmp_path / "a.png"))
+    with Picture.open(tmp_path / "a.png") as picture:
+        saved = np.asarray(picture)
     assert saved.shape == plain.shape
     bottom = slice(int(0.9 * len(saved)), None)
     left, right = np.array_split(saved[bottom, :, 0].astype(int) - plain[bottom, :, 0], 2, axis=1)

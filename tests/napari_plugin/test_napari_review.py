@@ -1,6 +1,5 @@
 """What a reader says of findings: decisions, comments, corrected outlines; kept at once and written everywhere."""
 
-import csv
 import json
 
 import nibabel as nib
@@ -13,6 +12,7 @@ from napari_helpers import (
     make_head,
     open_widget,
     press,
+    read_rows,
     save,
     settled,
     wait_for_run,
@@ -60,7 +60,7 @@ def test_a_rejected_finding_leaves_outlines_and_totals_not_the_record(reading, q
     assert rejected["peak_voxel"] == list(first.peak_voxel)
     assert rejected["review"]["decision"] == "rejected"
     assert rejected["volume_ml"] == pytest.approx(first.volume_ml, abs=1e-3)
-    rows = list(csv.DictReader((tmp_path / "findings.csv").open()))
+    rows = read_rows(tmp_path / "findings.csv")
     assert [row["decision"] for row in rows] == ["open", "rejected"]
     assert "rejected" in (tmp_path / "report.html").read_text()
 
@@ -193,7 +193,7 @@ def test_an_edited_outline_is_measured_kept_and_written(reading, qtbot, tmp_path
     qtbot.waitUntil(lambda: widget.controller.session.outcome.threshold == pytest.approx(0.999), timeout=ENDS)
     assert after.voxel_count in {finding.voxel_count for finding in results.table.findings}
     save(qtbot, widget, tmp_path)
-    rows = list(csv.DictReader((tmp_path / "findings.csv").open()))
+    rows = read_rows(tmp_path / "findings.csv")
     edited = [row for row in rows if row["is_edited"] == "true"]
     assert [int(row["voxel_count"]) for row in edited] == [after.voxel_count]
     assert "outline edited" in (tmp_path / "report.html").read_text()

@@ -1,6 +1,5 @@
 """The output of a batch, read study by study: image and run together, the next by key, decisions in the lists."""
 
-import csv
 import json
 import shutil
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
-from napari_helpers import canvas_of, make_affine, make_head, press, settled
+from napari_helpers import canvas_of, make_affine, make_head, press, read_rows, settled
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
@@ -65,8 +64,7 @@ def shown(qtbot, widget, place):
 
 
 def decisions(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row["decision"] for row in csv.DictReader(file)]
+    return [row["decision"] for row in read_rows(path)]
 
 
 def test_study_after_study_is_shown_on_its_image_and_decided_in_the_list(reading, archive, qtbot):
