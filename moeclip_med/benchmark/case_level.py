@@ -114,7 +114,7 @@ def measure_cases(rows: Rows, system: str, kind: ThresholdKind, protocol: Protoc
     values = case_values(rows, system, kind, protocol)
     if not values:
         return CaseLevel()
-    units, units_are = rows.units, rows.about["units_are"]
+    units, units_are = rows.units, rows.about.units_are
     spreads = {}
     for name in SPREADS:
         column = values[name][chosen]
@@ -158,8 +158,8 @@ def measure_cases(rows: Rows, system: str, kind: ThresholdKind, protocol: Protoc
 
 def measure_specificity(rows: Rows, system: str, protocol: Protocol, chosen: Chosen) -> dict[str, dict[str, Metric]]:
     """Return the sensitivity at 90 and 95 % specificity of whole cases, and of patients where these have several."""
-    units_are = rows.about["units_are"]
-    what = "volumes" if rows.about["is_volumes"] else "images"
+    units_are = rows.about.units_are
+    what = "volumes" if rows.about.is_volumes else "images"
     levels = {what: rows.case_scores(system, protocol, chosen)}
     if len(np.unique(rows.units)) < len(rows.units):
         levels[units_are] = rows.patient_scores(system, protocol, chosen)
@@ -172,7 +172,7 @@ def measure_specificity(rows: Rows, system: str, protocol: Protocol, chosen: Cho
 def measure_detections(rows: Rows, system: str, chosen: Chosen) -> dict[str, Metric]:
     """Return the figures of the FROC curve; empty where findings were not counted at many thresholds."""
     detections = rows.detections(system, chosen)
-    return {} if detections is None else measure_froc(detections, rows.about["units_are"])
+    return {} if detections is None else measure_froc(detections, rows.about.units_are)
 
 
 def measure_ratio(
@@ -199,7 +199,7 @@ def measure_ratio(
 def _healthy_mean(values: NDArray[np.float64], healthy: Chosen, rows: Rows, highest: float = 1.0) -> Metric:
     if not healthy.any():
         return Metric.undefined("no normal cases")
-    return measure_mean(values[healthy], rows.units[healthy], rows.about["units_are"], highest=highest)
+    return measure_mean(values[healthy], rows.units[healthy], rows.about.units_are, highest=highest)
 
 
 def _bands(rows: Rows, lesions: NDArray[np.float64], chosen: Chosen) -> tuple[Band, ...]:
@@ -216,7 +216,7 @@ def _bands(rows: Rows, lesions: NDArray[np.float64], chosen: Chosen) -> tuple[Ba
             kept[inside, 2],
             np.ones(int(inside.sum())),
             units[inside],
-            rows.about["units_are"],
+            rows.about.units_are,
             "no lesion of this size",
         )
         bands.append(Band(low, high, int(inside.sum()), hit))

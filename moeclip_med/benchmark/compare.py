@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from moeclip_med.benchmark.report.set_tables import markdown_table
 from moeclip_med.benchmark.results import COMPARED, SIGNIFICANT, Verdict, dice_verdict
 from moeclip_med.benchmark.run import COUNTS_FOLDER
 from moeclip_med.benchmark.run_store import Store
+from moeclip_med.benchmark.set_progress import PROGRESS_NAME, damaged_run
 from moeclip_med.benchmark.stored_rows import Rows
 from moeclip_med.benchmark.summary import combine, pixel_part, scores_part
 from moeclip_med.metrics.bootstrap import paired_difference
@@ -117,22 +117,22 @@ def _compare_set(rows: tuple[Rows, Rows], protocol: Protocol) -> list[Comparison
     levels = [_levels(one, protocol, kept) for one, kept in zip(rows, chosen, strict=True)]
     about = rows[0].about
     units = len(np.unique(rows[0].units[chosen[0]]))
-    over: tuple[int, int, str] = (int(chosen[0].sum()), units, str(about["units_are"]))
+    over: tuple[int, int, str] = (int(chosen[0].sum()), units, str(about.units_are))
     comparisons = []
     for kind, name in COMPARED:
         first, second = levels[0][kind], levels[1][kind]
         none = np.full(1, np.nan)
         samples = (first.samples.get(name, none), second.samples.get(name, none))
         figures = (first.metrics[name], second.metrics[name])
-        apart, p = paired_difference(*figures, samples, units, about["units_are"])
+        apart, p = paired_difference(*figures, samples, units, about.units_are)
         what = f"{kind} {METRIC_NAMES[name]}"
-        comparisons.append(Comparison(about["name"], protocol, what, figures[0], figures[1], apart, p, None, *over))
+        comparisons.append(Comparison(about.name, protocol, what, figures[0], figures[1], apart, p, None, *over))
     dice = _compare_dice(rows, protocol, chosen)
     if dice is not None:
         first_dice, second_dice, verdict = dice
         comparisons.append(
             Comparison(
-                about["name"],
+                about.name,
                 protocol,
                 "case Dice",
                 first_dice,
@@ -161,33 +161,34 @@ def _compare_dice(
         units = one.units[kept][order]
     if units is None or all(np.isnan(column).all() for column in columns):
         return None
-    means = [measure_mean(column, units, rows[0].about["units_are"]) for column in columns]
+    means = [measure_mean(column, units, rows[0].about.units_are) for column in columns]
     return means[0], means[1], dice_verdict(columns[0], columns[1], units)
 
 
 def _levels(rows: Rows, protocol: Protocol, kept: NDArray[np.bool_]) -> dict[str, Level]:
     system = rows.systems[0]
     pixel, image = {}, {}
-    what = "slices" if rows.about["is_volumes"] else "images"
+    what = "slices" if rows.about.is_volumes else "images"
     for group in dict.fromkeys(rows.groups[kept].tolist()):
         chosen = kept & (rows.groups == group)
         names, counts = rows.unit_counts(system, protocol, chosen)
         pixel[group] = pixel_part({}, counts, len(names))
         image[group] = scores_part(rows.image_scores(system, protocol, chosen), what)
-    units_are = rows.about["units_are"]
+    units_are = rows.about.units_are
     return {"pixel": combine(pixel, units_are), "image": combine(image, units_are)}
 
 
 def _load(folder: Path) -> dict[str, Rows]:
     counts = folder / COUNTS_FOLDER
-    stores = sorted(path.parent for path in counts.glob("*/progress.json"))
+    stores = sorted(path.parent for path in counts.glob(f"*/{PROGRESS_NAME}"))
     if not stores:
         raise InputError(f'"{folder}" holds no benchmark run; name the output folder of "moeclip-med benchmark"')
     loaded = {}
     for store in stores:
-        settings_hash = json.loads((store / "progress.json").read_text(encoding="utf-8"))["settings_hash"]
-        rows = Rows(Store(store, settings_hash))
-        loaded[str(rows.about["name"])] = rows
+        rows = Rows(Store.open(store))
+        if len({len(column) for column in (rows.keys, rows.groups, rows.units, rows.labels)}) > 1:
+            raise damaged_run(store / PROGRESS_NAME)
+        loaded[rows.about.name] = rows
     return loaded
 
 

@@ -96,30 +96,27 @@ class Evaluation:
         """
         cases = self.dataset.cases
         progress = self.store.progress
-        progress.setdefault("problems", [[p.fault.name, p.key, p.detail] for p in self.dataset.problems])
-        progress.setdefault("groups", {})
-        progress.setdefault("routing", {})
-        progress.setdefault("seconds", 0.0)
+        if not progress.done:
+            progress.problems = [(p.fault.name, p.key, p.detail) for p in self.dataset.problems]
         counts = self.store.counts()
         if counts:
             for tally in self._tallies.values():
                 tally.restore(counts)
         saved_at = started = time.monotonic()
-        progress.setdefault("resampled", {})
-        for number in range(progress["done"], len(cases)):
+        for number in range(progress.done, len(cases)):
             case = cases[number]
             try:
                 self._evaluate(case, number)
             except BadCaseError as error:
                 problem = error.problem
-                progress["problems"].append([problem.fault.name, problem.key, problem.detail])
+                progress.problems.append((problem.fault.name, problem.key, problem.detail))
             is_last = number + 1 == len(cases) or cases[number + 1].group != case.group
             if is_last:
-                progress["groups"][case.group] = {tally.prefix: tally.finish() for tally in self._tallies.values()}
-            progress["done"] = number + 1
+                progress.groups[case.group] = {tally.prefix: tally.finish() for tally in self._tallies.values()}
+            progress.done = number + 1
             now = time.monotonic()
             if is_last or len(self._rows["key"]) >= _SAVE_EVERY_CASES or now - saved_at > _SAVE_EVERY_SECONDS:
-                progress["seconds"] += now - started
+                progress.seconds += now - started
                 self._save()
                 started = saved_at = time.monotonic()
             on_case(number + 1, len(cases))
@@ -207,12 +204,12 @@ class Evaluation:
         told = [(Fault.MASK_VALUES, remark) for remark in views.truth.remarks]
         if views.truth.unnamed and self.dataset.facts is None:
             told.append((Fault.LABEL_VALUE, ", ".join(map(str, views.truth.unnamed))))
-        self.store.progress["problems"] += [[fault.name, case.key, detail] for fault, detail in told]
+        self.store.progress.problems += [(fault.name, case.key, detail) for fault, detail in told]
         self._tell_resampled("truth", views.truth.placed)
 
     def _tell_resampled(self, what: str, note: str) -> None:
         if note:
-            told = self.store.progress["resampled"]
+            told = self.store.progress.resampled
             told[what] = told.get(what, 0) + 1
 
     def _count(
@@ -240,8 +237,8 @@ class Evaluation:
                 self._rows.setdefault(f"{system.name}/{protocol}/slice/highest", []).extend(highest.tolist())
         made = maps[Protocol.NATIVE if views is not None else Protocol.PAPER]
         if made.routing is not None:
-            total = np.asarray(self.store.progress["routing"].get(system.name, 0)) + made.routing
-            self.store.progress["routing"][system.name] = total.tolist()
+            total = np.asarray(self.store.progress.routing.get(system.name, 0)) + made.routing
+            self.store.progress.routing[system.name] = total.tolist()
         if self._maps is not None and system is self.systems[0]:
             _save_map(self._maps, case, made.raw, views)
 

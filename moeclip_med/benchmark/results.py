@@ -123,7 +123,7 @@ class SetResult:
     @property
     def name(self) -> str:
         """The set's name."""
-        return str(self.rows.about["name"])
+        return str(self.rows.about.name)
 
     @property
     def protocol(self) -> Protocol:
@@ -143,18 +143,17 @@ class SetResult:
     @property
     def models(self) -> tuple[str, ...]:
         """The system under test and the other models and programs, without baselines."""
-        return tuple(name for name in self.rows.systems if name not in self.rows.about["baselines"])
+        return tuple(name for name in self.rows.systems if name not in self.rows.about.baselines)
 
     @property
     def baselines(self) -> tuple[str, ...]:
         """The maps that need no learning."""
-        return tuple(name for name in self.rows.systems if name in self.rows.about["baselines"])
+        return tuple(name for name in self.rows.systems if name in self.rows.about.baselines)
 
     @property
     def looks(self) -> tuple[int, int]:
         """How often this set had been looked at before, and with how many models; (-1, -1) if not recorded."""
-        before = self.rows.progress.get("looks", [-1, -1])
-        return (before[0], before[1])
+        return self.rows.progress.looks
 
     def share_outside_foreground(self) -> float:
         """Return the share of abnormal pixels that lie outside the foreground; 0 where none are known."""
@@ -211,7 +210,7 @@ def summarize(rows: Rows, strata: Path | None = None) -> SetResult:
         system: {protocol: _levels(rows, system, protocol) for protocol in rows.protocols} for system in rows.systems
     }
     first = rows.protocols[0]
-    problems = tuple(Problem(Fault[fault], key, detail) for fault, key, detail in rows.progress["problems"])
+    problems = tuple(Problem(Fault[fault], key, detail) for fault, key, detail in rows.progress.problems)
     if not everything.size:
         return SetResult(rows, levels, {}, {}, {}, {}, problems=problems)
     cases = {
@@ -239,7 +238,7 @@ def _levels(rows: Rows, system: str, protocol: Protocol) -> dict[str, Level]:
     levels = {"pixel": pixel_level(rows, system, protocol), "image": image_level(rows, system, protocol)}
     for kind in (ThresholdKind.STORED, ThresholdKind.CHOSEN):
         levels[f"threshold_{kind}"] = threshold_level(rows, system, protocol, kind)
-    if rows.about["is_volumes"]:
+    if rows.about.is_volumes:
         levels["volume"] = volume_level(rows, system, protocol)
     return levels
 
@@ -252,14 +251,14 @@ def _strata(rows: Rows, path: Path | None) -> tuple[tuple[StratumFigures, ...], 
         if sizes is not None:
             strata += size_strata(rows, np.nan_to_num(sizes))
             break
-    models = [system for system in rows.systems if system not in rows.about["baselines"]]
+    models = [system for system in rows.systems if system not in rows.about.baselines]
     return tuple(_stratum(rows, stratum, system) for stratum in strata for system in models), problems
 
 
 def _stratum(rows: Rows, stratum: Stratum, system: str) -> StratumFigures:
     """Compute every figure of one stratum, those of pixels from the histograms of 1024 bins that every case has."""
     protocol, chosen = rows.protocols[0], stratum.chosen
-    what, units_are = ("slices" if rows.about["is_volumes"] else "images"), rows.about["units_are"]
+    what, units_are = ("slices" if rows.about.is_volumes else "images"), rows.about.units_are
     pixel, image = {}, {}
     for group in dict.fromkeys(rows.groups[chosen].tolist()):
         own = chosen & (rows.groups == group)
@@ -305,7 +304,7 @@ def _verdict(rows: Rows, detector: Level, other: Level, name: str) -> Verdict:
     samples = (other.samples.get(name, missing), detector.samples.get(name, missing))
     units = len(np.unique(rows.units))
     difference, p_value = paired_difference(
-        other.metrics[name], detector.metrics[name], samples, units, rows.about["units_are"]
+        other.metrics[name], detector.metrics[name], samples, units, rows.about.units_are
     )
     return Verdict(difference, p_value)
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from moeclip_transforms.errors import InputError
 
@@ -23,6 +24,7 @@ from moeclip_med.benchmark.outcomes import ThresholdKind
 from moeclip_med.benchmark.protocol import Protocol, ProtocolChoice, protocols_for
 from moeclip_med.benchmark.results import COMPARED, SetResult, summarize
 from moeclip_med.benchmark.run_store import Store
+from moeclip_med.benchmark.set_progress import SetRecord, SystemRecord
 from moeclip_med.benchmark.stored_rows import Rows
 from moeclip_med.benchmark.systems import BaselineSystem
 from moeclip_med.metrics.binning import Binning
@@ -145,29 +147,28 @@ def evaluate(
     if programs and Protocol.NATIVE not in protocols:
         raise InputError("--maps are compared on the images' own pixels; omit --protocol paper")
     thresholds = {system.name: _thresholds(system, chosen, is_volumes=dataset.is_volumes) for system in systems}
-    about = {
-        "name": dataset.name,
-        "model": detector.detector.metadata.name,
-        "is_volumes": dataset.is_volumes,
-        "is_industrial": dataset.is_industrial,
-        "units_are": dataset.units_are,
-        "notes": list(dataset.notes),
-        "protocols": [protocol.value for protocol in protocols],
-        "threshold_from": settings.threshold_from,
-        "baselines": [system.name for system in systems if isinstance(system, BaselineSystem)],
-        "systems": {
-            system.name: {
-                "thresholds": thresholds[system.name],
-                "centre": system.binning.centre,
-                "spread": system.binning.spread,
-                "froc_thresholds": system.froc_thresholds.tolist(),
-            }
+    about = SetRecord(
+        name=dataset.name,
+        model=detector.detector.metadata.name,
+        is_volumes=dataset.is_volumes,
+        is_industrial=dataset.is_industrial,
+        units_are=dataset.units_are,
+        notes=tuple(dataset.notes),
+        protocols=tuple(protocols),
+        threshold_from=settings.threshold_from,
+        baselines=tuple(system.name for system in systems if isinstance(system, BaselineSystem)),
+        systems={
+            system.name: SystemRecord(
+                thresholds[system.name],
+                system.binning.centre,
+                system.binning.spread,
+                tuple(system.froc_thresholds.tolist()),
+            )
             for system in systems
         },
-    }
-    store = Store(folder, _settings_hash(about, dataset, detector))
-    store.progress["set"] = about
-    is_new = store.progress["done"] < len(dataset.cases)
+    )
+    store = Store.begin(folder, _settings_hash(about, dataset, detector), about)
+    is_new = store.progress.done < len(dataset.cases)
     maps = settings.output / MAPS_FOLDER / folder.name if settings.save_maps else None
     evaluation = Evaluation(dataset, systems, protocols, thresholds, store, maps)
     evaluation.run(lambda done, total: on_case(dataset.name, done, total))
@@ -181,13 +182,13 @@ def choose_thresholds(rows: Rows) -> dict[str, float]:
         counts = rows.total_counts(system, rows.protocols[0])
         if not counts.abnormal.any():
             raise InputError(
-                f'--threshold-from "{rows.about["name"]}": nothing abnormal in its masks; name a set with lesions'
+                f'--threshold-from "{rows.about.name}": nothing abnormal in its masks; name a set with lesions'
             )
         true = np.cumsum(counts.abnormal[::-1])[::-1]
         positive = true + np.cumsum(counts.normal[::-1])[::-1]
         best = int(np.argmax(2 * true / (positive + true[0])))
-        settings = rows.about["systems"][system]
-        edges = Binning(settings["centre"], settings["spread"]).lower_edges(COARSE_BINS)
+        settings = rows.about.systems[system]
+        edges = Binning(settings.centre, settings.spread).lower_edges(COARSE_BINS)
         chosen[system] = float(edges[max(best, 1)])
     return chosen
 
@@ -203,8 +204,8 @@ def _record_look(
 ) -> None:
     """Count the looks at this set so far, for the report, and add this one."""
     path, set_sha256 = looks_path(), hash_set(dataset)
-    store.progress["looks"] = list(count_looks(read_looks(path), set_sha256))
-    store.save_progress()
+    store.progress.looks = count_looks(read_looks(path), set_sha256)
+    store.progress.write(store.folder)
     metadata = detector.detector.metadata
     figures = {f"{kind}.{name}": result.metric(result.detector, kind, name).value for kind, name in COMPARED}
     add_look(
@@ -260,11 +261,11 @@ def describe(detector: DetectorSystem, settings: BenchmarkSettings) -> dict[str,
     }
 
 
-def _settings_hash(about: dict[str, Any], dataset: Dataset, detector: DetectorSystem) -> str:
+def _settings_hash(about: SetRecord, dataset: Dataset, detector: DetectorSystem) -> str:
     """Hash all that changes a figure: model, systems, protocols, and which cases with which masks."""
     parts = [
         COUNTS_VERSION,
-        about,
+        msgspec.to_builtins(about),
         detector.detector.identity,
         # Engine, version and arithmetic; not the machine, so that a run may go on on another one.
         detector.detector.engine.description.partition(" on ")[0],

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moeclip_med.benchmark.outcomes import CASE_COLUMNS, ThresholdKind
-from moeclip_med.benchmark.protocol import Protocol
 from moeclip_med.metrics.curves import measure
 from moeclip_med.metrics.detection import Detections
 from moeclip_med.metrics.histogram import COARSE_BINS, PixelCounts
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from moeclip_med.benchmark.protocol import Protocol
     from moeclip_med.benchmark.run_store import Store
+    from moeclip_med.benchmark.set_progress import SetProgress, SetRecord
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,19 @@ class Rows:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.progress: dict[str, Any] = store.progress
-        self.about: dict[str, Any] = store.progress["set"]
+        self.progress: SetProgress = store.progress
+        self.about: SetRecord = store.progress.set
         self._curves: dict[tuple[str, Protocol], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
         """The protocols that were followed, the headline one first."""
-        return tuple(Protocol(name) for name in self.about["protocols"])
+        return self.about.protocols
 
     @property
     def systems(self) -> tuple[str, ...]:
         """Names of the systems, the detector first."""
-        return tuple(self.about["systems"])
+        return tuple(self.about.systems)
 
     @cached_property
     def keys(self) -> NDArray[np.str_]:
@@ -161,11 +162,11 @@ class Rows:
         rescaled over the images of the class where any lies outside 0 to 1; the highest pixel alone for systems
         without image score.
         """
-        if self.about["is_volumes"]:
+        if self.about.is_volumes:
             return self._slice_scores(system, protocol, chosen)
         highest = self.column(system, protocol, "highest")[chosen].astype(np.float64)
         image_score = self.column(system, protocol, "image_score")[chosen].astype(np.float64)
-        if self.about["is_industrial"] and not np.isnan(image_score).any():
+        if self.about.is_industrial and not np.isnan(image_score).any():
             lowest = self.column(system, protocol, "lowest")[chosen].astype(np.float64)
             parts = (_rescaled(highest, lowest.min(), highest.max()), _rescaled(image_score))
             highest = 0.5 * parts[0] + 0.5 * parts[1]
@@ -196,8 +197,7 @@ class Rows:
 
     def thresholds(self, system: str) -> dict[ThresholdKind, float]:
         """Kind to raw score at which findings of a system were measured."""
-        stored = self.about["systems"][system]["thresholds"]
-        return {ThresholdKind(kind): value for kind, value in stored.items()}
+        return self.about.systems[system].thresholds
 
     def outcomes(self, system: str, kind: ThresholdKind) -> dict[str, NDArray[np.float64]]:
         """`CASE_COLUMNS` to (cases,) values at a threshold; empty where findings were not measured."""
@@ -221,7 +221,7 @@ class Rows:
             return None
         kept = chosen & self.has_truth
         return Detections(
-            np.asarray(self.about["systems"][system]["froc_thresholds"]),
+            np.asarray(self.about.systems[system].froc_thresholds),
             hits[kept],
             self._store.column(f"{system}/false_positives")[kept],
             self._store.column("lesions").astype(np.int64)[kept],

@@ -61,11 +61,11 @@ def pixel_level(rows: Rows, system: str, protocol: Protocol) -> Level:
         return Level(dict.fromkeys(PIXEL_METRICS, Metric.undefined(_NO_MASKS)))
     parts = {}
     for group in rows.group_names():
-        stored = rows.progress["groups"].get(group, {}).get(f"{system}/{protocol}", {})
-        metrics = {name: Metric.from_json(stored[name]) for name in PIXEL_METRICS}
+        stored = rows.progress.groups[group][f"{system}/{protocol}"]
+        metrics = {name: stored[name] for name in PIXEL_METRICS}
         names, counts = rows.unit_counts(system, protocol, rows.groups == group)
         parts[group] = pixel_part(metrics, counts, len(names))
-    return combine(parts, rows.about["units_are"])
+    return combine(parts, rows.about.units_are)
 
 
 def pixel_part(metrics: dict[str, Metric], counts: PixelCounts, units: int) -> LevelPart:
@@ -98,25 +98,23 @@ def threshold_level(rows: Rows, system: str, protocol: Protocol, kind: Threshold
         samples = threshold_samples(bootstrap.draw(len(decisions)) @ decisions)
         coarse = {name: _number(metric) for name, metric in metrics.items()}
         parts[group] = LevelPart(metrics, samples, coarse, len(decisions))
-    return combine(parts, rows.about["units_are"])
+    return combine(parts, rows.about.units_are)
 
 
 def image_level(rows: Rows, system: str, protocol: Protocol) -> Level:
     """Return AUROC, AP and F1max of images (of slices, where the set is of volumes)."""
-    what = "slices" if rows.about["is_volumes"] else "images"
+    what = "slices" if rows.about.is_volumes else "images"
     parts = {
         group: scores_part(rows.image_scores(system, protocol, rows.groups == group), what)
         for group in rows.group_names()
     }
-    return combine(parts, rows.about["units_are"])
+    return combine(parts, rows.about.units_are)
 
 
 def volume_level(rows: Rows, system: str, protocol: Protocol) -> Level:
     """Return AUROC, AP and F1max of whole volumes."""
     everything = np.ones(len(rows.keys), dtype=bool)
-    return combine(
-        {"": scores_part(rows.case_scores(system, protocol, everything), "volumes")}, rows.about["units_are"]
-    )
+    return combine({"": scores_part(rows.case_scores(system, protocol, everything), "volumes")}, rows.about.units_are)
 
 
 def scores_part(scores: Scores, what: str) -> LevelPart:

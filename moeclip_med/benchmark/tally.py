@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.benchmark.outcomes import ThresholdKind
     from moeclip_med.metrics.binning import Binning
+    from moeclip_med.metrics.value import Metric
 
 
 class Tally:
@@ -93,8 +94,8 @@ class Tally:
         counts.regions += arrays[f"{self.prefix}/regions"]
         self._histogram = PixelHistogram(self._binning, counts)
 
-    def finish(self) -> dict[str, Any]:
-        """Return the pixel metrics of the class, JSON-ready, and start anew for the next class."""
+    def finish(self) -> dict[str, Metric]:
+        """Return the pixel metrics of the class, and start anew for the next class."""
         metrics = measure(self._histogram.counts)
         self._histogram = PixelHistogram(self._binning)
-        return {name: metric.to_json() for name, metric in metrics.items()}
+        return metrics

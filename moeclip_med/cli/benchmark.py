@@ -294,7 +294,7 @@ def _run(
             first = ", ".join(" ".join(filter(None, (f'"{p.key}"', p.detail))) for p in named[:_MOST_NAMED])
             more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
             print_warning(f"{one.name}: {len(named)} × {fault.value}: {first}{more}")
-        for what, count in one.rows.progress.get("resampled", {}).items():
+        for what, count in one.rows.progress.resampled.items():
             which = "masks" if what == "truth" else f"maps of {what}"
             print_warning(f"{one.name}: on another grid than the image, and resampled: {count} {which}")
         for baseline, figures in one.beaten_by().items():

@@ -63,18 +63,3 @@ class Metric:
         if self.interval_reason:
             content["interval_reason"] = self.interval_reason
         return content
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Metric:
-        """Read back what `to_json` gave."""
-        interval = None
-        if "interval_95" in content:
-            low, high = content["interval_95"]
-            interval = Interval(low, high, content["interval_units"])
-        return cls(
-            value=content["value"],
-            reason=content.get("reason", ""),
-            error_bound=content.get("error_bound", 0.0),
-            interval=interval,
-            interval_reason=content.get("interval_reason", ""),
-        )

@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from moeclip_transforms.errors import InputError
+from sentences import lacking
 
 from moeclip_med.benchmark.compare import compare
 from moeclip_med.benchmark.compare import to_markdown as comparison_text
@@ -151,6 +154,60 @@ def test_two_runs_are_compared_patient_by_patient(patient_folder, make_detector,
     text = comparison_text(compare(tmp_path / "a", tmp_path / "b"))
     assert "first is better" in text
     assert "| own | pixel AUROC |" in text
+
+
+@pytest.fixture(scope="module")
+def finished(write_patients, make_detector, tmp_path_factory):
+    """A finished run, and how to go on with it."""
+    folder = tmp_path_factory.mktemp("finished")
+    dataset = read_folder("own", write_patients(folder / "own"))
+
+    def go_on(output):
+        return run_benchmark([dataset], make_detector(), [], BenchmarkSettings(output))
+
+    go_on(folder / "out")
+    return folder / "out", go_on
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def hold_objects(path):
+    np.savez(path, key=np.array([{}], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("progress.json", cut),
+        ("progress.json", lambda path: path.write_text("[]")),
+        ("progress.json", lambda path: path.write_text('{"settings_hash": 5}')),
+        ("rows-00000.npz", cut),
+        ("rows-00000.npz", Path.unlink),
+        ("rows-00000.npz", hold_objects),
+        ("rows-00000.npz", lambda path: np.savez(path, key=np.array(["a", "b"]))),
+    ],
+)
+def test_a_damaged_run_is_named_when_it_is_compared(finished, tmp_path, name, damage):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    (path,) = copy.glob(f"counts/*/{name}")
+    damage(path)
+    with pytest.raises(InputError) as caught:
+        compare(finished[0], copy)
+    assert lacking(caught.value, "damaged", "--restart") == []
+
+
+@pytest.mark.parametrize(("name", "damage"), [("progress.json", cut), ("counts-00000.npz", cut)])
+def test_a_damaged_run_is_not_gone_on_with(finished, tmp_path, name, damage):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    (path,) = copy.glob(f"counts/*/{name}")
+    damage(path)
+    with pytest.raises(InputError) as caught:
+        finished[1](copy)
+    assert lacking(caught.value, name, "--restart") == []
 
 
 def test_comparing_what_is_no_run_is_refused(tmp_path):

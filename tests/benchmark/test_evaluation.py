@@ -152,17 +152,17 @@ def test_bad_cases_are_counted_and_left_out(patient_folder, save, make_detector,
     detector = make_detector(bad=0.72)
     result = run_benchmark([dataset], detector, baseline_systems(), BenchmarkSettings(tmp_path / "out"))
     one = result.sets[0]
-    faults = [(fault, key) for fault, key, _ in one.rows.progress["problems"] if key.startswith("patient 00")]
+    faults = [(fault, key) for fault, key, _ in one.rows.progress.problems if key.startswith("patient 00")]
     assert faults == [
         ("IMAGE_MISSING", "patient 00/003_mask.png"),
         ("UNREADABLE", "patient 00/000.png"),
         ("MASK_SIZE", "patient 00/001.png"),
         ("MASK_UNREADABLE", "patient 00/002.png"),
     ]
-    not_finite = sum(fault == "NOT_FINITE" for fault, _, _ in one.rows.progress["problems"])
+    not_finite = sum(fault == "NOT_FINITE" for fault, _, _ in one.rows.progress.problems)
     assert not_finite > 0
     assert len(one.rows.keys) == 60 - 4 - not_finite
-    details = {fault: detail for fault, _, detail in one.rows.progress["problems"]}
+    details = {fault: detail for fault, _, detail in one.rows.progress.problems}
     assert details["MASK_SIZE"] == "image 64 × 64, mask 12 × 10"
     assert np.isfinite(
         [metric.value for metric in one.levels["detector"][Protocol.NATIVE]["pixel"].metrics.values()]
@@ -234,7 +234,7 @@ def test_a_mask_on_another_grid_is_left_out(tmp_path, make_detector):
     rng = np.random.default_rng(5)
     volume_pair(tmp_path / "volumes", "a", rng, [(8, 8, 2)], mask_affine=shifted)
     one = run(read_volumes("v", tmp_path / "volumes"), make_detector, tmp_path / "out")
-    (problem,) = one.rows.progress["problems"]
+    (problem,) = one.rows.progress.problems
     assert problem[0] == "MASK_GRID"
     assert problem[2] == "corners up to 2.5 voxels (5 mm) apart"
 
@@ -282,7 +282,7 @@ def test_a_mask_on_a_coarser_grid_is_resampled_and_values_not_named_are_told(tmp
     nibabel.save(nibabel.Nifti1Image(coarse, affine), tmp_path / "v" / "a_mask.nii.gz")
     dataset = replace(read_volumes("v", tmp_path / "v"), lesion_labels=(2,))
     one = run(dataset, make_detector, tmp_path / "out")
-    assert one.rows.progress["resampled"] == {"truth": 1}
+    assert one.rows.progress.resampled == {"truth": 1}
     assert one.rows.abnormal_pixels.tolist() == [8 * 8 * 3]
     assert [(problem.fault.name, problem.detail) for problem in one.problems] == [("LABEL_VALUE", "1")]
     assert image.shape == (40, 40, 12)

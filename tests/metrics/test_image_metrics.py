@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from moeclip_med.metrics.exact import measure_exactly
 from moeclip_med.metrics.threshold import count_decisions, measure_at_threshold
-from moeclip_med.metrics.value import Interval, Metric
+from moeclip_med.metrics.value import Metric
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=60))
@@ -53,15 +53,3 @@ def test_decisions_without_anything_abnormal_are_undefined_not_zero():
 def test_a_metric_needs_exactly_one_of_value_and_reason(value):
     with pytest.raises(ValueError, match="either a value or a reason"):
         Metric(value, "because" if value else "")
-
-
-@pytest.mark.parametrize(
-    "metric",
-    [
-        Metric(0.5, error_bound=1e-6, interval=Interval(0.4, 0.6, 12)),
-        Metric(0.5, interval_reason="2 patients; an interval needs at least 10"),
-        Metric.undefined("no normal pixels"),
-    ],
-)
-def test_metrics_survive_json(metric):
-    assert Metric.from_json(metric.to_json()) == metric

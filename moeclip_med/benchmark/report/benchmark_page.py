@@ -130,8 +130,8 @@ def make_page(result: BenchmarkResult, pictures: Mapping[str, Mapping[str, Seque
 
 def _card(one: SetResult, pictures: Mapping[str, Sequence[Picture]]) -> SetCard:
     rows, about = one.rows, one.rows.about
-    facts = [f"{len(rows.keys)} {'volumes' if about['is_volumes'] else 'images'}", f"{int(rows.labels.sum())} abnormal"]
-    if about["units_are"] == "patients":
+    facts = [f"{len(rows.keys)} {'volumes' if about.is_volumes else 'images'}", f"{int(rows.labels.sum())} abnormal"]
+    if about.units_are == "patients":
         facts.append(f"{len(np.unique(rows.units))} patients")
     facts += [PROTOCOL_NAMES[one.protocol.value], f"looks before: {looks_text(one)}"]
     has_cases = bool(len(rows.keys))
@@ -205,11 +205,11 @@ def _image_charts(one: SetResult) -> Iterator[Chart]:
         lines.append(charts.Curve(style, *roc_points(counts)))
     name = slices_or_images(one).capitalize()
     yield Chart(f"{name} ROC", charts.curves(("False positive rate", "Sensitivity"), lines, has_diagonal=True))
-    settings = rows.about["systems"][one.detector]
-    if not rows.about["is_industrial"]:
-        shown = 1 / (1 + np.exp(-(scored[0].scores - settings["centre"]) / settings["spread"]))
+    settings = rows.about.systems[one.detector]
+    if not rows.about.is_industrial:
+        shown = 1 / (1 + np.exp(-(scored[0].scores - settings.centre) / settings.spread))
         raw = next(iter(rows.thresholds(one.detector).values()), None)
-        at = None if raw is None else float(1 / (1 + np.exp(-(raw - settings["centre"]) / settings["spread"])))
+        at = None if raw is None else float(1 / (1 + np.exp(-(raw - settings.centre) / settings.spread)))
         yield Chart(f"Scores of {what}", charts.score_histogram(shown, scored[0].labels, at, what))
 
 
@@ -247,7 +247,7 @@ def _froc_curves(one: SetResult) -> Iterator[charts.Curve]:
 
 def _patient_tables(one: SetResult) -> Iterator[Table]:
     rows = one.rows
-    if rows.about["units_are"] not in {"patients", "volumes"}:
+    if rows.about.units_are not in {"patients", "volumes"}:
         return
     names, counts = rows.unit_counts(one.detector, one.protocol, np.ones(len(rows.keys), dtype=bool))
     _, index = np.unique(rows.units, return_inverse=True)
@@ -265,12 +265,12 @@ def _patient_tables(one: SetResult) -> Iterator[Table]:
         made.append(Row(str(unit + 1), cells))
     header = ("cases", "abnormal", *(f"pixel {METRIC_NAMES[name]}" for name in figures))
     more = len(names) - len(made)
-    caption = f"By {rows.about['units_are'][:-1]}, numbered in the order of their names; from histograms of 1024 bins"
+    caption = f"By {rows.about.units_are[:-1]}, numbered in the order of their names; from histograms of 1024 bins"
     yield Table(caption, header, tuple(made), (f"{more} more are in the CSV file.",) if more else ())
 
 
 def _routing_tables(one: SetResult) -> Iterator[Table]:
-    routing = one.rows.progress["routing"].get(one.detector)
+    routing = one.rows.progress.routing.get(one.detector)
     if not routing:
         return
     counts = np.asarray(routing)

@@ -213,7 +213,7 @@ def _where(one: SetResult, row: int) -> str:
     words = [f"No. {row + 1}"]
     if rows.groups[row]:
         words.append(str(rows.groups[row]))
-    if rows.about["units_are"] == "patients":
+    if rows.about.units_are == "patients":
         number = list(dict.fromkeys(rows.units.tolist())).index(str(rows.units[row])) + 1
         words.append(f"patient {number}")
     return ", ".join(words)

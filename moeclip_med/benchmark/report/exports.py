@@ -158,13 +158,13 @@ def _set_content(one: SetResult) -> dict[str, Any]:
         "cases": len(rows.keys),
         "abnormal": int(np.count_nonzero(rows.labels)),
         "units": len(np.unique(rows.units)),
-        "units_are": rows.about["units_are"],
+        "units_are": rows.about.units_are,
     }
     content["size_unit"] = "ml" if len(rows.keys) and rows.has_mm else "pixels"
     content["looks_before"] = None if before < 0 else {"count": before, "models": models}
     content["problems"] = {fault.name.lower(): count for fault, count in one.problem_counts().items()}
-    content["notes"] = rows.about["notes"]
-    content["resampled"] = progress.get("resampled", {})
+    content["notes"] = list(rows.about.notes)
+    content["resampled"] = progress.resampled
     content["details"] = {
         system: {
             protocol.value: {
@@ -212,8 +212,8 @@ def _set_content(one: SetResult) -> dict[str, Any]:
         }
         for part in one.strata
     ]
-    content["routing"] = progress["routing"].get(one.detector)
-    content["seconds"] = round(progress["seconds"], 1)
+    content["routing"] = progress.routing.get(one.detector)
+    content["seconds"] = round(progress.seconds, 1)
     published = {"pixel": published_pixel(one.name), "image": published_image(one.name)}
     if any(published.values()):
         content["published"] = {
@@ -251,7 +251,7 @@ def _metrics(metrics: Mapping[str, Metric]) -> dict[str, Any]:
 def _figures(one: SetResult, system: str) -> dict[str, Any]:
     kinds = {"pixel": (*PIXEL_METRICS, *THRESHOLD_METRICS), "image": IMAGE_METRICS}
     figures = {kind: _values(one, system, kind, names) for kind, names in kinds.items()}
-    if one.rows.about["is_volumes"] and len(one.rows.keys):
+    if one.rows.about.is_volumes and len(one.rows.keys):
         figures["volume"] = _values(one, system, "volume", IMAGE_METRICS)
         figures["froc"] = {name: metric.value for name, metric in one.detections.get(system, {}).items()}
     return figures

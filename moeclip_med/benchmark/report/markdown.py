@@ -97,8 +97,8 @@ def set_parts(one: SetResult) -> list[str]:
     """Write one set."""
     rows = one.rows
     units = len(set(rows.units.tolist()))
-    what = "volumes" if rows.about["is_volumes"] else "images"
-    patients = f", {units} {rows.about['units_are']}" if rows.about["units_are"] == "patients" else ""
+    what = "volumes" if rows.about.is_volumes else "images"
+    patients = f", {units} {rows.about.units_are}" if rows.about.units_are == "patients" else ""
     parts = [f"## {one.name}", f"{len(rows.keys)} {what}, {int(rows.labels.sum())} abnormal{patients}."]
     notes = set_notes(one)
     if notes:
@@ -112,11 +112,11 @@ def set_parts(one: SetResult) -> list[str]:
 
 def set_notes(one: SetResult) -> list[str]:
     """Return what a reader of a set's figures has to know: notes, looks, excluded cases by kind, resampled files."""
-    notes = list(one.rows.about["notes"])
+    notes = list(one.rows.about.notes)
     before, _ = one.looks
     if before >= 0:
         notes.append(f"Looked at before, on this account: {looks_text(one)}.")
-    resampled = one.rows.progress.get("resampled", {})
+    resampled = one.rows.progress.resampled
     for what, count in resampled.items():
         name = "masks" if what == "truth" else f"maps of {label(one, what)}"
         notes.append(f"On another grid than the image, and resampled: {count} {name}.")

@@ -116,7 +116,7 @@ def p_value(value: float | None) -> str:
 
 def label(one: SetResult, system: str) -> str:
     """Write the name of a system of a set: the detector goes by its model's name."""
-    return str(one.rows.about["model"]) if system == one.detector else system_name(system)
+    return str(one.rows.about.model) if system == one.detector else system_name(system)
 
 
 def system_name(key: str) -> str:
@@ -128,11 +128,11 @@ def threshold_name(one: SetResult, kind: ThresholdKind) -> str:
     """Say where a threshold comes from."""
     return {
         ThresholdKind.STORED: "stored",
-        ThresholdKind.CHOSEN: f"chosen on {one.rows.about['threshold_from']}",
+        ThresholdKind.CHOSEN: f"chosen on {one.rows.about.threshold_from}",
         ThresholdKind.ORACLE: "oracle (chosen on this very set)",
     }[kind]
 
 
 def slices_or_images(one: SetResult) -> str:
     """Return what an image-level score belongs to."""
-    return "slice" if one.rows.about["is_volumes"] else "image"
+    return "slice" if one.rows.about.is_volumes else "image"

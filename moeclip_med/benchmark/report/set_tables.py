@@ -273,7 +273,7 @@ def _specificity_table(one: SetResult) -> Table | None:
 
 
 def _volume_table(one: SetResult) -> Table | None:
-    if not one.rows.about["is_volumes"]:
+    if not one.rows.about.is_volumes:
         return None
     names = ("auroc", "ap", "f1max")
     rows = [
@@ -287,7 +287,7 @@ def _volume_table(one: SetResult) -> Table | None:
 def _strata_tables(one: SetResult) -> Iterator[Table]:
     what = slices_or_images(one)
     header = (
-        *("cases", "abnormal", one.rows.about["units_are"], "pixel AUROC", "pixel AP", f"{what} AUROC", f"{what} AP"),
+        *("cases", "abnormal", one.rows.about.units_are, "pixel AUROC", "pixel AP", f"{what} AUROC", f"{what} AP"),
         *("median Dice", "lesions hit", "false positives per case", "normal cases with a finding"),
     )
     columns: dict[str, list[StratumFigures]] = {}
@@ -296,7 +296,7 @@ def _strata_tables(one: SetResult) -> Iterator[Table]:
     for column, parts in columns.items():
         rows = tuple(_stratum_row(one, part) for part in parts)
         small = [part.stratum.value for part in parts if part.stratum.is_small and part.system == one.detector]
-        note = f"Too few {one.rows.about['units_are']} for an interval, read with care: {', '.join(small)}."
+        note = f"Too few {one.rows.about.units_are} for an interval, read with care: {', '.join(small)}."
         yield Table(f"By {column}", header, rows, (note,) if small else ())
 
 
