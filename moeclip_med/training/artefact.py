@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.training.run_state import BEST_FILE, load_trained_state
@@ -20,6 +19,7 @@ from moeclip_med.weights.metadata import (
     uncalibrated_scale,
 )
 from moeclip_med.weights.store import save_model
+from moeclip_med.weights.tensors import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -172,7 +172,7 @@ def write_transformer_model(
 
 def _load_best(task: IndustrialTask | TransformerTask, run: Path) -> dict[str, Tensor]:
     """Put the weights of a run's best checkpoint into the task's network, and return them."""
-    state: dict[str, Tensor] = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)["network"]
+    state: dict[str, Tensor] = read_checkpoint(run / BEST_FILE)["network"]
     load_trained_state(task.network, state)
     return state
 

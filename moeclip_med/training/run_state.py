@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from moeclip_transforms.errors import InputError
 
+from moeclip_med.weights.tensors import read_checkpoint
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -51,13 +53,18 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> bool:
         True where an earlier part of the same run left a checkpoint to resume from.
 
     Raises:
-        InputError: The folder belongs to a run with other settings.
+        InputError: The folder belongs to a run with other settings, or its settings are damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SETTINGS_FILE
     settings = json.loads(json.dumps(settings))
     if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _damaged(path) from error
+        if not isinstance(earlier, dict):
+            raise _damaged(path)
         if changed := differences(earlier, settings):
             name, (before, now) = next(iter(changed.items()))
             raise InputError(
@@ -121,12 +128,24 @@ def resume_run(
     """Restore a run from `save_run`.
 
     No generator's state is kept: every random number of a run is a function of its seed and the step (`seed_step`).
+
+    Raises:
+        InputError: The checkpoint is damaged, or of another network.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    load_trained_state(network, state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
-    return TrainingProgress(**state["progress"])
+    state = read_checkpoint(path)
+    try:
+        load_trained_state(network, state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        return TrainingProgress(**state["progress"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f'"{path}" is damaged: delete it to begin anew, or choose another output folder.')
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:

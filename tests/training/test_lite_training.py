@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 import torch
 from moeclip_transforms.errors import InputError
+from sentences import lacking
 
 from moeclip_med.industrial.datasets import LayoutName, find_images
 from moeclip_med.industrial.mix import Mix
 from moeclip_med.training.features import loss_mask, open_store, stage_encoder
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, mean_gram, run_training
+from moeclip_med.training.run_state import (
+    LAST_FILE,
+    SETTINGS_FILE,
+    TrainingProgress,
+    claim_folder,
+    resume_run,
+    save_run,
+)
 from moeclip_med.training.settings import LiteSettings
 
 SETTINGS = LiteSettings(
@@ -80,6 +89,34 @@ def test_precision_reaches_the_products(industrial_folder, tiny_network, tmp_pat
     with pytest.raises(StopError):
         run_training(task, options, make_fabric(options), stop)
     assert set(found) == {torch.bfloat16 if is_mixed else torch.float32}
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_damaged_settings_of_a_run_are_named(tmp_path, content):
+    (tmp_path / SETTINGS_FILE).write_text(content)
+    with pytest.raises(InputError) as caught:
+        claim_folder(tmp_path, {"seed": 0})
+    assert lacking(caught.value, SETTINGS_FILE, "damaged", "delete") == []
+
+
+@pytest.mark.parametrize("kept", [{"network": {}}, {"progress": 5}, []])
+def test_a_checkpoint_that_holds_something_else_is_named(tiny_network, tmp_path, kept):
+    network = tiny_network(0)
+    optimizer = torch.optim.AdamW(network.parameters())
+    torch.save(kept, tmp_path / LAST_FILE)
+    with pytest.raises(InputError):
+        resume_run(tmp_path / LAST_FILE, network, optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer))
+
+
+def test_a_checkpoint_that_is_cut_is_named(tiny_network, tmp_path):
+    network = tiny_network(0)
+    optimizer = torch.optim.AdamW(network.parameters())
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    path = tmp_path / LAST_FILE
+    save_run(path, network, optimizer, scheduler, TrainingProgress())
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InputError, match=LAST_FILE):
+        resume_run(path, network, optimizer, scheduler)
 
 
 @pytest.mark.slow
