@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from moeclip_transforms.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,9 @@ def open_store(
         normalise: From images in [0, 1] to what the tower takes.
         loss_side: Side of the loss grid.
         on_done: Called with (images done, images in all).
+
+    Raises:
+        InputError: The features of an earlier call are damaged.
     """
     if not (folder / "shape.json").exists():
         partial = folder.with_name(folder.name + ".partial")
@@ -106,9 +110,12 @@ def open_store(
         np.save(partial / "kinds.npy", np.array(kinds, dtype=np.uint8))
         (partial / "shape.json").write_text(json.dumps([len(kinds), *shape]), encoding="utf-8")
         partial.replace(folder)
-    full = tuple(json.loads((folder / "shape.json").read_text(encoding="utf-8")))
-    features = np.memmap(folder / "features.bin", dtype=np.uint16, mode="r", shape=full)
-    return FeatureStore(features, np.load(folder / "masks.npy"), np.load(folder / "kinds.npy"))
+    try:
+        full = tuple(json.loads((folder / "shape.json").read_text(encoding="utf-8")))
+        features = np.memmap(folder / "features.bin", dtype=np.uint16, mode="r", shape=full)
+        return FeatureStore(features, np.load(folder / "masks.npy"), np.load(folder / "kinds.npy"))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f'"{folder}" is damaged: delete it; its features are then computed again.') from error
 
 
 def encoded(

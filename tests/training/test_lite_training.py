@@ -210,6 +210,9 @@ def test_stored_features_equal_the_stage_on_the_same_images(industrial_folder, t
 
     again = open_store(tmp_path / "store", mix, range(10, 20), refuse, **arguments)
     assert len(again) == 10
+    (tmp_path / "store" / "features.bin").write_bytes(b"cut")
+    with pytest.raises(InputError, match="store.*damaged"):
+        open_store(tmp_path / "store", mix, range(10, 20), refuse, **arguments)
 
 
 def test_features_of_another_engine_or_precision_are_computed_anew(industrial_folder, tiny_network, tmp_path):
