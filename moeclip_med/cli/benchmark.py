@@ -15,6 +15,7 @@ from moeclip_med.benchmark.datasets.folder import Unmasked
 from moeclip_med.benchmark.protocol import ProtocolChoice
 from moeclip_med.cli.console import make_console, print_warning
 from moeclip_med.cli.options import DeviceOption, EngineOption, ModelOption, PrecisionOption, QuietOption
+from moeclip_med.cli.writable import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,6 +114,7 @@ def benchmark_command(  # noqa: PLR0913 - one parameter per option of the comman
         return
     if output is None:
         raise InputError("--output is missing; name the folder for the report")
+    check_writable(output)
     if find_spec("matplotlib") is None:
         raise InputError('the report\'s charts need matplotlib; install it: pip install "moeclip-med[benchmark]"')
     datasets, missing = gather(root, dataset, folder, volumes, channel, unmasked, healthy)

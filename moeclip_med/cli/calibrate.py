@@ -21,6 +21,7 @@ from moeclip_med.cli.options import (
     PresetOption,
     QuietOption,
 )
+from moeclip_med.cli.writable import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +77,7 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
         raise InputError("--rate and --false-positives exclude each other; name one")
     if output.exists():
         raise InputError(f'--output "{output}" exists; name a new folder, so that no model is overwritten')
+    check_writable(output)
     source_folder = _model_folder(model)
     if rate is None and false_positives is None:
         rate = DEFAULT_RATE

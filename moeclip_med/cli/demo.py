@@ -9,6 +9,7 @@ import typer
 
 from moeclip_med.cli.console import make_console, slice_progress
 from moeclip_med.cli.options import ModelOption, QuietOption
+from moeclip_med.cli.writable import check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,7 @@ def demo_command(
     from moeclip_med.pipeline import ScoreSettings, score_series
     from moeclip_med.scoring import load_detector
 
+    check_writable(output)
     console = make_console()
     brain = simulate_brain()
     nifti = output / "input" / "simulated_brain.nii.gz"

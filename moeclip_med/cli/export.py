@@ -10,6 +10,7 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.console import make_console
 from moeclip_med.cli.options import ModelOption
+from moeclip_med.cli.writable import check_writable
 
 FORMATS = "onnx, openvino or monai-bundle"
 
@@ -25,6 +26,7 @@ def export_command(
 
     if export_format not in set(ExportFormat):
         raise InputError(f'--format: "{export_format}" is not a format; choose {FORMATS}')
+    check_writable(output)
     from moeclip_med.weights import load_model
 
     folder, difference = export_model(load_model(model), ExportFormat(export_format), output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +38,7 @@ from moeclip_med.cli.options import (
     SegmentationOption,
     TowerWeightsOption,
 )
+from moeclip_med.cli.writable import check_writable
 from moeclip_med.results.formats import DicomOptions, ResultFormat, SegmentationKind
 
 if TYPE_CHECKING:
@@ -273,12 +273,6 @@ def parse_formats(names: str, *, raw: bool = False, routing: bool = False) -> fr
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise InputError(f'--output "{output}" is a file; name a folder')
+    check_writable(output)
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise InputError(f'--output "{output}" is not empty; name another folder or add --overwrite')
-    place = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(
-            f'--output "{output}": "{place}" cannot be written to; change its permissions or name another folder'
-        )

@@ -86,6 +86,12 @@ def test_run_json_says_what_was_done_and_names_nobody(command, dicom_folder, tmp
         (["info", "missing"], "missing"),
         (["score", "", "-o", "out"], "the path is empty"),
         (["score", "text.txt", "-o", ""], "the path is empty"),
+        (["score", "text.txt", "-o", "text.txt/x"], "cannot be written to"),
+        (["calibrate", "--healthy", "empty", "-o", "text.txt/x"], "cannot be written to"),
+        (["benchmark", "--folder", "a=empty", "-o", "text.txt/x"], "cannot be written to"),
+        (["benchmark", "--folder", "a=empty", "-o", "text.txt"], "is a file"),
+        (["demo", "-o", "text.txt"], "is a file"),
+        (["export", "-o", "text.txt/x"], "cannot be written to"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(command, tmp_path, arguments, message):
