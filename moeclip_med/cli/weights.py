@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from moeclip_med.cli.console import cell, make_console, print_warning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from moeclip_med.weights.metadata import ModelMetadata
 
+T = TypeVar("T")
 weights_app = typer.Typer(help="List, show, import and verify models.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="A name of `weights list`, or a model folder.", show_default=False)]
@@ -34,10 +38,11 @@ def list_command(*, as_json: JsonOption = False) -> None:
     from moeclip_med.weights.registry import NAMED_MODELS, ZERO_SHOT_PREFIX
     from moeclip_med.weights.store import METADATA
 
+    nowhere: list[Path] = []
     rows = [
         {
             "name": model.name,
-            "is_ready": model.is_ready,
+            "is_ready": _seen(partial(getattr, model, "is_ready"), otherwise=False),
             "folder": str(model.folder),
             "summary": model.summary,
         }
@@ -45,7 +50,7 @@ def list_command(*, as_json: JsonOption = False) -> None:
     ]
     rows += [
         {"name": path.parent.name, "is_ready": True, "folder": str(path.parent), "summary": "imported or trained here"}
-        for path in sorted(models_folder().glob(f"*/{METADATA}"))
+        for path in _seen(lambda: sorted(models_folder().glob(f"*/{METADATA}")), otherwise=nowhere)
         if path.parent.name not in NAMED_MODELS
     ]
     rows.append(
@@ -64,6 +69,15 @@ def list_command(*, as_json: JsonOption = False) -> None:
         state = "here" if row["is_ready"] else "not here"
         table.add_row(cell(row["name"]), cell(state if row["folder"] else "none needed"), cell(row["summary"]))
     make_console().print(table)
+
+
+def _seen(look: Callable[[], T], otherwise: T) -> T:
+    """What a look into the cache folder finds; says so where it may not be looked at."""
+    try:
+        return look()
+    except OSError as error:
+        print_warning(f'"{error.filename}" cannot be looked at ({error.strerror}); change its permissions')
+        return otherwise
 
 
 @weights_app.command("show")

@@ -35,6 +35,15 @@ def test_list_names_every_model_and_says_which_are_here(run, cache, tiny_model):
     assert "not here" in table
 
 
+def test_list_goes_on_where_the_cache_cannot_be_looked_at(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOECLIP_MED_CACHE", str(tmp_path / ("x" * 300)))  # its name is too long for any file system
+    done = run("list", "--json")
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["lite"]["is_ready"]
+    assert not rows["vit-l-14-336"]["is_ready"]
+    assert "cannot be looked at" in done.stderr
+
+
 def test_show_prints_what_is_known(run, folder):
     data = json.loads(run("show", folder, "--json").stdout)
     assert data["architecture"]["tower"]["name"] == "Tiny-8"
