@@ -12,7 +12,7 @@ from napari_moeclip import layers
 
 if TYPE_CHECKING:
     from napari import Viewer
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
     from moeclip_med.scoring import Finding
     from napari_moeclip.session import Session
@@ -32,6 +32,7 @@ class OutlineEditor:
         self._layer: Labels | None = None
         self._session: Session | None = None
         self._entry: FindingReview | None = None
+        self._active: Layer | None = None
 
     @property
     def is_active(self) -> bool:
@@ -62,6 +63,7 @@ class OutlineEditor:
             name = f"outline of finding {finding.rank}"
         self._session = session
         self._entry = None if finding is None else session.review.of(finding.key)
+        self._active = self._viewer.layers.selection.active
         attributes = layers.edit_layer_attributes(image, session.origin_as("edit"), name)
         self._layer = self._viewer.add_labels(session.show(mask), opacity=_OPACITY, **attributes)
         self._layer.selected_label = 1
@@ -92,6 +94,8 @@ class OutlineEditor:
         layer, self._layer, self._session, self._entry = self._layer, None, None, None
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
+            self._viewer.layers.selection.active = self._active if self._active in self._viewer.layers else None
+        self._active = None
 
 
 def _put_rejected(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], finding: Finding, session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from napari_moeclip.placement import Placement, place
 from napari_moeclip.volumes import SAME_MM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from moeclip_transforms.volume import Grid
     from napari import Viewer
@@ -240,3 +241,11 @@ def expert_name(expert: int, share: float) -> str:
 def expert_colour(expert: int) -> str:
     """Return an expert's colour, as a hexadecimal RGB string."""
     return _EXPERT_COLOURS[expert % len(_EXPERT_COLOURS)]
+
+
+@contextmanager
+def same_active(viewer: Viewer) -> Iterator[None]:
+    """Keep the active layer while another is added, which napari makes the active one."""
+    active = viewer.layers.selection.active
+    yield
+    viewer.layers.selection.active = active

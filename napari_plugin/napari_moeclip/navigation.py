@@ -42,6 +42,7 @@ def prepare_viewer(viewer: Viewer) -> None:
 
     if _SLICE_KEY in viewer.canvas.overlays:
         return
+    viewer.scene.camera.synced = False  # else 3-D and back leaves the slice that was read, and its zoom
     for edge, position in _EDGES.items():
         viewer.canvas.overlays[f"moeclip_{edge}"] = TextOverlay(position=position, font_size=_LETTER_SIZE)
     viewer.canvas.overlays[_SLICE_KEY] = TextOverlay(position="top_left", font_size=_TEXT_SIZE)
@@ -241,4 +242,4 @@ def _slice_text(viewer: Viewer, layer: Layer) -> str:
         return ""
     what = "frame" if origin.placement.ends is None else _PLANE_OF_AXIS[hidden[0]]
     slider = viewer.dims.current_step[hidden[0] + offset]
-    return f"{what} {number} of {count}\n(slider: {slider})"
+    return f"{what}\n{number} of {count}\n(slider: {slider})"  # narrow, beside the letter at the top

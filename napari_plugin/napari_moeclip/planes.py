@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Layer
 
-from napari_moeclip.layers import origin_of
+from napari_moeclip.layers import origin_of, same_active
 from napari_moeclip.linked_views import LinkedViews
 from napari_moeclip.navigation import keep_in_sight
 
@@ -73,21 +73,19 @@ class LinkedPlanes(LinkedViews):
         if image is None or CURSOR_LAYER in self._viewer.layers or self._viewer.dims.ndim != _DIMENSIONS:
             return
         self._image = image
-        active = self._viewer.layers.selection.active
         step = max(image.extent.step)
-        self._viewer.add_vectors(
-            self._cursor_lines(self._viewer.dims.point),
-            name=CURSOR_LAYER,
-            edge_color=_CURSOR_COLOUR,
-            edge_width=np.ptp(image.extent.world, axis=0).max() / step / _CURSOR_SHARE,
-            vector_style="line",
-            opacity=0.6,
-            scale=[step] * _DIMENSIONS,  # the same along all axes, so that lines are as wide in every plane
-            units=image.units,
-            axis_labels=image.axis_labels,
-        )
-        if active is not None:
-            self._viewer.layers.selection.active = active
+        with same_active(self._viewer):
+            self._viewer.add_vectors(
+                self._cursor_lines(self._viewer.dims.point),
+                name=CURSOR_LAYER,
+                edge_color=_CURSOR_COLOUR,
+                edge_width=np.ptp(image.extent.world, axis=0).max() / step / _CURSOR_SHARE,
+                vector_style="line",
+                opacity=0.6,
+                scale=[step] * _DIMENSIONS,  # the same along all axes, so that lines are as wide in every plane
+                units=image.units,
+                axis_labels=image.axis_labels,
+            )
 
     def _cursor_lines(self, point: Any) -> NDArray[np.float64]:  # noqa: ANN401 - numbers
         if self._image is None:

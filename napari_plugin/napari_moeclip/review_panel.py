@@ -12,8 +12,6 @@ from moeclip_med.scoring.review import SITES, Decision, FindingReview, Site
 if TYPE_CHECKING:
     from moeclip_med.scoring import Finding
 
-_NO_SITE = ""
-
 
 class ReviewPanel(QWidget):
     """Buttons and fields for the chosen finding.
@@ -43,7 +41,7 @@ class ReviewPanel(QWidget):
         self.site_text = QLineEdit()
         self.site.setLineEdit(self.site_text)
         self.site.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self.site.addItems([_NO_SITE, *(site.meaning for site in SITES)])
+        self.site.addItems(["", *(site.meaning for site in SITES)])
         self.site.setToolTip("Where in the body it lies: from the list (with its code), or any text")
         completer = self.site.completer()
         if completer is not None:
@@ -74,13 +72,13 @@ class ReviewPanel(QWidget):
         said = self._shown or FindingReview((0, 0, 0))
         for widget in (self.accept, self.reject, self.site, self.comment, self.edit_button):
             widget.setEnabled(finding is not None)
-        with QSignalBlocker(self.accept), QSignalBlocker(self.reject), QSignalBlocker(self.site):
+        with QSignalBlocker(self.accept), QSignalBlocker(self.reject):
             self.accept.setChecked(said.decision is Decision.ACCEPTED)
             self.reject.setChecked(said.decision is Decision.REJECTED)
-            self.site.setCurrentText(said.site.meaning if said.site is not None else _NO_SITE)
         is_other = before is None or before.voxel != said.voxel
-        if is_other or not self.comment.hasFocus():  # what is being typed stays
-            self.comment.setText(said.comment)
+        for field, text in ((self.site_text, said.site.meaning if said.site else ""), (self.comment, said.comment)):
+            if is_other or not field.isModified():  # what is being typed stays
+                field.setText(text)
 
     def show_editing(self, *, is_on: bool) -> None:
         """Show the buttons that end editing, or those that begin it."""
@@ -125,6 +123,8 @@ class ReviewPanel(QWidget):
             self._emit(decision=Decision.OPEN if is_same else decision)
 
     def _say(self, _: object = None) -> None:
+        self.site_text.setModified(False)
+        self.comment.setModified(False)
         if self._shown is not None:
             self._emit(comment=self.comment.text().strip(), site=_site(self.site.currentText().strip()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from napari_moeclip import layers
 from napari_moeclip.navigation import cuts_along, shown_volume_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from napari import Viewer
     from napari.layers import Image, Labels, Layer, Vectors
@@ -74,7 +74,7 @@ class RunLayers:
             overlay = None
         if overlay is None:
             attributes = layers.anomaly_layer_attributes(image, session.origin_as("anomaly"), threshold)
-            with _same_active(self._viewer):
+            with layers.same_active(self._viewer):
                 overlay = self._layers["anomaly"] = self._viewer.add_image(data, rgb=False, **attributes)
         else:
             overlay.metadata = {layers.METADATA_KEY: session.origin_as("anomaly")}
@@ -124,7 +124,7 @@ class RunLayers:
         colours = layers.outline_colormap(None)
         if outlines is None:
             attributes = layers.findings_layer_attributes(self.image, session.origin_as("findings"), colours)
-            with _same_active(self._viewer):
+            with layers.same_active(self._viewer):
                 outlines = self._layers["findings"] = self._viewer.add_labels(data, visible=False, **attributes)
         else:
             outlines.metadata = {layers.METADATA_KEY: session.origin_as("findings")}
@@ -157,7 +157,7 @@ class RunLayers:
                 "vector_style": "line",
                 **layers.layer_transform(self.image, session.origin.placement.leading),
             }
-            with _same_active(self._viewer):
+            with layers.same_active(self._viewer):
                 self._layers["diameters"] = self._viewer.add_vectors(lines, **attributes)
 
     def show_experts(self, session: Session, level: int) -> tuple[float, ...]:
@@ -172,7 +172,7 @@ class RunLayers:
             return ()
         shares = session.outcome.expert_shares[level]
         attributes = layers.experts_layer_attributes(self.image, session.origin_as("experts"), level, shares)
-        with _same_active(self._viewer):
+        with layers.same_active(self._viewer):
             self._layers["experts"] = self._viewer.add_labels(session.show(session.experts[level]), **attributes)
         return shares
 
@@ -181,8 +181,6 @@ class RunLayers:
         if on:
             self.before_volume()  # napari would warn about contours before it says that it goes to 3-D
         self._viewer.dims.ndisplay = _DIMENSIONS if on else _PLANE
-        if on:
-            self._viewer.reset_view()
 
     def before_volume(self) -> None:
         """Make ready for 3-D: solid findings (napari draws contours in slices only), rays through the image."""
@@ -231,12 +229,3 @@ def _lies_on(overlay: Layer, image: Layer, session: Session) -> bool:
         and np.allclose(overlay.scale, there["scale"])
         and np.allclose(overlay.affine.affine_matrix, there["affine"])
     )
-
-
-@contextmanager
-def _same_active(viewer: Viewer) -> Iterator[None]:
-    """Keep the active layer while another is added, which napari makes the active one."""
-    active = viewer.layers.selection.active
-    yield
-    if active is not None:
-        viewer.layers.selection.active = active

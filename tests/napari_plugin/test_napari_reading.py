@@ -62,7 +62,7 @@ def test_sagittal_series_opens_in_its_own_plane(make_napari_viewer, tmp_path):
     viewer = make_napari_viewer()
     viewer.open(str(tmp_path / "sagittal.nii.gz"), plugin="moeclip-med")
     assert texts(viewer) == ["A", "P", "S", "I"]
-    assert viewer.canvas.overlays["moeclip_slice"].text == "sagittal 15 of 30\n(slider: 15)"
+    assert viewer.canvas.overlays["moeclip_slice"].text == "sagittal\n15 of 30\n(slider: 15)"
 
 
 def test_letters_go_with_the_image(make_napari_viewer, head_file):

@@ -175,6 +175,9 @@ def test_what_to_look_for_is_greyed_with_the_reason_without_a_text_tower(opened,
 @pytest.mark.usefixtures("screen")
 def test_three_d_in_one_click_and_back(scored, qtbot):
     viewer, widget = scored
+    viewer.dims.set_current_step(0, 5)
+    viewer.scene.camera.zoom *= 2
+    read = viewer.dims.current_step, viewer.scene.camera.zoom
     qtbot.mouseClick(widget.results.three_d, Qt.MouseButton.LeftButton)
     assert viewer.dims.ndisplay == 3
     picture = viewer.screenshot(canvas_only=True, flash=False)
@@ -182,6 +185,7 @@ def test_three_d_in_one_click_and_back(scored, qtbot):
     qtbot.mouseClick(widget.results.three_d, Qt.MouseButton.LeftButton)
     assert viewer.dims.ndisplay == 2
     assert viewer.layers["findings · head"].contour == 2
+    assert (viewer.dims.current_step, viewer.scene.camera.zoom) == read, "the slice that was read, as it was"
 
 
 @pytest.mark.usefixtures("screen")

@@ -113,6 +113,30 @@ def click_row(table, row):
     assert table.row == row
 
 
+def test_what_is_being_typed_stays_when_findings_are_listed_anew(reading, qtbot):
+    _, widget = reading
+    review = widget.results.review
+    for field in (review.site_text, review.comment):
+        field.setFocus()
+        qtbot.keyClicks(field, "bra")
+        widget.results.show_findings(widget.controller.session.outcome)
+        assert field.text() == "bra"
+        qtbot.keyClick(field, Qt.Key.Key_Return)
+    press(qtbot, review.undo)
+    settled(qtbot, widget)
+    assert (review.site_text.text(), review.comment.text()) == ("bra", "")
+
+
+def test_the_layer_that_was_active_is_so_again_after_an_outline_was_edited(reading, qtbot):
+    viewer, widget = reading
+    active = viewer.layers.selection.active
+    assert active.name == "anomaly map · head"
+    press(qtbot, widget.results.review.edit_button)
+    assert viewer.layers.selection.active != active
+    press(qtbot, widget.results.review.discard_button)
+    assert viewer.layers.selection.active == active
+
+
 def test_every_decision_is_kept_at_once_and_comes_back_with_the_run(reading, qtbot, home, make_napari_viewer):
     _, widget = reading
     review = widget.results.review
