@@ -183,7 +183,7 @@ def pacs_status_command(
         due = datetime.fromtimestamp(pending.next_try, UTC).strftime("%Y-%m-%d %H:%M UTC")
         name = names.study(pending.study_uid)
         console.print(printable(f"  {name}: tried {pending.tries} times, again {due}: {pending.reason}"), markup=False)
-    if max_age is not None and (age is None or age > max_age):
+    if max_age is not None and (age is None or abs(age) > max_age):  # below 0: the clock was ahead then
         print_error(f"the last complete poll is older than {max_age:g} s")
         return _EXIT_UNHEALTHY
     return 0

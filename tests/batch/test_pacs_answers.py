@@ -94,6 +94,13 @@ def test_rubbish_is_said_at_once(puppet, body):
     assert len(puppet.asked) == 1
 
 
+@pytest.mark.parametrize("status", [300, 302, 304])
+def test_a_redirect_to_nowhere_is_no_empty_list(puppet, status):
+    puppet.answers[:] = [(status, b"")]
+    with pytest.raises(PacsError, match=f"answers {status} when asked for the list of studies"):
+        connect(puppet.url).find_studies({})
+
+
 def test_rubbish_instead_of_a_series_is_said(puppet, tmp_path):
     puppet.answers[:] = [(200, b"this is no multipart message")]
     with pytest.raises(PacsUnreachableError, match=r"what came is no multipart message\) \(3 tries\)"):

@@ -142,6 +142,36 @@ def test_after_a_week_without_power_nothing_is_missed(puppet, watch, tmp_path):
     assert watch.memory.watermark(DAY) == later
 
 
+def test_a_clock_that_was_ahead_for_a_while_hides_no_study(puppet, watch, tmp_path):
+    watch.poll(DAY)
+    watch.poll(date(2099, 1, 1))
+    study(puppet, tmp_path / "after", day="20240301")
+    later = DAY + timedelta(days=1)
+    watch.poll(later)
+    assert watch.poll(later).scored == 1
+    assert any("clock was set back" in notice for notice in watch.listener.notices)
+    assert watch.memory.watermark(DAY) == later
+
+
+def test_a_clock_that_stands_before_the_first_poll_is_not_believed(puppet, watch, tmp_path):
+    watch.poll(DAY)
+    study(puppet, tmp_path / "long ago", day="20010101")
+    assert watch.poll(date(1970, 1, 1)).listed == 0
+    assert watch.memory.watermark(DAY) == DAY
+
+
+def test_a_study_put_off_by_a_clock_that_was_ahead_is_tried_again(puppet, watch, tmp_path):
+    _, (series,) = study(puppet, tmp_path / "a")
+    puppet.faults.cut[series] = 100
+    watch.now += 3e9
+    watch.poll(DAY)
+    watch.poll(DAY)
+    assert len(watch.memory.pending()) == 1
+    puppet.faults.cut.clear()
+    watch.now -= 3e9
+    assert watch.poll(DAY).scored == 1
+
+
 def test_what_is_still_arriving_at_midnight_is_scored_though_the_query_no_longer_names_it(puppet, watch, tmp_path):
     study(puppet, tmp_path / "a", day="20240227")
     watch.poll(DAY)

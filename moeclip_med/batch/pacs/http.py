@@ -36,7 +36,7 @@ _LONGEST_WAIT_SECONDS = 60.0
 _UNAUTHORISED = {401, 403}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _GONE = {404, 410}
-_FIRST_FAILURE = 400
+_SUCCESS = range(200, 300)
 
 
 class PacsError(InputError):
@@ -304,7 +304,7 @@ class Connection:
             PacsError: With what it says.
         """
         url, status = self.address.url, response.status_code
-        if status < _FIRST_FAILURE:
+        if status in _SUCCESS:  # a redirect to nowhere is none
             return
         if status in _PASSING:
             raise PacsUnreachableError(

@@ -38,6 +38,7 @@ _MOST_SILENCES = 3
 """So many studies in a row that get no answer at all mean that the PACS is gone, not that they are ill."""
 _ZONES = timedelta(days=1)
 """A PACS may write the date of another time zone than ours."""
+_FIRST_DAY = "first day"
 _CHANGING, _WAITING, _DONE, _GONE = "changing", "waiting", "done", "gone"
 
 
@@ -97,6 +98,7 @@ class WatchMemory(Database):
         kept = self.fact("watermark")
         if not kept:
             self.keep_fact("watermark", today.isoformat())
+            self.keep_fact(_FIRST_DAY, today.isoformat())
         return date.fromisoformat(kept) if kept else today
 
     def own_series(self) -> set[str]:
@@ -110,15 +112,16 @@ class WatchMemory(Database):
 
     def to_look_at(self, now: float) -> list[str]:
         """Return the studies that are due: those that were changing, and those whose next try has come."""
-        query = "SELECT study_uid FROM watched WHERE state = ? OR (state = ? AND next_try <= ?) ORDER BY next_try"
-        return [row["study_uid"] for row in self._rows(query, _CHANGING, _WAITING, now)]
+        query = "SELECT * FROM watched WHERE state IN (?, ?) ORDER BY next_try"
+        rows = self._rows(query, _CHANGING, _WAITING)
+        return [row["study_uid"] for row in rows if row["state"] == _CHANGING or _is_due(row["next_try"], now)]
 
     def is_ready(self, study_uid: str, content: str, now: float) -> bool:
         """Whether a study waits to be scored and holds what it held last time; remembers what it holds now."""
         with self.transaction() as connection:
             row = connection.execute("SELECT * FROM watched WHERE study_uid = ?", (study_uid,)).fetchone()
             if row is not None and row["content"] == content and row["state"] != _GONE:
-                return bool(row["state"] == _CHANGING or (row["state"] == _WAITING and row["next_try"] <= now))
+                return bool(row["state"] == _CHANGING or (row["state"] == _WAITING and _is_due(row["next_try"], now)))
             connection.execute(
                 "INSERT OR REPLACE INTO watched (study_uid, content, state) VALUES (?, ?, ?)",
                 (study_uid, content, _CHANGING),
@@ -175,6 +178,11 @@ class WatchMemory(Database):
                 "UPDATE watched SET state = ?, tries = 0, next_try = 0, reason = '' WHERE study_uid = ?",
                 (state, study_uid),
             )
+
+
+def _is_due(next_try: float, now: float) -> bool:
+    """Whether a try's time has come; one further off than any pause was set by a clock that was wrong."""
+    return next_try <= now or next_try > now + _LONGEST_PAUSE_SECONDS
 
 
 class WatchListener(Protocol):
@@ -241,7 +249,7 @@ class PacsWatcher:
             PacsUnreachableError: If the PACS does not answer; the next poll may find it back.
             InputError: If no other study would fare better: the disk is full, or the output is gone.
         """
-        watermark = self._memory.watermark(today)
+        watermark = self._believed(self._memory.watermark(today), today)
         found = self._job.server.find_studies(self._query.filters(watermark))
         for notice in set(found.notices) - self._told:
             self._listener.notice(notice)
@@ -264,6 +272,20 @@ class PacsWatcher:
                     raise
         self._memory.keep_fact("watermark", max(today, watermark).isoformat())
         return PollReport(len(found.uids), scored, put_off)
+
+    def _believed(self, watermark: date, today: date) -> date:
+        """The watermark, or today where it lies ahead: kept by a clock that was wrong, it would hide all that comes.
+
+        A day before the first poll is no better: the clock is wrong now.
+        """
+        first = self._memory.fact(_FIRST_DAY)
+        if watermark - today <= _ZONES or not first or today < date.fromisoformat(first):
+            return watermark
+        self._listener.notice(
+            f"the clock was set back by {(watermark - today).days} days: studies are looked for from today on; --days "
+            "looks further back"
+        )
+        return today
 
     def _look_at(self, study_uid: str) -> bool:
         """Score a study if it is complete and not done; returns whether it was scored.
