@@ -59,9 +59,13 @@ def looks_path() -> Path:
 
 
 def read_looks(path: Path) -> list[Look]:
-    """Read the record; lines that are none (cut short by a full disk, or of a later version) are skipped."""
+    """Read the record; lines that are none (cut short by a full disk, or of a later version) are skipped.
+
+    Raises:
+        OSError: It is there and cannot be read.
+    """
     looks = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             looks.append(Look(**json.loads(line)))
         except (ValueError, TypeError):
@@ -76,7 +80,11 @@ def count_looks(looks: Iterable[Look], set_sha256: str) -> tuple[int, int]:
 
 
 def add_look(path: Path, look: Look) -> None:
-    """Append one line, whole, whatever else writes there at the same time."""
+    """Append one line, whole, whatever else writes there at the same time.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(asdict(look), ensure_ascii=False) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

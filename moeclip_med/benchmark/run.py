@@ -7,6 +7,7 @@ import json
 import platform
 import re
 import shutil
+import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from moeclip_transforms.errors import InputError
+from moeclip_transforms.errors import InputError, NoticeWarning
 
 from moeclip_med._version import __version__
 from moeclip_med.benchmark.evaluation import Evaluation
-from moeclip_med.benchmark.looks import Look, add_look, count_looks, hash_set, looks_path, read_looks
+from moeclip_med.benchmark.looks import ENVIRONMENT, Look, add_look, count_looks, hash_set, looks_path, read_looks
 from moeclip_med.benchmark.maps import MapSource, MapSystem
 from moeclip_med.benchmark.outcomes import ThresholdKind
 from moeclip_med.benchmark.protocol import Protocol, ProtocolChoice, protocols_for
@@ -202,24 +203,31 @@ def _thresholds(system: Scored, chosen: Mapping[str, float], *, is_volumes: bool
 def _record_look(
     dataset: Dataset, result: SetResult, store: Store, detector: DetectorSystem, settings: BenchmarkSettings
 ) -> None:
-    """Count the looks at this set so far, for the report, and add this one."""
+    """Count the looks at this set so far, for the report, and add this one; a record that is out of reach is told."""
     path, set_sha256 = looks_path(), hash_set(dataset)
-    store.progress.looks = count_looks(read_looks(path), set_sha256)
-    store.progress.write(store.folder)
     metadata = detector.detector.metadata
-    figures = {f"{kind}.{name}": result.metric(result.detector, kind, name).value for kind, name in COMPARED}
-    add_look(
-        path,
-        Look(
-            set_sha256,
-            dataset.name,
-            f"{metadata.name} {metadata.version}",
-            detector.detector.identity,
-            {"protocol": result.protocol.value, "threshold_from": settings.threshold_from},
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            figures,
-        ),
+    look = Look(
+        set_sha256,
+        dataset.name,
+        f"{metadata.name} {metadata.version}",
+        detector.detector.identity,
+        {"protocol": result.protocol.value, "threshold_from": settings.threshold_from},
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        {f"{kind}.{name}": result.metric(result.detector, kind, name).value for kind, name in COMPARED},
     )
+    try:
+        before = count_looks(read_looks(path), set_sha256)
+        add_look(path, look)
+    except OSError as error:
+        warnings.warn(
+            f'This look at "{dataset.name}" is not recorded, and earlier ones are not counted: "{path}" cannot be used '
+            f"({error.strerror}). Name another folder in {ENVIRONMENT}.",
+            NoticeWarning,
+            stacklevel=2,
+        )
+        return
+    store.progress.looks = before
+    store.progress.write(store.folder)
 
 
 def set_folder_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -79,6 +80,7 @@ def main() -> None:
     The environment variable MOECLIP_MED_DEBUG shows tracebacks as well.
     """
     _end_in_order_when_terminated()
+    _print_whatever_the_encoding()
     with shown_on_terminal(), warnings.catch_warnings():
         _show_notices_only()
         try:
@@ -118,6 +120,13 @@ def _end_in_order_when_terminated() -> None:
     signal.signal(signal.SIGTERM, end)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, end)
+
+
+def _print_whatever_the_encoding() -> None:
+    """Print "?" for what the terminal's or file's encoding lacks, as that of Windows does, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _show_notices_only() -> None:

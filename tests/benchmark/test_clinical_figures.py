@@ -8,7 +8,7 @@ import jsonschema
 import nibabel
 import numpy as np
 import pytest
-from moeclip_transforms.errors import InputError
+from moeclip_transforms.errors import InputError, NoticeWarning
 from scipy import stats
 
 from moeclip_med.benchmark.datasets.folder import read_folder
@@ -259,6 +259,16 @@ def test_looks_are_counted_once_for_each_evaluation(study, make_detector, tmp_pa
     assert look.name == "ours"
     assert look.figures["pixel.auroc"] == fresh.sets[0].metric("detector", "pixel", "auroc").value
     assert "nii" not in looks_path().read_text(encoding="utf-8")
+
+
+def test_a_record_out_of_reach_is_told_and_costs_no_figure(patient_folder, make_detector, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MOECLIP_MED_DATA", str(tmp_path / "file"))
+    dataset = read_folder("own", patient_folder)
+    with pytest.warns(NoticeWarning, match="not recorded.*MOECLIP_MED_DATA"):
+        result = run_benchmark([dataset], make_detector(), [], BenchmarkSettings(tmp_path / "out"))
+    assert result.sets[0].looks == (-1, -1)
+    assert result.sets[0].metric("detector", "pixel", "auroc").value is not None
 
 
 def test_a_broken_line_does_not_lose_the_record(tmp_path):

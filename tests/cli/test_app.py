@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from moeclip_med import __version__
@@ -60,6 +62,17 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_output_goes_to_a_terminal_or_file_of_any_encoding(tmp_path):
+    """The size of an image holds a sign that ASCII lacks, as code pages of Windows lack others."""
+    nib.save(nib.Nifti1Image(np.eye(6)[..., None], np.eye(4)), tmp_path / "image.nii.gz")
+    code = "import sys; sys.argv = ['moeclip-med', 'info', sys.argv[1]]\nfrom moeclip_med.cli.app import main\nmain()\n"
+    words = [sys.executable, "-c", code, tmp_path / "image.nii.gz"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "6 ? 6 ? 1" in done.stdout
 
 
 @pytest.mark.timed
