@@ -97,6 +97,17 @@ def main() -> None:
             _show_traceback()
             print_error(_explain_os_error(error))
             sys.exit(EXIT_BAD_INPUT)
+        except MemoryError:
+            _show_traceback()
+            print_error("memory ran out; close other programs, or allow this one more (ulimit -v, the job's limit)")
+            sys.exit(EXIT_BAD_INPUT)
+        except ImportError as error:
+            _show_traceback()
+            print_error(
+                f"a library cannot be loaded ({str(error).splitlines()[0]}); install moeclip-med again, or allow it "
+                "more memory (ulimit -v, the job's limit)"
+            )
+            sys.exit(EXIT_BAD_INPUT)
         except Exception as error:  # noqa: BLE001 - the last line of defence: a user never sees a traceback
             _show_traceback()
             print_error(

@@ -9,6 +9,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from sentences import lacking
 
 from moeclip_med import __version__
 
@@ -105,6 +106,26 @@ def test_a_fault_of_ours_is_exit_code_1_without_a_traceback(monkeypatch, capsys)
     assert "MOECLIP_MED_DEBUG" in shown
     assert "Doe" not in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "tokens"),
+    [
+        (MemoryError(), ("memory", "ulimit -v")),
+        (ImportError("libx.so: failed to map segment from shared object"), ("libx.so", "install", "ulimit -v")),
+    ],
+)
+def test_too_little_memory_is_the_machines_not_our_fault(monkeypatch, capsys, error, tokens):
+    from moeclip_med.cli import app as module
+
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(module, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    assert lacking(capsys.readouterr().err, *tokens) == []
 
 
 @pytest.mark.parametrize(
