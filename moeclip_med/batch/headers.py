@@ -29,7 +29,6 @@ _FEW = 1000
 _LEAST_BYTES = 512 * 2**20
 """What a process that reads headers has to be given."""
 
-_IMAGE_SUFFIXES = frozenset({"", ".dcm", ".ima", ".nii", ".gz", ".mha", ".nrrd", ".zip", ".png", ".jpg", ".tif"})
 _KEYWORDS = [
     "AccessionNumber", "AcquisitionDate", "DeviceSerialNumber", "ImagePositionPatient", "Manufacturer",
     "ManufacturerModelName", "Modality", "PatientID", "SeriesInstanceUID", "SeriesNumber", "StationName", "StudyDate",
@@ -86,10 +85,10 @@ def look_at_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
 def _look_at_readable_file(path: Path, pseudonyms: Pseudonyms) -> FileHeader:
     from moeclip_transforms.dicom_header import read_header, text
     from moeclip_transforms.discovery import reader_of
-    from moeclip_transforms.file_types import FileType, file_type, header_of, other_format
+    from moeclip_transforms.file_types import FileType, file_type, header_of, is_named_as_whole_image, other_format
 
     kind = file_type(path)
-    if kind is FileType.EMPTY and path.suffix.lower() in _IMAGE_SUFFIXES:
+    if kind is FileType.EMPTY and is_named_as_whole_image(path.name):
         return FileHeader(path, problem="it is empty (0 bytes)")
     if kind is FileType.EMPTY or path.name.upper() == "DICOMDIR":
         return FileHeader(path)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from moeclip_transforms.errors import InputError
+from moeclip_transforms.naming import PRIVATE_FOLDER
 
 from moeclip_med._version import RESULT_SCHEMA
 from moeclip_med.batch.catalogue import Catalogue
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-PRIVATE_NAME = ".batch"
+PRIVATE_NAME = PRIVATE_FOLDER
 LEDGER_NAME = "ledger.sqlite"
 CATALOGUE_NAME = "private.sqlite"
 

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moeclip_transforms.naming import PRIVATE_FOLDER
+
 from moeclip_med.batch.headers import HeaderScanner, default_processes
 from moeclip_med.batch.records import FileStamp
 
@@ -211,7 +213,7 @@ def _look_at(entry: os.DirEntry[str], real_root: str, *, follow_links: bool) -> 
         if entry.is_symlink() and not (follow_links and _leads_out(entry.path, real_root)):
             return OutsideLink(Path(entry.path)) if _leads_out(entry.path, real_root) else _dangling(entry)
         if entry.is_dir():
-            return entry.path
+            return None if entry.name == PRIVATE_FOLDER else entry.path
         facts = entry.stat()
     except FileNotFoundError:
         return None  # a file removed this moment

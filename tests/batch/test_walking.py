@@ -55,6 +55,17 @@ def test_the_output_folder_is_not_searched(tmp_path):
 
 
 @posix_only
+def test_the_private_part_of_another_batch_is_not_searched(tmp_path):
+    make(tmp_path, "image", "earlier/.batch/key", "earlier/studies/a/anomaly")
+    assert names(tmp_path) == ["image", "earlier/studies/a/anomaly"]
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("IM0001", True), ("1.2.84", True), (".gitkeep", False), ("a.c", False)])
+def test_an_empty_file_is_told_where_an_image_is_missed(tmp_path, name, is_told):
+    (tmp_path / name).touch()
+    assert look_at_file(tmp_path / name, Pseudonyms(b"k" * 32)).problem == ("it is empty (0 bytes)" if is_told else "")
+
+
 def test_links_in_a_circle_end_and_nothing_is_found_twice(tmp_path):
     make(tmp_path, "a/one", "b/two")
     (tmp_path / "a" / "back").symlink_to(tmp_path)

@@ -354,3 +354,21 @@ def test_images_of_formats_that_are_not_read_are_told(tmp_path, make_slice, name
     assert told[0].name == name
     assert f'"{name}"' in told[1]
     assert "convert" in told[1]
+
+
+@pytest.mark.parametrize("name", ["IM0003", "1.2.840.113", "scan.nii", "a.png", "slice.dcm"])
+def test_an_empty_file_that_should_be_an_image_is_told(tmp_path, name):
+    Image.fromarray(np.eye(32, dtype=np.uint8)).save(tmp_path / "sound.png")
+    (tmp_path / name).touch()
+    with open_source(tmp_path) as source:
+        assert [path.name for path, _ in source.unreadable] == [name]
+
+
+def test_empty_files_that_are_no_images_and_the_private_part_of_a_batch_are_not_told(tmp_path):
+    Image.fromarray(np.eye(32, dtype=np.uint8)).save(tmp_path / "sound.png")
+    (tmp_path / ".batch").mkdir()
+    for name in (".gitkeep", "__init__.py", "notes.txt", "voxels.img", "voxels.raw", ".batch/lock"):
+        (tmp_path / name).touch()
+    with open_source(tmp_path) as source:
+        assert source.unreadable == ()
+        assert len(source.series) == 1

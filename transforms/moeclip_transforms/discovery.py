@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
-from moeclip_transforms.file_types import HEAD_BYTES, FileType, other_format, type_of
+from moeclip_transforms.file_types import HEAD_BYTES, FileType, is_named_as_whole_image, other_format, type_of
 from moeclip_transforms.naming import reason
 from moeclip_transforms.readers import reader_for, reader_named
 
@@ -42,9 +42,6 @@ class Findings:
     archives: tuple[Path, ...] = ()
     directories: tuple[Path, ...] = ()
     n_other: int = 0
-
-
-_PARTS = (".img", ".raw", ".zraw", ".json", ".bval", ".bvec", ".txt", ".csv")
 
 
 def scan(paths: Iterable[Path], *, kept: KeptFiles | None = None) -> Findings:
@@ -109,7 +106,7 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
             found.series.append(series)
     elif kind is FileType.UNKNOWN and (which := other_format(path.name)):
         found.excluded.append((path, f'"{path.name}" is {which}, which is not read; convert it to NIfTI, PNG or TIFF.'))
-    elif kind is FileType.EMPTY and not path.name.lower().endswith(_PARTS):
+    elif kind is FileType.EMPTY and is_named_as_whole_image(path.name):
         found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
     else:
         found.n_other += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from enum import Enum, auto
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.archives import ARCHIVE_SUFFIXES
@@ -36,14 +37,25 @@ _VOXEL_SUFFIXES = (".img", ".img.gz")
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-_OTHER_FORMATS = {
+_OTHER_FORMATS: dict[str, tuple[str, ...]] = {
     "MINC": (".mnc", ".mnc.gz"),
     "FreeSurfer's MGH": (".mgh", ".mgz"),
     "Philips PAR/REC": (".rec",),
     "AFNI's BRIK": (".brik", ".brik.gz"),
     "microscopy": (".czi", ".nd2", ".lif", ".svs", ".ndpi", ".mrxs"),
-    "video": (".mp4", ".avi", ".mov", ".mkv", ".wmv"),
-    "WebP, GIF, HEIF or JPEG 2000": (".webp", ".gif", ".heic", ".heif", ".jp2", ".j2k"),
+    "video": (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".webm", ".mpg", ".mpeg"),
+    "WebP, GIF, HEIF, AVIF, JPEG XL or JPEG 2000": (
+        ".webp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".jp2",
+        ".j2k",
+        ".jph",
+        ".jpx",
+    ),
 }
 """Images that nobody here reads, and that a person would miss if nothing were said of them."""
 _ANY_SUFFIX = (
@@ -72,6 +84,17 @@ def is_regular(path: Path) -> bool:
 def is_named_as_image(name: str) -> bool:
     """Return whether a file's name ends as that of an image or archive does."""
     return name.lower().endswith(_ANY_SUFFIX)
+
+
+def is_named_as_whole_image(name: str) -> bool:
+    """Return whether an empty file of this name is missed: named as an image, or as DICOM files are, by bare numbers.
+
+    Voxels beside a header are missed by their header; hidden files, such as .gitkeep, by nobody.
+    """
+    suffix = PurePath(name).suffix
+    is_bare = not suffix or suffix[1:].isdecimal()
+    is_part = name.lower().endswith((*_VOXEL_SUFFIXES, *_DATA_SUFFIXES))
+    return not name.startswith(".") and not is_part and (is_bare or is_named_as_image(name))
 
 
 def other_format(name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.file_types import is_named_as_image, is_regular
+from moeclip_transforms.naming import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def iter_files(root: Path, skipped: Skipped | None = None, *, follow_links: bool
             if leads_out and not follow_links:
                 skipped.links.append(path)
             elif _is_folder(entry):
-                if leads_out or not entry.is_symlink():
+                if entry.name != PRIVATE_FOLDER and (leads_out or not entry.is_symlink()):
                     folders.append(path)
             elif is_regular(path) or (entry.is_symlink() and is_named_as_image(path.name) and not _exists(path)):
                 yield path

@@ -16,6 +16,9 @@ OWN_NAME = "MoECLIP-Med"
 
 OWN_RESULT = f"a result of {OWN_NAME} itself"
 
+PRIVATE_FOLDER = ".batch"
+"""Where a batch keeps its ledger and key: never looked into for images."""
+
 _CONTRADICTORY = "its parts contradict each other or are cut off"
 _ABOUT_THE_FILE: dict[type[Exception], str] = {
     MemoryError: "it asks for more memory than there is",
