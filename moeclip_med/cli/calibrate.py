@@ -204,6 +204,13 @@ def _write(source: Path, output: Path, detector: Detector, calibration: Calibrat
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(f"{output.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(source, beside, ignore=shutil.ignore_patterns(METADATA, "__pycache__", "*.py"))
-    write_metadata(beside, calibrated_metadata(detector.metadata, calibration, made_from))
-    beside.replace(output)
+    try:
+        beside.mkdir()
+        for path in sorted(source.iterdir()):  # no folders, pipes or devices that a stranger's model may hold
+            if path.is_file() and path.name != METADATA and path.suffix != ".py":
+                shutil.copy(path, beside)
+        write_metadata(beside, calibrated_metadata(detector.metadata, calibration, made_from))
+        beside.replace(output)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise

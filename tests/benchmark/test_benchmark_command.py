@@ -1,6 +1,10 @@
 """The commands as a user types them, with the shipped model and with a small CLIP in the paper's setting."""
 
+import errno
 import json
+import os
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_med.benchmark.detectors import INDUSTRIAL_BLUR, MEDICAL_BLUR, DetectorOptions, detector_maker
 from moeclip_med.cli.benchmark import gather, with_labels
 from moeclip_med.model.named_architectures import lite_architecture
+from moeclip_med.weights.registry import packaged_versions
 
 SMALL_CLIP = {
     "embed_dim": 32,
@@ -186,6 +191,29 @@ def test_calibrated_model_flags_no_more_healthy_studies_than_promised(invoke, sa
     # The threshold is the 19th of 20 levels: exactly one of the calibrating studies lies above it.
     assert sum(bool(anomaly.findings) for anomaly in anomalies) == 1
     assert all(anomaly.threshold == 0.5 and anomaly.is_calibrated for anomaly in anomalies)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a name in a folder")
+def test_a_calibrated_model_holds_files_alone_and_nothing_stays_of_one_that_cannot_be_written(
+    invoke, save, tmp_path, monkeypatch
+):
+    source = shutil.copytree(max(packaged_versions("lite").items())[1], tmp_path / "theirs")
+    os.mkfifo(source / "pipe")
+    (source / "zero").symlink_to("/dev/zero")
+    (source / "folder").mkdir()
+    healthy = healthy_folder(tmp_path / "healthy", save, 3)
+    options = ["--healthy", str(healthy), "--model", str(source), "--rate", "0.5", "-q", "--engine", "torch"]
+    assert invoke("calibrate", *options, "-o", str(tmp_path / "ours")).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "ours").iterdir()) == ["adapters.safetensors", "metadata.json"]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "adapters.safetensors")
+
+    monkeypatch.setattr(shutil, "copy", full)
+    with pytest.raises(OSError, match="No space left"):
+        invoke("calibrate", *options, "-o", str(tmp_path / "more"))
+    assert not list(tmp_path.glob("more*"))
 
 
 def test_calibration_that_cannot_promise_is_refused_before_scoring(invoke, save, tmp_path):
