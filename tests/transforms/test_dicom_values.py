@@ -109,8 +109,15 @@ def test_photometric_interpretation_in_small_letters(tmp_path, make_slice, monke
     np.testing.assert_array_equal(as_read(tmp_path / "a.dcm"), 65535.0 - VALUES)
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.110", "1.2.840.113619.5.2"])
-def test_a_transfer_syntax_that_is_not_decoded_is_named_by_the_scan(tmp_path, make_slice, syntax):
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2.4.94", "JPIP Referenced"),
+        ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.110"),
+        ("1.2.840.113619.5.2", "1.2.840.113619.5.2"),
+    ],
+)
+def test_a_transfer_syntax_that_is_not_decoded_is_named_by_the_scan(tmp_path, make_slice, syntax, name):
     dataset = make_slice()
     dataset.compress(RLELossless)
     dataset.save_as(tmp_path / "a.dcm")
@@ -122,7 +129,7 @@ def test_a_transfer_syntax_that_is_not_decoded_is_named_by_the_scan(tmp_path, ma
     )
     assert dcmread(tmp_path / "a.dcm", stop_before_pixels=True).file_meta.TransferSyntaxUID == syntax
     with open_source(tmp_path / "a.dcm") as source:
-        assert source.series[0].skip_reason.startswith(f"stored in the transfer syntax {syntax}, which is not decoded")
+        assert source.series[0].skip_reason.startswith(f"stored as {name} (transfer syntax), which is not decoded")
 
 
 def test_spacings_that_are_rounded_differently_are_one_series(write_series):

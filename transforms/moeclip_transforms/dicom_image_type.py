@@ -104,7 +104,7 @@ def skip_reason(header: Dataset) -> str:
         (bool(_VIDEO_SYNTAX.match(syntax)), "a video stream (MPEG), which is not decoded: export its frames"),
         (
             bool(_UID.fullmatch(syntax)) and not is_decoded(syntax),
-            f"stored in the transfer syntax {syntax}, which is not decoded: convert it",
+            f"stored as {UID(syntax).name} (transfer syntax), which is not decoded: convert it",
         ),
         (not image_type.isdisjoint(_SCOUT), _SCOUT_REASON),
         ("MOSAIC" in image_type or _is_tiled(header), _MOSAIC_REASON),
