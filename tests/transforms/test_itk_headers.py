@@ -196,3 +196,28 @@ def test_a_list_of_data_files_is_told_as_one(tmp_path):
     path = write_nrrd(tmp_path / "a.nhdr", data=b"", data_file="LIST\ns00.raw\ns01.raw")
     with pytest.raises(InputError, match="names a list of data files"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("missing", ["none", "(nan,nan,nan)"])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_missing_direction_makes_no_time_points_of_slices(tmp_path, missing, axis):
+    directions = ["(1,0,0)", "(0,2,0)", "(0,0,3)"]
+    directions[axis] = missing
+    path = write_nrrd(tmp_path / "a.nrrd", space_directions=" ".join(directions), kinds="domain domain domain")
+    volume = read_volume(path)
+    assert (volume.series.shape, volume.has_orientation, volume.has_spacing) == ((6, 5, 4, 1), False, False)
+    np.testing.assert_array_equal(volume.array[0].transpose(2, 1, 0), VALUES)
+    assert any("no direction" in note for note in volume.notes)
+
+
+def test_a_time_axis_of_kind_domain_stays_one(tmp_path):
+    path = write_nrrd(
+        tmp_path / "a.nrrd",
+        np.stack([VALUES, VALUES + 1]).tobytes(),
+        dimension="4",
+        sizes="6 5 4 2",
+        kinds="domain domain domain domain",
+        space_directions="(1,0,0) (0,2,0) (0,0,3) none",
+    )
+    with open_source(path) as source:
+        assert source.series[0].shape == (6, 5, 4, 2)

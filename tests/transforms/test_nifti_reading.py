@@ -238,3 +238,19 @@ def test_voxels_that_start_beyond_any_header_are_refused(tmp_path):
     content[108:112] = struct.pack("<f", 8e9)
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
     assert "byte 8e+09" in message_of(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("size", [0, 50])
+def test_a_gzip_file_of_several_streams_of_which_the_first_holds_less_than_the_header(tmp_path, size):
+    values = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    content = save(tmp_path / "a.nii", values).read_bytes()
+    parts = (content[:size], content[size : 2 * size], content[2 * size :])
+    (tmp_path / "a.nii.gz").write_bytes(b"".join(gzip.compress(part) for part in parts))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array[0], values)
+
+
+def test_differences_that_32_bits_cannot_hold_are_told(tmp_path):
+    values = np.arange(4 * 5 * 6, dtype=np.int32).reshape(4, 5, 6)
+    fine, coarse = (read_volume(save(tmp_path / f"{start}.nii", values + start)) for start in (1000, 1_000_000_000))
+    assert not any("32-bit" in note for note in fine.notes)
+    assert any("steps of 64" in note for note in coarse.notes)

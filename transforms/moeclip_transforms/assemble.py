@@ -25,6 +25,9 @@ _LONGEST_VOXEL, _ABSURD_VOXEL = 100.0, 1000.0
 SHORTEST_BODY, LONGEST_BODY = 30.0, 3000.0
 """Lengths in mm between which images of human body parts lie: of a finger's joint, and of a whole body."""
 
+_FEWEST_STEPS = 256
+"""Fewer values that 32-bit numbers can tell apart make no image of bytes."""
+
 _WHOLE_IMAGE = 32
 """Fewer voxels along every axis are a cut-out, whose length says nothing."""
 
@@ -141,6 +144,12 @@ def _value_notes(array: NDArray[np.float32], name: str) -> tuple[str, ...]:
     notes = []
     if n_bad:
         notes.append(f"{n_bad} of {array.size} values are NaN or infinite; they count as background.")
+    step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    if low < high < low + _FEWEST_STEPS * step:
+        notes.append(
+            f"The values lie between {low:.9g} and {high:.9g}, where 32-bit numbers have steps of {step:g}: finer "
+            "differences are lost; subtract what all have in common."
+        )
     if low == high:
         notes.append(f"Every voxel has the same value ({low:g}): there is nothing to see in this image.")
     return tuple(notes)

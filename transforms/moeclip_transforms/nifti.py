@@ -130,8 +130,13 @@ def _head(content: bytes | bytearray, path: Path) -> bytes:
     """The first bytes of a file, unpacked."""
     if not content.startswith(_GZIP):
         return bytes(content[:HEADER_BYTES])
+    head = b""
     try:
-        head = zlib.decompressobj(wbits=31).decompress(content[:_HEAD_BYTES], HEADER_BYTES)
+        rest = bytes(content[:_HEAD_BYTES])
+        while len(head) < HEADER_BYTES and rest.startswith(_GZIP):  # several streams behind each other are one file
+            stream = zlib.decompressobj(wbits=31)
+            head += stream.decompress(rest, HEADER_BYTES - len(head))
+            rest = stream.unused_data
     except zlib.error as error:
         raise damaged(path.name, reason(error)) from error
     if head.startswith(_GZIP):

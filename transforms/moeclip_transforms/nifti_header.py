@@ -151,7 +151,7 @@ def _shape(header: Any, path: Path, notes: list[str]) -> tuple[int, int, int, in
         kept = kept[:-1]
     if len(kept) not in _DIMENSIONS or min(kept) < 1:
         raise InputError(
-            f'"{path.name}" has the shape {"×".join(map(str, declared))}; '
+            f'"{path.name}" has the shape {"×".join(map(str, declared)) or "of no dimension"}; '
             f"expected a volume of 2 to 4 dimensions, none of them 0."
         )
     if kept != declared:

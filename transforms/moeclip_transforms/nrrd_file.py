@@ -52,6 +52,7 @@ _MM_PER_UNIT = {
     "centimeter": 10.0, "centimeters": 10.0, "m": 1e3, "meter": 1e3, "meters": 1e3, "metre": 1e3, "metres": 1e3,
 }  # fmt: skip
 _COLOUR_KINDS = {"rgb-color", "3-color", "rgba-color", "4-color"}
+_DOMAIN_KINDS = {"domain", "space"}
 _SPATIAL_KINDS = {"domain", "space", "???", "none", ""}
 _COLOURS = (3, 4)
 _AXES_IN_SPACE = 3
@@ -187,6 +188,9 @@ def _axes(
     n_axes = len(sizes)
     if vectors is not None and np.isnan(vectors).any():
         spatial = [axis for axis in range(n_axes) if np.isfinite(vectors[axis]).all()]
+        said = [axis for axis in range(n_axes) if kinds[axis] in _DOMAIN_KINDS]
+        if len(spatial) < _AXES_IN_SPACE <= len(said):  # a direction is missing, not an axis: else slices become times
+            spatial = said
     else:
         spatial = [axis for axis in range(n_axes) if kinds[axis] in _SPATIAL_KINDS]
     if len(spatial) > _AXES_IN_SPACE:  # nothing tells them apart: the last one is time, as for ITK
@@ -210,9 +214,13 @@ def _placed(
 ) -> tuple[Affine, bool, bool, tuple[str, ...]]:
     """Voxel to world; whether it tells the patient's position, and the voxels' size; and what is to be said of it."""
     scale, unit_notes = _mm_per_unit(fields, path)
-    if vectors is None:
-        spacings = np.asarray(fields.get("spacings", []), dtype=np.float64)
-        given = np.array([spacings[axis] if axis < len(spacings) else np.nan for axis in domain])
+    if vectors is None or np.isnan(vectors[list(domain)]).any():
+        if vectors is None:
+            spacings = np.asarray(fields.get("spacings", []), dtype=np.float64)
+            given = np.array([spacings[axis] if axis < len(spacings) else np.nan for axis in domain])
+        else:
+            given = np.linalg.norm(vectors[list(domain)], axis=1)
+            unit_notes += ("The header gives an axis in space no direction (none or NaN): shown as stored.",)
         steps = np.ones(_AXES_IN_SPACE)
         steps[: len(domain)] = np.where(np.isfinite(given) & (given > 0), given * scale, 1.0)
         return _checked(np.diag([*steps, 1.0]), path), False, bool(np.isfinite(given).all()), unit_notes
