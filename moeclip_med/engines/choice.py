@@ -20,6 +20,7 @@ from moeclip_med.engines.base import (
     Precision,
     is_transformer,
 )
+from moeclip_med.engines.forked import refuse_forked_process
 from moeclip_med.model.architecture import FusedArchitecture
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def make_engine(
     Raises:
         InputError: A wish that this machine cannot meet; the message names what is there.
         MissingExtraError: OpenVINO or quantisation was asked for and is not installed.
+        RuntimeError: This process was forked after a network had been made ready in its parent.
     """
+    refuse_forked_process()
     architecture = model.metadata.architecture
     if isinstance(architecture, FusedArchitecture):
         from moeclip_med.engines.fused_engine import FusedEngine

@@ -124,6 +124,7 @@ def load_detector(
 
     Raises:
         InputError: For an unknown model, missing weights, or an engine or device that is not there.
+        RuntimeError: This process was forked after another model had been loaded.
     """
     loaded = load_model(model, prompts=prompts, tower_weights=tower_weights)
     made = make_engine(loaded, engine=engine, device=device, precision=precision, threads=threads)

@@ -21,6 +21,7 @@ from moeclip_transforms.hounsfield import looks_like_ct
 from moeclip_transforms.intensity import CT_WINDOWS, finite_range
 from moeclip_transforms.volume import FileFormat
 
+from moeclip_med.engines.forked import refuse_forked_process
 from moeclip_med.scoring.anomaly import AnomalyVolume
 from moeclip_med.scoring.findings import find_findings, smallest_volume
 from moeclip_med.scoring.record import USER_THRESHOLD, OutcomeRecord, SettingsRecord, make_record
@@ -122,6 +123,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
 
     Raises:
         TypeError: The volume is none, but an array or a path; the detector is none, but a name.
+        RuntimeError: This process was forked after a model had been loaded.
         InputError: The plane does not exist for this volume, a number lies outside what it may be, or the model's map
             is not finite.
     """
@@ -198,6 +200,7 @@ def _check(
     min_volume_ml: float | None,
 ) -> None:
     """Refuse what cannot be scored, and numbers that would be taken without a word."""
+    refuse_forked_process()
     if not isinstance(volume, Volume):
         raise TypeError(
             f"score_volume takes a Volume, not {type(volume).__name__}: read_volume reads files, "

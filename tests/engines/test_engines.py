@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -309,3 +313,25 @@ def test_calibration_images_come_from_the_folder_that_is_named(lite, tmp_path, m
     missing = CalibrationImages.find(tmp_path / "nothing", 3)
     with pytest.raises(InputError, match="does not exist"):
         missing.key()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system starts no process by forking")
+def test_a_process_that_was_forked_too_late_is_told_instead_of_waiting_forever():
+    code = (
+        "import os\n"
+        "from moeclip_med.engines.forked import refuse_forked_process\n"
+        "def child():\n"
+        "    process = os.fork()\n"
+        "    if process:\n"
+        "        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])\n"
+        "    try:\n"
+        "        refuse_forked_process()\n"
+        "    except RuntimeError as error:\n"
+        "        os._exit(7 if 'spawn' in str(error) else 8)\n"
+        "    os._exit(0)\n"
+        "print(child())\n"
+        "refuse_forked_process()\n"
+        "print(child())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "7"]
