@@ -340,11 +340,16 @@ def test_an_archive_inside_an_archive_and_an_empty_one_are_told(tmp_path, make_s
 
 
 @pytest.mark.parametrize(
-    "name", ["brain.mnc", "brain.mgz", "T1.REC", "T1+orig.BRIK", "slide.SVS", "colon.mp4", "a.webp"]
+    ("name", "advice"),
+    [
+        *((name, "convert") for name in ("brain.mnc", "brain.mgz", "T1.REC", "T1+orig.BRIK", "slide.SVS", "colon.mp4")),
+        *((name, "convert") for name in ("a.webp", "a.avif", "a.jxl")),
+        *((name, "unpack") for name in ("brain.nii.xz", "slice.dcm.bz2", "a.mha.zst", "study.7z", "study.rar")),
+    ],
 )
-def test_images_of_formats_that_are_not_read_are_told(tmp_path, make_slice, name):
+def test_images_of_formats_that_are_not_read_are_told(tmp_path, make_slice, name, advice):
     (tmp_path / name).write_bytes(b"some other format")
-    with pytest.raises(InputError, match="convert"):
+    with pytest.raises(InputError, match=advice):
         open_source(tmp_path)
     make_slice().save_as(tmp_path / "slice.dcm")
     (tmp_path / "notes.md").write_bytes(b"# notes")
@@ -353,7 +358,7 @@ def test_images_of_formats_that_are_not_read_are_told(tmp_path, make_slice, name
         (told,) = source.excluded
     assert told[0].name == name
     assert f'"{name}"' in told[1]
-    assert "convert" in told[1]
+    assert advice in told[1]
 
 
 @pytest.mark.parametrize("name", ["IM0003", "1.2.840.113", "scan.nii", "a.png", "slice.dcm"])

@@ -105,7 +105,7 @@ def _look_at(path: Path, found: _Found, kept: KeptFiles | None) -> None:
             found.pairs.add(frozenset(series.files))
             found.series.append(series)
     elif kind is FileType.UNKNOWN and (which := other_format(path.name)):
-        found.excluded.append((path, f'"{path.name}" is {which}, which is not read; convert it to NIfTI, PNG or TIFF.'))
+        found.excluded.append((path, f'"{path.name}" is {which}.'))
     elif kind is FileType.EMPTY and is_named_as_whole_image(path.name):
         found.unreadable.append((path, f'"{path.name}" is empty (0 bytes).'))
     else:

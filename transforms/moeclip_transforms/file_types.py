@@ -58,6 +58,7 @@ _OTHER_FORMATS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Images that nobody here reads, and that a person would miss if nothing were said of them."""
+_PACKERS = (".bz2", ".xz", ".zst", ".lz4", ".z")
 _ANY_SUFFIX = (
     *_NIFTI_SUFFIXES,
     *_VOXEL_SUFFIXES,
@@ -98,11 +99,15 @@ def is_named_as_whole_image(name: str) -> bool:
 
 
 def other_format(name: str) -> str:
-    """Return the image format that a file's name stands for, of those that are not read; "" for other files."""
+    """Return what a file's name says of an image that is not read, and what to do with it; "" for other files."""
     lower = name.lower()
     if lower.startswith("._"):  # what macOS keeps beside a file on foreign disks
         return ""
-    return next((format_ for format_, suffixes in _OTHER_FORMATS.items() if lower.endswith(suffixes)), "")
+    stem, dot, last = lower.rpartition(".")
+    if last in {"7z", "rar"} or (f"{dot}{last}" in _PACKERS and is_named_as_image(stem)):
+        return "packed in a way that is not read; unpack it"
+    which = next((format_ for format_, suffixes in _OTHER_FORMATS.items() if lower.endswith(suffixes)), "")
+    return which and f"{which}, which is not read; convert it to NIfTI, PNG or TIFF"
 
 
 def file_type(path: Path) -> FileType:
