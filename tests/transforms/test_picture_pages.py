@@ -71,10 +71,11 @@ def test_frames_of_an_animation_are_told(tmp_path, name, kind):
     assert "more images than the one that is read (3)" in read_volume(tmp_path / name).notes[0]
 
 
-def test_a_thumbnail_is_no_page(tmp_path):
+@pytest.mark.parametrize(("second", "kind"), [(PAGES[0, ::4, ::4], 1), (PAGES[0] > 100, 4)], ids=["thumbnail", "mask"])
+def test_a_thumbnail_or_a_mask_of_transparency_is_no_page(tmp_path, second, kind):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(PAGES[0], metadata=None)
-        writer.write(PAGES[0, ::4, ::4], subfiletype=1, metadata=None)
+        writer.write(second, subfiletype=kind, metadata=None)
     volume = read_volume(tmp_path / "a.tif")
     assert (volume.shape, volume.notes) == ((56, 40, 1), ())
 

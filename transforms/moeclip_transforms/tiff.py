@@ -199,7 +199,7 @@ def _stack_of(tiff: TiffFile) -> _Stack:
     """The first series of a file; all its pages where each was written as a series of its own (tifffile's writer)."""
     first, pages = tiff.series[0], _full_pages(tiff)
     own: Any = first.pages
-    n_left_out = sum(not getattr(other.keyframe, "is_reduced", False) for other in tiff.series[1:])
+    n_left_out = sum(_is_full(other.keyframe) for other in tiff.series[1:])
     if n_left_out and first.kind in _LISTS_OF_PAGES:
 
         def read() -> NDArray[Any]:
@@ -210,9 +210,13 @@ def _stack_of(tiff: TiffFile) -> _Stack:
 
 
 def _full_pages(tiff: TiffFile) -> list[TiffPage]:
-    """All pages but thumbnails and the levels of a pyramid."""
     pages: Any = tiff.pages
-    return [page for page in pages if not getattr(page, "is_reduced", False)]
+    return [page for page in pages if _is_full(page)]
+
+
+def _is_full(page: object) -> bool:
+    """Whether a page is a picture: no thumbnail, level of a pyramid, or mask of transparency."""
+    return not (getattr(page, "is_reduced", False) or getattr(page, "is_mask", False))
 
 
 def _layout(stack: _Stack, page: TiffPage) -> _Layout:
