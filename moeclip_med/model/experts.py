@@ -35,8 +35,13 @@ class ExpertsOutput(NamedTuple):
 
     def first_half(self) -> ExpertsOutput:
         """What was given for the first half of the batch."""
-        tokens, probabilities, weights, hidden = (part.unflatten(0, (2, -1))[0] for part in self[:4])
-        return ExpertsOutput(tokens, probabilities, weights, hidden, self.up)
+
+        def half(part: Tensor) -> Tensor:
+            return part.unflatten(0, (2, -1))[0]
+
+        return ExpertsOutput(
+            half(self.tokens), half(self.probabilities), half(self.weights), half(self.hidden), self.up
+        )
 
     def output_gram(self) -> Tensor:
         """Cosines between the outputs of all experts, without forming the outputs.
