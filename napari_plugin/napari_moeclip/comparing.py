@@ -113,8 +113,7 @@ class Comparing(Part, QObject):
         if session is None or session.outcome is None:
             controller.fail("There is no finished run to compare; press Run first.")
             return
-        origins = (layers.origin_of(layer) for layer in self._viewer.layers)
-        images = tuple(origin.volume.reference for origin in origins if origin is not None and origin.role == "image")
+        images = layers.open_images(self._viewer)
         request = messages.PriorRequest(
             session.run, path, series, time_point, controller.load_request, session.storage, images
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_moeclip.placement import Placement, place
-from napari_moeclip.volumes import SAME_MM
+from napari_moeclip.volumes import same_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from moeclip_med.scoring.measures import FindingMeasures
-    from napari_moeclip.volumes import SharedVolume
+    from napari_moeclip.volumes import SharedVolume, VolumeReference
 
 METADATA_KEY = "moeclip_med"
 """Where a layer's metadata keeps its `LayerOrigin`."""
@@ -188,16 +188,18 @@ def diameter_lines(origin: LayerOrigin, measures: FindingMeasures) -> NDArray[np
 
 def image_on_same_grid(viewer: Viewer, volume: Grid) -> Image | None:
     """Return the image layer whose voxels lie where a volume's lie; None if there is none."""
-    from napari.layers import Image
+    return next((layer for layer, origin in _open_images(viewer) if same_grid(origin.volume.light, volume)), None)
 
+
+def open_images(viewer: Viewer) -> tuple[VolumeReference, ...]:
+    """Return the images of this plugin that a viewer shows, in the order of its layers."""
+    return tuple(origin.volume.reference for _, origin in _open_images(viewer))
+
+
+def _open_images(viewer: Viewer) -> Iterator[tuple[Image, LayerOrigin]]:
     for layer in viewer.layers:
-        origin = origin_of(layer)
-        if not isinstance(layer, Image) or origin is None or origin.role != "image":
-            continue
-        other = origin.volume.light
-        if other.shape == volume.shape and np.allclose(other.affine.matrix, volume.affine.matrix, atol=SAME_MM):
-            return layer
-    return None
+        if (origin := origin_of(layer)) is not None and origin.role == "image":
+            yield layer, origin
 
 
 def outline_colormap(selected: int | None) -> CyclicLabelColormap:

@@ -124,23 +124,12 @@ class OpenRunRequest:
     Attributes:
         run: The id by which later requests name it.
         folder: Its folder.
+        images: What is open in the viewer: it is measured on the first that has its grid.
     """
 
     run: str
     folder: str
-
-
-@dataclass(frozen=True)
-class AttachRequest:
-    """Say which volume an opened run was made from, so that it can be measured and cited; answered by a `RunOutcome`.
-
-    Attributes:
-        run: The run's id.
-        volume: On the grid of the run's map.
-    """
-
-    run: str
-    volume: VolumeReference
+    images: tuple[VolumeReference, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +18,6 @@ from napari_moeclip.guard import Part, guarded
 from napari_moeclip.session import Session, remove_autosave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari import Viewer
     from napari.layers import Image
 
@@ -66,29 +63,19 @@ class RunFiles(Part, QObject):
             return
         self._controller.start_preparing("Opening the run …")
         run = uuid.uuid4().hex
-        self._controller.ask(messages.OpenRunRequest(run, folder), partial(self._opened, run, Path(folder)))
+        request = messages.OpenRunRequest(run, folder, layers.open_images(self._viewer))
+        self._controller.ask(request, partial(self._opened, run, Path(folder)))
 
     def _opened(self, run: str, folder: Path, opened: answers.OpenedRun) -> None:
-        controller = self._controller
-        session = Session.reopen(run, opened, folder)
+        controller, session = self._controller, Session.reopen(run, opened, folder)
         image = layers.image_on_same_grid(self._viewer, session.origin.volume.light)
-        outcome = opened.outcome
-        steps = [
-            lambda: controller.begin(self._image_of(session, image, folder.name), session, outcome.threshold),
+        if image is not None and (scored := layers.origin_of(image)) is not None:
+            session.origin = scored
+        controller.in_steps(
+            lambda: controller.begin(self._image_of(session, image, folder.name), session, opened.outcome.threshold),
             controller.layers.activate_map,
-            lambda: controller.on_outcome(session, outcome),
-        ]
-        if image is None:
-            controller.in_steps(*steps)
-            return
-        scored = layers.origin_of(image)
-        if scored is not None:
-            session.origin = replace(scored, role="image")
-            request = messages.AttachRequest(run, scored.volume.reference)
-            controller.ask(request, partial(self._attached, session, steps))
-
-    def _attached(self, session: Session, steps: list[Callable[[], None]], outcome: answers.RunOutcome) -> None:
-        self._controller.in_steps(*steps[:-1], lambda: self._controller.on_outcome(session, outcome))
+            lambda: controller.on_outcome(session, opened.outcome),
+        )
 
     def _image_of(self, session: Session, image: Image | None, name: str) -> Image:
         if image is not None and image in self._viewer.layers:

@@ -14,7 +14,7 @@ from moeclip_transforms.errors import InputError
 from napari_moeclip import answers, messages
 from napari_moeclip.runs import Prior, Run, prior_run
 from napari_moeclip.shared import SharedArray
-from napari_moeclip.volumes import SAME_MM, SharedVolume, VolumeReference, unstore
+from napari_moeclip.volumes import SharedVolume, VolumeReference, same_grid, unstore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,24 +121,17 @@ class Tasks:
 
     @_answer.register
     def _(self, request: messages.OpenRunRequest) -> answers.OpenedRun:
-        found, review = _opened_run(Path(request.folder), ())
+        found, review = _opened_run(Path(request.folder))
         reference = self._share(found.volume)
         labels = SharedArray.create(reference.voxels.shape[1:], np.uint16)
-        volume = SharedVolume(reference, owns=False)
-        unstore(labels.array, reference.storage)[...] = found.labels
         own = unstore(labels.array, reference.storage)
-        shared = replace(found, scores=volume.voxels[0], labels=own)
-        run = self._runs[request.run] = Run(request.run, shared, found.threshold)
+        own[...] = found.labels
+        scores = SharedVolume(reference, owns=False).voxels[0]
+        found = replace(_on_image(found, request.images), scores=scores, labels=own)
+        run = self._runs[request.run] = Run(request.run, found, found.threshold)
         run.find(None, review)
         self._handed_over.append(labels)
         return answers.OpenedRun(found.record.run_id, reference, run.outcome(), labels.hand_over(), review)
-
-    @_answer.register
-    def _(self, request: messages.AttachRequest) -> answers.RunOutcome:
-        run, volume = self._run(request.run), SharedVolume(request.volume, owns=False).full()
-        run.found = replace(run.found, volume=volume, has_image=True)
-        run.find(None, run.review)
-        return run.outcome()
 
     @_answer.register
     def _(self, request: messages.AlignRequest) -> answers.AlignedPrior:
@@ -230,7 +223,8 @@ class Tasks:
             found = prior_run(run.found, volume, self._load(request.load), report, should_stop)
             review = None
         else:
-            found, review = _opened_run(Path(request.path), request.images)
+            found, review = _opened_run(Path(request.path))
+            found = _on_image(found, request.images)
         prior = Prior(run.found, found, review, request.storage)
         run.prior = prior
         self._handed_over = list(prior.arrays)
@@ -302,15 +296,16 @@ def progress_reporter(on_progress: Callable[[answers.Progress], None]) -> Callab
     return report
 
 
-def _opened_run(folder: Path, images: tuple[VolumeReference, ...]) -> tuple[AnomalyVolume, Review]:
-    """Read a finished run and its review back, on its image where one of `images` has its grid."""
+def _opened_run(folder: Path) -> tuple[AnomalyVolume, Review]:
+    """Read a finished run and its review back; its volume is its map."""
     from moeclip_med.scoring.review_file import read_review
     from napari_moeclip.sharing import open_run
 
-    found = open_run(folder)
-    found = replace(found, has_image=False)
-    for reference in images:
-        light = reference.light
-        if light.shape == found.volume.shape and np.allclose(light.affine.matrix, found.affine.matrix, atol=SAME_MM):
-            found = replace(found, volume=SharedVolume(reference, owns=False).full(), has_image=True)
+    found = replace(open_run(folder), has_image=False)
     return found, read_review(folder, found.record.run_id, found.volume.shape)
+
+
+def _on_image(found: AnomalyVolume, images: tuple[VolumeReference, ...]) -> AnomalyVolume:
+    """Return a finished run on the first image that has its grid, so that it can be measured and cited."""
+    image = next((one for one in images if same_grid(one.light, found.volume)), None)
+    return found if image is None else replace(found, volume=SharedVolume(image, owns=False).full(), has_image=True)

@@ -6,6 +6,7 @@ import pickle
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from moeclip_transforms import slice_views
 from moeclip_transforms.volume import Volume
 
@@ -13,14 +14,12 @@ from napari_moeclip.shared import SharedArray
 
 _TILT_SHOWN = 0.1
 """Degrees; less is not worth a word."""
-SAME_MM = 0.01
-"""Grids whose affines differ by no more are the same, mm."""
+_SAME_MM = 0.01
 
 if TYPE_CHECKING:
-    import numpy as np
     from moeclip_transforms import FrameGeometry, Series
     from moeclip_transforms.geometry import Affine
-    from moeclip_transforms.volume import SourceRef
+    from moeclip_transforms.volume import Grid, SourceRef
     from numpy.typing import NDArray
 
     from napari_moeclip.shared import SharedArrayReference
@@ -161,6 +160,11 @@ def describe_volume(volume: VolumeFacts) -> str:
     tilt = affine.tilt(volume.slice_axis)
     text = f"{slice_views(volume)[0].plane}, {x} × {y} × {z} voxels of {spacing} mm"
     return text + (f", gantry tilt {tilt:.1f}°" if tilt > _TILT_SHOWN else "")
+
+
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Whether the voxels of two volumes lie at the same places: affines differ by 0.01 mm at most."""
+    return one.shape == other.shape and np.allclose(one.affine.matrix, other.affine.matrix, atol=_SAME_MM)
 
 
 def store_shape(shape: tuple[int, ...], storage: tuple[int, int, int]) -> tuple[int, ...]:
