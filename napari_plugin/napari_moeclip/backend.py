@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qtpy.QtCore import QByteArray
 
 _END_MS = 2000
-_PAINT_EVERY_MS = 200
+_PAINT_EVERY_MS = 500
 _SERVER = ("-m", "napari_moeclip.server")
 _KILLED = 9
 
