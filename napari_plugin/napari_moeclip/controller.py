@@ -21,6 +21,7 @@ from napari_moeclip.navigation import (
     describe_point,
     go_to,
     keep_in_sight,
+    other_time,
     prepare_viewer,
     show_state,
     shown_volume_slice,
@@ -346,14 +347,15 @@ class Controller(QObject):
 
     @guarded
     def _show_state(self, _: object = None) -> None:
-        """Say on the picture where the map is provisional: until a slice's neighbours are scored, too."""
-        session, image = self.session, self.layers.image
-        is_provisional = False
-        if self.state is State.SCORING and session is not None and image is not None and self.layers.is_image_there:
+        """Say on the picture where the map is of another time, or provisional until a slice's neighbours are scored."""
+        session, image, text = self.session, self.layers.image, ""
+        if session is not None and image is not None and self.layers.is_image_there:
+            text = other_time(self._viewer, image, session.origin)
             axis, waiting = session.provisional
-            if waiting and cuts_along(self._viewer, session.origin, axis):
-                is_provisional = shown_volume_slice(self._viewer, image, session.origin, axis) in waiting
-        show_state(self._viewer, "map provisional: neighbouring slices are still to come" if is_provisional else "")
+            is_scoring = self.state is State.SCORING and cuts_along(self._viewer, session.origin, axis)
+            if is_scoring and shown_volume_slice(self._viewer, image, session.origin, axis) in waiting:
+                text = text or "map provisional: neighbouring slices are still to come"
+        show_state(self._viewer, text)
 
     @guarded
     def _refresh(self) -> None:

@@ -170,6 +170,15 @@ def shown_volume_slice(viewer: Viewer, layer: Layer, origin: LayerOrigin, axis: 
     return round(float(origin.placement.to_voxel(index[3 - origin.placement.ndim :], origin.volume.light.shape)[axis]))
 
 
+def other_time(viewer: Viewer, image: Layer, origin: LayerOrigin) -> str:
+    """Say of which time point the map is where another one is on screen; "" where it is that one, or the only one."""
+    leading = origin.placement.leading
+    shown = image.world_to_data(viewer.dims.point[-image.ndim :])[: len(leading)]
+    if tuple(round(float(index)) for index in shown) == leading:
+        return ""
+    return f"the map is of time point {', '.join(str(index + 1) for index in leading)}"
+
+
 def cuts_along(viewer: Viewer, origin: LayerOrigin, axis: int) -> bool:
     """Whether the slices on screen are cut along one of the volume's axes."""
     along = origin.placement.axes.index(axis) + viewer.dims.ndim - 3

@@ -120,6 +120,13 @@ def test_the_map_belongs_to_its_time_point(make_napari_viewer, shared, qtbot):
     wait_for_run(qtbot, widget)
     overlay = next(layer for layer in viewer.layers if "anomaly" in layer.name)
     assert overlay.data.shape == (1, 6, 40, 50)
+    state = viewer.canvas.overlays["moeclip_state"]
+    assert not state.visible
+    viewer.dims.set_current_step(0, 0)
+    assert state.visible
+    assert state.text == "the map is of time point 3"
+    viewer.dims.set_current_step(0, 2)
+    assert not state.visible
     np.testing.assert_allclose(overlay.data_to_world((0, 1, 2, 3)), image.data_to_world((2, 1, 2, 3)))
 
 
