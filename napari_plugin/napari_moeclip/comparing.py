@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,11 @@ from napari_moeclip import answers, layers, messages
 from napari_moeclip.guard import Part, guarded
 from napari_moeclip.prior_view import PriorView, describe_prior
 from napari_moeclip.reader import layer_name, series_to_open
+from napari_moeclip.series_dialog import ask_for_series
 from napari_moeclip.shared import SharedArray
 from napari_moeclip.volumes import unstore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from moeclip_transforms import Series
     from napari import Viewer
 
     from napari_moeclip.controller import Controller
@@ -35,18 +34,14 @@ class Comparing(Part, QObject):
     Args:
         viewer: The viewer.
         controller: Whose run is compared.
-        choose: Lets the user choose among series.
     """
 
     changed = Signal(object)
 
-    def __init__(
-        self, viewer: Viewer, controller: Controller, choose: Callable[[list[Series]], list[tuple[Series, int]]]
-    ) -> None:
+    def __init__(self, viewer: Viewer, controller: Controller) -> None:
         QObject.__init__(self, controller)
         self._viewer = viewer
         self._controller: Controller = controller
-        self._choose = choose
         self.name = ""
         self.opened: answers.OpenedPrior | None = None
         self.view: PriorView | None = None
@@ -55,7 +50,7 @@ class Comparing(Part, QObject):
     def open_study(self, path: str) -> None:
         """Score an earlier study, and lay it beside the run."""
         self._check_idle()
-        self._ask("Reading the prior …", messages.ScanRequest(path), partial(self._on_scan, path))
+        self._controller.ask_aside("Reading the prior …", messages.ScanRequest(path), partial(self._on_scan, path))
 
     @guarded
     def open_run(self, folder: str) -> None:
@@ -68,14 +63,16 @@ class Comparing(Part, QObject):
         """Register the prior with the image, or let it lie by its own patient coordinates."""
         session = self._controller.session
         if session is not None and self.opened is not None and on != self.opened.fit.is_registered:
-            self._ask("Aligning the prior …", messages.AlignRequest(session.run, on), partial(self._moved, session))
+            self._controller.ask_aside(
+                "Aligning the prior …", messages.AlignRequest(session.run, on), partial(self._moved, session)
+            )
 
     @guarded
     def drop(self) -> None:
         """Put the prior away."""
         session = self._controller.session
         if self.opened is not None and session is not None:
-            self._ask("", messages.DropPriorRequest(session.run), partial(self._retake, session))
+            self._controller.ask_aside("", messages.DropPriorRequest(session.run), partial(self._retake, session))
         self.let_go()
 
     def let_go(self) -> None:
@@ -96,11 +93,8 @@ class Comparing(Part, QObject):
         if not self._controller.is_idle:
             raise InputError("A run is under way; choose a prior when it has ended.")
 
-    def _ask(self, note: str, request: object, then: Callable[..., None]) -> None:
-        self._controller.ask_aside(note, request, then)
-
     def _on_scan(self, path: str, scan: answers.Scan) -> None:
-        wanted = self._choose(series_to_open(path, scan))
+        wanted = ask_for_series(series_to_open(path, scan))
         if not wanted:
             self._controller.end_aside("")
             return
@@ -117,7 +111,7 @@ class Comparing(Part, QObject):
         request = messages.PriorRequest(
             session.run, path, series, time_point, controller.load_request, session.storage, images
         )
-        self._ask("Scoring the prior …", request, partial(self._opened, session, name))
+        self._controller.ask_aside("Scoring the prior …", request, partial(self._opened, session, name))
 
     def _opened(self, session: Session, name: str, opened: answers.OpenedPrior) -> None:
         arrays = [SharedArray.adopt(reference).array for reference in (opened.voxels, opened.labels)]
@@ -135,8 +129,6 @@ class Comparing(Part, QObject):
 
     def _moved(self, session: Session, aligned: answers.AlignedPrior) -> None:
         if self.opened is not None:
-            from dataclasses import replace
-
             self.opened = replace(self.opened, fit=aligned.fit)
             self.refresh()
             self._retake(session, aligned.outcome)

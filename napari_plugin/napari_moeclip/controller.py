@@ -30,7 +30,6 @@ from napari_moeclip.reading import Reading
 from napari_moeclip.refinding import Refinding
 from napari_moeclip.run_files import RunFiles
 from napari_moeclip.run_layers import RunLayers
-from napari_moeclip.series_dialog import ask_for_series
 from napari_moeclip.session import Choices, Session
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Controller(QObject):
         self._task: Task | None = None
         self.layers = RunLayers(viewer)
         self.reading = Reading(viewer, self)
-        self.comparing = Comparing(viewer, self, ask_for_series)
+        self.comparing = Comparing(viewer, self)
         self.refinding = Refinding(self)
         self.files = RunFiles(viewer, self)
         self.planes: LinkedPlanes | None = None
@@ -367,7 +366,6 @@ class Controller(QObject):
         if session is not self.session:
             return
         session.outcome = outcome
-        self.refinding.end(outcome.threshold)
         self.layers.show_threshold(outcome.threshold)
         self._refresh_timer.stop()
         self.in_steps(

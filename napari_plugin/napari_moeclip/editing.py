@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,8 +83,6 @@ class OutlineEditor:
         mask = np.asarray(session.origin.placement.hide(np.asarray(self._layer.data))) > 0
         outline = Outline.of(mask)
         if self._entry is not None:
-            from dataclasses import replace
-
             decision = self._entry.decision
             decision = Decision.ACCEPTED if decision is Decision.REJECTED else decision  # corrected, so meant to stay
             return replace(self._entry, outline=outline, decision=decision)

@@ -49,10 +49,6 @@ class Refinding(Part, QObject):
         """Wait for no answer any more."""
         self._asked = None
 
-    def end(self, threshold: float) -> None:
-        """Take over the threshold of the findings that a run ended with."""
-        self._threshold = threshold
-
     def move(self, threshold: float) -> None:
         """List the findings of another threshold soon."""
         self._threshold = threshold

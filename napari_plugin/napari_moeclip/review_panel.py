@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -129,8 +130,6 @@ class ReviewPanel(QWidget):
             self._emit(comment=self.comment.text().strip(), site=_site(self.site.currentText().strip()))
 
     def _emit(self, **changes: object) -> None:
-        from dataclasses import replace
-
         said = replace(self._shown, **changes)  # type: ignore[type-var]
         if said != self._shown:
             self._shown = said  # what is said next builds on it
