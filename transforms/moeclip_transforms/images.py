@@ -24,7 +24,7 @@ from moeclip_transforms.pictures import (
     Pixels,
     check_area,
     display_range,
-    left_out_notes,
+    further_images_note,
     orientation_notes,
     turn_upright,
     upright_size,
@@ -162,7 +162,7 @@ def picture_facts(file: BinaryIO, path: Path) -> PictureFacts:
         n_pages = _page_count(path, image)
         notes = orientation_notes(orientation)
         if not is_tiff:  # frames of an animation, or the previews of a telephone
-            notes, n_pages = notes + left_out_notes(n_pages - 1), 1
+            notes, n_pages = notes + further_images_note(n_pages - 1), 1
         is_colour = image.mode in _COLOUR_MODES and not _is_grey_png(file, kind)
     return PictureFacts(width, height, n_pages, 1, is_colour, orientation, notes)
 

@@ -97,7 +97,7 @@ def orientation_notes(orientation: int) -> tuple[str, ...]:
     return (f"The picture was turned upright (EXIF orientation {orientation}); results are upright too.",)
 
 
-def left_out_notes(count: int) -> tuple[str, ...]:
+def further_images_note(count: int) -> tuple[str, ...]:
     """Say how many further pictures of a file are not read, if there are any."""
     if count < 1:
         return ()

@@ -19,7 +19,7 @@ from moeclip_transforms.pictures import (
     Pixels,
     check_area,
     display_range,
-    left_out_notes,
+    further_images_note,
     orientation_notes,
     turn_upright,
     upright_size,
@@ -58,14 +58,14 @@ class _Stack:
         shape: The stored shape.
         pages: Where its pixels lie; None for one that is missing.
         read: Decodes it.
-        n_left_out: How many more images the file holds.
+        n_further: How many more images the file holds.
     """
 
     axes: str
     shape: tuple[int, ...]
     pages: tuple[TiffPage | None, ...]
     read: Callable[[], NDArray[Any]]
-    n_left_out: int = 0
+    n_further: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def tiff_facts(file: BinaryIO, path: Path) -> PictureFacts | None:
         _check_chain(tiff, path)
         orientation = _orientation(page)
         width, height = upright_size(page.imagewidth, page.imagelength, orientation)
-        notes = orientation_notes(orientation) + left_out_notes(stack.n_left_out)
+        notes = orientation_notes(orientation) + further_images_note(stack.n_further)
         if layout.n_points > 1:
             what = "".join(stack.axes[axis] for axis in layout.points)
             notes += (f"It holds {layout.n_points} images of one place (axes {what}); they are taken for time points.",)
@@ -199,14 +199,14 @@ def _stack_of(tiff: TiffFile) -> _Stack:
     """The first series of a file; all its pages where each was written as a series of its own (tifffile's writer)."""
     first, pages = tiff.series[0], _full_pages(tiff)
     own: Any = first.pages
-    n_left_out = sum(_is_full(other.keyframe) for other in tiff.series[1:])
-    if n_left_out and first.kind in _LISTS_OF_PAGES:
+    n_further = sum(_is_full(other.keyframe) for other in tiff.series[1:])
+    if n_further and first.kind in _LISTS_OF_PAGES:
 
         def read() -> NDArray[Any]:
             return np.stack([page.asarray(maxworkers=1) for page in pages])
 
         return _Stack(f"I{pages[0].axes}", (len(pages), *pages[0].shape), tuple(pages), read)
-    return _Stack(first.axes, tuple(first.shape), tuple(own), lambda: first.asarray(maxworkers=1), n_left_out)
+    return _Stack(first.axes, tuple(first.shape), tuple(own), lambda: first.asarray(maxworkers=1), n_further)
 
 
 def _full_pages(tiff: TiffFile) -> list[TiffPage]:
