@@ -7,6 +7,8 @@ resampled first; `anomaly_acquired.nii.gz` holds their scores on the slices as a
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
@@ -119,17 +121,18 @@ def read_acquired_geometry(path: Path) -> tuple[FrameGeometry, ...]:
         One for each index of z.
 
     Raises:
-        InputError: When the file does not say it.
+        InputError: When the file does not say it, or of another number of slices than it has.
     """
     loaded: Any = nib.load(path)
-    try:
+    frames: tuple[FrameGeometry, ...] = ()
+    with suppress(ValueError):  # no extension, several, or another content
         (extension,) = loaded.header.extensions
-        content = extension.get_content()
-        return msgspec.json.decode(content, type=tuple[FrameGeometry, ...])
-    except (ValueError, msgspec.ValidationError) as error:
+        frames = msgspec.json.decode(extension.get_content(), type=tuple[FrameGeometry, ...])
+    if len(frames) != math.prod(loaded.shape[2:3]):
         raise InputError(
             f'"{path.name}" does not say where its slices lie; move it away, and the resampled scores are opened.'
-        ) from error
+        )
+    return frames
 
 
 def _save(

@@ -83,6 +83,9 @@ def test_beside_resampled_scores_lie_those_of_the_acquired_slices(dicom_anomaly,
     assert read_acquired_geometry(folder / "anomaly_acquired.nii.gz") == anomaly.volume.frame_geometry
     with pytest.raises(InputError, match=r'"anomaly.nii.gz" does not say where its slices lie; move'):
         read_acquired_geometry(folder / "anomaly.nii.gz")
+    nib.save(acquired.slicer[:, :, 1:], tmp_path / "fewer.nii.gz")
+    with pytest.raises(InputError, match="fewer"):
+        read_acquired_geometry(tmp_path / "fewer.nii.gz")
     with open_source(folder / "anomaly_acquired.nii.gz") as source:
         assert source.read(source.series[0]).slice_axis == anomaly.volume.slice_axis
     written(nifti_anomaly, folder)
