@@ -73,6 +73,17 @@ def test_scale_slope_and_intercept_are_applied(tmp_path):
     assert read_volume(path).tensor.unique().tolist() == [6.5]
 
 
+@pytest.mark.parametrize(("slope", "is_told"), [(np.inf, True), (-np.inf, True), (np.nan, False), (0.0, False)])
+def test_a_slope_that_is_none_leaves_values_as_stored(tmp_path, slope, is_told):
+    path = save(tmp_path / "a.nii", np.full((2, 2, 2), 3, np.int16))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 112, slope)
+    path.write_bytes(content)
+    volume = read_volume(path)
+    assert volume.tensor.unique().tolist() == [3.0]
+    assert any("scl_slope" in note for note in volume.notes) == is_told
+
+
 def test_slice_axis_from_the_header_or_the_coarsest_spacing(tmp_path):
     array = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
     assert read_volume(save(tmp_path / "a.nii", array, np.diag([1, 1, 1, 1]))).slice_axis == 2

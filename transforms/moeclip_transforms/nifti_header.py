@@ -89,6 +89,8 @@ def parse_nifti_header(block: bytes, path: Path) -> NiftiHeader:
     shape = _shape(header, path, notes)
     dtype = header.get_data_dtype()
     slope, intercept = header.get_slope_inter()
+    if slope is None and np.isinf(header["scl_slope"]):  # 0 and NaN say on purpose that there is none
+        notes.append("scl_slope is infinite, so values are taken as stored: they may have another unit.")
     is_nifti = "magic" in header
     is_single = is_nifti and bytes(header["magic"])[:2] == b"n+"
     scale = _mm_per_unit(header, notes) if is_nifti else 1.0
