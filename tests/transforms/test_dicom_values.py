@@ -94,6 +94,27 @@ def test_slices_without_rescaling_among_others_are_told(write_series):
     assert any("others have none" in note for note in read_volume(write_series(range(4), change=change)).notes)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "values", "words"),
+    [
+        ("FrameOfReferenceUID", ("2.25.1", "2.25.2"), "2 frames of reference"),
+        ("Modality", ("CT", "PT"), "2 modalities"),
+        ("Units", ("BQML", "GML"), "2 units"),
+    ],
+)
+def test_slices_of_different_kinds_in_one_series_are_told(write_series, keyword, values, words):
+    def change(index, dataset):
+        setattr(dataset, keyword, values[index // 2])
+
+    told = read_volume(write_series(range(4), change=change)).notes
+    assert any(words in note for note in told)
+
+    def keep(_, dataset):
+        setattr(dataset, keyword, values[0])
+
+    assert not any(words[2:] in note for note in read_volume(write_series(range(4), change=keep)).notes)
+
+
 def test_rescaling_that_changes_nothing_may_be_missing(write_series):
     def change(index, dataset):
         if index != 2:

@@ -13,7 +13,7 @@ from moeclip_transforms.dicom_file import opened
 from moeclip_transforms.dicom_geometry import check_geometry
 from moeclip_transforms.dicom_pixels import decode
 from moeclip_transforms.dicom_place import CROSS_SECTIONAL
-from moeclip_transforms.dicom_values import Canvas, display_range
+from moeclip_transforms.dicom_values import ALIKE, Canvas, display_range
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.hashing import hash_of_hashes
 from moeclip_transforms.library_warnings import quietly
@@ -82,6 +82,9 @@ def _read(series: Series, time_point: int, allocate: Allocate | None, kept: Kept
             "Some slices have a Rescale Slope and Intercept (0028,1053 and 1052), others have none: their values may "
             "not fit together."
         )
+    for keyword, what in ALIKE.items():
+        if (count := len(canvas.named[keyword] - {""})) > 1:
+            damage_notes.append(f"The slices name {count} {what} may not fit together.")
     frame_notes = dict.fromkeys(note for frame in stack for note in frame.notes)
     fullest = max(len(volume) for volume in series.volumes)
     if len(series.volumes[time_point]) < fullest:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _DISPLAY_BITS = 8
 _GREY_DIMENSIONS, _COLOUR_DIMENSIONS = 2, 3
 _BAND_PIXELS = 2**20
+ALIKE = {
+    "FrameOfReferenceUID": "frames of reference (0020,0052), so their positions",
+    "Modality": "modalities (0008,0060), so their values",
+    "Units": "units (0054,1001), so their values",
+}
+"""What all slices of a volume should have in common, by its keyword, and what may not fit together otherwise."""
 _OVERLAY_BIT_POSITIONS = range(0x60000102, 0x60200102, 0x20000)
 
 
@@ -45,6 +51,7 @@ class Canvas:
         errors: Why a frame could not be decoded, by its index.
         notes: What else has to be said.
         is_rescaled: Of each frame that was put: whether its header tells how to rescale it; None where it need not be.
+        named: What the headers say of each of `ALIKE`.
     """
 
     depth: int
@@ -56,6 +63,7 @@ class Canvas:
     errors: dict[int, InputError] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     is_rescaled: set[bool | None] = field(default_factory=set)
+    named: dict[str, set[str]] = field(default_factory=lambda: {keyword: set() for keyword in ALIKE})
 
     def place(self, path: Path, z: int, shape: tuple[int, ...], n_channels: int) -> NDArray[np.float32]:
         """The (channel, row, column) place of a frame.
@@ -99,6 +107,8 @@ class FrameFinisher:
 
     def __init__(self, path: Path, dataset: Dataset, canvas: Canvas) -> None:
         self._path, self._dataset, self._canvas = path, dataset, canvas
+        for keyword in ALIKE:
+            canvas.named[keyword].add(text(dataset, keyword))
         self._photometric = photometric(dataset)
         self._is_signed = number(dataset, "PixelRepresentation") == 1
         self._bits = int(number(dataset, "BitsStored") or number(dataset, "BitsAllocated") or 16)
