@@ -37,7 +37,8 @@ class ExpertsOutput(NamedTuple):
         """What was given for the first half of the batch."""
 
         def half(part: Tensor) -> Tensor:
-            return part.unflatten(0, (2, -1))[0]
+            first: Tensor = part.unflatten(0, (2, -1))[0]
+            return first
 
         return ExpertsOutput(
             half(self.tokens), half(self.probabilities), half(self.weights), half(self.hidden), self.up
