@@ -103,8 +103,9 @@ def main() -> None:
             sys.exit(EXIT_BAD_INPUT)
         except ImportError as error:
             _show_traceback()
+            reason = str(error).partition("\n")[0] or "it says no reason"
             print_error(
-                f"a library cannot be loaded ({str(error).splitlines()[0]}); install moeclip-med again, or allow it "
+                f"a library cannot be loaded ({reason}); install moeclip-med again, or allow it "
                 "more memory (ulimit -v, the job's limit)"
             )
             sys.exit(EXIT_BAD_INPUT)

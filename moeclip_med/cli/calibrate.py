@@ -199,16 +199,14 @@ def _model_folder(model: str) -> Path:
 def _write(source: Path, output: Path, detector: Detector, calibration: Calibration, made_from: str) -> None:
     """Write the new model folder beside its place, then rename it."""
     from moeclip_med.scoring.calibration import calibrated_metadata
-    from moeclip_med.weights.store import METADATA, write_metadata
+    from moeclip_med.weights.store import ADAPTERS, write_metadata
 
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(f"{output.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir()
-        for path in sorted(source.iterdir()):  # no folders, pipes or devices that a stranger's model may hold
-            if path.is_file() and path.name != METADATA and path.suffix != ".py":
-                shutil.copy(path, beside)
+        shutil.copy(source / ADAPTERS, beside)  # nothing else that a stranger's folder may hold or link to
         write_metadata(beside, calibrated_metadata(detector.metadata, calibration, made_from))
         beside.replace(output)
     except BaseException:

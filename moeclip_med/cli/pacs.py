@@ -184,7 +184,7 @@ def pacs_status_command(
         name = names.study(pending.study_uid)
         console.print(printable(f"  {name}: tried {pending.tries} times, again {due}: {pending.reason}"), markup=False)
     if max_age is not None and (age is None or abs(age) > max_age):  # below 0: the clock was ahead then
-        print_error(f"the last complete poll is older than {max_age:g} s")
+        print_error(f"there was no complete poll within the last {max_age:g} s")
         return _EXIT_UNHEALTHY
     return 0
 

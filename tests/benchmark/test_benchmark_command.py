@@ -201,6 +201,8 @@ def test_a_calibrated_model_holds_files_alone_and_nothing_stays_of_one_that_cann
     source = shutil.copytree(max(packaged_versions("lite").items())[1], tmp_path / "theirs")
     os.mkfifo(source / "pipe")
     (source / "zero").symlink_to("/dev/zero")
+    (tmp_path / "key").write_text("another file of the machine")
+    (source / "notes.txt").symlink_to(tmp_path / "key")
     (source / "folder").mkdir()
     healthy = healthy_folder(tmp_path / "healthy", save, 3)
     options = ["--healthy", str(healthy), "--model", str(source), "--rate", "0.5", "-q", "--engine", "torch"]

@@ -169,6 +169,14 @@ def finished(write_patients, make_detector, tmp_path_factory):
     return folder / "out", go_on
 
 
+def damaged(run, folder, name, damage):
+    """Copy a run, and damage one file of the copy."""
+    copy = shutil.copytree(run, folder / "copy")
+    (path,) = copy.glob(f"counts/*/{name}")
+    damage(path)
+    return copy
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:200])
 
@@ -190,10 +198,7 @@ def hold_objects(path):
     ],
 )
 def test_a_damaged_run_is_named_when_it_is_compared(finished, tmp_path, name, damage):
-    copy = tmp_path / "copy"
-    shutil.copytree(finished[0], copy)
-    (path,) = copy.glob(f"counts/*/{name}")
-    damage(path)
+    copy = damaged(finished[0], tmp_path, name, damage)
     with pytest.raises(InputError) as caught:
         compare(finished[0], copy)
     assert lacking(caught.value, "damaged", "--restart") == []
@@ -201,10 +206,7 @@ def test_a_damaged_run_is_named_when_it_is_compared(finished, tmp_path, name, da
 
 @pytest.mark.parametrize(("name", "damage"), [("progress.json", cut), ("counts-00000.npz", cut)])
 def test_a_damaged_run_is_not_gone_on_with(finished, tmp_path, name, damage):
-    copy = tmp_path / "copy"
-    shutil.copytree(finished[0], copy)
-    (path,) = copy.glob(f"counts/*/{name}")
-    damage(path)
+    copy = damaged(finished[0], tmp_path, name, damage)
     with pytest.raises(InputError) as caught:
         finished[1](copy)
     assert lacking(caught.value, name, "--restart") == []

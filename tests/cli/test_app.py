@@ -111,31 +111,14 @@ def test_a_fault_of_ours_is_exit_code_1_without_a_traceback(monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("error", "tokens"),
     [
+        (OSError(28, "No space left on device", "out/x"), ('"out/x"', "disk is full", "free space")),
+        (PermissionError(13, "Permission denied", "out"), ('"out"', "no permission", "change its")),
         (MemoryError(), ("memory", "ulimit -v")),
         (ImportError("libx.so: failed to map segment from shared object"), ("libx.so", "install", "ulimit -v")),
+        (ImportError(), ("library", "ulimit -v")),
     ],
 )
-def test_too_little_memory_is_the_machines_not_our_fault(monkeypatch, capsys, error, tokens):
-    from moeclip_med.cli import app as module
-
-    def fail(**_):
-        raise error
-
-    monkeypatch.setattr(module, "app", fail)
-    with pytest.raises(SystemExit) as ended:
-        module.main()
-    assert ended.value.code == 2
-    assert lacking(capsys.readouterr().err, *tokens) == []
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (OSError(28, "No space left on device", "out/x"), '"out/x": the disk is full; free space or choose another'),
-        (PermissionError(13, "Permission denied", "out"), '"out": no permission to read or write; change its'),
-    ],
-)
-def test_what_the_disk_refuses_is_bad_input(monkeypatch, capsys, error, sentence):
+def test_what_the_machine_refuses_is_not_our_fault(monkeypatch, capsys, error, tokens):
     from moeclip_med.cli import app as module
 
     def fail(**_):
@@ -146,4 +129,4 @@ def test_what_the_disk_refuses_is_bad_input(monkeypatch, capsys, error, sentence
         module.main()
 
     assert ended.value.code == 2
-    assert sentence in capsys.readouterr().err.replace("\n", " ")
+    assert lacking(capsys.readouterr().err.replace("\n", " "), *tokens) == []

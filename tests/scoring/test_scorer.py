@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from moeclip_transforms import ImageType, InputError, Plane, Volume
 from sentences import lacking
 
 from moeclip_med.model.outputs import NetworkOutput
-from moeclip_med.scoring import ResultArrays, score_volume
+from moeclip_med.scoring import ResultArrays, load_detector, score_volume
 from moeclip_med.scoring.detector import Detector
 from moeclip_med.weights import ScoreScale, Threshold
 
@@ -311,3 +312,11 @@ def test_what_is_no_volume_is_told_how_to_become_one(value):
 def test_a_name_is_no_detector(make_volume, blob):
     with pytest.raises(TypeError, match="load_detector"):
         score_volume(make_volume(blob), "lite")
+
+
+def test_a_process_that_was_forked_after_a_model_was_loaded_is_refused(make_volume, blob, monkeypatch):
+    monkeypatch.setattr("moeclip_med.engines.forked._first", [os.getpid() + 1])
+    with pytest.raises(RuntimeError, match="spawn"):
+        score_volume(make_volume(blob), make_detector())
+    with pytest.raises(RuntimeError, match="spawn"):
+        load_detector("lite")
