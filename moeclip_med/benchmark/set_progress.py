@@ -108,9 +108,12 @@ class SetProgress:
             InputError: It is damaged.
         """
         try:
-            return msgspec.json.decode((folder / PROGRESS_NAME).read_bytes(), type=SetProgress)
-        except (msgspec.DecodeError, ValueError) as error:
+            progress = msgspec.json.decode((folder / PROGRESS_NAME).read_bytes(), type=SetProgress)
+        except ValueError as error:
             raise damaged_run(folder / PROGRESS_NAME) from error
+        if progress.counts not in {"", f"counts-{progress.chunks - 1:05d}.npz"}:  # else a file elsewhere is meant
+            raise damaged_run(folder / PROGRESS_NAME)
+        return progress
 
 
 def damaged_run(file: Path) -> InputError:

@@ -204,7 +204,14 @@ def test_a_damaged_run_is_named_when_it_is_compared(finished, tmp_path, name, da
     assert lacking(caught.value, "damaged", "--restart") == []
 
 
-@pytest.mark.parametrize(("name", "damage"), [("progress.json", cut), ("counts-00000.npz", cut)])
+def name_another_file(path):
+    path.write_text(path.read_text().replace("counts-00000.npz", "../../../another.npz"))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("progress.json", cut), ("progress.json", name_another_file), ("counts-00000.npz", cut)],
+)
 def test_a_damaged_run_is_not_gone_on_with(finished, tmp_path, name, damage):
     copy = damaged(finished[0], tmp_path, name, damage)
     with pytest.raises(InputError) as caught:
