@@ -23,10 +23,9 @@ from moeclip_med.model.named_architectures import LITE_INPUTS, lite_architecture
 from moeclip_med.training.artefact import write_learned_model
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
-from moeclip_med.training.run_state import BEST_FILE, load_trained_state
 from moeclip_med.training.settings import LiteSettings, LossWeights
+from moeclip_med.training.start import start_from
 from moeclip_med.weights.loading import build_network
-from moeclip_med.weights.tensors import fingerprint
 
 if TYPE_CHECKING:
     from moeclip_med.model.architecture import Architecture
@@ -68,7 +67,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=LiteSettings.epochs)
     parser.add_argument("--fresh-every", type=int, default=LiteSettings.fresh_every)
     parser.add_argument("--first-round", type=int, default=0)
-    parser.add_argument("--start-from", type=Path, help="A run, from whose best checkpoint this one goes on.")
+    parser.add_argument("--start-from", action="append", default=[], help="A model, from whose weights it goes on.")
     parser.add_argument("--learning-rate", type=float, default=LiteSettings.learning_rate)
     parser.add_argument("--name", help="The run's folder under RUNS; VARIANT-SEED if not given.")
     parser.add_argument("--most-steps", type=int, help="Most steps per epoch.")
@@ -90,10 +89,7 @@ def main() -> None:
         normal_only=NORMAL_ONLY,
     )
     network, tower = build_network(architectures()[arguments.variant], seed=arguments.seed)
-    if arguments.start_from:
-        state = torch.load(arguments.start_from / BEST_FILE, map_location="cpu", weights_only=True)["network"]
-        load_trained_state(network, state)
-        settings = replace(settings, starts_from=fingerprint(state))
+    settings = replace(settings, starts_from=start_from(network, arguments.start_from))
     task = LiteTask(
         read_data(arguments.data), settings, arguments.output / "features", network=network, keeps_features=True
     )

@@ -57,6 +57,17 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         float | None,
         typer.Option(min=0.0, help="Learning rate of the optimizer, before it decays.", show_default="the recipe's"),
     ] = None,
+    crops: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training images per epoch (lite, duo, timm:).", show_default="the recipe's"),
+    ] = None,
+    start_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Model, by name or folder, whose learned weights the run starts from (lite, duo, timm:). "
+            "May be repeated; later ones replace what earlier ones gave."
+        ),
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the trained adapters.")] = "unspecified",
     terms: Annotated[
         list[str] | None, typer.Option(help="CATEGORY=TEXT: terms of use of a category's images. May be repeated.")
@@ -93,6 +104,8 @@ def train_command(  # noqa: PLR0913 - one parameter per option of the command
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        crops=crops,
+        start_from=tuple(start_from or ()),
         licence=licence,
         terms=read_terms(terms or []),
         precision=parse_precision(precision),

@@ -69,10 +69,17 @@ class FusedNetwork(nn.Module):
         return NetworkOutput(added_maps(self.architecture, maps), score, routing if want_routing else None)
 
     def forward_images(self, images: Tensor) -> tuple[TrainingOutput, ...]:
-        """Compute what the losses need from normalised images (B, 3, S, S), one output per member."""
+        """Compute what the losses need from normalised images (B, 3, S, S), one output per member.
+
+        Members that compare an image with its mirror image compute in float32 also where autocast is on: the
+        differences of alike features are too small for 8 bits.
+        """
         outputs: list[TrainingOutput] = []
+        mixed = torch.is_autocast_enabled(images.device.type)
         for member, seen in zip(self.members, member_images(self.architecture, images), strict=True):
-            outputs += cast("MoEClip", member).forward_images(seen)
+            network = cast("MoEClip", member)
+            with torch.autocast(images.device.type, enabled=mixed and not network.architecture.has_mirror):
+                outputs += network.forward_images(seen)
         return tuple(outputs)
 
     def learned_state(self) -> dict[str, Tensor]:

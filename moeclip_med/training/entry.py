@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from moeclip_med.industrial.datasets import IndustrialImage
     from moeclip_med.model.architecture import Architecture
+    from moeclip_med.model.fused import FusedNetwork
     from moeclip_med.model.network import MoEClip
     from moeclip_med.training.image_task import ImageTask
     from moeclip_med.training.lite import LiteTask
@@ -50,10 +51,14 @@ class TrainRequest:
         epochs: Passes over the images; None for the recipe's.
         batch_size: Images per step; None for the recipe's.
         learning_rate: AdamW's at the start; None for the recipe's.
+        crops: Training images per epoch, for lite, the model duo and timm's; None for the recipe's.
+        start_from: Models whose learned weights the run starts from, the later ones' over the earlier ones', for
+            lite, the model duo and timm's.
         licence: Licence of the trained adapters.
         terms: Terms of use of the images by category, where they are not known.
-        precision: "bf16-mixed" or "32-true"; None chooses: float32 for lite and the model duo, whose tokens are
-            differences of features; for other transformers mixed where the device computes in bf16, else float32.
+        precision: "bf16-mixed" or "32-true"; None chooses: float32 for lite, whose tokens are differences of
+            features; for all else mixed where the device computes in bf16, else float32. A network of lite's kind
+            within another computes in float32 always.
         device: "auto", "cpu", "cuda" or "mps".
         devices: Number of devices.
         workers: Processes that make training images beside the training, for the model duo and timm's.
@@ -70,6 +75,8 @@ class TrainRequest:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    crops: int | None = None
+    start_from: tuple[str, ...] = ()
     licence: str = "unspecified"
     terms: dict[str, str] = field(default_factory=dict)
     precision: Precision | None = None
@@ -139,6 +146,8 @@ def _check_options(request: TrainRequest) -> None:
         "--tower-weights": request.tower_weights is not None and is_lite,
         "--values": request.values != "paper" and not has_text,
         "--workers": request.workers > 0 and (is_lite or has_text),
+        "--crops": request.crops is not None and has_text,
+        "--start-from": bool(request.start_from) and has_text,
     }
     for option, is_given in unused.items():
         if is_given:
@@ -147,7 +156,7 @@ def _check_options(request: TrainRequest) -> None:
 
 def precision_of(request: TrainRequest) -> tuple[Precision, str]:
     """Return the precision of a training, and why."""
-    if request.recipe in {"lite", "duo"} and request.precision is None:
+    if request.recipe == "lite" and request.precision is None:
         return "32-true", "the recipe's own"
     return choose_precision(request.precision, request.device)
 
@@ -180,6 +189,18 @@ def _adapted(settings: AnySettings, request: TrainRequest) -> AnySettings:
     )
 
 
+def _begun(settings: LiteSettings, network: MoEClip | FusedNetwork, request: TrainRequest) -> LiteSettings:
+    """The settings of a network with learned prompts, which gets the values that the run starts from."""
+    from moeclip_med.training.start import start_from
+
+    return replace(
+        _adapted(settings, request),
+        normal_only=request.normal_only,
+        crops=settings.crops if request.crops is None else request.crops,
+        starts_from=start_from(network, request.start_from),
+    )
+
+
 def train_lite(
     request: TrainRequest,
     on_features: Callable[[int, int], None] | None,
@@ -191,8 +212,8 @@ def train_lite(
     from moeclip_med.training.settings import LiteSettings
     from moeclip_med.weights.loading import build_network
 
-    settings = _adapted(LiteSettings(normal_only=request.normal_only), request)
-    network, tower = build_network(lite_architecture(), seed=settings.seed)
+    network, tower = build_network(lite_architecture(), seed=request.seed)
+    settings = _begun(LiteSettings(), network, request)
     task = LiteTask(
         request.images,
         settings,
@@ -211,8 +232,8 @@ def train_images(request: TrainRequest, on_step: Callable[[int, int, float], Non
     from moeclip_med.weights.loading import build_network
 
     architecture = duo_architecture() if request.recipe == "duo" else timm_architecture(request.recipe)
-    settings = _adapted(replace(duo_settings(architecture.image_size), normal_only=request.normal_only), request)
-    network, tower = build_network(architecture, request.tower_weights, seed=settings.seed)
+    network, tower = build_network(architecture, request.tower_weights, seed=request.seed)
+    settings = _begun(duo_settings(architecture.image_size), network, request)
     task = ImageTask(request.images, settings, network, workers=request.workers)
     return _run(task, tower, request, request.recipe.removeprefix(TIMM_PREFIX), on_step)
 
