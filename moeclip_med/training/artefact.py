@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moeclip_med.model.architecture import FusedArchitecture
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.training.run_state import BEST_FILE, load_trained_state
 from moeclip_med.training.validation import central_square, held_out_normal_samples
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from moeclip_med.industrial.datasets import IndustrialImage
+    from moeclip_med.model.architecture import LearnedArchitecture
     from moeclip_med.training.lite import IndustrialTask
     from moeclip_med.training.run_state import TrainingProgress
     from moeclip_med.training.transformer import TransformerTask
@@ -112,28 +114,27 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
         training=_training(name, task, progress),
         initialization=describe_initialization(task.network.architecture),
         tower_sha256=tower.sha256,
-        notes=NOTES,
-        weak_kinds=WEAK_KINDS,
+        notes=model_notes(task.network.architecture),
     )
     save_model(folder, state, metadata)
     return folder
 
 
-NOTES = (
-    "Trained on industrial surfaces and synthetic defects only; it has never seen a medical image.",
-    "In grey images it takes what has a mirror twin for normal: lesions on the midline or on both sides may be missed.",
-    "Heads tilted by more than 12° or cut off raise false positives, for the same reason.",
-    "Of lesions of a few millimetres it finds few: on multiple sclerosis plain brightness finds more.",
-    "Typed prompts are ignored: its prompts are two learned vectors that know no object.",
-)
-
-WEAK_KINDS = {
-    "endoscopy": "lite was measured on ten endoscopy frames only; glints, folds and dark ends raise false positives.",
-    "oct": "lite was never measured on OCT; its training imitated layers in one image of twelve.",
-    "ct-lung": "lite was never measured on lung CT; vessels are likely to score high.",
-    "ct-soft-tissue": "lite was never measured on soft-tissue CT; its training imitated organs, not a whole body.",
-    "plain": "lite was never measured on photographs of skin or retina; its training imitated such surfaces.",
-}
+def model_notes(architecture: LearnedArchitecture) -> tuple[str, ...]:
+    """What the user of a freshly trained model should be told, one sentence each."""
+    members = architecture.members if isinstance(architecture, FusedArchitecture) else (architecture,)
+    notes = ["It was measured on no medical image when it was trained."]
+    if any(member.has_mirror for member in members):
+        notes += [
+            (
+                "Where an image has a mirror axis it takes what has a mirror twin for normal: lesions on the midline or "
+                "on both sides may be missed."
+            ),
+            "Heads tilted by more than 12° or cut off can raise false positives, for the same reason.",
+        ]
+    if all(member.prompts == "learned" for member in members):
+        notes.append("Typed prompts are ignored: its prompts are learned vectors that know no object.")
+    return tuple(notes)
 
 
 def write_transformer_model(
@@ -165,6 +166,7 @@ def write_transformer_model(
         training=_training(built.name, task, progress),
         initialization=describe_initialization(task.network.architecture),
         tower_sha256=built.tower_sha256,
+        notes=model_notes(task.network.architecture),
     )
     save_model(folder, state, metadata)
     return folder

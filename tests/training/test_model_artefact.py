@@ -11,7 +11,13 @@ from moeclip_transforms.errors import InputError
 
 from moeclip_med.cli.train import read_data, read_terms, train_command
 from moeclip_med.industrial.datasets import LayoutName, find_images
-from moeclip_med.training.artefact import scale_of_normals, training_data, write_learned_model
+from moeclip_med.model.named_architectures import (
+    dino_architecture,
+    duo_architecture,
+    lite_architecture,
+    paper_architecture,
+)
+from moeclip_med.training.artefact import model_notes, scale_of_normals, training_data, write_learned_model
 from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
 from moeclip_med.training.run_state import BEST_FILE
@@ -63,6 +69,19 @@ def test_model_folder_holds_the_best_checkpoint(industrial_folder, tiny_network,
     assert metadata.training["images_sha256"] == task.settings_json()["images"]["trained"]
     assert f"epoch {progress.best_epoch} of 2" in metadata.training["chosen"]
     assert {data.name for data in metadata.training_data} == {"tile", "plain"}
+    assert metadata.notes == model_notes(metadata.architecture)
+    assert not metadata.weak_kinds
+
+
+@pytest.mark.parametrize(
+    ("architecture", "told"), [(lite_architecture(), True), (duo_architecture(), True), (dino_architecture(), False)]
+)
+def test_the_notes_of_a_fresh_model_claim_nothing_that_was_not_measured(architecture, told):
+    notes = " ".join(model_notes(architecture))
+    assert "measured on no medical image" in notes
+    assert "prompts are ignored" in notes
+    assert ("mirror twin" in notes) == told
+    assert "prompts are ignored" not in " ".join(model_notes(paper_architecture()))
 
 
 def test_shipped_lite_says_what_it_was_made_of():
