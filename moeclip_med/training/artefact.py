@@ -43,7 +43,7 @@ MAXIMA_PERCENTILE = 95.0
 MEDIAN_SCORE = 0.02
 """The score that the median pixel of normal images gets."""
 
-VERSIONS = {"lite": "6", "duo": "1"}
+VERSIONS = {"lite": "6", "duo": "2"}
 """The version that a recipe's models get; others count from 1."""
 
 UNKNOWN_TERMS = "not stated when the model was trained"
