@@ -127,8 +127,8 @@ def model_notes(architecture: LearnedArchitecture) -> tuple[str, ...]:
     if any(member.has_mirror for member in members):
         notes += [
             (
-                "Where an image has a mirror axis it takes what has a mirror twin for normal: lesions on the midline or "
-                "on both sides may be missed."
+                "Where an image has a mirror axis it takes what has a mirror twin for normal: lesions on the midline "
+                "or on both sides may be missed."
             ),
             "Heads tilted by more than 12° or cut off can raise false positives, for the same reason.",
         ]

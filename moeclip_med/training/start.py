@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def start_from(network: MoEClip | FusedNetwork, names: Sequence[str]) -> str:
-    """Give a network the learned weights of models, the later ones' over the earlier ones'.
+    """Load the learned weights of models into a network, the later ones' over the earlier ones'.
 
     A model of one tower fills, in a network of several, the one with the same tower; of a model of several towers, a
     network of one takes that part. What no model has keeps its fresh initial values.
