@@ -89,7 +89,8 @@ def main() -> None:
         normal_only=NORMAL_ONLY,
     )
     network, tower = build_network(architectures()[arguments.variant], seed=arguments.seed)
-    settings = replace(settings, starts_from=start_from(network, arguments.start_from))
+    begin = start_from(network, arguments.start_from)
+    settings = replace(settings, starts_from=begin.sha256)
     task = LiteTask(
         read_data(arguments.data), settings, arguments.output / "features", network=network, keeps_features=True
     )
@@ -107,7 +108,7 @@ def main() -> None:
             print(f"{done}/{total} loss {loss:.3f} {time.perf_counter() - start:.0f} s", flush=True)
 
     progress = run_training(task, options, fabric, report)
-    write_learned_model(task, tower, folder, folder / "model", progress, licence=LICENCE)
+    write_learned_model(task, tower, folder, folder / "model", progress, licence=LICENCE, start=begin)
     print(json.dumps(vars(progress)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from moeclip_med.model.architecture import FusedArchitecture
 from moeclip_med.model.prompts import Prompts
 from moeclip_med.training.run_state import BEST_FILE, load_trained_state
+from moeclip_med.training.start import Start
 from moeclip_med.training.validation import central_square, held_out_normal_samples
 from moeclip_med.weights.metadata import (
     ModelMetadata,
@@ -84,6 +85,7 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
     name: str = "lite",
     licence: str,
     terms: Mapping[str, str] | None = None,
+    start: Start | None = None,
 ) -> Path:
     """Write the model folder of a run's best checkpoint, for a network with learned prompts.
 
@@ -96,11 +98,15 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
         name: What the model is called; also names its recipe.
         licence: Licence of the adapters.
         terms: Terms of use by category, where `KNOWN_DATA` does not know them.
+        start: What the training began with, whose images count as trained on too.
 
     Returns:
         `folder`.
     """
+    start = start or Start()
     state = _load_best(task, run)
+    data = {one.name: one for one in (*start.training_data, *training_data(task.trained, terms or {}))}
+    training = _training(name, task, progress) | ({"start": ", ".join(start.models)} if start.models else {})
     scale, threshold = measure_scale(task)
     metadata = ModelMetadata(
         name=name,
@@ -110,8 +116,8 @@ def write_learned_model(  # noqa: PLR0913 - what is known of a run
         threshold=threshold,
         licence=licence,
         tower_licence=tower.terms,
-        training_data=training_data(task.trained, terms or {}),
-        training=_training(name, task, progress),
+        training_data=tuple(data.values()),
+        training=training,
         initialization=describe_initialization(task.network.architecture),
         tower_sha256=tower.sha256,
         notes=model_notes(task.network.architecture),
@@ -240,6 +246,11 @@ def scale_of_normals(maps: NDArray[np.float32]) -> tuple[ScoreScale, float]:
     median = float(np.median(maps))
     spread = (centre - median) / float(np.log((1 - MEDIAN_SCORE) / MEDIAN_SCORE))
     return ScoreScale(centre, max(spread, 1e-3)), 0.5
+
+
+def data_name(category: str) -> str:
+    """What a category's images are called in the metadata."""
+    return KNOWN_DATA[category][0] if category in KNOWN_DATA else category
 
 
 def training_data(images: Iterable[IndustrialImage], terms: Mapping[str, str]) -> tuple[TrainingData, ...]:

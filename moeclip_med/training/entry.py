@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from moeclip_med.training.loop import Precision
     from moeclip_med.training.run_state import TrainingProgress
     from moeclip_med.training.settings import LiteSettings
+    from moeclip_med.training.start import Start
     from moeclip_med.training.transformer import TransformerSettings, TransformerTask
     from moeclip_med.weights.tower_weights import OpenedTower
 
@@ -189,16 +190,32 @@ def _adapted(settings: AnySettings, request: TrainRequest) -> AnySettings:
     )
 
 
-def _begun(settings: LiteSettings, network: MoEClip | FusedNetwork, request: TrainRequest) -> LiteSettings:
-    """The settings of a network with learned prompts, which gets the values that the run starts from."""
+def _begun(
+    settings: LiteSettings, network: MoEClip | FusedNetwork, request: TrainRequest
+) -> tuple[LiteSettings, Start]:
+    """The settings of a network with learned prompts, which gets the values that the run starts from.
+
+    Raises:
+        InputError: A model does not fit, or was trained on a category that is held out.
+    """
+    from moeclip_med.training.artefact import data_name
     from moeclip_med.training.start import start_from
 
-    return replace(
+    start = start_from(network, request.start_from)
+    known = {data.name for data in start.training_data}
+    if seen := [category for category in request.hold_out if data_name(category) in known]:
+        raise InputError(
+            f"--hold-out: {', '.join(seen)} cannot choose the checkpoint: the training starts from "
+            f"{', '.join(start.models)}, which was trained on it; "
+            "hold out another category, or start from another model."
+        )
+    settings = replace(
         _adapted(settings, request),
         normal_only=request.normal_only,
         crops=settings.crops if request.crops is None else request.crops,
-        starts_from=start_from(network, request.start_from),
+        starts_from=start.sha256,
     )
+    return settings, start
 
 
 def train_lite(
@@ -213,7 +230,7 @@ def train_lite(
     from moeclip_med.weights.loading import build_network
 
     network, tower = build_network(lite_architecture(), seed=request.seed)
-    settings = _begun(LiteSettings(), network, request)
+    settings, start = _begun(LiteSettings(), network, request)
     task = LiteTask(
         request.images,
         settings,
@@ -221,7 +238,7 @@ def train_lite(
         network=cast("MoEClip", network),
         on_features=on_features,
     )
-    return _run(task, tower, request, "lite", on_step)
+    return _run(task, tower, request, start, "lite", on_step)
 
 
 def train_images(request: TrainRequest, on_step: Callable[[int, int, float], None] | None) -> Path:
@@ -233,9 +250,9 @@ def train_images(request: TrainRequest, on_step: Callable[[int, int, float], Non
 
     architecture = duo_architecture() if request.recipe == "duo" else timm_architecture(request.recipe)
     network, tower = build_network(architecture, request.tower_weights, seed=request.seed)
-    settings = _begun(duo_settings(architecture.image_size), network, request)
+    settings, start = _begun(duo_settings(architecture.image_size), network, request)
     task = ImageTask(request.images, settings, network, workers=request.workers)
-    return _run(task, tower, request, request.recipe.removeprefix(TIMM_PREFIX), on_step)
+    return _run(task, tower, request, start, request.recipe.removeprefix(TIMM_PREFIX), on_step)
 
 
 def timm_architecture(recipe: str) -> Architecture:
@@ -269,6 +286,7 @@ def _run(
     task: LiteTask | ImageTask,
     tower: OpenedTower,
     request: TrainRequest,
+    start: Start,
     name: str,
     on_step: Callable[[int, int, float], None] | None,
 ) -> Path:
@@ -277,7 +295,15 @@ def _run(
     progress = _train(task, tower.sha256, request, on_step)
     model = request.folder / MODEL_FOLDER
     return write_learned_model(
-        task, tower, request.folder, model, progress, name=name, licence=request.licence, terms=request.terms
+        task,
+        tower,
+        request.folder,
+        model,
+        progress,
+        name=name,
+        licence=request.licence,
+        terms=request.terms,
+        start=start,
     )
 
 

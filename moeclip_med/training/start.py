@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moeclip_transforms.errors import InputError
@@ -20,11 +21,27 @@ if TYPE_CHECKING:
     from moeclip_med.model.architecture import LearnedArchitecture
     from moeclip_med.model.fused import FusedNetwork
     from moeclip_med.model.network import MoEClip
+    from moeclip_med.weights.metadata import TrainingData
 
 _log = logging.getLogger(__name__)
 
 
-def start_from(network: MoEClip | FusedNetwork, names: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with.
+
+    Attributes:
+        sha256: Of the learned weights it starts from; empty for fresh initial values.
+        models: The models as "name version", in the order in which they were loaded.
+        training_data: What those models were trained on: the weights carry its terms.
+    """
+
+    sha256: str = ""
+    models: tuple[str, ...] = ()
+    training_data: tuple[TrainingData, ...] = ()
+
+
+def start_from(network: MoEClip | FusedNetwork, names: Sequence[str]) -> Start:
     """Load the learned weights of models into a network, the later ones' over the earlier ones'.
 
     A model of one tower fills, in a network of several, the one with the same tower; of a model of several towers, a
@@ -35,14 +52,15 @@ def start_from(network: MoEClip | FusedNetwork, names: Sequence[str]) -> str:
         names: Models by name or folder.
 
     Returns:
-        SHA-256 of the learned weights that the training starts from; empty where no model is named.
+        What the training starts from; nothing where no model is named.
 
     Raises:
         InputError: A model is unknown or damaged, has another tower, or a tensor of another name or shape.
     """
     if not names:
-        return ""
+        return Start()
     fresh = set(network.learned_state())
+    models, data = [], dict[str, "TrainingData"]()
     for name in names:
         folder = find_folder(name)
         metadata = read_metadata(folder)
@@ -50,20 +68,25 @@ def start_from(network: MoEClip | FusedNetwork, names: Sequence[str]) -> str:
         taken = _fitting(state, metadata.architecture, network, name)
         network.load_state_dict(taken, strict=False)
         fresh -= set(taken)
+        models.append(f"{metadata.name} {metadata.version}")
+        data = {one.name: one for one in metadata.training_data} | data
     _log.info("start from %s; tensors with fresh values: %s", ", ".join(names), ", ".join(sorted(fresh)) or "none")
-    return fingerprint(network.learned_state())
+    return Start(fingerprint(network.learned_state()), tuple(models), tuple(data.values()))
 
 
 def _fitting(state: dict[str, Tensor], source: object, network: MoEClip | FusedNetwork, name: str) -> dict[str, Tensor]:
     """A model's learned weights under the names that the network has for them."""
     if not isinstance(source, (Architecture, FusedArchitecture)):
         raise InputError(f'--start-from: model "{name}" has no learned weights; name a trained model.')
-    parts = _parts(source)
-    places = {architecture.tower: prefix for prefix, architecture in _parts(network.architecture).items()}
-    taken = {
-        places[architecture.tower] + key.removeprefix(prefix): tensor
+    parts, wanted_parts = _parts(source), _parts(network.architecture)
+    places = {
+        prefix: found
         for prefix, architecture in parts.items()
-        if architecture.tower in places
+        if (found := _place(prefix, architecture, wanted_parts)) is not None
+    }
+    taken = {
+        places[prefix] + key.removeprefix(prefix): tensor
+        for prefix in places
         for key, tensor in state.items()
         if key.startswith(prefix)
     }
@@ -75,6 +98,12 @@ def _fitting(state: dict[str, Tensor], source: object, network: MoEClip | FusedN
             "name a model of the same recipe, or of one of its towers."
         )
     return taken
+
+
+def _place(prefix: str, architecture: Architecture, wanted: dict[str, Architecture]) -> str | None:
+    """The prefix of the network with the same tower, at the same place where there are several; None without one."""
+    fitting = [name for name, one in wanted.items() if one.tower == architecture.tower]
+    return prefix if prefix in fitting else next(iter(fitting), None)
 
 
 def _parts(architecture: LearnedArchitecture) -> dict[str, Architecture]:

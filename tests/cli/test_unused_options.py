@@ -23,6 +23,8 @@ from moeclip_med.training.entry import TrainRequest, train
         ("duo", {"values": "released"}, "--values"),
         ("timm:vit_tiny.x", {"values": "released"}, "--values"),
         ("vit-l-14-336", {"workers": 2}, "--workers"),
+        ("vit-l-14-336", {"crops": 100}, "--crops"),
+        ("vit-l-14-336", {"start_from": ("lite",)}, "--start-from"),
         ("vit-l-14-336", {"normal_only": ("a",)}, "--normal-only"),
     ],
 )

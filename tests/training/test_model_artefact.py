@@ -22,7 +22,9 @@ from moeclip_med.training.lite import LiteTask
 from moeclip_med.training.loop import RunOptions, make_fabric, run_training
 from moeclip_med.training.run_state import BEST_FILE
 from moeclip_med.training.settings import LiteSettings
+from moeclip_med.training.start import Start
 from moeclip_med.training.validation import areas, fraction, selection_score
+from moeclip_med.weights.metadata import TrainingData
 from moeclip_med.weights.registry import NAMED_MODELS
 from moeclip_med.weights.store import read_adapters, read_metadata
 from moeclip_med.weights.tower_weights import OpenedTower
@@ -58,7 +60,8 @@ def test_model_folder_holds_the_best_checkpoint(industrial_folder, tiny_network,
     task = LiteTask(images, settings, tmp_path / "features", network=tiny_network(4))
     options = RunOptions(tmp_path, 4, task.settings_json(), "32-true", "cpu")
     progress = run_training(task, options, make_fabric(options))
-    folder = write_learned_model(task, TOWER, tmp_path, tmp_path / "model", progress, licence="Apache-2.0")
+    start = Start("0" * 64, ("earlier 3",), (TrainingData("older", "CC BY-NC 4.0"),))
+    folder = write_learned_model(task, TOWER, tmp_path, tmp_path / "model", progress, licence="Apache-2.0", start=start)
     metadata = read_metadata(folder)
     best = torch.load(tmp_path / BEST_FILE, weights_only=True)["network"]
     for name, tensor in read_adapters(folder, metadata).items():
@@ -68,7 +71,8 @@ def test_model_folder_holds_the_best_checkpoint(industrial_folder, tiny_network,
     assert "95th percentile" in metadata.threshold.source
     assert metadata.training["images_sha256"] == task.settings_json()["images"]["trained"]
     assert f"epoch {progress.best_epoch} of 2" in metadata.training["chosen"]
-    assert {data.name for data in metadata.training_data} == {"tile", "plain"}
+    assert {data.name for data in metadata.training_data} == {"older", "tile", "plain"}
+    assert metadata.training["start"] == "earlier 3"
     assert metadata.notes == model_notes(metadata.architecture)
     assert not metadata.weak_kinds
 

@@ -16,9 +16,9 @@ from moeclip_med.model.named_architectures import lite_architecture
 from moeclip_med.model.network import MoEClip
 from moeclip_med.training import entry
 from moeclip_med.training.entry import TrainRequest
-from moeclip_med.training.start import start_from
+from moeclip_med.training.start import Start, start_from
 from moeclip_med.weights.loading import build_network, load_model
-from moeclip_med.weights.metadata import ModelMetadata, Threshold, uncalibrated_scale
+from moeclip_med.weights.metadata import ModelMetadata, Threshold, TrainingData, uncalibrated_scale
 from moeclip_med.weights.store import save_model
 
 
@@ -31,6 +31,7 @@ def saved(tmp_path, tiny_network):
             tensor.fill_(value)
         scale = uncalibrated_scale(network.architecture)
         metadata = ModelMetadata(name, "1", network.architecture, scale, Threshold(0.5, "a test"), "Apache-2.0")
+        metadata = replace(metadata, training_data=(TrainingData(f"of {name}", "CC0-1.0"),))
         save_model(tmp_path / name, network.learned_state(), metadata)
         return str(tmp_path / name)
 
@@ -49,20 +50,27 @@ def fused(*members):
 
 
 def values(network):
-    return {float(tensor.unique()) for tensor in network.learned_state().values() if tensor.unique().numel() == 1}
+    return {value for tensor in network.learned_state().values() for value in tensor.unique().tolist()}
 
 
 def test_each_network_takes_the_weights_of_its_tower_the_last_named_over_those_before(saved, tiny_network):
     both = saved("both", fused(of_tower(tiny_network(1), "first"), of_tower(tiny_network(1), "second")), 3.0)
     one = saved("one", of_tower(tiny_network(1), "first"), 5.0)
     network = fused(of_tower(tiny_network(0), "first"), of_tower(tiny_network(0), "second"))
-    digest = start_from(network, (both, one))
+    begin = start_from(network, (both, one))
     assert [values(member) for member in network.members] == [{5.0}, {3.0}]
-    assert len(digest) == 64
+    assert len(begin.sha256) == 64
+    assert begin.models == ("both 1", "one 1")
+    assert {data.name for data in begin.training_data} == {"of both", "of one"}
     alone = of_tower(tiny_network(0), "second")
     start_from(alone, (both,))
     assert values(alone) == {3.0}
-    assert start_from(network, ()) == ""
+    assert start_from(network, ()) == Start()
+    alike = fused(tiny_network(0), tiny_network(0))  # two networks of one tower keep their places
+    source = fused(tiny_network(1), tiny_network(1))
+    folder = saved("alike", source, 1.0)
+    start_from(alike, (folder,))
+    assert [values(member) for member in alike.members] == [{1.0}, {1.0}]
 
 
 def test_a_model_of_another_tower_or_shape_is_refused_and_named(saved, tiny_network):
@@ -95,6 +103,14 @@ def test_lite_starts_from_the_shipped_model_and_the_run_records_it(industrial_fo
     assert all(torch.equal(state[key], fresh[key]) for key in state.keys() - shipped.keys())
     assert len(task.settings.starts_from) == 64
     assert task.settings.steps_per_epoch == 2
+
+
+def test_a_held_out_category_that_the_start_was_trained_on_is_refused(industrial_folder, tmp_path):
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
+    renamed = tuple(replace(one, category="pcb") if one.category == "board" else one for one in images)
+    with pytest.raises(InputError) as caught:
+        entry.train(TrainRequest("lite", renamed, tmp_path, hold_out=("pcb",), start_from=("lite",)))
+    assert not lacking(caught.value, "--hold-out", "pcb", "lite 5", "trained on it", "hold out another")
 
 
 def test_a_network_that_compares_with_its_mirror_image_is_trained_in_float32(tiny_network, monkeypatch):
