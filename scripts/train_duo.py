@@ -185,7 +185,7 @@ class Run:
         """One step of the optimizer."""
         optimizer = self.task.optimizer
         for group in optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = group["initial_lr"] * 0.5 * (1 + math.cos(math.pi * done))
         torch.manual_seed(self.seed * 1_000_003 + number)
         images, masks, kinds = (part.to(self.device, non_blocking=True) for part in batch)
         losses, output = self.task.losses(self.network, (images, masks, kinds))

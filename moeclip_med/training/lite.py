@@ -76,9 +76,8 @@ class IndustrialTask:
         self.mix = training_mix(self.trained, settings, size)
         self.held_normals = held_normals + tuple(image for image in self.held_out if image.is_normal)
         self.validation_mix = held_out_mix(held_normals, size)
-        learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            learned, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            parameter_groups(network, settings), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.steps_per_epoch, self.epochs = settings.steps_per_epoch, settings.epochs
         self.scheduler: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
@@ -230,6 +229,15 @@ class LiteTask(IndustrialTask):
             loss_side=self.settings.loss_side,
             on_done=self.on_features,
         )
+
+
+def parameter_groups(network: MoEClip | FusedNetwork, settings: LiteSettings) -> list[dict[str, Any]]:
+    """What the optimizer learns: the axis gate faster than the rest, which has many more weights."""
+    learned = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    gate = [parameter for name, parameter in learned.items() if "axis_gate." in name]
+    rest = [parameter for name, parameter in learned.items() if "axis_gate." not in name]
+    groups: list[dict[str, Any]] = [{"params": rest}]
+    return [*groups, {"params": gate, "lr": settings.learning_rate * settings.gate_speed}] if gate else groups
 
 
 def training_mix(trained: Sequence[IndustrialImage], settings: LiteSettings, size: int) -> Mix:

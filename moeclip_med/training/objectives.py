@@ -68,15 +68,16 @@ def _map_losses(margin: Tensor, target: Tensor, weights: LossWeights) -> dict[st
 
 
 def axis_loss(logits: Tensor, kinds: Tensor) -> Tensor:
-    """Cross-entropy of the gate: mirror-symmetric composites have an axis, all others none.
+    """Cross-entropy of the gate: mirror-symmetric composites have an axis; tubes, organs, surfaces and crops have none.
 
-    Bodies are skipped: their outline has an axis and their contents have none, so the map's losses decide.
+    Both sides count the same, however often the mix draws them. Bodies and layers are skipped: their outline often has
+    an axis and their contents have none, so the map's losses decide.
 
     Args:
         logits: (B,).
         kinds: (B,) `SampleKind`.
     """
-    counted = (kinds != SampleKind.BODY).float()
-    has_axis = (kinds == SampleKind.SYMMETRIC).float()
-    losses = functional.binary_cross_entropy_with_logits(logits, has_axis, reduction="none")
-    return (losses * counted).sum() / counted.sum().clamp_min(1.0)
+    has_axis = kinds == SampleKind.SYMMETRIC
+    has_none = ~(has_axis | (kinds == SampleKind.BODY) | (kinds == SampleKind.LAYERED))
+    losses = functional.binary_cross_entropy_with_logits(logits, has_axis.float(), reduction="none")
+    return torch.stack([(losses * side).sum() / side.sum().clamp_min(1) for side in (has_axis, has_none)]).mean()

@@ -46,6 +46,8 @@ class LiteSettings:
         batch_size: Images per step, over all processes.
         most_steps: Most steps per epoch, where an epoch should not show all of its crops.
         learning_rate: AdamW's, at the start of the cosine.
+        gate_speed: How many times faster the axis gate learns: AdamW moves a weight by no more than the learning rate
+            a step, and so few weights on cues between -1 and 1 stayed near their initial values with 1.
         weight_decay: AdamW's.
         losses: Factors of the auxiliary losses.
         loss_side: Side of the grid on which maps and masks are compared.
@@ -67,6 +69,7 @@ class LiteSettings:
     batch_size: int = 16
     most_steps: int | None = None
     learning_rate: float = 1e-3
+    gate_speed: float = 20.0
     weight_decay: float = 1e-4
     losses: LossWeights = field(default_factory=LossWeights)
     loss_side: int = 64

@@ -86,12 +86,36 @@ def test_the_sum_of_logits_is_what_the_fused_loss_sees(tiny_network):
     assert together["fused"] != together["fused_1"]
 
 
-def test_the_gate_is_told_which_composites_have_an_axis_and_nothing_of_bodies():
-    kinds = torch.tensor([SampleKind.SYMMETRIC, SampleKind.TUBE, SampleKind.BODY])
-    right, wrong = torch.tensor([4.0, -4.0, 9.0]), torch.tensor([-4.0, 4.0, 9.0])
+def test_the_gate_is_told_which_composites_have_an_axis_and_nothing_of_bodies_and_layers():
+    kinds = torch.tensor([SampleKind.SYMMETRIC, SampleKind.TUBE, SampleKind.BODY, SampleKind.LAYERED])
+    right, wrong = torch.tensor([4.0, -4.0, 9.0, 9.0]), torch.tensor([-4.0, 4.0, 9.0, 9.0])
     assert axis_loss(right, kinds) < 0.05
     assert axis_loss(wrong, kinds) > 3
-    assert axis_loss(right, kinds) == axis_loss(right * torch.tensor([1, 1, -1]), kinds)
+    assert axis_loss(right, kinds) == axis_loss(right * torch.tensor([1, 1, -1, -1]), kinds)
+
+
+def test_a_kind_that_is_drawn_more_often_does_not_tip_the_gate():
+    few = torch.tensor([SampleKind.SYMMETRIC, SampleKind.TUBE])
+    many = torch.tensor([SampleKind.SYMMETRIC] + 9 * [SampleKind.TUBE])
+    logits = torch.tensor([1.0, 3.0])
+    torch.testing.assert_close(axis_loss(logits[[0] + 9 * [1]], many), axis_loss(logits, few))
+    assert axis_loss(logits[1:], few[1:]) > 0, "a batch of one side alone"
+
+
+def test_the_gate_learns_within_the_steps_of_a_short_run(industrial_folder, tiny_network):
+    """Its few weights take AdamW's small steps: at the speed of the rest it stayed at one half for every image."""
+    images = find_images(industrial_folder, LayoutName.INDUSTRIAL)
+    task = ImageTask(images, SETTINGS, tiny_network(0))
+    gate = task.network.axis_gate
+    cues = torch.tensor([[0.9, 0.9, 1.0, 0.1, 0.0], [0.1, 0.4, 1.0, 0.1, 0.0]])
+    kinds = torch.tensor([SampleKind.SYMMETRIC, SampleKind.REAL])
+    for _ in range(150):
+        task.optimizer.zero_grad()
+        axis_loss(gate(cues), kinds).backward()
+        task.optimizer.step()
+    with_axis, without = gate(cues).sigmoid().tolist()
+    assert with_axis > 0.9
+    assert without < 0.1
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
