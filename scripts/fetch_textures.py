@@ -6,7 +6,7 @@ Writes FOLDER/terrain/*.png and FOLDER/terrain.terms.txt. The package `0ad-data`
 terrain textures of the game 0 A.D. (Wildfire Games, 2010, CC BY-SA 3.0). It is fetched with `apt-get download`, so that
 apt checks its signature, and its SHA-256 is compared with the one that was looked at. Nothing of it is committed.
 
-Left out: maps of normals and of gloss, textures under 256 pixels, flat ones, and all but one of those that look alike.
+Skipped: maps of normals and of gloss, textures under 256 pixels, flat ones, and all but one of those that look alike.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CATEGORY = "terrain"
 TERMS = f"""Terrain textures of the game 0 A.D., (c) 2010 Wildfire Games.
 Terms: Creative Commons Attribution-ShareAlike 3.0, https://creativecommons.org/licenses/by-sa/3.0/
 Source: Debian package {PACKAGE} {VERSION} (main), usr/share/doc/{PACKAGE}/copyright.
-Changes: converted from DDS to PNG; transparency left out.
+Changes: converted from DDS to PNG; transparency dropped.
 """
 
 SMALLEST = 256
@@ -131,7 +131,7 @@ def textures(archive: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def distinct(found: Iterator[tuple[str, Image.Image]]) -> Iterator[tuple[str, Image.Image]]:
-    """Leave out what looks like an earlier one."""
+    """Skip what looks like an earlier one."""
     kept: list[NDArray[np.float32]] = []
     for name, image in found:
         thumbnail = np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), dtype=np.float32)
