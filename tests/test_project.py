@@ -6,9 +6,11 @@ import ast
 import re
 import tomllib
 from collections import Counter
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from rattler_build import Stage0Recipe, VariantConfig
 
@@ -53,6 +55,20 @@ def test_versions_agree(file, pattern):
 
 def test_every_direct_dependency_is_pinned():
     assert not sorted(set(floors()) - set(pins("constraints.txt")))
+
+
+def test_every_pinned_package_runs_on_the_oldest_python_that_is_promised():
+    """Debian 12 has Python 3.11.2: a pin that asks for 3.11.5 stops the installation there."""
+    pinned = pins("constraints.txt")
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
+    refusing = {
+        package.name: wanted
+        for package in distributions()
+        if pinned.get(normal(package.name)) == package.version
+        and (wanted := package.metadata.get("Requires-Python"))
+        and not SpecifierSet(wanted).contains(oldest)
+    }
+    assert not refusing
 
 
 def test_the_lowest_versions_are_those_that_are_promised():
