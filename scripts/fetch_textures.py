@@ -37,6 +37,7 @@ ARCHIVE = "./usr/share/games/0ad/mods/public/public.zip"
 TEXTURES = "art/textures/terrain/types/"
 NO_PHOTOGRAPH = ("_norm.", "_spec.")
 CATEGORY = "terrain"
+SHORT_TERMS = f"CC BY-SA 3.0, Wildfire Games 2010, Debian package {PACKAGE} {VERSION}"
 TERMS = f"""Terrain textures of the game 0 A.D., (c) 2010 Wildfire Games.
 Terms: Creative Commons Attribution-ShareAlike 3.0, https://creativecommons.org/licenses/by-sa/3.0/
 Source: Debian package {PACKAGE} {VERSION} (main), usr/share/doc/{PACKAGE}/copyright.
@@ -65,7 +66,7 @@ def main() -> None:
         archive = Path(folder) / "public.zip"
         extract(package, archive)
         count = write(archive, options.folder)
-    print(f"{count} textures in {options.folder / CATEGORY}")
+    print(f'{count} textures in {options.folder / CATEGORY}; train with --terms "{CATEGORY}={SHORT_TERMS}"')
 
 
 def download(folder: Path) -> Path:

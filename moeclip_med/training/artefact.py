@@ -69,11 +69,6 @@ KNOWN_DATA: Mapping[str, tuple[str, str, str]] = {
     ),
     "concrete": ("Concrete surface cracks", "CC BY 4.0", "https://data.mendeley.com/datasets/6x4dzzrs2h"),
     "crack_pothole": ("Cracks and potholes", "CC BY 4.0", "https://data.mendeley.com/datasets/t576ydh9v8"),
-    "terrain": (
-        "Terrain textures of 0 A.D.",
-        "CC BY-SA 3.0 (Wildfire Games 2010)",
-        "Debian package 0ad-data 0.0.26-1, by scripts/fetch_textures.py",
-    ),
     "aluminium": ("Aluminium surface defects", "CC BY 4.0", "https://doi.org/10.6084/m9.figshare.27778473"),
     "leather": ("MVTec AD, leather", "CC BY-NC-SA 4.0", "https://www.mvtec.com/company/research/datasets/mvtec-ad"),
 }
