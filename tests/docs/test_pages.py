@@ -116,7 +116,7 @@ def test_options_of_commands_exist(page, monkeypatch):
     blocks = re.findall(r"^```(?:sh|text)\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     for line in (line for block in blocks for line in lines_of(block.replace("\\\n", " "))):
         if line.startswith("moeclip-med "):
-            options_fit(re.sub(r"[][]|…", "", line).split()[1:])
+            options_fit(shlex.split(re.sub(r"[][]|…", "", line))[1:])
 
 
 def test_only_known_languages_are_used():
