@@ -46,6 +46,7 @@ class ScoreSettings:
         time_point: Which time point of a 4-D series, from 0.
         batch_size: Slices per batch; the scorer's default if None.
         min_volume_ml: How much of a finding has to reach the threshold, ml; the scorer's rule if None.
+        every_slice: Let the network see each slice, also where some are enough.
         dicom: What the user chose about DICOM results.
     """
 
@@ -56,6 +57,7 @@ class ScoreSettings:
     time_point: int = 0
     batch_size: int | None = None
     min_volume_ml: float | None = None
+    every_slice: bool = False
     dicom: DicomOptions = field(default_factory=DicomOptions)
 
 
@@ -122,6 +124,7 @@ def score_series(
         on_slices=on_slices,
         batch_size=settings.batch_size,
         min_volume_ml=settings.min_volume_ml,
+        every_slice=settings.every_slice,
     )
     _tell("scored", started, findings=len(anomaly.findings), engine=detector.engine.name)
     started = time.perf_counter()

@@ -1,9 +1,10 @@
-"""Choose the width of the filter along the slices on simulated stacks.
+"""Choose the width of the filter along the slices, and which slices to score, on simulated stacks.
 
     python scripts/choose_volume_settings.py --data INDUSTRIAL_FOLDER --model lite --output FILE.json
 
 No medical image is looked at. For each spacing, every n-th slice of the same stacks (1 mm apart) is scored; each width
-of the Gaussian is evaluated by the pixel AP and AUROC over all slices. `choose_volume_threshold.py` is for thresholds.
+of the Gaussian is evaluated by the pixel AP and AUROC over all slices. Then every n-th slice is scored at the width
+that ships, the filter fills those between, and all voxels count. `choose_volume_threshold.py` is for thresholds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from moeclip_med.scoring import load_detector, score_volume
 from moeclip_med.scoring.through_plane import LARGEST_GAP, SIGMA_MM, ThroughPlaneFilter
 
 SPACINGS = (1, 2, 3, 5)
+GAPS = (1, 2, 3, 4, 5)
 SIGMAS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
 SIZE, SLICES, LEVELS = 192, 96, 8192
 
@@ -50,10 +52,7 @@ def main() -> None:
         raws.append(score_volume(volume, detector, keep_raw=True, through_plane_mm=0.0).raw.transpose(2, 1, 0))
         masks.append(made.defect)
         print(f"stack {number + 1} of {options.with_defects}", flush=True)
-    widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS if raws]
-    for found in widths:
-        line = "spacing {spacing} mm, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, per stack {mean_ap:.2f}"
-        print(line.format(**found), flush=True)
+    widths, gaps = tables(raws, masks)
     content = {
         "model": detector.metadata.name,
         "version": detector.metadata.version,
@@ -62,23 +61,35 @@ def main() -> None:
         "largest_gap": LARGEST_GAP,
         "slices": SLICES,
         "widths": widths,
+        "gaps": gaps,
     }
     options.output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def row(raws, masks, spacing, sigma):  # noqa: ANN001, ANN201
-    """One line of the table of widths: all voxels together, and the mean of the AP of each stack."""
+def tables(raws, masks):  # noqa: ANN001, ANN201
+    """Both tables, printed as they come: by width, and by the distance between the slices that are scored."""
+    widths = [row(raws, masks, spacing, sigma) for spacing in SPACINGS for sigma in SIGMAS if raws]
+    gaps = [row(raws, masks, 1, SIGMA_MM, gap, first) for gap in GAPS for first in range(gap) if raws]
+    return widths, gaps
+
+
+def row(raws, masks, spacing, sigma, gap=1, first=0):  # noqa: ANN001, ANN201
+    """One line of a table, also printed: all voxels together, and the mean of the AP of each stack."""
     values, labels, each = [], [], []
     for raw, mask in zip(raws, masks, strict=True):
         thin = np.ascontiguousarray(raw[::spacing])
-        along = ThroughPlaneFilter(np.arange(len(thin)) * float(spacing), sigma)
-        final = [*along.add(range(len(thin)), thin), *along.flush()]
+        scored = np.unique([0, *range(first, len(thin), gap), len(thin) - 1])
+        along = ThroughPlaneFilter(np.arange(len(thin)) * float(spacing), sigma, scored)
+        final = [*along.add(scored.tolist(), thin[scored]), *along.flush()]
         values.append(np.stack([one.raw for one in sorted(final, key=lambda one: one.index)]).ravel())
         labels.append(mask[::spacing].ravel())
         if labels[-1].any():
             each.append(evaluate(values[-1], labels[-1])["ap"])
     found = evaluate(np.concatenate(values), np.concatenate(labels))
-    return {"spacing": spacing, "sigma": sigma, **found, "mean_ap": float(np.mean(each))}
+    found |= {"spacing": spacing, "sigma": sigma, "gap": gap, "first": first, "mean_ap": float(np.mean(each))}
+    line = "{spacing} mm, 1 in {gap} from {first}, sigma {sigma} mm: AUROC {auroc:.2f}, AP {ap:.2f}, each {mean_ap:.2f}"
+    print(line.format(**found), flush=True)
+    return found
 
 
 def evaluate(scores, truth):  # noqa: ANN001, ANN201

@@ -270,6 +270,7 @@ def settings_that_matter(settings: BatchSettings) -> dict[str, Any]:
         "threshold": score.threshold,
         "time point": score.time_point,
         "min volume": score.min_volume_ml,
+        "every slice": score.every_slice,
         "results": sorted(str(fmt) for fmt in score.formats),
         "segmentation": score.dicom.segmentation.value,
         "finding site": None if score.dicom.finding_site is None else str(score.dicom.finding_site),

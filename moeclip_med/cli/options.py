@@ -68,6 +68,9 @@ MinVolumeOption = Annotated[
         show_default="0.1 or, if less, 1/20 000 of the image",
     ),
 ]
+EverySliceOption = Annotated[
+    bool, typer.Option("--every-slice", help="Score each slice, also where they lie so close that some are enough.")
+]
 PromptOption = Annotated[
     str | None, typer.Option(help='What the image shows, e.g. "brain MRI"; needs a model with a text tower.')
 ]

@@ -23,6 +23,7 @@ from moeclip_med.cli.options import (
     AbnormalOption,
     DeviceOption,
     EngineOption,
+    EverySliceOption,
     FindingSiteOption,
     FollowLinksOption,
     InputArgument,
@@ -72,6 +73,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
         typer.Option(min=0.0, max=1.0, help="Score that a finding reaches.", show_default="the model's"),
     ] = None,
     min_volume: MinVolumeOption = None,
+    every_slice: EverySliceOption = False,
     prompt: PromptOption = None,
     normal: NormalOption = None,
     abnormal: AbnormalOption = None,
@@ -114,7 +116,14 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
             tower_weights=tower_weights,
         )
         settings = ScoreSettings(
-            formats, plane, preset, threshold, batch_size=batch_size, min_volume_ml=min_volume, dicom=dicom
+            formats,
+            plane,
+            preset,
+            threshold,
+            batch_size=batch_size,
+            min_volume_ml=min_volume,
+            every_slice=every_slice,
+            dicom=dicom,
         )
         code = _score_all(source, list_jobs(chosen, wanted, output), detector, settings, quiet=quiet)
         return code or exit_code_of(source)

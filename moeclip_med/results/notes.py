@@ -37,6 +37,10 @@ _REPLANED = (
     "The slices were acquired in the {acquired} plane and scored in {scored} slices, which hold both sides of the "
     "body; --plane {acquired} scores them as acquired."
 )
+_SOME_SLICES = (
+    "{scored} of {total} slices were scored: they lie close together, and the filter along the slices (standard "
+    "deviation {sigma:.2g} mm) gives the others their scores; --every-slice scores each."
+)
 
 _FRAMES_LEFT_OUT = (
     "The DICOM segmentation omits frames without a finding, since all of them would fill more than 128 MiB; "
@@ -65,6 +69,11 @@ def _uncalibrated(anomaly: AnomalyVolume) -> str:
         f"{UNCALIBRATED} ({anomaly.record.settings.threshold_source}): calibrate the model on healthy "
         "cases of your own before relying on findings."
     )
+
+
+def _some_slices(anomaly: AnomalyVolume) -> str:
+    outcome, sigma = anomaly.record.outcome, anomaly.record.settings.through_plane_mm
+    return _SOME_SLICES.format(scored=outcome.slices_scored, total=outcome.slices_total, sigma=sigma)
 
 
 def _too_small(count: int, smallest_ml: float | None) -> str:
@@ -113,6 +122,8 @@ def _scoring_notes(anomaly: AnomalyVolume) -> list[str]:
         notes.append(outcome.weak_kind_warning)
     if outcome.regions_too_small:
         notes.append(_too_small(outcome.regions_too_small, anomaly.record.settings.smallest_finding_ml))
+    if anomaly.scored is None and outcome.slices_scored < outcome.slices_total:
+        notes.append(_some_slices(anomaly))
     if anomaly.scored is not None:
         share = float(np.mean(anomaly.scored))
         notes.append(f"Scoring was stopped early: {share:.0%} of the voxels have a score, the others are 0.")

@@ -163,8 +163,9 @@ class OutcomeRecord:
     """What came of it.
 
     Attributes:
-        slices_scored: Slices scored, all planes counted; fewer than `slices_total` after a cancel.
-        slices_total: Slices there were.
+        slices_scored: Slices that the network saw, all planes counted: fewer than `slices_total` after a cancel, and
+            where slices lie so close together that some are enough.
+        slices_total: Slices there were, all planes counted.
         regions_too_small: Regions above the threshold that are not listed, being too small.
         weak_kind_warning: What the model's metadata say of this image type, or "".
         seconds: Time from the volume in memory to the findings.

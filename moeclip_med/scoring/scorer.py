@@ -32,6 +32,7 @@ from moeclip_med.scoring.through_plane import (
     ThroughPlaneFilter,
     sigma_for,
     slice_positions,
+    slices_to_score,
 )
 
 if TYPE_CHECKING:
@@ -51,12 +52,13 @@ class SliceScores:
     Attributes:
         view: The plane being scored.
         indices: The slices whose scores are new, as indices of the view: first those that are provisional, since
-            neighbours that count are still to come, then those that are final for this plane.
+            neighbours that count are still to come, then those that are final for this plane. A slice that the
+            network does not see has the provisional scores of the nearest one that it sees.
         n_provisional: How many of them are provisional.
         scores: (slice, rows, columns) float32, 0 to 1, in the view's orientation; where planes are fused, the fused
             scores so far.
-        done: Slices scored so far, all planes counted.
-        total: Slices to score, all planes counted.
+        done: Slices that the network has seen so far, all planes counted.
+        total: Slices that it has to see, all planes counted.
     """
 
     view: SliceView
@@ -95,6 +97,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
     into: ResultArrays | None = None,
     run_id: str | None = None,
     through_plane_mm: float = SIGMA_MM,
+    every_slice: bool = False,
     min_volume_ml: float | None = None,
 ) -> AnomalyVolume:
     """Score a volume.
@@ -108,14 +111,16 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         threshold: The score that a finding reaches; the model's own if None.
         keep_raw: Keep the network's unbounded map as well.
         keep_routing: Keep which expert each patch took (of the first plane scored).
-        order: Slice indices in the order to score them (the slice on screen first); others follow. From the first
-            to the last if None. Applies to the first plane.
+        order: Slice indices in the order to score them (the slice on screen first), or the nearest ones that the
+            network sees; others follow. From the first to the last if None. Applies to the first plane.
         on_slices: Called after each batch.
         should_stop: Asked before each batch; True ends the run and keeps what was scored.
         batch_size: Slices per batch; what suits the engine if None.
         into: Arrays to hold the result, its scores filled batch by batch; new ones if None.
         run_id: The run's identifier, where the caller made one; a new one if None.
         through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm (`through_plane`); 0 for none.
+        every_slice: Let the network see each slice, also where they lie so close together that some are enough for
+            the Gaussian (`slices_to_score`).
         min_volume_ml: Regions of which less reaches the threshold are not listed; `smallest_volume` says what None is.
 
     Returns:
@@ -141,6 +146,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
         keep_raw=keep_raw,
         keep_routing=keep_routing,
         through_plane_mm=through_plane_mm,
+        every_slice=every_slice,
     )
     run.score_all(
         order=() if order is None else order,
@@ -178,7 +184,7 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
             ),
             OutcomeRecord(
                 slices_scored=run.done,
-                slices_total=run.total,
+                slices_total=sum(view.n_slices for view in run.views),
                 regions_too_small=result.too_small,
                 weak_kind_warning=_weakness(volume, detector, image_type),
                 seconds=time.perf_counter() - started,
@@ -248,6 +254,7 @@ class _ScoringRun:
         keep_raw: bool,
         keep_routing: bool,
         through_plane_mm: float,
+        every_slice: bool,
     ) -> None:
         self.views: tuple[SliceView, ...] = slice_views(volume, plane_to_score(volume, plane))
         self.image_type = image_type
@@ -257,8 +264,13 @@ class _ScoringRun:
         self.raw: NDArray[np.float32] | None = np.zeros(volume.shape, dtype=np.float32) if needs_raw else None
         self.routing: NDArray[np.uint8] | None = None
         self.done = 0
-        self.total = sum(view.n_slices for view in self.views)
         self._sigmas = [sigma_for(volume, view, through_plane_mm) for view in self.views]
+        self._positions = [slice_positions(volume, view) for view in self.views]
+        self._to_score = [
+            slices_to_score(positions, 0.0 if every_slice else sigma)
+            for positions, sigma in zip(self._positions, self._sigmas, strict=True)
+        ]
+        self.total = sum(len(chosen) for chosen in self._to_score)
         self._volume = volume
         self._detector = detector
         self._keep_routing = keep_routing
@@ -274,8 +286,10 @@ class _ScoringRun:
         """Score every view, batch by batch, until done or told to stop."""
         for views_before, view in enumerate(self.views):
             box = foreground_box(self._volume, view, self.window) if self._detector.crops_foreground else None
-            batches = _batches(order if views_before == 0 else (), view.n_slices, batch_size)
-            along = ThroughPlaneFilter(slice_positions(self._volume, view), self._sigmas[views_before])
+            to_score = self._to_score[views_before]
+            along = ThroughPlaneFilter(self._positions[views_before], self._sigmas[views_before], to_score)
+            wanted = (index for index in order if 0 <= index < view.n_slices) if views_before == 0 else ()
+            batches = _batches((along.scored_for(index) for index in wanted), to_score, batch_size)
             for indices, slices in self._prepared(view, batches):
                 if should_stop():
                     self._put(view, along.flush(), views_before)
@@ -283,9 +297,9 @@ class _ScoringRun:
                 maps = self._detector.map_slices(slices, box, want_routing=self._keep_routing and views_before == 0)
                 self.done += len(indices)
                 if views_before == 0:
-                    self._first_view_done.extend(indices)
+                    self._first_view_done.extend(other for index in indices for other in along.stood_for(index))
                     if maps.routing is not None:
-                        self._keep_experts(view, indices, maps.routing.numpy())
+                        self._keep_experts(view, indices, maps.routing.numpy(), along)
                 new: NDArray[np.float32] = maps.raw.numpy()
                 if not np.isfinite(new).all():
                     raise InputError(
@@ -295,7 +309,10 @@ class _ScoringRun:
                 final = along.add(indices, new)
                 known = {one.index for one in final}
                 waiting = [
-                    FilteredSlice(index, raw) for index, raw in zip(indices, new, strict=True) if index not in known
+                    FilteredSlice(other, raw)
+                    for index, raw in zip(indices, new, strict=True)
+                    for other in along.stood_for(index)
+                    if other not in known
                 ]
                 scores = [
                     self._put(view, waiting, views_before, is_final=False),
@@ -358,15 +375,20 @@ class _ScoringRun:
             raw = (before * np.float32(views_before) + raw) / np.float32(views_before + 1)
         return raw
 
-    def _keep_experts(self, view: SliceView, indices: tuple[int, ...], experts: NDArray[np.uint8]) -> None:
+    def _keep_experts(
+        self, view: SliceView, indices: tuple[int, ...], experts: NDArray[np.uint8], along: ThroughPlaneFilter
+    ) -> None:
+        """Keep the experts of slices, also for those that each stands for."""
         levels = experts.shape[1]
         if self.routing is None:
             self.routing = np.zeros((levels, *self._volume.shape), dtype=np.uint8)
-        for level in range(levels):
-            view.put(experts[:, level], indices, into=self.routing[level])
+        for index, own in zip(indices, experts, strict=True):
+            for other in along.stood_for(index):
+                for level in range(levels):
+                    view.put(own[level][None], (other,), into=self.routing[level])
 
 
-def _batches(first: Iterable[int], n_slices: int, batch_size: int) -> list[tuple[int, ...]]:
-    """Cut all slices into batches, the named ones first and each once."""
-    order = list(dict.fromkeys([*(index for index in first if 0 <= index < n_slices), *range(n_slices)]))
-    return [tuple(order[start : start + batch_size]) for start in range(0, n_slices, batch_size)]
+def _batches(first: Iterable[int], all_slices: Iterable[int], batch_size: int) -> list[tuple[int, ...]]:
+    """Cut slices into batches, the named ones first and each once."""
+    order = list(dict.fromkeys([*first, *(int(index) for index in all_slices)]))
+    return [tuple(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]

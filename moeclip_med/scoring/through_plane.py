@@ -2,7 +2,8 @@
 
 A network that sees one slice at a time takes a glint in one slice for a finding and loses a lesion for the slices in
 which it is faint. What is real continues: each slice's raw map becomes the weighted mean of those around it, with
-weights from the true distances between slices. Slices that lie far apart keep their own map.
+weights from the true distances between slices. Slices that lie far apart keep their own map. Of slices that lie
+close together the network sees only some: their maps say enough of those between them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _HUMAN_MM = 200.0
 """The length of the images that `SIGMA_MM` was meant for."""
 
 LARGEST_GAP = 1.0
-"""Stacks whose median gap is larger than this many standard deviations are left as they are: thick slices."""
+"""Slices up to this many standard deviations apart say enough of what lies between them.
+
+Stacks whose median gap is larger are left as they are: thick slices. Of stacks whose slices lie closer together the
+network sees slices at most this far apart (docs/research/through_plane.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,22 +89,57 @@ def sigma_for(volume: Grid, view: SliceView, sigma_mm: float) -> float:
     return sigma_mm if gap <= LARGEST_GAP * sigma_mm else 0.0
 
 
+def slices_to_score(positions: NDArray[np.float64], sigma_mm: float) -> NDArray[np.intp]:
+    """Return the slices that the network has to see, ascending: from both ends to the middle, in the widest steps.
+
+    Two that follow each other lie at most `LARGEST_GAP` standard deviations apart, unless they are neighbours. Counted
+    from the other end they are the same, since one file holds a volume feet first and another head first.
+
+    Args:
+        positions: (slices,) mm along the normal, ascending.
+        sigma_mm: Standard deviation of the Gaussian, mm; 0 asks for every slice.
+    """
+    if sigma_mm <= 0:
+        return np.arange(len(positions))
+    reach = LARGEST_GAP * sigma_mm * (1 + 1e-4)  # positions from a file are rounded
+    low, high = 0, len(positions) - 1
+    chosen = {low, high}
+    while high - low > 1 and positions[high] - positions[low] > reach:
+        farthest = int(np.searchsorted(positions, positions[low] + reach, side="right")) - 1
+        nearest = int(np.searchsorted(positions, positions[high] - reach, side="left"))
+        low, high = max(farthest, low + 1), min(nearest, high - 1)
+        chosen |= {low, high}
+    return np.array(sorted(chosen))
+
+
 class ThroughPlaneFilter:
     """Takes raw maps slice by slice and gives each back when all that it depends on is there.
 
-    The result does not depend on the order in which slices come. It holds as many slices as wait for a neighbour.
+    Maps of slices that do not come are interpolated between the two around them, before the Gaussian. The result does
+    not depend on the order in which slices come. It holds as many slices as wait for a neighbour.
 
     Args:
         positions: (slices,) mm along the normal, ascending.
         sigma_mm: Standard deviation of the Gaussian, mm; 0 gives every slice back as it came.
+        scored: The slices that come, ascending, the first and the last among them (`slices_to_score`); all if None.
     """
 
-    def __init__(self, positions: NDArray[np.float64], sigma_mm: float) -> None:
+    def __init__(self, positions: NDArray[np.float64], sigma_mm: float, scored: NDArray[np.intp] | None = None) -> None:
+        every = np.arange(len(positions))
+        comes = every if scored is None else scored
+        following = np.searchsorted(comes, every)
         self._positions = positions
         self._sigma = sigma_mm
+        self._after = comes[following]
+        self._before = np.where(self._after == every, every, comes[following - 1])
+        below, above = positions - positions[self._before], positions[self._after] - positions
+        self._nearest = np.where(below > above, self._after, self._before)
+        self._share = np.divide(below, below + above, out=np.zeros(len(every)), where=below > 0)
         reach = REACH * sigma_mm
         self._first = np.searchsorted(positions, positions - reach, side="left")
         self._stop = np.searchsorted(positions, positions + reach, side="right")
+        self._needs_from = self._before[self._first]
+        self._needs_to = self._after[self._stop - 1]
         self._waiting: dict[int, NDArray[np.float32]] = {}
         self._is_there = np.zeros(len(positions), dtype=bool)
         self._is_final = np.zeros(len(positions), dtype=bool)
@@ -109,7 +148,7 @@ class ThroughPlaneFilter:
         """Take a batch and return what became final by it.
 
         Args:
-            indices: Slice numbers.
+            indices: Slice numbers, of those that come.
             raw: (slices, rows, columns) float32.
         """
         if self._sigma <= 0:
@@ -117,35 +156,54 @@ class ThroughPlaneFilter:
         for index, one in zip(indices, raw, strict=True):
             self._waiting[index] = one
             self._is_there[index] = True
-        reached = sorted({other for index in indices for other in self._around(index)})
-        ready = [
-            index
-            for index in reached
-            if not self._is_final[index] and self._is_there[self._first[index] : self._stop[index]].all()
-        ]
-        return self._finish(ready)
+        reached = sorted({other for index in indices for other in self._that_need(index)})
+        return self._finish([index for index in reached if not self._is_final[index] and self._is_complete(index)])
 
     def flush(self) -> list[FilteredSlice]:
         """Return what still waits, from the neighbours that came: after the last slice, or when scoring stops early."""
-        return self._finish([index for index in sorted(self._waiting) if not self._is_final[index]])
+        waiting = {other for index in self._waiting for other in self.stood_for(index)}
+        return self._finish([index for index in sorted(waiting) if not self._is_final[index]])
 
-    def _around(self, index: int) -> range:
-        return range(int(self._first[index]), int(self._stop[index]))
+    def scored_for(self, index: int) -> int:
+        """Return the slice that comes and lies nearest to a slice."""
+        return int(self._nearest[index])
+
+    def stood_for(self, index: int) -> tuple[int, ...]:
+        """Return the slices to which a slice that comes is the nearest one, itself included."""
+        return tuple(other for other in self._that_need(index) if self._nearest[other] == index)
+
+    def _that_need(self, index: int) -> range:
+        """The slices whose mean a slice that comes is part of."""
+        return range(
+            int(np.searchsorted(self._needs_to, index, side="left")),
+            int(np.searchsorted(self._needs_from, index, side="right")),
+        )
+
+    def _is_complete(self, index: int) -> bool:
+        around = slice(self._first[index], self._stop[index])
+        return bool(self._is_there[self._before[around]].all() and self._is_there[self._after[around]].all())
 
     def _finish(self, indices: list[int]) -> list[FilteredSlice]:
         final = [FilteredSlice(index, self._mean(index)) for index in indices]
         self._is_final[indices] = True
-        for index in [held for held in self._waiting if self._is_final[self._first[held] : self._stop[held]].all()]:
-            del self._waiting[index]
+        for held in list(self._waiting):
+            needed = self._that_need(held)
+            if self._is_final[needed.start : needed.stop].all():
+                del self._waiting[held]
         return final
 
     def _mean(self, index: int) -> NDArray[np.float32]:
-        """The weighted mean around a slice, over the slices that are there, always summed in the same order."""
-        there = [other for other in self._around(index) if self._is_there[other]]
-        distances = (self._positions[there] - self._positions[index]) / self._sigma
-        weights = np.exp(-0.5 * distances**2)
-        weights = (weights / weights.sum()).astype(np.float32)
-        total: NDArray[np.float32] = weights[0] * self._waiting[there[0]]
-        for weight, other in zip(weights[1:], there[1:], strict=True):
-            total += weight * self._waiting[other]
+        """The weighted mean around a slice, over those that are known, always summed in the same order."""
+        around = np.arange(self._first[index], self._stop[index])
+        around = around[self._is_there[self._before[around]] & self._is_there[self._after[around]]]
+        gaussian = np.exp(-0.5 * ((self._positions[around] - self._positions[index]) / self._sigma) ** 2)
+        gaussian /= gaussian.sum()
+        start, share = int(self._needs_from[index]), self._share[around]
+        weights = np.zeros(int(self._needs_to[index]) - start + 1)
+        np.add.at(weights, self._before[around] - start, gaussian * (1 - share))
+        np.add.at(weights, self._after[around] - start, gaussian * share)
+        used = np.flatnonzero(weights)
+        total = np.zeros_like(self._waiting[start + int(used[0])])
+        for at in used:
+            total += np.float32(weights[at]) * self._waiting[start + int(at)]
         return total

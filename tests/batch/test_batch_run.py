@@ -35,6 +35,7 @@ OTHERS = {
     "threshold": 0.7,
     "time_point": 1,
     "min_volume_ml": 5.0,
+    "every_slice": True,
     "dicom": DicomOptions.of(SegmentationKind.LABELMAP, "SCT:39607008:Lung"),
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from moeclip_transforms.errors import InputError
 from result_cases import changed
+from sentences import lacking
 
 from moeclip_med.results import result_notes, write_results
 from moeclip_med.results.run_record import read_record
@@ -103,6 +104,14 @@ def test_an_early_stop_and_the_models_warnings_are_said(nifti_anomaly):
         "Regions above the threshold excluded as too small: 3.",
         "Scoring was stopped early: 25% of the voxels have a score, the others are 0.",
     )
+
+
+def test_slices_that_the_network_did_not_see_are_counted(nifti_anomaly):
+    anomaly = changed(nifti_anomaly, "settings", is_calibrated=True, through_plane_mm=3.0)
+    anomaly = changed(anomaly, "outcome", slices_scored=8, slices_total=24)
+    (note,) = result_notes(anomaly)
+    assert not lacking(note, "8 of 24 slices", "3 mm", "--every-slice")
+    assert result_notes(changed(anomaly, "outcome", slices_scored=24)) == ()
 
 
 def test_a_fallback_of_the_engine_is_said(nifti_anomaly):

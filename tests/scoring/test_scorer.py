@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from moeclip_transforms import ImageType, InputError, Plane, Volume
+from scipy.interpolate import interp1d
+from scipy.ndimage import gaussian_filter1d
 from sentences import lacking
 
 from moeclip_med.model.outputs import NetworkOutput
@@ -84,7 +86,7 @@ def blob():
 
 
 def test_the_map_lies_on_the_volumes_own_grid(make_volume, blob):
-    anomaly = score_volume(make_volume(blob), make_detector())
+    anomaly = score_volume(make_volume(blob), make_detector(), every_slice=True)
 
     assert anomaly.scores.shape == blob.shape
     assert anomaly.scores.dtype == np.float32
@@ -102,7 +104,7 @@ def test_the_map_lies_on_the_volumes_own_grid(make_volume, blob):
 def test_the_map_follows_the_image_for_every_orientation(make_volume, blob, codes):
     affine = np.diag([*codes, 1]).astype(float)
 
-    anomaly = score_volume(make_volume(blob, affine), make_detector("foreground-square"))
+    anomaly = score_volume(make_volume(blob, affine), make_detector("foreground-square"), every_slice=True)
 
     (finding,) = anomaly.findings
     assert finding.centre_voxel == pytest.approx((13.5, 24.5, 8.5), abs=0.6)
@@ -162,7 +164,8 @@ def test_progress_counts_to_the_total(make_volume, blob):
         on_slices=lambda part: progress.append((part.done, part.total)),
     )
 
-    assert progress[-1] == (40 + 48 + 20, 40 + 48 + 20)
+    to_score = 14 + 18 + 8  # of 40, 48 and 20 slices of 1 mm each third from both ends
+    assert progress[-1] == (to_score, to_score)
     assert progress == sorted(progress)
 
 
@@ -189,16 +192,52 @@ def test_three_planes_are_averaged_before_the_score_scale(make_volume, blob):
     assert fused.planes == ("axial", "coronal", "sagittal")
 
 
-def test_stopping_keeps_what_was_scored_and_says_where(make_volume, blob):
-    answers = iter([False, False, True])
+@pytest.mark.parametrize(("every_slice", "batches", "scored", "until"), [(True, 2, 8, 8), (False, 1, 4, 10)])
+def test_stopping_keeps_what_was_scored_and_says_where(make_volume, blob, every_slice, batches, scored, until):
+    answers = iter([False] * batches)
 
-    anomaly = score_volume(make_volume(blob), make_detector(), batch_size=4, should_stop=lambda: next(answers))
+    anomaly = score_volume(
+        make_volume(blob),
+        make_detector(),
+        batch_size=4,
+        every_slice=every_slice,
+        should_stop=lambda: next(answers, True),
+    )
 
     assert anomaly.scored is not None
-    assert anomaly.scored[..., :8].all()
-    assert not anomaly.scored[..., 8:].any()
-    assert (anomaly.scores[..., 8:] == 0).all()
-    assert anomaly.record.outcome.slices_scored == 8
+    assert anomaly.scored[..., :until].all()
+    assert not anomaly.scored[..., until:].any()
+    assert (anomaly.scores[..., until:] == 0).all()
+    assert anomaly.scores[10:18, 20:30, until - 1].min() > 0
+    assert (anomaly.record.outcome.slices_scored, anomaly.record.outcome.slices_total) == (scored, 20)
+
+
+def test_of_thin_slices_some_are_scored_and_the_filter_gives_all_their_scores(make_volume, blob):
+    volume, detector = make_volume(blob), make_detector()
+
+    anomaly = score_volume(volume, detector, keep_raw=True, keep_routing=True)
+
+    seen = [0, 3, 6, 9, 10, 13, 16, 19]
+    assert sum(detector.engine.batches) == len(seen)
+    assert (anomaly.record.outcome.slices_scored, anomaly.record.outcome.slices_total) == (len(seen), 20)
+    assert anomaly.scored is None
+    each = score_volume(volume, detector, keep_raw=True, keep_routing=True, through_plane_mm=0)
+    between = interp1d(seen, each.raw[..., seen])(np.arange(20)).astype(np.float32)
+    expected = gaussian_filter1d(between, 3.0, axis=2, truncate=3.0, mode="constant")
+    expected /= gaussian_filter1d(np.ones(20), 3.0, truncate=3.0, mode="constant")
+    np.testing.assert_allclose(anomaly.raw, expected, atol=1e-5)
+    nearest = [0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 10, 10, 13, 13, 13, 16, 16, 16, 19, 19]
+    np.testing.assert_array_equal(anomaly.routing, each.routing[..., nearest])
+
+
+def test_the_slice_on_screen_is_shown_at_once_though_its_neighbour_is_scored(make_volume, blob):
+    parts = []
+    score_volume(make_volume(blob), make_detector(), batch_size=1, order=[10], on_slices=parts.append)
+
+    assert parts[0].indices == (10, 11)
+    assert parts[0].n_provisional == 2
+    final = [index for part in parts for index in part.indices[part.n_provisional :]]
+    assert sorted(final) == list(range(20))
 
 
 def test_two_volumes_are_comparable_and_a_blank_one_scores_low(make_volume, blob):

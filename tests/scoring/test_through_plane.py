@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from moeclip_transforms import FrameGeometry, slice_views
+from scipy.interpolate import interp1d
 from scipy.ndimage import gaussian_filter1d
 
-from moeclip_med.scoring.through_plane import ThroughPlaneFilter, sigma_for, slice_positions
+from moeclip_med.scoring.through_plane import (
+    LARGEST_GAP,
+    ThroughPlaneFilter,
+    sigma_for,
+    slice_positions,
+    slices_to_score,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -79,6 +86,81 @@ def test_no_more_slices_are_held_than_wait_for_a_neighbour():
         held += 1 - len(along.add([index], np.zeros((1, 1, 1), dtype=np.float32)))
         most = max(most, held)
     assert most <= 20
+
+
+@pytest.mark.parametrize(
+    ("spacing", "sigma", "expected"),
+    [
+        (1.0, 3.0, [0, 3, 4, 6, 7, 10]),
+        (0.99999, 3.0, [0, 3, 4, 6, 7, 10]),
+        (1.00001, 3.0, [0, 3, 4, 6, 7, 10]),
+        (1.2, 3.0, [0, 2, 4, 6, 8, 10]),
+        (0.75, 3.0, [0, 4, 6, 10]),
+        (1.6, 3.0, list(range(11))),
+        (5.0, 3.0, list(range(11))),
+        (0.1, 0.15, list(range(11))),
+        (1.0, 0.0, list(range(11))),
+    ],
+)
+def test_of_thin_slices_some_are_scored(spacing, sigma, expected):
+    assert slices_to_score(np.arange(11) * spacing, sigma).tolist() == expected
+
+
+@given(st.lists(st.floats(0.05, 5), max_size=40), st.floats(0.2, 6))
+def test_scored_slices_lie_close_enough_and_hold_both_ends(gaps, sigma):
+    positions = np.cumsum([0.0, *gaps])
+    chosen = slices_to_score(positions, sigma)
+    assert (chosen[0], chosen[-1]) == (0, len(positions) - 1)
+    wide = np.diff(positions[chosen]) > LARGEST_GAP * sigma * 1.001
+    assert (np.diff(chosen)[wide] == 1).all()
+
+
+@given(st.lists(st.integers(1, 50), max_size=60), st.integers(2, 60))
+def test_a_volume_stored_the_other_way_round_has_the_same_slices_scored(gaps, sigma):
+    positions = np.cumsum([0, *gaps]) / 10
+    back = positions[-1] - positions[::-1]
+    np.testing.assert_array_equal(
+        len(positions) - 1 - slices_to_score(back, sigma / 10)[::-1], slices_to_score(positions, sigma / 10)
+    )
+
+
+def filtered_of_some(positions, raw, sigma, scored, order):
+    along, found = ThroughPlaneFilter(positions, sigma, scored), {}
+    for index in order:
+        found |= {one.index: one.raw for one in along.add([index], raw[[index]])}
+    assert along.flush() == []
+    return np.stack([found[index] for index in range(len(positions))])
+
+
+@given(st.randoms(use_true_random=False), st.floats(1, 6))
+def test_slices_that_do_not_come_are_interpolated_before_the_gaussian(random, sigma):
+    positions = np.cumsum(np.random.default_rng(1).uniform(0.2, 1, 30))
+    raw = np.random.default_rng(0).random((30, 2, 2)).astype(np.float32)
+    scored = slices_to_score(positions, sigma)
+    order = scored.tolist()
+    random.shuffle(order)
+    between = interp1d(positions[scored], raw[scored], axis=0)(positions).astype(np.float32)
+    expected = filtered(positions, between, sigma)
+    got = filtered_of_some(positions, raw, sigma, scored, order)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    np.testing.assert_array_equal(got, filtered_of_some(positions, raw, sigma, scored, sorted(order)))
+
+
+def test_a_smooth_map_is_hardly_another_when_some_slices_are_scored():
+    positions = np.arange(90.0)
+    raw = np.sin(positions / 9).astype(np.float32)[:, None, None]
+    scored = slices_to_score(positions, 3.0)
+    assert len(scored) == 32
+    got = filtered_of_some(positions, raw, 3.0, scored, scored.tolist())
+    np.testing.assert_allclose(got[9:-9], filtered(positions, raw, 3.0)[9:-9], atol=0.02)
+
+
+def test_an_early_stop_gives_scores_where_a_scored_slice_is_the_nearest():
+    along = ThroughPlaneFilter(np.arange(10.0), 3.0, np.array([0, 3, 6, 9]))
+    assert [along.scored_for(index) for index in range(10)] == [0, 0, 3, 3, 3, 6, 6, 6, 9, 9]
+    assert along.stood_for(3) == (2, 3, 4)
+    assert along.add([3], np.ones((1, 1, 1), dtype=np.float32)) == []
+    assert [one.index for one in along.flush()] == [2, 3, 4]
 
 
 @pytest.mark.parametrize(("spacing", "expected"), [(1.0, 3.0), (3.0, 3.0), (5.0, 0.0)])
