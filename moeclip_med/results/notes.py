@@ -38,8 +38,8 @@ _REPLANED = (
     "body; --plane {acquired} scores them as acquired."
 )
 _SOME_SLICES = (
-    "{scored} of {total} slices were scored: they lie close together, and the filter along the slices (standard "
-    "deviation {sigma:.2g} mm) gives the others their scores; --every-slice scores each."
+    "{scored} of {total} slices were scored: they lie close together, and the map between them was interpolated "
+    "(the filter along the slices has a standard deviation of {sigma:.2g} mm); --every-slice scores each."
 )
 
 _FRAMES_LEFT_OUT = (
