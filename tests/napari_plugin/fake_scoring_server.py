@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from moeclip_transforms.errors import InputError
 
-SECONDS_PER_SLICE = {"slow": 0.03}
+SECONDS_PER_SLICE = {"slow": 0.03, "held": 0.03}
 """By the model's name; other models take no time."""
 
 
@@ -24,8 +24,10 @@ class FakeDetector:
     crops_foreground = False
     engine = SimpleNamespace(name="fake", description="no network", batch_size=8, fallback_reason="")
 
-    def __init__(self, name):
+    def __init__(self, name, gate=None):
         self.name = name
+        self.gate = gate
+        self.batches = 0
 
     @cached_property
     def metadata(self):
@@ -44,6 +46,9 @@ class FakeDetector:
     def map_slices(self, slices, _box=None, *, want_routing=False):
         import torch
 
+        self.batches += 1
+        while self.gate is not None and self.batches > 1 and not self.gate.exists():
+            time.sleep(0.01)
         time.sleep(SECONDS_PER_SLICE.get(self.name, 0.0) * len(slices))
         brightness = slices.mean(dim=1)
         routing = None
@@ -64,7 +69,7 @@ def load(request):
         sys.stderr.write("a library quotes Doe^Jane\n")
         sys.stderr.flush()
         os._exit(3)
-    return FakeDetector(request.model)
+    return FakeDetector(request.model, Path(request.prompt) if request.model == "held" else None)
 
 
 if __name__ == "__main__":
