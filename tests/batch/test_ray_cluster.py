@@ -42,6 +42,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # measured, Ray's own programs take too long
         head = NODE | {"include_dashboard": False}
         made = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         yield made
@@ -56,6 +57,7 @@ def maps(output: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # on a busy machine Ray's own programs take minutes to start
 def test_two_nodes_give_the_same_bits_and_survive_the_death_of_a_worker_and_of_a_node(cluster, tmp_path):
     root = tmp_path / "archive"
     for number in range(16):
