@@ -15,6 +15,7 @@ from moeclip_transforms.volume import FileFormat, ImageType, Series
 from pydicom.data import get_testdata_file
 
 from moeclip_med.cli.score import list_jobs, parse_time_point
+from moeclip_med.demo.files import write_nifti
 
 
 def test_scores_a_nifti_file_onto_its_own_grid(command, nifti_file, tmp_path):
@@ -34,6 +35,18 @@ def test_scores_a_nifti_file_onto_its_own_grid(command, nifti_file, tmp_path):
         first = next(csv.DictReader(file))
     rows = [line.split()[:2] for line in done.stdout.splitlines()]
     assert ["1", f"{float(first['peak_score']):.2f}"] in rows
+
+
+@pytest.mark.parametrize(("options", "scored"), [([], 14), (["--every-slice"], 24)])
+def test_thin_slices_are_all_scored_where_that_is_asked_for(command, small_brain, tmp_path, options, scored):
+    image, affine = small_brain
+    write_nifti(tmp_path / "thin.nii", image, affine @ np.diag([1, 1, 1.2 / 6, 1]))  # steps of two slices are 2.4 mm
+
+    done = command("score", tmp_path / "thin.nii", "-o", tmp_path / "out", "--quiet", *options)
+
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads((tmp_path / "out" / "run.json").read_text())["outcome"]
+    assert (outcome["slices_scored"], outcome["slices_total"]) == (scored, 24)
 
 
 @pytest.mark.slow
