@@ -302,6 +302,6 @@ def test_closing_the_viewer_during_a_run_leaves_no_process(slow, shared, qtbot):
     qtbot.waitUntil(lambda: len(heard) > 0, timeout=ENDS)
     shared.users -= 1  # the tests' own hold on the process
     viewer.close()
-    qtbot.waitUntil(lambda: not process.is_running(), timeout=5_000)
+    qtbot.waitUntil(lambda: not process.is_running(), timeout=ENDS)
     assert not shared.is_running
     shared.users += 1

@@ -125,7 +125,7 @@ def test_a_killed_process_is_told_in_a_sentence_and_starts_again(own_backend, qt
     failures = []
     task.failed.connect(failures.append)
     psutil.Process(own_backend.process_id).kill()
-    qtbot.waitUntil(lambda: bool(failures), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(failures), timeout=30_000)
     (sentence,) = failures
     assert sentence == (
         "The scoring process ended unexpectedly (it was killed, most likely because memory ran out); "
