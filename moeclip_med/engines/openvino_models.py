@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 
 _EXACT_PARTS = (".*experts.*", ".*projections.*", ".*anomaly_map.*")
 """What stays out of int8: a few per cent of the time, and most of the error."""
-_CHECK_IMAGES_TRANSFORMER, _CHECK_IMAGES = 3, 32
-"""As many as take a few seconds: rounding harms some images ten times as much as others."""
+_CHECK_IMAGES_TRANSFORMER, _CHECK_IMAGES_F32, _CHECK_IMAGES_ROUNDED = 3, 8, 32
+"""As many as take a few seconds: rounding harms some images ten times as much as others, and float32 is not rounded."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def _check_agreement(agreement: Agreement, recipe: ModelRecipe) -> None:
 def measure_agreement(compiled: openvino.CompiledModel, recipe: ModelRecipe) -> Agreement:
     """Hold the compiled model's maps against PyTorch's in float32."""
     model, architecture = recipe.model, recipe.model.metadata.architecture
-    images = CalibrationImages(None, _CHECK_IMAGES_TRANSFORMER if is_transformer(architecture) else _CHECK_IMAGES)
+    count = _CHECK_IMAGES_F32 if recipe.precision is Precision.F32 else _CHECK_IMAGES_ROUNDED
+    images = CalibrationImages(None, _CHECK_IMAGES_TRANSFORMER if is_transformer(architecture) else count)
     found, wanted = [], []
     for batch in images.batches(architecture):
         with torch.inference_mode():
