@@ -22,5 +22,5 @@ from .review import FindingReview as FindingReview
 from .review import Outline as Outline
 from .review import Site as Site
 from .scorer import ResultArrays as ResultArrays
-from .scorer import SliceScores as SliceScores
 from .scorer import score_volume as score_volume
+from .slice_scoring import SliceScores as SliceScores
