@@ -39,7 +39,8 @@ _REPLANED = (
 )
 _SOME_SLICES = (
     "{scored} of {total} slices were scored: they lie close together, and the map between them was interpolated "
-    "(the filter along the slices has a standard deviation of {sigma:.2g} mm); --every-slice scores each."
+    '(the filter along the slices has a standard deviation of {sigma:.2g} mm); --every-slice (napari: "Score every '
+    'slice") scores each.'
 )
 
 _FRAMES_LEFT_OUT = (

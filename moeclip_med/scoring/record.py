@@ -145,6 +145,7 @@ class SettingsRecord:
         asked_plane: The plane that was asked for.
         smallest_finding_ml: Regions of which less reaches the threshold are not listed; None for images without mm.
         through_plane_mm: Standard deviation of the Gaussian along the slice axis, mm; 0 where there was none.
+        every_slice: Whether the network was to see each slice, also where some are enough.
     """
 
     kind: ImageType
@@ -156,6 +157,7 @@ class SettingsRecord:
     asked_plane: Plane = Plane.AUTO
     through_plane_mm: float = 0.0
     smallest_finding_ml: float | None = None
+    every_slice: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class OutcomeRecord:
         slices_scored: Slices that the network saw, all planes counted: fewer than `slices_total` after a cancel, and
             where slices lie so close together that some are enough.
         slices_total: Slices there were, all planes counted.
+        slices_needed: Slices that the network had to see, all planes counted; None where the record does not tell.
         regions_too_small: Regions above the threshold that are not listed, being too small.
         weak_kind_warning: What the model's metadata say of this image type, or "".
         seconds: Time from the volume in memory to the findings.
@@ -176,6 +179,7 @@ class OutcomeRecord:
     regions_too_small: int
     weak_kind_warning: str
     seconds: float
+    slices_needed: int | None = None
 
     @property
     def slices_per_second(self) -> float:

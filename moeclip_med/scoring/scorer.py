@@ -145,10 +145,12 @@ def score_volume(  # noqa: PLR0913 - each is one independent choice of the user
                 is_calibrated=own.is_calibrated,
                 through_plane_mm=run.through_plane_mm,
                 smallest_finding_ml=smallest_volume(volume, min_volume_ml) if volume.has_spacing else None,
+                every_slice=every_slice,
             ),
             OutcomeRecord(
                 slices_scored=run.done,
                 slices_total=sum(view.n_slices for view in run.views),
+                slices_needed=run.total,
                 regions_too_small=result.too_small,
                 weak_kind_warning=_weakness(volume, detector, image_type),
                 seconds=time.perf_counter() - started,

@@ -87,7 +87,7 @@ class RunOutcome:
         notes: What has to be said beside them, one sentence each.
         is_complete: False when the run was cancelled.
         slices_scored: Slices scored.
-        slices_total: Slices there were.
+        slices_needed: Slices that the network had to see: fewer than there are where some are enough.
         seconds: How long scoring took.
         expert_shares: For each level, the share of patches that each expert took; empty if not asked for.
         changes: How findings changed since the prior; empty without one.
@@ -101,7 +101,7 @@ class RunOutcome:
     notes: tuple[str, ...]
     is_complete: bool
     slices_scored: int
-    slices_total: int
+    slices_needed: int
     seconds: float
     expert_shares: tuple[tuple[float, ...], ...] = ()
     changes: tuple[FindingChange, ...] = ()

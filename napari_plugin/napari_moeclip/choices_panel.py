@@ -54,7 +54,7 @@ _DEVICES = {AUTO: "automatic", "cpu": "processor (CPU)", "cuda": "NVIDIA GPU (CU
 
 
 class ChoicesPanel(QWidget):
-    """Image, model, what to look for, image type; plane, device and experts under "More options".
+    """Image, model, what to look for, image type; plane, device, slices and experts under "More options".
 
     Signals:
         model_changed: Another model was chosen.
@@ -80,6 +80,11 @@ class ChoicesPanel(QWidget):
         )
         self.plane = ComboBox(label="Plane", choices=[(text, plane.value) for plane, text in _PLANES.items()])
         self.device = ComboBox(label="Device", choices=[(text, name) for name, text in _DEVICES.items()])
+        self.every_slice = CheckBox(
+            label="",
+            text="Score every slice",
+            tooltip="Of slices up to 1.5 mm apart some are enough, as neighbours are averaged; all take longer",
+        )
         self.keep_experts = CheckBox(label="", text="Keep which expert took each patch")
         self.model_detail = _small_label()
         self.image_detail = _small_label()
@@ -118,6 +123,7 @@ class ChoicesPanel(QWidget):
             image_type=self.image_type.value,
             plane=self.plane.value,
             device=self.device.value,
+            every_slice=self.every_slice.value,
             keep_experts=self.keep_experts.value,
         )
 
@@ -146,7 +152,7 @@ class ChoicesPanel(QWidget):
         self.prompt.native.setCompleter(completer)
         more = QCollapsible("More options", expandedIcon="▾", collapsedIcon="▸")
         options = QWidget()
-        options.setLayout(_make_form(self.plane, self.device, self.keep_experts))
+        options.setLayout(_make_form(self.plane, self.device, self.every_slice, self.keep_experts))
         more.addWidget(options)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -65,6 +65,7 @@ class ScoreRequest:
         load: The model.
         plane: The plane, by its name.
         image_type: The image type, by its name.
+        every_slice: Whether the network sees each slice, also where some are enough.
         threshold: The score that a finding reaches; None takes the model's.
         order: Slices to score first.
         scores: (*storage) float32 to fill.
@@ -77,6 +78,7 @@ class ScoreRequest:
     load: LoadRequest
     plane: str
     image_type: str
+    every_slice: bool
     threshold: float | None
     order: tuple[int, ...]
     scores: SharedArrayReference

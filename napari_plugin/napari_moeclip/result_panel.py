@@ -161,7 +161,7 @@ class ResultPanel(QWidget):
             what += f", {sum(finding.volume_ml or 0.0 for finding in kept):.1f} ml"
         what += f", {rejected} rejected" if rejected else ""
         share = (
-            "" if outcome.is_complete else f" in the {outcome.slices_scored} of {outcome.slices_total} slices scored"
+            "" if outcome.is_complete else f" in the {outcome.slices_scored} of {outcome.slices_needed} slices scored"
         )
         self.headline.setText(f"{what}{share}")
         self.table.show_findings(outcome.findings, outcome.measures, outcome.changes)

@@ -77,7 +77,7 @@ class Run:
             notes=result_notes(reviewed),
             is_complete=reviewed.scored is None,
             slices_scored=outcome.slices_scored,
-            slices_total=outcome.slices_total,
+            slices_needed=outcome.slices_total if outcome.slices_needed is None else outcome.slices_needed,
             seconds=outcome.seconds,
             changes=self.changes(),
         )
@@ -241,7 +241,7 @@ def prior_run(
     on_slices: Callable[[SliceScores], None],
     should_stop: Callable[[], bool],
 ) -> AnomalyVolume:
-    """Score an earlier image as the current one was scored: same planes, image type and threshold.
+    """Score an earlier image as the current one was scored: same planes, image type, threshold and choice of slices.
 
     Raises:
         InputError: When the image has no patient coordinates, or the user stopped.
@@ -264,6 +264,7 @@ def prior_run(
         on_slices=on_slices,
         should_stop=should_stop,
         min_volume_ml=settings.smallest_finding_ml,
+        every_slice=settings.every_slice,
     )
     if found.scored is not None:
         raise InputError("The comparison was stopped; no prior is shown.")

@@ -41,6 +41,7 @@ class Choices:
         image_type: The image type, by its name.
         plane: The plane, by its name.
         device: Where to compute.
+        every_slice: Whether to score each slice, also where some are enough.
         keep_experts: Whether to keep which expert took each patch.
     """
 
@@ -49,6 +50,7 @@ class Choices:
     image_type: str = "plain"
     plane: str = AUTO
     device: str = AUTO
+    every_slice: bool = False
     keep_experts: bool = False
 
     @property
@@ -148,6 +150,7 @@ class Session:
             load=choices.load,
             plane=choices.plane,
             image_type=choices.image_type,
+            every_slice=choices.every_slice,
             threshold=None,
             order=self.order(choices.plane, first_index),
             scores=scores,

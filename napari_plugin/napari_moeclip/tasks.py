@@ -198,6 +198,7 @@ class Tasks:
             should_stop=should_stop,
             into=ResultArrays(self._attach(request.scores, request), self._attach(request.labels, request)),
             run_id=request.run,
+            every_slice=request.every_slice,
         )
         shares: tuple[tuple[float, ...], ...] = ()
         if request.routing is not None and anomaly.routing is not None:

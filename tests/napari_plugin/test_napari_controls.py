@@ -46,15 +46,16 @@ def test_every_choice_reaches_the_scoring_process(opened, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: choices.prompt.enabled, timeout=ENDS)
     qtbot.keyClicks(choices.prompt.native, "brain MRI")
     press(qtbot, choices.findChild(QCollapsible).toggleButton())
-    box = choices.keep_experts.native
-    qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    for box in (choices.every_slice.native, choices.keep_experts.native):
+        qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     press(qtbot, widget.runner.run_button)
     wait_for_run(qtbot, widget)
     load, score = asked[-2:]
     assert (load.model, load.device, load.prompt) == ("vit-l-14-336", "cpu", "brain MRI")
     assert (score.image_type, score.plane, score.load) == ("plain", "sagittal", load)
+    assert score.every_slice
     assert score.routing is not None
-    assert widget.controller.session.outcome.slices_total == 40
+    assert widget.controller.session.outcome.slices_needed == 40
 
 
 def test_a_folder_can_be_the_model(opened, qtbot, monkeypatch, tmp_path):

@@ -163,6 +163,30 @@ def test_cancel_keeps_what_was_scored_and_stops_within_one_batch(opened, qtbot, 
     assert widget.controller.session.outcome.is_complete
 
 
+def test_of_thin_slices_those_count_that_are_to_be_scored(make_napari_viewer, shared, qtbot, tmp_path):
+    head, affine = np.repeat(make_head(), 2, axis=2), make_affine() @ np.diag([1, 1, 0.25, 1])
+    nib.save(nib.Nifti1Image(head, affine), tmp_path / "thin.nii")
+    viewer = make_napari_viewer()
+    viewer.open(str(tmp_path / "thin.nii"), plugin="moeclip-med")
+    widget = open_widget(viewer)
+    choices, gate, heard = widget.choices, tmp_path / "gate", []
+    choices.model.choices = [("held", "held")]
+    qtbot.waitUntil(lambda: choices.prompt.enabled, timeout=ENDS)
+    choices.prompt.value = str(gate)
+    widget.controller.progressed.connect(heard.append)
+    press(qtbot, widget.runner.run_button)
+    qtbot.waitUntil(lambda: len(heard) > 0, timeout=ENDS)
+    press(qtbot, widget.runner.cancel_button)
+    gate.touch()
+    qtbot.waitUntil(lambda: widget.is_idle, timeout=ENDS)
+    assert 16 < heard[-1].total < 30, "some of 60 slices 1 mm apart are enough"
+    assert f"of {heard[-1].total} slices scored" in widget.results.headline.text()
+    choices.every_slice.value = True
+    press(qtbot, widget.runner.run_button)
+    wait_for_run(qtbot, widget)
+    assert widget.controller.session.outcome.slices_scored == 60
+
+
 def test_the_bar_is_empty_before_the_first_slice_and_does_not_move_back_and_forth(slow, qtbot):
     _, widget = slow
     heard = []
@@ -246,7 +270,7 @@ def test_all_three_planes_give_one_map(opened, qtbot):
     wait_for_run(qtbot, widget)
     outcome = widget.controller.session.outcome
     assert outcome.is_complete
-    assert outcome.slices_total == 40 + 48 + 30
+    assert outcome.slices_needed == 40 + 26 + 30, "of 48 slices 1.5 mm apart 26 are enough"
 
 
 def test_scoring_again_uses_the_layers_again_and_keeps_what_the_user_set(scored, qtbot):
