@@ -48,6 +48,7 @@ class ScoreSettings:
         min_volume_ml: How much of a finding has to reach the threshold, ml; the scorer's rule if None.
         every_slice: Let the network see each slice, also where some are enough.
         dicom: What the user chose about DICOM results.
+        replaces: Whether results of another run in the same folder are replaced.
     """
 
     formats: frozenset[str]
@@ -59,6 +60,7 @@ class ScoreSettings:
     min_volume_ml: float | None = None
     every_slice: bool = False
     dicom: DicomOptions = field(default_factory=DicomOptions)
+    replaces: bool = True
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def score_series(
     )
     _tell("scored", started, findings=len(anomaly.findings), engine=detector.engine.name)
     started = time.perf_counter()
-    written = write_results(anomaly, folder, formats, settings.dicom)
+    written = write_results(anomaly, folder, formats, settings.dicom, replaces=settings.replaces)
     _tell("written", started, formats=sorted(written.files))
     return SeriesResult(anomaly, written.files, refused | written.failed, written.header_notes)
 

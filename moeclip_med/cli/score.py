@@ -124,6 +124,7 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
             min_volume_ml=min_volume,
             every_slice=every_slice,
             dicom=dicom,
+            replaces=overwrite,
         )
         code = _score_all(source, list_jobs(chosen, wanted, output), detector, settings, quiet=quiet)
         return code or exit_code_of(source)

@@ -57,11 +57,13 @@ def write_results(
     folder: Path,
     formats: Collection[str],
     options: DicomOptions = DicomOptions(),  # noqa: B008 - a frozen value
+    *,
+    replaces: bool = True,
 ) -> WrittenResults:
     """Write results of one volume into a folder, whole and at once.
 
     Everything is written into a temporary folder beside `folder` first and renamed at the end, so that
-    whoever sees a result sees a whole one. Results of an earlier run in `folder` are replaced, all of them:
+    whoever sees a result sees a whole one. Results of another run in `folder` are replaced, all of them, or refused:
     files of two runs are never mixed. Files of other names stay untouched.
 
     A format that fails costs itself alone: the others are written, and say which one is missing and why.
@@ -73,12 +75,14 @@ def write_results(
             whose segments it cites, and of a reviewed run the report and segments before the review. `seg` and
             `rtstruct` are skipped when there is no finding (`result_notes` says so).
         options: What the user chose about DICOM results.
+        replaces: Whether results of another run are replaced.
 
     Returns:
         The files, and the formats that could not be written.
 
     Raises:
-        InputError: Where the folder cannot be written, the disk is full, or every format failed.
+        InputError: Where the folder cannot be written, the disk is full, every format failed, or the folder holds
+            results that are not to be replaced.
     """
     folder = Path(folder)
     if (site := options.finding_site) is not None:
@@ -95,7 +99,7 @@ def write_results(
             failed, header_notes = _write_all(anomaly, new, wanted, options, notes)
             if failed and len(failed) == len(wanted):
                 raise InputError(next(iter(failed.values())))
-            _put_in_place(new, old, folder)
+            _put_in_place(new, old, folder, replaces=replaces)
     except OSError as error:
         raise InputError(_explain(error, folder)) from error
     files = {str(fmt): folder / file_name(fmt) for fmt in wanted if fmt not in failed}
@@ -138,7 +142,7 @@ def _write(fmt: str, anomaly: AnomalyVolume, notes: tuple[str, ...], path: Path)
     writer_named(fmt).write(anomaly, path, notes)
 
 
-def _put_in_place(new: Path, old: Path, folder: Path) -> None:
+def _put_in_place(new: Path, old: Path, folder: Path, *, replaces: bool) -> None:
     """Move everything in `new` into `folder`; earlier results go to `old`, and come back on failure."""
     if not folder.exists():
         new.rename(folder)
@@ -147,6 +151,11 @@ def _put_in_place(new: Path, old: Path, folder: Path) -> None:
     names = {*RESULT_NAMES.values(), *AS_FOUND_NAMES.values(), ACQUIRED_NAME}
     replaced = names | {path.name for path in new.iterdir()}
     moves = [(folder / name, old / name) for name in sorted(replaced) if (folder / name).exists()]
+    if moves and not replaces:
+        raise InputError(
+            f'"{folder}" holds results of another run, written while this one went on, and they stay; name another '
+            "folder and score again, or add --overwrite."
+        )
     moves += [(path, folder / path.name) for path in sorted(new.iterdir())]
     try:
         for source, target in moves:

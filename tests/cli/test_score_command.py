@@ -16,6 +16,7 @@ from pydicom.data import get_testdata_file
 
 from moeclip_med.cli.score import list_jobs, parse_time_point
 from moeclip_med.demo.files import write_nifti
+from moeclip_med.scoring import load_detector
 
 
 def test_scores_a_nifti_file_onto_its_own_grid(command, nifti_file, tmp_path):
@@ -197,6 +198,24 @@ def test_results_are_not_overwritten_unasked(command, nifti_file, tmp_path):
     assert "is not empty; name another folder or add --overwrite" in refused.stderr
     assert accepted.returncode == 0, accepted.stderr
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep me"
+
+
+def test_results_that_another_run_wrote_meanwhile_are_replaced_only_if_asked(invoke, nifti_file, tmp_path, monkeypatch):
+    table = tmp_path / "out" / "findings.csv"
+
+    def load(*arguments, **chosen):
+        table.parent.mkdir(exist_ok=True)
+        table.write_text("another run's")
+        return load_detector(*arguments, **chosen)
+
+    monkeypatch.setattr("moeclip_med.scoring.load_detector", load)
+    arguments = ("score", nifti_file, "-o", table.parent, "--quiet", "--results", "csv")
+
+    with pytest.raises(InputError, match="results of another run"):
+        invoke(*arguments)
+    assert table.read_text() == "another run's"
+    assert invoke(*arguments, "--overwrite").exit_code == 0
+    assert table.read_text() != "another run's"
 
 
 @pytest.mark.slow

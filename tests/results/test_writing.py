@@ -64,6 +64,20 @@ def test_results_of_an_earlier_run_are_replaced_and_other_files_stay(nifti_anoma
     assert listing(folder) == ["findings.json", "my notes.txt"]
 
 
+def test_results_that_came_meanwhile_stay_where_nobody_asked_to_replace_them(nifti_anomaly, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "my notes.txt").write_text("mine")
+    write_results(nifti_anomaly, folder, [ResultFormat.CSV], replaces=False)
+    before = (folder / "findings.csv").read_bytes()
+    with pytest.raises(InputError) as caught:
+        write_results(nifti_anomaly, folder, [ResultFormat.JSON], replaces=False)
+    assert not lacking(caught.value, str(folder), "another run", "--overwrite")
+    assert listing(folder) == ["findings.csv", "my notes.txt"]
+    assert (folder / "findings.csv").read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".partial"]
+
+
 @pytest.mark.parametrize(
     ("number", "message"),
     [
