@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 _WINDOWS = {ImageType.CT_BRAIN: "Brain", ImageType.CT_SOFT_TISSUE: "Soft tissue", ImageType.CT_LUNG: "Lung"}
 _SHORTEST = 12
 _FOLDER = "a model folder …"
-_MODELS = {"lite": "lite (small, included)", "vit-l-14-336": "ViT-L/14-336 (full model)"}
+_MODELS = {
+    "lite": "lite (small, included)",
+    "duo": "duo (skin, endoscopy)",
+    "vit-l-14-336": "ViT-L/14-336 (full model)",
+}
 _IMAGE_TYPES = {
     ImageType.CT_BRAIN: "CT, brain window",
     ImageType.CT_SOFT_TISSUE: "CT, soft-tissue window",

@@ -380,7 +380,9 @@ class Controller(QObject):
         self._show_state()
         speed = outcome.slices_scored / outcome.seconds if outcome.seconds else 0.0
         stopped = "" if outcome.is_complete else "Stopped: "
-        self.ended.emit(f"{stopped}{outcome.slices_scored} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s).")
+        count = outcome.slices_scored
+        slices = "1 slice" if count == 1 else f"{count} slices"
+        self.ended.emit(f"{stopped}{slices} in {outcome.seconds:.1f} s ({speed:.1f} slices/s).")
         self.found.emit(outcome)
 
     @guarded

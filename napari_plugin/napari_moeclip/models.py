@@ -67,7 +67,7 @@ def describe(name: str) -> ModelDescription:
     ready = ModelDescription(name, is_ready=True, detail=detail, has_text_tower=has_text, place=str(folder))
     if has_towers(architecture):
         return replace(ready, detail=f"{detail}; nothing to download.")
-    return replace(ready, detail=f"{detail}; {missing_towers(architecture)}.")
+    return replace(ready, is_ready=False, detail=f"{detail}; {missing_towers(architecture)}.")
 
 
 def show_experts(anomaly: AnomalyVolume, into: NDArray[np.uint8], experts: int) -> tuple[tuple[float, ...], ...]:

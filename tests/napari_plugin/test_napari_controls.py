@@ -58,6 +58,12 @@ def test_every_choice_reaches_the_scoring_process(opened, qtbot, monkeypatch):
     assert widget.controller.session.outcome.slices_needed == 40
 
 
+def test_every_model_of_the_package_is_offered(opened):
+    from moeclip_med.weights.registry import PACKAGED
+
+    assert set(PACKAGED) <= set(opened[1].choices.model.choices)
+
+
 def test_a_folder_can_be_the_model(opened, qtbot, monkeypatch, tmp_path):
     _, widget = opened
     model = widget.choices.model
@@ -69,7 +75,7 @@ def test_a_folder_can_be_the_model(opened, qtbot, monkeypatch, tmp_path):
     model.value = "lite"
     model.native.setCurrentIndex(model.native.count() - 1)
     assert model.value == "lite"
-    assert model.native.count() == 4
+    assert model.native.count() == 5
 
 
 def test_windows_are_offered_for_ct_and_say_nothing_else(opened, qtbot, tmp_path):

