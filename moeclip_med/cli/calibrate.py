@@ -11,7 +11,7 @@ import typer
 from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import Plane
 
-from moeclip_med.cli.console import make_console, print_warning, skipped_file
+from moeclip_med.cli.console import loading_model, make_console, print_warning, skipped_file
 from moeclip_med.cli.options import (
     DeviceOption,
     EngineOption,
@@ -82,7 +82,8 @@ def calibrate_command(  # noqa: PLR0913 - one parameter per option of the comman
     if rate is None and false_positives is None:
         rate = DEFAULT_RATE
     _check_studies(healthy, rate, false_positives)
-    detector = load_detector(model, device=device, engine=engine, precision=precision)
+    with loading_model(quiet=quiet):
+        detector = load_detector(model, device=device, engine=engine, precision=precision)
     if detector.metadata.threshold.is_calibrated:
         print_warning(f"{model} is calibrated already; its threshold is set anew from these studies")
     scored = score_healthy(healthy, detector, plane, preset, wants_counts=false_positives is not None, quiet=quiet)

@@ -83,6 +83,16 @@ def print_findings(console: Console, anomaly: AnomalyVolume, *, most: int = 5) -
 
 
 @contextmanager
+def loading_model(*, quiet: bool) -> Iterator[None]:
+    """Say while a model is loaded what takes so long the first time; only on a terminal, and gone afterwards."""
+    if quiet:
+        yield
+        return
+    with make_console(stderr=True).status("Loading the model (the first time it is compiled, half a minute or more) …"):
+        yield
+
+
+@contextmanager
 def slice_progress(label: str, *, quiet: bool) -> Iterator[Callable[[SliceScores], None]]:
     """Show a progress bar with slices per second and time left; yields the `on_slices` callback that moves it."""
     if quiet:

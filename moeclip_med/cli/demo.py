@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moeclip_med.cli.console import make_console, slice_progress
+from moeclip_med.cli.console import loading_model, make_console, slice_progress
 from moeclip_med.cli.options import ModelOption, QuietOption
 from moeclip_med.cli.writable import check_writable
 
@@ -43,7 +43,8 @@ def demo_command(
     write_nifti(output / "input" / "simulated_brain_mask.nii.gz", brain.lesion.astype("uint8"), brain.affine)
     write_dicom_series(dicom, brain.image, brain.affine, DESCRIPTION)
 
-    detector = load_detector(model)
+    with loading_model(quiet=quiet):
+        detector = load_detector(model)
     settings = ScoreSettings(parse_formats(DEFAULT_RESULTS))
     for path, folder in ((nifti, output / "from_nifti"), (dicom, output / "from_dicom")):
         with open_source(path) as source, slice_progress(path.name, quiet=quiet) as on_slices:

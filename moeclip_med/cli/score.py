@@ -11,6 +11,7 @@ from moeclip_transforms.errors import InputError
 from moeclip_transforms.volume import Plane
 
 from moeclip_med.cli.console import (
+    loading_model,
     make_console,
     print_error,
     print_findings,
@@ -107,14 +108,16 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
         from moeclip_med.pipeline import ScoreSettings
         from moeclip_med.scoring import load_detector
 
-        detector = load_detector(
-            model,
-            device=device,
-            engine=engine,
-            precision=precision,
-            prompts=make_prompts(prompt, normal, abnormal),
-            tower_weights=tower_weights,
-        )
+        prompts = make_prompts(prompt, normal, abnormal)
+        with loading_model(quiet=quiet):
+            detector = load_detector(
+                model,
+                device=device,
+                engine=engine,
+                precision=precision,
+                prompts=prompts,
+                tower_weights=tower_weights,
+            )
         settings = ScoreSettings(
             formats,
             plane,

@@ -284,7 +284,7 @@ class Controller(QObject):
         if isinstance(taken, str):
             self.fail(f'The layer "{attempt.image.name}" cannot be scored: {taken}')
             return
-        self.busy.emit("Loading the model …", True)  # noqa: FBT003 - a signal has no keywords
+        self.busy.emit("Loading the model; the first time it is compiled …", True)  # noqa: FBT003 - a signal has no keywords
         load = attempt.choices.load
         self.ask(load, partial(self._score, attempt, taken), partial(self._fail_to_load, attempt))
 
