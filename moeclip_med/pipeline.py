@@ -48,7 +48,6 @@ class ScoreSettings:
         min_volume_ml: How much of a finding has to reach the threshold, ml; the scorer's rule if None.
         every_slice: Let the network see each slice, also where some are enough.
         dicom: What the user chose about DICOM results.
-        replaces: Whether results of another run in the same folder are replaced.
     """
 
     formats: frozenset[str]
@@ -60,7 +59,6 @@ class ScoreSettings:
     min_volume_ml: float | None = None
     every_slice: bool = False
     dicom: DicomOptions = field(default_factory=DicomOptions)
-    replaces: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,7 @@ def score_series(
     folder: Path,
     *,
     on_slices: Callable[[SliceScores], None] | None = None,
+    replaces: bool = True,
 ) -> SeriesResult:
     """Read, score and write one series.
 
@@ -98,6 +97,7 @@ def score_series(
         settings: The choices of the run.
         folder: Where the results go; made whole or not at all.
         on_slices: Called after each batch of slices.
+        replaces: Whether results of another run in the folder are replaced.
 
     Raises:
         InputError: If the series cannot be read, scored along this plane, or written in any of these formats.
@@ -130,7 +130,7 @@ def score_series(
     )
     _tell("scored", started, findings=len(anomaly.findings), engine=detector.engine.name)
     started = time.perf_counter()
-    written = write_results(anomaly, folder, formats, settings.dicom, replaces=settings.replaces)
+    written = write_results(anomaly, folder, formats, settings.dicom, replaces=replaces)
     _tell("written", started, formats=sorted(written.files))
     return SeriesResult(anomaly, written.files, refused | written.failed, written.header_notes)
 

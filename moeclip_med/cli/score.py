@@ -127,9 +127,9 @@ def score_command(  # noqa: PLR0913 - one parameter per option of the command
             min_volume_ml=min_volume,
             every_slice=every_slice,
             dicom=dicom,
-            replaces=overwrite,
         )
-        code = _score_all(source, list_jobs(chosen, wanted, output), detector, settings, quiet=quiet)
+        jobs = list_jobs(chosen, wanted, output)
+        code = _score_all(source, jobs, detector, settings, quiet=quiet, replaces=overwrite)
         return code or exit_code_of(source)
 
 
@@ -216,7 +216,13 @@ def list_jobs(chosen: tuple[Series, ...], time_point: int | None, output: Path) 
 
 
 def _score_all(
-    source: ImageSource, jobs: list[ScoreJob], detector: Detector, settings: ScoreSettings, *, quiet: bool
+    source: ImageSource,
+    jobs: list[ScoreJob],
+    detector: Detector,
+    settings: ScoreSettings,
+    *,
+    quiet: bool,
+    replaces: bool,
 ) -> int:
     from moeclip_med.pipeline import score_series
 
@@ -225,7 +231,9 @@ def _score_all(
         own = replace(settings, time_point=job.time_point)
         try:
             with slice_progress(job.title, quiet=quiet) as on_slices:
-                result = score_series(source, job.series, detector, own, job.folder, on_slices=on_slices)
+                result = score_series(
+                    source, job.series, detector, own, job.folder, on_slices=on_slices, replaces=replaces
+                )
         except InputError as error:
             if len(jobs) == 1:
                 raise

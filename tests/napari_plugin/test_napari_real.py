@@ -136,5 +136,5 @@ def test_endoscopy_frames_that_napari_opened_are_scored_as_a_clip(desk, studies,
     viewer.open(frames, stack=True, plugin="napari")
     assert widget.choices.image_type.value == "endoscopy"
     session = run(qtbot, widget)
-    assert session.outcome.slices_total == 4
+    assert session.outcome.slices_needed == 4
     assert viewer.layers[1].data.shape == viewer.layers[0].data.shape[:3]
